@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.core.checks import register
+from django.core.signals import setting_changed
+
+
+class AuthnConfig(AppConfig):
+    name = "authn"
+    verbose_name = "Better Auth"
+
+    def ready(self) -> None:
+        from authn import checks, keys
+
+        register(checks.check_settings)
+        setting_changed.connect(keys.forget)  # tests override settings; a key set belongs to its source

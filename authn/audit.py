@@ -1,0 +1,92 @@
+"""One record for each attempt to get in, accepted or refused, on the logger ``authn.audit``.
+
+The facts are attributes of the record (``extra``), so that a JSON formatter writes them as fields.
+Never a token, a cookie or anything that a user wrote.
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+if TYPE_CHECKING:
+    from authn.sessions import Identity
+    from authn.tokens import Claims
+
+logger = logging.getLogger("authn.audit")
+
+# What proxies and tracers send (UUIDs, hex, AWS's "Root=1-…"), and nothing that could forge a log line.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
+USER_AGENT_LENGTH = 256
+
+
+class Attempt:
+    """An attempt under way. Its clock starts here; ``accepted`` or ``refused`` writes the record."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.started = time.perf_counter()
+        self.key_id: str | None = None
+        self.claims: Claims | None = None
+
+    def accepted(self, identity: "Identity") -> None:
+        self._write(
+            logging.INFO, "accepted", "ok", 200, user_id=identity.user_id, session_id=identity.session.id
+        )
+
+    def refused(self, reason: str, status: int) -> None:
+        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's."""
+        self._write(logging.ERROR if status >= 500 else logging.INFO, "refused", reason, status)
+
+    def _write(
+        self,
+        level: int,
+        outcome: str,
+        reason: str,
+        status: int,
+        user_id: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        claims, meta = self.claims, self.request.META
+        logger.log(
+            level,
+            "%s: %s",
+            outcome,
+            reason,
+            extra={
+                "outcome": outcome,
+                "reason": reason,
+                "status": status,
+                "user_id": user_id or (claims and claims.subject),
+                "session_id": session_id or (claims and claims.session_id),
+                "key_id": self.key_id or (claims and claims.key_id),
+                "algorithm": claims and claims.algorithm,
+                "client_address": meta.get("REMOTE_ADDR"),
+                "user_agent": meta.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
+                "request_id": getattr(self.request, "request_id", None),
+                "duration_ms": round((time.perf_counter() - self.started) * 1000, 3),
+            },
+        )
+
+
+def request_id_middleware(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Gives each request a ``request_id``, the caller's own where it is well-formed, and sends it back."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        request_id = request.META.get("HTTP_X_REQUEST_ID", "")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = str(uuid.uuid4())
+        setattr(request, "request_id", request_id)  # noqa: B010 - HttpRequest declares no such attribute
+        response = get_response(request)
+        response["X-Request-ID"] = request_id
+        return response
+
+    return middleware

@@ -1,0 +1,98 @@
+"""Better Auth's settings, typed. Each is read when it is used, so that ``override_settings`` works."""
+
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Conf:
+    @property
+    def BETTER_AUTH_URL(self) -> str:
+        """Better Auth's ``baseURL``, with or without a path."""
+        return cast(str, _setting("BETTER_AUTH_URL", ""))
+
+    @property
+    def BETTER_AUTH_ISSUER(self) -> str:
+        """``iss``, compared to the letter. Better Auth's default is the origin of its baseURL."""
+        return cast(str, _setting("BETTER_AUTH_ISSUER", "")) or origin(self.BETTER_AUTH_URL)
+
+    @property
+    def BETTER_AUTH_AUDIENCE(self) -> list[str]:
+        """``aud`` must name one of these. Better Auth's default is the origin of its baseURL."""
+        audiences: list[str] = _setting("BETTER_AUTH_AUDIENCE", [])
+        return audiences or [origin(self.BETTER_AUTH_URL)]
+
+    @property
+    def BETTER_AUTH_KEYS(self) -> str:
+        """Where public keys come from: ``database`` (the jwks table) or ``jwks`` (a URL)."""
+        return cast(str, _setting("BETTER_AUTH_KEYS", "database"))
+
+    @property
+    def BETTER_AUTH_JWKS_URL(self) -> str:
+        default = f"{origin(self.BETTER_AUTH_URL)}/api/auth/jwks"
+        return cast(str, _setting("BETTER_AUTH_JWKS_URL", "")) or default
+
+    @property
+    def BETTER_AUTH_KEYS_TTL(self) -> timedelta:
+        """A key that is revoked at Better Auth is trusted no longer than this."""
+        return timedelta(seconds=_setting("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0))
+
+    @property
+    def BETTER_AUTH_ALGORITHMS(self) -> list[str]:
+        """Allow-list. The first RSA one is taken for an RSA key that does not name its own."""
+        return cast(
+            list[str], _setting("BETTER_AUTH_ALGORITHMS", ["EdDSA", "ES256", "ES512", "PS256", "RS256"])
+        )
+
+    @property
+    def BETTER_AUTH_LEEWAY(self) -> timedelta:
+        """How far Better Auth's clock and ours may differ."""
+        return timedelta(seconds=_setting("BETTER_AUTH_LEEWAY_SECONDS", 10.0))
+
+    @property
+    def BETTER_AUTH_MAX_TOKEN_LIFETIME(self) -> timedelta:
+        """Cap on ``exp - iat``: nothing at Better Auth keeps a team from tokens that live ten years."""
+        return timedelta(seconds=_setting("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", 3600.0))
+
+    @property
+    def BETTER_AUTH_REQUIRE_SID(self) -> bool:
+        return bool(_setting("BETTER_AUTH_REQUIRE_SID", False))
+
+    @property
+    def BETTER_AUTH_PLUGINS(self) -> list[str]:
+        """Better Auth's plugins whose columns we read: ``admin``. Read once, when the models are made."""
+        return cast(list[str], _setting("BETTER_AUTH_PLUGINS", []))
+
+    @property
+    def JSON_ERRORS_UNDER(self) -> str:
+        """The path below which every error is JSON, Django's own included; empty: nowhere."""
+        return cast(str, _setting("JSON_ERRORS_UNDER", ""))
+
+
+conf = Conf()
+
+
+def origin(url: str) -> str:
+    """Scheme and host as Better Auth normalises them: lower case, no default port, no path.
+
+    Empty for anything that is not an http(s) URL. Source: better-auth packages/better-auth/src/utils/url.ts.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port that is no number, a bracket that does not close
+        return ""
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if port in (None, DEFAULT_PORTS[parts.scheme]):
+        return f"{parts.scheme}://{host}"
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def _setting(name: str, default: Any) -> Any:
+    return getattr(settings, name, default)

@@ -1,0 +1,145 @@
+"""The public keys that verify tokens: read from Better Auth's jwks table, or from its JWKS URL.
+
+The whole set is kept in the process, with a TTL. Requests never wait for a refresh that their key
+does not need; a set that cannot be refreshed goes on serving.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx2
+import jwt
+
+from authn.conf import conf
+from authn.errors import Unavailable
+from authn.models import SigningKey
+
+logger = logging.getLogger(__name__)
+
+# An unknown kid costs a refresh, so a forger could ask for one a request. A bucket and not a plain
+# pause between two refreshes: Better Auth mints several keys within a second when requests race for
+# an expired one, and each must be found at once.
+REFRESHES, PER_SECONDS = 10, 10.0
+PAUSE_AFTER_FAILURE_SECONDS = 2.0
+
+JWKS_TIMEOUT_SECONDS = 3.0
+JWKS_MAX_BYTES = 256 * 1024
+
+CURVES = {"Ed25519": "EdDSA", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """``expires_at``: aware UTC; after it Better Auth signs no more with this key. Unknown from a URL."""
+
+    kid: str
+    jwk: jwt.PyJWK
+    expires_at: datetime | None
+
+    @property
+    def algorithm(self) -> str:
+        return self.jwk.algorithm_name
+
+
+def find(kid: str) -> Key | None:
+    """The key of that id, or ``None``. Raises ``Unavailable`` when no set was ever loaded."""
+    return _cache.find(kid)
+
+
+def forget(**kwargs: Any) -> None:
+    """Drop the cached set; also the receiver of Django's ``setting_changed``."""
+    global _cache
+    if str(kwargs.get("setting", "BETTER_AUTH")).startswith("BETTER_AUTH"):
+        _cache = _Cache()
+
+
+class _Cache:
+    def __init__(self) -> None:
+        self._keys: dict[str, Key] | None = None
+        self._loaded_at = 0.0  # time.monotonic() throughout
+        self._not_before = 0.0
+        self._refreshes: deque[float] = deque(maxlen=REFRESHES)
+        self._lock = threading.Lock()
+
+    def find(self, kid: str) -> Key | None:
+        keys = self._keys
+        if keys is not None and kid in keys:
+            # A known key never waits: one request refreshes an old set, the others use it meanwhile.
+            if self._is_old() and self._lock.acquire(blocking=False):
+                try:
+                    self._refresh()
+                finally:
+                    self._lock.release()
+        else:
+            with self._lock:  # whoever waited here may find the key in what the one before loaded
+                if self._keys is None or kid not in self._keys:
+                    self._refresh()
+        if self._keys is None:
+            raise Unavailable("keys_unavailable")
+        return self._keys.get(kid)
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._loaded_at > conf.BETTER_AUTH_KEYS_TTL.total_seconds()
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now < self._not_before:
+            return
+        if len(self._refreshes) == REFRESHES and now - self._refreshes[0] < PER_SECONDS:
+            return
+        self._refreshes.append(now)
+        try:
+            self._keys = {key.kid: key for key in _load()}
+        except Exception:
+            self._not_before = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+            logger.exception("The signing keys cannot be loaded from %s", conf.BETTER_AUTH_KEYS)
+        else:
+            self._loaded_at = time.monotonic()
+
+
+_cache = _Cache()
+
+
+def _load() -> Iterator[Key]:
+    rows: Iterable[tuple[str, Any, str | None, datetime | None]]
+    if conf.BETTER_AUTH_KEYS == "jwks":
+        rows = [(jwk["kid"], jwk, jwk.get("alg"), None) for jwk in _fetch(conf.BETTER_AUTH_JWKS_URL)]
+    else:
+        rows = [(row.kid, row.public_key, row.alg, row.expires_at) for row in SigningKey.objects.all()]
+    for kid, jwk, alg, expires_at in rows:
+        try:
+            members = json.loads(jwk) if isinstance(jwk, str) else jwk
+            yield Key(kid, jwt.PyJWK(members, algorithm=_algorithm(members, alg)), expires_at)
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError) as exc:
+            # One key that we cannot use must not take the others down.
+            logger.warning("Signing key %s is not usable: %s", kid, type(exc).__name__)
+
+
+def _algorithm(jwk: dict[str, Any], alg: str | None) -> str:
+    """From the key and the allow-list, never from a token. ``alg`` is NULL in rows from before 1.7."""
+    allowed = conf.BETTER_AUTH_ALGORITHMS
+    if alg is None and jwk["kty"] == "RSA":
+        alg = next((name for name in allowed if name.startswith(("RS", "PS"))), None)
+    alg = alg or CURVES.get(jwk.get("crv", ""))
+    if alg not in allowed:
+        raise ValueError(alg)
+    return alg
+
+
+def _fetch(url: str) -> list[dict[str, Any]]:
+    body = b""
+    with httpx2.stream("GET", url, timeout=JWKS_TIMEOUT_SECONDS, follow_redirects=False) as response:
+        response.raise_for_status()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > JWKS_MAX_BYTES:
+                raise ValueError("the JWKS document is too large")
+    keys: list[dict[str, Any]] = json.loads(body)["keys"]
+    return keys

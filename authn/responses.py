@@ -1,0 +1,84 @@
+"""The one place that turns errors into HTTP.
+
+Every error body is ``{"error": "<message>", "status": <int>, "message": "<the same>"}``;
+``message`` is there because it is the key ChatKit's client shows.
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import DatabaseError, InterfaceError
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from rest_framework import status
+from rest_framework.exceptions import ErrorDetail, NotAuthenticated, ParseError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from authn import audit
+from authn.conf import conf
+from authn.errors import BodyTooLarge, TokenRefused, Unavailable
+
+RETRY_AFTER_SECONDS = 2  # a restarted or woken database is usually back by then
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's EXCEPTION_HANDLER. ``None`` leaves an unforeseen exception to Django: logged, answered 500."""
+    if isinstance(exc, NotAuthenticated):
+        audit.Attempt(context["request"]).refused("no_credentials", exc.status_code)
+        exc.detail = ErrorDetail("Authentication credentials were not provided")
+    response = drf_exception_handler(_as_api_exception(exc), context)
+    if response is None:
+        return None
+    if isinstance(exc, TokenRefused) and "WWW-Authenticate" in response:
+        response["WWW-Authenticate"] += ', error="invalid_token"'
+    if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    detail = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else ""
+    response.data = error_body(str(detail), response.status_code)
+    return response
+
+
+def _as_api_exception(exc: Exception) -> Exception:
+    match exc:
+        case DatabaseError() | InterfaceError():
+            unavailable = Unavailable()
+            unavailable.__cause__ = exc
+            return unavailable
+        case RequestDataTooBig():
+            return BodyTooLarge(f"The request body exceeds {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes")
+        case SuspiciousOperation():
+            return ParseError("Bad request")
+    return exc
+
+
+def error_body(message: str, status_code: int) -> dict[str, str | int]:
+    message = message or HTTPStatus(status_code).phrase
+    return {"error": message, "status": status_code, "message": message}
+
+
+def json_errors_middleware(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Says as JSON what Django says as HTML: an unknown path, a bad host, a crash, DEBUG's pages."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if (
+            response.status_code < HTTPStatus.BAD_REQUEST
+            or not conf.JSON_ERRORS_UNDER
+            or not request.path_info.startswith(conf.JSON_ERRORS_UNDER)
+            or response.headers.get("Content-Type", "").startswith("application/json")
+        ):
+            return response
+        answer = JsonResponse(error_body("", response.status_code), status=response.status_code)
+        for name in ("Allow", "Vary"):
+            if name in response.headers:
+                answer[name] = response.headers[name]
+        response.close()
+        return answer
+
+    return middleware

@@ -1,0 +1,69 @@
+"""Whose token is it, and is the session behind it still alive? One statement, one round trip."""
+
+from dataclasses import dataclass
+
+from django.db.models import F, FilteredRelation, Q
+from django.utils import timezone
+
+from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
+from authn.models import Session, User
+from authn.tokens import Claims
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """``request.auth``: the user, the live session that vouches for them, and the token's claims."""
+
+    user: User
+    session: Session
+    claims: Claims
+
+    @property
+    def user_id(self) -> str:
+        return str(self.session.user_id)
+
+
+def resolve(claims: Claims) -> Identity:
+    """Find the claims' user and a live session of theirs: the token's own, where it names one.
+
+    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``TokenRefused`` when the address
+    belongs to somebody else by now; ``Unavailable`` when the database does not answer.
+    """
+    user, session = _look_up(claims)
+    if user is None:
+        raise UserNotFound
+    # An address can change hands while an old token still names it.
+    if str(user.id) != claims.subject:
+        raise TokenRefused("subject_mismatch")
+    if user.is_banned:
+        raise UserBanned
+    if session is None:
+        raise NoActiveSession
+    return Identity(user, session, claims)
+
+
+def _look_up(claims: Claims) -> tuple[User | None, Session | None]:
+    is_live = Q(sessions__expires_at__gt=timezone.now())
+    if claims.session_id is not None:
+        is_live &= Q(sessions__id=claims.session_id)
+    user_columns = [field.attname for field in User._meta.concrete_fields]
+    session_columns = [field.attname for field in Session._meta.concrete_fields]
+    row_of = (
+        # Matched exactly: the column's uniqueness is case-sensitive, so "iexact" could find two people.
+        User.objects.filter(email=claims.email)
+        # A left join: a user without a live session comes back too, and gets another answer than nobody.
+        .annotate(live=FilteredRelation("sessions", condition=is_live))
+        .order_by(F("live__expires_at").desc(nulls_last=True))
+        .values_list(*user_columns, *(f"live__{name}" for name in session_columns))
+    )
+    with database_or_unavailable():
+        row = row_of.first()
+    if row is None:
+        return None, None
+    user = User.from_db(row_of.db, user_columns, row[: len(user_columns)])
+    session_row = row[len(user_columns) :]
+    if session_row[0] is None:
+        return user, None
+    session = Session.from_db(row_of.db, session_columns, session_row)
+    session.user = user
+    return user, session

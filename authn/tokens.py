@@ -1,0 +1,153 @@
+"""Is this token one that our Better Auth made for us, and still good? No request, no user look-up."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+from django.views.decorators.debug import sensitive_variables
+from jwt.exceptions import InvalidSubjectError
+
+from authn import keys
+from authn.conf import conf
+from authn.errors import TokenRefused
+
+MAX_LENGTH = 8192  # characters; proxies allow about as much for all headers together
+COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+# Better Auth's ids, whatever their column: 32 letters and digits, a UUID, a number. The caller picks
+# the kid before anything is verified, and PostgreSQL raises on a NUL, so nothing else goes further.
+ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+EMAIL_LENGTH = 320
+
+REQUIRED = ["exp", "iat", "iss", "aud", "sub", "email"]
+# Better Auth's oauth-provider signs access and id tokens with the same keys; these claims give them away.
+NOT_OURS = ("azp", "client_id", "scope")
+
+REASONS: dict[type[Exception], str] = {
+    jwt.ExpiredSignatureError: "expired",
+    jwt.ImmatureSignatureError: "not_yet_valid",
+    jwt.InvalidSignatureError: "signature",
+    jwt.InvalidIssuerError: "issuer",
+    jwt.InvalidAudienceError: "audience",
+    InvalidSubjectError: "subject",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says. ``*_at``: aware UTC. ``email``: lower case. ``raw``: every claim."""
+
+    subject: str
+    email: str
+    session_id: str | None
+    issued_at: datetime
+    expires_at: datetime
+    key_id: str
+    algorithm: str
+    raw: dict[str, Any]
+
+
+@sensitive_variables("token")
+def verify(token: str) -> Claims:
+    """Check a Better Auth JWT (compact form) and return its claims.
+
+    Raises ``TokenRefused`` for any token we do not accept, ``Unavailable`` when there are no keys to
+    check it with. Source: better-auth packages/better-auth/src/plugins/jwt/sign.ts; RFC 7519, RFC 8725.
+    """
+    key = _key(token)
+    payload = _payload(token, key)
+    claims = _claims(payload, key)
+    if claims.expires_at - claims.issued_at > conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
+        raise TokenRefused("lifetime")
+    # A retired key's row stays for ever: a live key signs only before it expires.
+    if key.expires_at is not None and claims.issued_at > key.expires_at + conf.BETTER_AUTH_LEEWAY:
+        raise TokenRefused("key_retired")
+    if claims.session_id is None and conf.BETTER_AUTH_REQUIRE_SID:
+        raise TokenRefused("missing_sid")
+    return claims
+
+
+@sensitive_variables("token")
+def _key(token: str) -> keys.Key:
+    if len(token) > MAX_LENGTH:
+        raise TokenRefused("too_long")
+    if not COMPACT.fullmatch(token):
+        raise TokenRefused("malformed")
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError) as exc:
+        raise TokenRefused("malformed") from exc
+    # Session caches, access tokens and logout tokens of Better Auth name their kind here (RFC 8725 §3.11).
+    if header.get("typ", "JWT") != "JWT":
+        raise TokenRefused("type")
+    if "crit" in header or "b64" in header:
+        raise TokenRefused("critical_header")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not ID.fullmatch(kid):
+        raise TokenRefused("malformed_kid")
+    key = keys.find(kid)
+    if key is None:
+        raise TokenRefused("unknown_kid")
+    if header["alg"] != key.algorithm:
+        raise TokenRefused("algorithm")
+    return key
+
+
+@sensitive_variables("token")
+def _payload(token: str, key: keys.Key) -> dict[str, Any]:
+    try:
+        payload: dict[str, Any] = jwt.decode(
+            token,
+            key.jwk,
+            algorithms=[key.algorithm],
+            issuer=conf.BETTER_AUTH_ISSUER,
+            audience=conf.BETTER_AUTH_AUDIENCE,
+            leeway=conf.BETTER_AUTH_LEEWAY,
+            options={"require": REQUIRED},
+        )
+    except jwt.MissingRequiredClaimError as exc:
+        raise TokenRefused(f"missing_{exc.claim}") from exc
+    except (jwt.PyJWTError, ValueError, OverflowError) as exc:
+        raise TokenRefused(REASONS.get(type(exc), "malformed")) from exc
+    return payload
+
+
+def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
+    for name in NOT_OURS:
+        if name in payload:
+            raise TokenRefused("other_token_kind")
+    subject, email, session_id = payload["sub"], payload["email"], payload.get("sid")
+    if not ID.fullmatch(subject):
+        raise TokenRefused("subject")
+    if (
+        not isinstance(email, str)
+        or not email.strip()
+        or len(email) > EMAIL_LENGTH
+        or not email.isprintable()
+    ):
+        raise TokenRefused("email")
+    if session_id is not None and not (isinstance(session_id, str) and ID.fullmatch(session_id)):
+        raise TokenRefused("sid")
+    return Claims(
+        subject=subject,
+        # lower() and not casefold(): Better Auth stores what JavaScript's toLowerCase() gives.
+        email=email.strip().lower(),
+        session_id=session_id,
+        issued_at=_moment(payload["iat"]),
+        expires_at=_moment(payload["exp"]),
+        key_id=key.kid,
+        algorithm=key.algorithm,
+        raw=payload,
+    )
+
+
+def _moment(numeric_date: Any) -> datetime:
+    # PyJWT takes "1" and true for numbers; RFC 7519 §2 (NumericDate) does not.
+    if type(numeric_date) not in (int, float):
+        raise TokenRefused("malformed_date")
+    try:
+        return datetime.fromtimestamp(numeric_date, UTC)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise TokenRefused("malformed_date") from exc

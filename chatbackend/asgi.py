@@ -1,0 +1,28 @@
+"""``chatbackend.asgi:application``: what an ASGI server serves. It boots ready, or not at all."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatbackend.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from servestatic import ServeStaticASGI
+
+from support.views import chatkit_server
+
+# An ASGI server runs no system checks by itself, and a wrong setting must stop the start, not the
+# first user. They also import the URLconf, and the next line the agent stack: the first request
+# finds everything loaded.
+call_command("check")
+chatkit_server()
+
+# Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
+application = ServeStaticASGI(django_application, allow_all_origins=False)
+for finder in get_finders():
+    for path, storage in finder.list([]):
+        application.add_file_to_dictionary(f"/{settings.STATIC_URL.lstrip('/')}{path}", storage.path(path))

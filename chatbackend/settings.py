@@ -1,0 +1,194 @@
+"""Django's settings, all from the environment. Every name is explained in .env.example."""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")  # what is in the environment already wins
+
+# --- Django ---------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+
+ROOT_URLCONF = "chatbackend.urls"
+ASGI_APPLICATION = "chatbackend.asgi.application"
+APPEND_SLASH = False  # a redirect would turn a POST into a GET
+USE_TZ = True
+# Django makes this the zone of the process: ChatKit's SDK stamps naive local times, which so are UTC.
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "chatbackend",  # first: its runserver, which serves ASGI, replaces Django's
+    "authn",
+    "support",
+    "corsheaders",
+    "rest_framework",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "authn.audit.request_id_middleware",
+    "authn.responses.json_errors_middleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users never sign in here
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- Database and cache ---------------------------------------------------------------------------
+
+# The default makes `manage.py check` and the like work without one; nothing listens there.
+_database: dict[str, Any] = env.db("DATABASE_URL", default="postgresql://localhost/chatbackend")
+_database |= {
+    # A connection belongs to a query, not to a thread: it goes back to the pool after each use, so
+    # that an open stream holds none. Checked on the way out, because a database that was restarted
+    # or suspended (Neon) leaves dead connections in the pool.
+    "CONN_MAX_AGE": 0,
+    "CONN_HEALTH_CHECKS": True,
+    "OPTIONS": _database.get("OPTIONS", {})
+    | {
+        "connect_timeout": 5,
+        "pool": {
+            "min_size": env.int("DATABASE_POOL_MIN_SIZE", default=1),
+            "max_size": env.int("DATABASE_POOL_MAX_SIZE", default=10),
+            "timeout": env.float("DATABASE_POOL_TIMEOUT_SECONDS", default=5.0),
+        },
+    },
+}
+DATABASES = {"default": _database}
+
+CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
+
+# --- REST framework -------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["authn.authentication.BetterAuthJWTAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "authn.responses.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+JSON_ERRORS_UNDER = "/support/"
+
+# --- Better Auth ----------------------------------------------------------------------------------
+
+BETTER_AUTH_URL = env.str("BETTER_AUTH_URL", default="")
+BETTER_AUTH_ISSUER = env.str("BETTER_AUTH_ISSUER", default="")
+BETTER_AUTH_AUDIENCE = env.list("BETTER_AUTH_AUDIENCE", default=[])
+BETTER_AUTH_KEYS = env.str("BETTER_AUTH_KEYS", default="database")
+BETTER_AUTH_JWKS_URL = env.str("BETTER_AUTH_JWKS_URL", default="")
+BETTER_AUTH_KEYS_TTL_SECONDS = env.float("BETTER_AUTH_KEYS_TTL_SECONDS", default=60.0)
+BETTER_AUTH_ALGORITHMS = env.list(
+    "BETTER_AUTH_ALGORITHMS", default=["EdDSA", "ES256", "ES512", "PS256", "RS256"]
+)
+BETTER_AUTH_LEEWAY_SECONDS = env.float("BETTER_AUTH_LEEWAY_SECONDS", default=10.0)
+BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS = env.float("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", default=3600.0)
+BETTER_AUTH_REQUIRE_SID = env.bool("BETTER_AUTH_REQUIRE_SID", default=False)
+BETTER_AUTH_PLUGINS = env.list("BETTER_AUTH_PLUGINS", default=[])
+
+# --- ChatKit --------------------------------------------------------------------------------------
+
+CHATKIT_SERVER = env.str("CHATKIT_SERVER", default="support.server.SupportServer")
+CHATKIT_CONTEXT = env.str("CHATKIT_CONTEXT", default="support.context.build")
+OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
+OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="")
+SUPPORT_MODEL = env.str("SUPPORT_MODEL", default="")
+SUPPORT_INSTRUCTIONS = env.str("SUPPORT_INSTRUCTIONS", default="")
+SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
+
+# --- Browsers and transport -----------------------------------------------------------------------
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("DATA_UPLOAD_MAX_MEMORY_SIZE", default=1_000_000)  # bytes
+
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_URLS_REGEX = r"^/support/"
+CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "OPTIONS"]
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "accept-language",
+    "authorization",
+    "content-type",
+    "x-request-id",
+    # ChatKit's client adds these two; without them its preflight fails.
+    "chatkit-frame-instance-id",
+    "chatkit-device-id",
+]
+CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "www-authenticate"]
+
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 31_536_000)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
+SECURE_HSTS_PRELOAD = not DEBUG
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Logs -----------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
+        "plain": {"format": "%(levelname)s %(name)s: %(message)s"},
+    },
+    "handlers": {
+        "stdout": {
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stdout",
+            "formatter": "plain" if DEBUG else "json",
+        }
+    },
+    "root": {"handlers": ["stdout"], "level": env.str("LOGGING_LEVEL", default="INFO")},
+    "loggers": {
+        # Django would send these to its own handlers, and mail them to ADMINS, in another form.
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
+        # ChatKit's own "Received request op", once a request.
+        "chatkit": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+    },
+}

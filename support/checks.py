@@ -1,0 +1,54 @@
+"""System checks: a wrong setting stops the start, and the hint says what to write."""
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
+from django.utils.module_loading import import_string
+
+from support.conf import conf
+from support.throttling import PerUserThrottle
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    return [message for check in (_paths, _rate, _model) for message in check()]
+
+
+def _paths() -> list[CheckMessage]:
+    faults: list[CheckMessage] = []
+    for number, name in enumerate(("CHATKIT_SERVER", "CHATKIT_CONTEXT"), start=1):
+        try:
+            import_string(getattr(conf, name))
+        except ImportError as exc:
+            hint = "Write the dotted path of something that can be imported, such as shop.chat.ShopServer."
+            faults.append(Error(f"{name} cannot be imported: {exc}", hint=hint, id=f"support.E00{number}"))
+    return faults
+
+
+def _rate() -> list[CheckMessage]:
+    try:
+        PerUserThrottle()
+    except (ValueError, KeyError):
+        hint = "Write a number and a period: 120/min (s, min, hour, day)."
+        return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
+    return []
+
+
+def _model() -> list[CheckMessage]:
+    if conf.SUPPORT_MODEL and not (conf.OPENAI_API_KEY or conf.OPENAI_BASE_URL):
+        return [
+            Error(
+                "SUPPORT_MODEL is set, but nothing says where it is.",
+                hint="Set OPENAI_API_KEY, or OPENAI_BASE_URL for another provider or a local model.",
+                id="support.E004",
+            )
+        ]
+    if conf.OPENAI_API_KEY and not conf.SUPPORT_MODEL:
+        return [
+            CheckWarning(
+                "OPENAI_API_KEY is set, but no model answers.",
+                hint="Set SUPPORT_MODEL to the model's name; until then the local responder answers.",
+                id="support.W001",
+            )
+        ]
+    return []

@@ -1,0 +1,37 @@
+"""What the ChatKit server knows about the request it answers."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from django.utils.translation.trans_real import parse_accept_lang_header
+from rest_framework.request import Request
+
+from authn.models import Session, User
+from authn.sessions import Identity
+from authn.tokens import Claims
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """``user_id``: whose data this request may touch. ``locale``: a lower-case language tag, or empty."""
+
+    user_id: str
+    user: User
+    session: Session
+    claims: Claims
+    locale: str
+    request_id: str
+
+
+def build(request: Request) -> RequestContext:
+    """The default ``CHATKIT_CONTEXT``. Called once a request, after the caller was authenticated."""
+    identity = cast(Identity, request.auth)
+    languages = parse_accept_lang_header(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
+    return RequestContext(
+        user_id=identity.user_id,
+        user=identity.user,
+        session=identity.session,
+        claims=identity.claims,
+        locale=languages[0][0] if languages else "",
+        request_id=getattr(request, "request_id", ""),
+    )

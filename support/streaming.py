@@ -1,0 +1,116 @@
+"""The one place that builds a streaming response.
+
+A stream's work is a task of its own, which the response merely listens to. So it begins before the
+headers are sent (a missing thread can still be a 404), always runs in one task, as the SDK's context
+variables demand, never waits for a slow reader, and is cancelled at an ``await`` of its own when the
+client leaves: only there does the SDK keep what was said so far.
+"""
+
+import asyncio
+import logging
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator
+
+from chatkit.errors import ErrorCode
+from chatkit.store import NotFoundError
+from chatkit.types import ErrorEvent
+from django.db import DatabaseError, InterfaceError
+from django.http import StreamingHttpResponse
+
+logger = logging.getLogger(__name__)
+
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    # no-transform and identity: a compressor, Django's own or a proxy's, would hold events back.
+    "Cache-Control": "no-cache, no-transform",
+    "Content-Encoding": "identity",
+    "X-Accel-Buffering": "no",  # nginx
+}
+
+
+class BadState(Exception):
+    """The SDK refuses the operation in the thread's present state: no tool call is pending, for one."""
+
+
+class EventStream:
+    """A stream of which the first event is there."""
+
+    def __init__(
+        self, work: "asyncio.Task[None]", events: "asyncio.Queue[bytes | None]", first: bytes
+    ) -> None:
+        self._work, self._events, self._first = work, events, first
+        # A client may leave just before its response is built, and then nobody ever listens.
+        weakref.finalize(self, _cancel_from_anywhere, work)
+
+    def response(self) -> StreamingHttpResponse:
+        return StreamingHttpResponse(self._listen(), headers=HEADERS)
+
+    async def _listen(self) -> AsyncIterator[bytes]:
+        try:
+            yield self._first
+            while (event := await self._events.get()) is not None:
+                yield event
+        finally:
+            await _end(self._work)
+
+
+async def start(source: AsyncIterable[bytes]) -> EventStream:
+    """Begin the work and wait for its first event.
+
+    Raises what the caller can still be told with a status: ``NotFoundError``, ``BadState``, and the
+    database's errors, as nothing has been done yet. Everything else becomes an ``error`` event: after
+    a 5xx ChatKit's client would send the message again, up to five times.
+    """
+    events: asyncio.Queue[bytes | None] = asyncio.Queue()
+    refusal: list[Exception] = []
+    work = asyncio.create_task(_work(source, events, refusal))
+    try:
+        first = await events.get()
+    except asyncio.CancelledError:
+        await _end(work)
+        raise
+    if refusal:
+        raise refusal[0]
+    if first is None:
+        raise NotFoundError  # how the SDK answers a retry of an item it does not find
+    return EventStream(work, events, first)
+
+
+async def _work(
+    source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", refusal: list[Exception]
+) -> None:
+    begun = False
+    try:
+        async for event in source:
+            # Unbounded, so that nothing here is awaited but the SDK; an answer bounds its own length.
+            events.put_nowait(event)
+            begun = True
+    except Exception as exc:
+        if begun or not _is_refusal(exc):
+            logger.exception("A stream failed")
+            events.put_nowait(_failure())
+        else:
+            refusal.append(BadState() if type(exc) is ValueError else exc)
+    finally:
+        events.put_nowait(None)
+
+
+def _is_refusal(exc: Exception) -> bool:
+    # Exactly ValueError: a subclass, such as pydantic's, is a fault of ours and none of the caller's.
+    return isinstance(exc, NotFoundError | DatabaseError | InterfaceError) or type(exc) is ValueError
+
+
+def _failure() -> bytes:
+    event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
+    return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
+
+
+def _cancel_from_anywhere(work: "asyncio.Task[None]") -> None:
+    if not work.done():
+        work.get_loop().call_soon_threadsafe(work.cancel)
+
+
+async def _end(work: "asyncio.Task[None]") -> None:
+    """Cancel the work and wait until it has put away what was said. No effect on work that is done."""
+    work.cancel()
+    await asyncio.wait([work])

@@ -1,0 +1,102 @@
+"""HTTP on one side, ChatKit's server on the other."""
+
+import binascii
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from chatkit.store import NotFoundError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.utils.module_loading import import_string
+from rest_framework import status
+from rest_framework.exceptions import APIException, NotFound, ParseError
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from authn.authentication import BetterAuthJWTAuthentication
+from support import connections, protocol, streaming
+from support.conf import conf
+from support.throttling import PerUserThrottle
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class NotSupported(APIException):
+    status_code = status.HTTP_501_NOT_IMPLEMENTED
+    default_detail = "This server does not support that operation"
+
+
+class AnyAccept(BaseContentNegotiation):
+    """ChatKit's client accepts text/event-stream alone, to which DRF would answer 406."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class ChatKitView(APIView):
+    """``POST /support/chatkit``: ChatKit's one endpoint. JSON, or a stream of server-sent events."""
+
+    http_method_names = ["post"]
+    authentication_classes = [BetterAuthJWTAuthentication]
+    throttle_classes = [PerUserThrottle]
+    content_negotiation_class = AnyAccept
+
+    def post(self, request: Request) -> HttpResponseBase:
+        body, server = request.body, chatkit_server()
+        operation = protocol.parse(body)
+        if operation.type.startswith("attachments.") and server.attachment_store is None:
+            raise NotSupported
+        context = context_builder()(request)
+        # What follows takes connections of its own. With ours still in hand, two such requests
+        # would wait for each other on a pool of two.
+        connections.give_back()
+        try:
+            answer = async_to_sync(_process)(server, body, context)
+        except NotFoundError as exc:
+            raise NotFound("Not found") from exc
+        except binascii.Error as exc:
+            raise ParseError("params.audio_base64 is not valid") from exc
+        except streaming.BadState as exc:
+            raise ParseError("The operation does not fit the state of its thread") from exc
+        except NotImplementedError as exc:
+            raise NotSupported from exc
+        if isinstance(answer, bytes):
+            return HttpResponse(answer, content_type="application/json", headers=NO_STORE)
+        return answer.response()
+
+
+async def _process(server: Any, body: bytes, context: Any) -> bytes | streaming.EventStream:
+    """Raises what the server raises before there is anything to send."""
+    result = await server.process(body, context)
+    if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
+        return bytes(result.json)
+    return await streaming.start(result)
+
+
+def chatkit_server() -> Any:
+    """The ``ChatKitServer`` of CHATKIT_SERVER, one for the whole process."""
+    return _server(conf.CHATKIT_SERVER)
+
+
+def context_builder() -> Callable[[Request], Any]:
+    builder: Callable[[Request], Any] = import_string(conf.CHATKIT_CONTEXT)
+    return builder
+
+
+@cache
+def _server(path: str) -> Any:
+    from chatkit.server import ChatKitServer
+
+    protocol.keep_parser()
+    named = import_string(path)
+    return named if isinstance(named, ChatKitServer) else named()
+
+
+def health(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"status": "healthy"}, headers=NO_STORE)
