@@ -1,0 +1,81 @@
+// Every environment variable this server reads, with its default. Nothing else looks at process.env.
+
+const JWT_ALGORITHMS = ["EdDSA", "ES256", "ES512", "PS256", "RS256"];
+
+/** Why the server does not start, in words for whoever starts it: shown without a stack trace. */
+export class StartError extends Error {}
+
+export function readConfig(env = process.env) {
+  const port = wholeNumber(env, "FRONTEND_PORT", 3000);
+  if (port < 1 || port > 65535) throw new StartError("FRONTEND_PORT should be a port between 1 and 65535.");
+  const baseURL = httpAddress(env, "BETTER_AUTH_URL", `http://localhost:${port}`);
+  return {
+    port,
+    host: env.HOST || "127.0.0.1",
+    chatkitUrl: httpAddress(env, "CHATKIT_URL", "http://localhost:8000/support/chatkit").href,
+    auth: {
+      databaseUrl: databaseAddress(env, "DATABASE_URL"),
+      baseURL: baseURL.origin,
+      secret: required(env, "BETTER_AUTH_SECRET", "Write 32 random characters or more: openssl rand -base64 32"),
+      trustedOrigins: originsOf(baseURL, port),
+      jwtAlgorithm: jwtAlgorithm(env, "BETTER_AUTH_JWT_ALG"),
+      jwtExpiration: duration(env, "BETTER_AUTH_JWT_EXPIRATION"),
+      jwtRotationSeconds: wholeNumber(env, "BETTER_AUTH_JWT_ROTATION_SECONDS", undefined),
+      plugins: list(env, "BETTER_AUTH_PLUGINS"),
+      changeEmail: flag(env, "BETTER_AUTH_CHANGE_EMAIL"),
+      deleteUser: flag(env, "BETTER_AUTH_DELETE_USER"),
+    },
+  };
+}
+
+// On one's own machine the page is opened under either name. Elsewhere only its own origin is trusted:
+// a page on a visitor's localhost is nobody we know.
+function originsOf(baseURL, port) {
+  if (!["localhost", "127.0.0.1"].includes(baseURL.hostname)) return [baseURL.origin];
+  return [...new Set([baseURL.origin, `http://localhost:${port}`, `http://127.0.0.1:${port}`])];
+}
+
+function required(env, name, hint) {
+  if (!env[name]) throw new StartError(`${name} is missing. ${hint}`);
+  return env[name];
+}
+
+function databaseAddress(env, name) {
+  const hint = "Write a PostgreSQL address, such as postgresql://user:password@localhost:5432/name";
+  const url = required(env, name, hint);
+  if (/^(postgres|postgresql|psql|pgsql):\/\//.test(url)) return url; // the schemes Django's side reads too
+  throw new StartError(`${name} is not a PostgreSQL address. ${hint}`);
+}
+
+function httpAddress(env, name, fallback) {
+  const text = env[name] || fallback;
+  if (/^https?:/i.test(text) && URL.canParse(text)) return new URL(text);
+  throw new StartError(`${name} should be a whole address, such as ${fallback}`);
+}
+
+function wholeNumber(env, name, fallback) {
+  if (!env[name]) return fallback;
+  if (/^\d{1,9}$/.test(env[name])) return Number(env[name]);
+  throw new StartError(`${name} should be a whole number.`);
+}
+
+// With another one Better Auth would start, and fail at every token.
+function jwtAlgorithm(env, name) {
+  if (!env[name] || JWT_ALGORITHMS.includes(env[name])) return env[name] || undefined;
+  throw new StartError(`${name} should be one of ${JWT_ALGORITHMS.join(", ")}.`);
+}
+
+// Better Auth takes a bare number for a point in time, not for a length: 3600 would mean 1970.
+function duration(env, name) {
+  if (!env[name]) return undefined;
+  if (/^\d+ ?[a-z]+$/i.test(env[name])) return env[name];
+  throw new StartError(`${name} should have a unit, such as 15m or 1h.`);
+}
+
+function flag(env, name) {
+  return ["1", "true", "yes", "on"].includes((env[name] || "").toLowerCase());
+}
+
+function list(env, name) {
+  return (env[name] || "").split(",").map((entry) => entry.trim()).filter(Boolean);
+}

@@ -1,0 +1,246 @@
+// The page: signing in and out, and the chat that is open. The address says which one: #/<thread id>, or #/ for
+// a new chat.
+
+import { ChatKitError, createChatKit } from "./chatkit.js";
+import { Conversation } from "./conversation.js";
+import { createFollower } from "./follow.js";
+import * as session from "./session.js";
+import { setUpSignIn, showSignIn } from "./sign-in.js";
+import { ThreadList, titleOf } from "./thread-list.js";
+
+const PAGE_SIZE = 20;
+const TYPING_IS_EASY = matchMedia("(pointer: fine)"); // elsewhere focus would open the keyboard over the page
+
+const $ = (id) => document.getElementById(id);
+const chat = $("chat");
+const scroll = $("scroll");
+const message = $("message");
+
+let chatkit;
+let user = null;
+let draftOwner = null;
+let current = null; // the open Conversation
+const answering = new Set(); // Conversations with a stream, open or not: leaving a chat does not stop its answer
+const threads = new ThreadList(() => chatkit, report);
+const follower = createFollower(scroll);
+
+await start();
+
+async function start() {
+  setUpSignIn(enter);
+  $("sign-out").addEventListener("click", signOut);
+  $("toggle-threads").addEventListener("click", () => showThreads(!chat.classList.contains("threads-open")));
+  $("threads").addEventListener("click", (event) => event.target.closest("a") && showThreads(false));
+  chat.addEventListener("keydown", (event) => event.key === "Escape" && showThreads(false));
+  $("composer").addEventListener("submit", sendOrStop);
+  $("send").addEventListener("click", (event) => event.detail > 1 && event.preventDefault()); // a double click is no Stop
+  message.addEventListener("keydown", sendOnEnter);
+  window.addEventListener("hashchange", openAddressed);
+  try {
+    const { chatkitUrl } = await (await fetch("/config.json")).json();
+    chatkit = createChatKit({ url: chatkitUrl, token: session.token });
+    const known = await session.current();
+    if (known) enter(known);
+    else showSignIn();
+  } catch (error) {
+    console.error(error);
+    $("start-alert").textContent = "This page could not start. Check your connection and load it again.";
+  }
+}
+
+// Signed in, signed out
+
+function enter(newcomer) {
+  if (draftOwner !== newcomer.id) message.value = "";
+  draftOwner = newcomer.id;
+  user = newcomer;
+  $("who-name").textContent = user.name;
+  $("who-email").textContent = user.email;
+  chat.hidden = false;
+  threads.load();
+  openAddressed();
+}
+
+async function signOut() {
+  try {
+    await session.signOut();
+  } catch (error) {
+    $("chat-alert").textContent = error.message;
+    return;
+  }
+  history.replaceState(null, "", "#/");
+  message.value = "";
+  leave();
+}
+
+/** Back to the form. Nothing of the reader stays on the page but an unsent draft, for when they come back. */
+function leave(why) {
+  session.forget();
+  user = null;
+  current = null;
+  for (const conversation of answering) conversation.request.abort();
+  answering.clear();
+  threads.clear();
+  scroll.replaceChildren();
+  for (const id of ["who-name", "who-email", "thread-title", "chat-alert"]) $(id).textContent = "";
+  showThreads(false);
+  chat.hidden = true;
+  showSignIn(why);
+}
+
+/** Says what went wrong where it happened, or asks to sign in when that is what it means. */
+function report(error, show) {
+  if (!user) return; // already back at the form
+  if (error instanceof session.SessionEnded) return leave(error.message);
+  if (!(error instanceof ChatKitError)) console.error(error);
+  show(error.message);
+}
+
+// Opening a chat
+
+function openAddressed() {
+  if (!user) return;
+  const threadId = location.hash.slice("#/".length) || null;
+  if (current && threadId === current.threadId) return;
+  $("chat-alert").textContent = "";
+  const known = [...answering].find((conversation) => threadId && conversation.threadId === threadId);
+  show(known ?? new Conversation(threadId));
+  if (threadId && !known) load(current);
+}
+
+function show(conversation) {
+  current = conversation;
+  follower.watch(conversation.element);
+  renderTitle();
+  renderComposer();
+  if (TYPING_IS_EASY.matches) message.focus();
+}
+
+async function load(conversation) {
+  conversation.loading = true;
+  conversation.progress.textContent = "Loading…";
+  renderComposer();
+  try {
+    const thread = await chatkit.getThread(conversation.threadId);
+    conversation.title = titleOf(thread);
+    conversation.earlierButton.addEventListener("click", () => loadEarlier(conversation));
+    // These are its first items; of a longer chat the last ones are wanted.
+    if (thread.items.has_more) await prependPage(conversation);
+    else conversation.prepend(thread.items.data);
+  } catch (error) {
+    report(error, (text) => {
+      if (conversation !== current) return;
+      if (error.status !== 404) return conversation.alert(text);
+      history.replaceState(null, "", "#/");
+      show(new Conversation());
+      $("chat-alert").textContent = "This chat does not exist, or is not yours.";
+    });
+  }
+  conversation.loading = false;
+  conversation.progress.textContent = "";
+  if (conversation !== current) return;
+  renderTitle();
+  renderComposer();
+}
+
+async function loadEarlier(conversation) {
+  if (conversation.loading) return;
+  conversation.loading = true;
+  try {
+    await prependPage(conversation);
+    if (conversation === current && conversation.earlierButton.hidden) scroll.focus(); // the button had it
+  } catch (error) {
+    report(error, (text) => conversation.alert(text));
+  }
+  conversation.loading = false;
+}
+
+async function prependPage(conversation) {
+  let page;
+  do {
+    const after = page?.after ?? conversation.cursor;
+    page = await chatkit.listItems(conversation.threadId, { order: "desc", limit: PAGE_SIZE, after });
+    follower.hold(() => conversation.prepend(page.data.reverse()));
+  } while (page.has_more && page.after && !page.data.length); // hidden items leave gaps, up to a whole page
+  conversation.cursor = page.after;
+  conversation.earlierButton.hidden = !page.has_more;
+}
+
+// Sending
+
+function sendOnEnter(event) {
+  // isComposing: this Enter ends a word in an input method.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  if (!current.request) $("composer").requestSubmit();
+}
+
+function sendOrStop(event) {
+  event.preventDefault();
+  const text = message.value.trim();
+  if (current.request) current.request.abort();
+  else if (text && !current.loading) {
+    message.value = "";
+    send(current, text);
+  }
+}
+
+async function send(conversation, text) {
+  $("chat-alert").textContent = "";
+  const signal = conversation.begin(text);
+  answering.add(conversation);
+  follower.follow();
+  renderComposer();
+
+  let failure;
+  try {
+    const events = conversation.threadId
+      ? chatkit.addUserMessage(conversation.threadId, text, signal)
+      : chatkit.createThread(text, signal);
+    for await (const event of events) take(conversation, event);
+  } catch (error) {
+    failure = error;
+  }
+
+  const unsent = conversation.end();
+  if (!answering.delete(conversation)) return; // the reader has signed out meanwhile
+  if (unsent && conversation === current) message.value = [unsent, message.value].filter(Boolean).join("\n");
+  if (signal.aborted) conversation.note("Stopped.");
+  else if (failure) report(failure, (sentence) => conversation.alert(sentence));
+  if (conversation === current) renderComposer();
+}
+
+function take(conversation, event) {
+  conversation.apply(event);
+  if (event.thread) {
+    conversation.threadId = event.thread.id;
+    conversation.title = titleOf(event.thread);
+    threads.keep(event.thread);
+  }
+  if (conversation !== current) return;
+  if (event.type === "thread.created") history.replaceState(null, "", `#/${event.thread.id}`);
+  if (event.thread) renderTitle();
+  if (event.type === "stream_options") renderComposer();
+}
+
+// What the page shows
+
+function renderTitle() {
+  const title = current.title || (current.threadId ? "Chat" : "New chat");
+  $("thread-title").textContent = title;
+  document.title = `${title} – Support`;
+  threads.mark(current.threadId);
+}
+
+function renderComposer() {
+  const stop = Boolean(current.request);
+  $("send").textContent = stop ? "Stop" : "Send";
+  $("send").classList.toggle("primary", !stop);
+  $("send").disabled = current.loading || (stop && !current.mayStop);
+}
+
+function showThreads(open) {
+  if (!open && chat.classList.contains("threads-open")) $("toggle-threads").focus();
+  chat.classList.toggle("threads-open", open);
+  $("toggle-threads").setAttribute("aria-expanded", String(open));
+}

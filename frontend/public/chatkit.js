@@ -1,0 +1,105 @@
+// A small client of the ChatKit protocol: one POST endpoint, answered in JSON or in a stream of events.
+
+import { SessionEnded } from "./session.js";
+import { readEvents } from "./sse.js";
+
+// The backend's answers to a good token whose session or user is gone.
+const GONE = {
+  "No active sessions found for user": "You have been signed out. Sign in again to go on.",
+  "User not found with provided email": "This account does not exist any more.",
+};
+
+/** The message is one sentence for the reader; `status` is the HTTP status, 0 when there was no answer. */
+export class ChatKitError extends Error {
+  constructor(message, status = 0, options) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+/** `url`: the endpoint. `token({renew})`: a promise of the bearer, see session.js. */
+export function createChatKit({ url, token }) {
+  // fetch with the bearer; after a 401 once more with a new one. It also fits as `api.fetch` of OpenAI's own widget.
+  async function authorizedFetch(input, init = {}) {
+    const target = new URL(input, url);
+    // An upload to presigned storage comes this way too, and is not to see the token.
+    if (target.origin !== new URL(url).origin) return fetch(target, init);
+    const send = (bearer) => {
+      const headers = new Headers(init.headers);
+      headers.set("Authorization", `Bearer ${bearer}`);
+      return fetch(target, { ...init, headers, credentials: "omit" });
+    };
+    const response = await send(await token());
+    if (response.status !== 401) return response;
+    await response.body?.cancel();
+    return send(await token({ renew: true }));
+  }
+
+  async function post(type, params, { accept, signal }) {
+    let response;
+    try {
+      response = await authorizedFetch(url, {
+        method: "POST",
+        headers: { "Content-Type": "application/json", Accept: accept },
+        body: JSON.stringify({ type, params }),
+        signal,
+      });
+    } catch (cause) {
+      // Anything but fetch's own TypeError already says what is wrong: an ended session, a Stop.
+      if (!(cause instanceof TypeError)) throw cause;
+      throw new ChatKitError("The chat service cannot be reached. Check your connection and try again.", 0, { cause });
+    }
+    if (response.ok && response.headers.get("Content-Type")?.startsWith(accept)) return response;
+    throw await errorOf(response);
+  }
+
+  async function ask(type, params, signal) {
+    const response = await post(type, params, { accept: "application/json", signal });
+    return response.json().catch((cause) => brokenOff(cause, signal));
+  }
+
+  async function* stream(type, params, signal) {
+    const response = await post(type, params, { accept: "text/event-stream", signal });
+    try {
+      for await (const data of readEvents(response.body)) yield JSON.parse(data);
+    } catch (cause) {
+      brokenOff(cause, signal);
+    }
+  }
+
+  return {
+    authorizedFetch,
+    listThreads: (page = {}) => ask("threads.list", page),
+    getThread: (threadId) => ask("threads.get_by_id", { thread_id: threadId }),
+    listItems: (threadId, page = {}) => ask("items.list", { thread_id: threadId, ...page }),
+    createThread: (text, signal) => stream("threads.create", { input: inputOf(text) }, signal),
+    addUserMessage: (threadId, text, signal) =>
+      stream("threads.add_user_message", { thread_id: threadId, input: inputOf(text) }, signal),
+  };
+}
+
+// ChatKit requires the two empty members.
+function inputOf(text) {
+  return { content: [{ type: "input_text", text }], attachments: [], inference_options: {} };
+}
+
+function brokenOff(cause, signal) {
+  if (signal?.aborted) throw cause; // a Stop is no failure
+  throw new ChatKitError("The answer broke off before it was complete.", 0, { cause });
+}
+
+async function errorOf(response) {
+  const message = (await response.json().catch(() => null))?.message;
+  if (response.status === 401) return new SessionEnded("Your session has ended. Sign in again to go on.");
+  if (response.status === 404 && Object.hasOwn(GONE, message)) return new SessionEnded(GONE[message]);
+  return new ChatKitError(
+    message || `The chat service failed (${response.status}). Try again in a moment.`,
+    response.status,
+  );
+}
+
+/** ChatKit's dates are UTC without saying so, with microseconds that not every browser parses. */
+export function dateOf(createdAt) {
+  const moment = createdAt.replace(/(\.\d{3})\d+/, "$1");
+  return new Date(/(Z|[+-]\d\d:?\d\d)$/.test(moment) ? moment : `${moment}Z`);
+}

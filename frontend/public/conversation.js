@@ -1,0 +1,167 @@
+// One conversation on the page: what ChatKit's events do to it. Text from the server only ever becomes a text node.
+//
+// A screen reader reads what is added to `log`, and nothing else. So an answer grows in `growing`, which is silent,
+// and moves into the log once, when it is whole. History is read by nobody: it is put into a log that is not on
+// the page yet, and a new log is taken in silently, with all it holds.
+
+const SPEAKERS = { user_message: "You", assistant_message: "Assistant" };
+
+export class Conversation {
+  constructor(threadId = null) {
+    this.threadId = threadId;
+    this.title = "";
+    this.loading = false;
+    this.request = null; // the AbortController of the answer that is streaming
+    this.mayStop = true;
+    this.cursor = undefined; // where the page before the first message starts
+    this.pending = null; // { text, message }: sent, not yet taken by the server
+    this.messages = new Map(); // item id -> its element
+
+    this.earlierButton = element("button", { type: "button", class: "earlier", hidden: "" }, "Earlier messages");
+    this.log = newLog();
+    this.growing = element("div", { class: "growing" });
+    this.progress = element("p", { class: "progress", role: "status" });
+    this.notes = element("div", { "aria-live": "polite" });
+    this.problem = element("p", { class: "alert", role: "alert" });
+    this.element = element("div", { class: "conversation" });
+    this.element.append(this.earlierButton, this.log, this.growing, this.progress, this.notes, this.problem);
+  }
+
+  /** Puts older items, oldest first, before the others. */
+  prepend(items) {
+    const log = newLog();
+    log.append(...items.map((item) => this.#messageOf(item)).filter(Boolean), ...this.log.childNodes);
+    this.log.replaceWith(log);
+    this.log = log;
+  }
+
+  begin(text) {
+    this.request = new AbortController();
+    this.mayStop = true;
+    this.notes.replaceChildren();
+    this.alert("");
+    this.log.setAttribute("aria-busy", "true");
+    this.pending = { text, message: messageElement("user_message", [text]) };
+    this.pending.message.classList.add("pending");
+    this.growing.append(this.pending.message);
+    this.progress.textContent = "Thinking…";
+    return this.request.signal;
+  }
+
+  apply(event) {
+    switch (event.type) {
+      case "thread.item.added":
+        return this.#grow(event.item);
+      case "thread.item.done":
+      case "thread.item.replaced":
+        return this.#settle(event.item);
+      case "thread.item.removed":
+        return this.#remove(event.item_id);
+      case "thread.item.updated":
+        return this.#update(this.messages.get(event.item_id), event.update);
+      case "stream_options":
+        this.mayStop = event.stream_options.allow_cancel;
+        return;
+      case "progress_update":
+        this.progress.textContent = event.text;
+        return;
+      case "notice":
+        return this.note([event.title, event.message].filter(Boolean).join(": "), event.level);
+      case "error":
+        return this.alert(event.message || "Something went wrong while answering. Please try again.");
+    }
+  }
+
+  /** The stream is over, whole or not. Returns the text that the server did not take, if there is one. */
+  end() {
+    const unsent = this.pending?.text;
+    this.pending?.message.remove();
+    this.log.append(...[...this.growing.children].filter((message) => message.querySelector(".text:not(:empty)")));
+    this.growing.replaceChildren();
+    this.progress.textContent = "";
+    this.log.setAttribute("aria-busy", "false");
+    this.request = this.pending = null;
+    return unsent;
+  }
+
+  note(text, level = "info") {
+    this.notes.append(element("p", { class: `note ${level}` }, text));
+  }
+
+  alert(text) {
+    this.problem.textContent = text;
+  }
+
+  #grow(item) {
+    const message = this.#messageOf(item);
+    if (message) this.growing.append(message);
+  }
+
+  #settle(item) {
+    const before = this.messages.get(item.id);
+    const message = this.#messageOf(item);
+    if (item.type === "user_message" && this.pending) {
+      this.pending.message.remove();
+      this.pending = null;
+    }
+    if (message && before?.parentNode === this.log) return before.replaceWith(message);
+    before?.remove();
+    if (message) this.log.append(message);
+  }
+
+  #remove(itemId) {
+    this.messages.get(itemId)?.remove();
+    this.messages.delete(itemId);
+  }
+
+  #update(message, update) {
+    if (!message) return; // an item of a kind that is not shown
+    switch (update.type) {
+      case "assistant_message.content_part.added":
+      case "assistant_message.content_part.done":
+        partAt(message, update.content_index).data = update.content.text;
+        break;
+      case "assistant_message.content_part.text_delta":
+        partAt(message, update.content_index).appendData(update.delta);
+        break;
+    }
+    if (this.progress.textContent && message.querySelector(".text:not(:empty)")) this.progress.textContent = "";
+  }
+
+  // Other kinds of items (widgets, tasks, attachments) would get their elements here.
+  #messageOf(item) {
+    if (!Object.hasOwn(SPEAKERS, item.type)) return null;
+    const message = messageElement(item.type, item.content.map((part) => part.text));
+    this.messages.set(item.id, message);
+    return message;
+  }
+}
+
+function newLog() {
+  return element("div", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Messages", "aria-busy": "false" });
+}
+
+function messageElement(type, texts) {
+  const message = element("article", { class: `message ${type}` });
+  message.append(element("p", { class: "speaker" }, SPEAKERS[type]));
+  texts.forEach((text, index) => (partAt(message, index).data = text));
+  return message;
+}
+
+// The text node of one content part. Parts may be announced out of order.
+function partAt(message, index) {
+  const parts = message.getElementsByClassName("text");
+  while (parts.length <= index) {
+    const part = element("p", { class: "text" });
+    part.append(document.createTextNode(""));
+    message.append(part);
+  }
+  return parts[index].firstChild;
+}
+
+export function element(name, attributes = {}, text = "") {
+  const created = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) created.setAttribute(attribute, value);
+  if (text) created.textContent = text;
+  return created;
+}

@@ -1,0 +1,96 @@
+// The list of past chats, newest first, one page after the other.
+
+import { dateOf } from "./chatkit.js";
+import { element } from "./conversation.js";
+
+const PAGE_SIZE = 20;
+
+const list = document.getElementById("thread-list");
+const more = document.getElementById("more-threads");
+const alert = document.getElementById("threads-alert");
+const dateFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+export class ThreadList {
+  #threads = [];
+  #entries = new Map(); // thread id -> its <li>
+  #cursor;
+  #open = null;
+  #visit = 0; // a page that was asked for before clear() belongs to somebody else
+
+  /** `chatkit()` gives the client; `report(error, show)` decides what an error means. */
+  constructor(chatkit, report) {
+    this.chatkit = chatkit;
+    this.report = report;
+    more.addEventListener("click", () => this.load());
+  }
+
+  async load() {
+    const visit = this.#visit;
+    alert.textContent = "";
+    try {
+      const page = await this.chatkit().listThreads({ limit: PAGE_SIZE, order: "desc", after: this.#cursor });
+      if (visit !== this.#visit) return;
+      this.#threads.push(...page.data.filter((thread) => !this.find(thread.id)));
+      this.#cursor = page.after;
+      more.hidden = !page.has_more;
+      more.textContent = "Older chats";
+      this.#render();
+    } catch (error) {
+      if (visit !== this.#visit) return;
+      more.hidden = false;
+      more.textContent = "Try again";
+      this.report(error, (message) => (alert.textContent = message));
+    }
+  }
+
+  find(threadId) {
+    return this.#threads.find((thread) => thread.id === threadId);
+  }
+
+  /** A thread that is new, or changed. */
+  keep(thread) {
+    const index = this.#threads.findIndex(({ id }) => id === thread.id);
+    if (index < 0) this.#threads.unshift(thread);
+    else this.#threads[index] = thread;
+    this.#render();
+  }
+
+  /** Marks the open chat. */
+  mark(threadId) {
+    this.#open = threadId;
+    this.#render();
+  }
+
+  clear() {
+    this.#visit += 1;
+    this.#threads = [];
+    this.#entries.clear();
+    this.#cursor = undefined;
+    list.replaceChildren();
+    alert.textContent = "";
+    more.hidden = true;
+  }
+
+  // Entries are kept and only inserted where missing: moving one would take the keyboard's focus from it.
+  #render() {
+    this.#threads.forEach((thread, index) => {
+      const entry = this.#entries.get(thread.id) ?? this.#newEntry(thread);
+      const link = entry.firstChild;
+      link.textContent = titleOf(thread);
+      if (thread.id === this.#open) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+      if (list.children[index] !== entry) list.insertBefore(entry, list.children[index] ?? null);
+    });
+  }
+
+  #newEntry(thread) {
+    const entry = element("li");
+    entry.append(element("a", { href: `#/${thread.id}` }));
+    this.#entries.set(thread.id, entry);
+    return entry;
+  }
+}
+
+export function titleOf(thread) {
+  return thread.title || dateFormat.format(dateOf(thread.created_at));
+}
