@@ -5,41 +5,59 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Thread',
+            name="Thread",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('user_id', models.CharField(max_length=200)),
-                ('thread_id', models.CharField(max_length=200)),
-                ('title', models.TextField(null=True)),
-                ('created_at', models.DateTimeField()),
-                ('data', models.JSONField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("user_id", models.CharField(max_length=200)),
+                ("thread_id", models.CharField(max_length=200)),
+                ("title", models.TextField(null=True)),
+                ("created_at", models.DateTimeField()),
+                ("data", models.JSONField()),
             ],
             options={
-                'indexes': [models.Index(fields=['user_id', 'id'], name='threads_in_order')],
-                'constraints': [models.UniqueConstraint(fields=('user_id', 'thread_id'), name='thread_of_user')],
+                "indexes": [models.Index(fields=["user_id", "id"], name="threads_in_order")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("user_id", "thread_id"), name="thread_of_user")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Item',
+            name="Item",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('item_id', models.CharField(max_length=200)),
-                ('type', models.CharField(max_length=40)),
-                ('created_at', models.DateTimeField()),
-                ('data', models.JSONField()),
-                ('thread', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='items', to='support.thread')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("item_id", models.CharField(max_length=200)),
+                ("type", models.CharField(max_length=40)),
+                ("created_at", models.DateTimeField()),
+                ("data", models.JSONField()),
+                (
+                    "thread",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="items",
+                        to="support.thread",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['thread', 'id'], name='items_in_order')],
-                'constraints': [models.UniqueConstraint(fields=('thread', 'item_id'), name='item_of_thread')],
+                "indexes": [models.Index(fields=["thread", "id"], name="items_in_order")],
+                "constraints": [models.UniqueConstraint(fields=("thread", "item_id"), name="item_of_thread")],
             },
         ),
     ]

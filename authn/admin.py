@@ -1,0 +1,78 @@
+"""Users and sessions for the people who answer for them: to look at, not to change.
+
+The tables are Better Auth's. Tokens and secrets are not on the models, so no page can show them.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from authn.models import Session, User
+
+
+class ReadOnly:
+    """Whoever may view may view; nobody may do anything else, a superuser included."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ActiveFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("expired", "Expired")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        match self.value():
+            case "active":
+                return queryset.filter(expires_at__gt=timezone.now())
+            case "expired":
+                return queryset.filter(expires_at__lte=timezone.now())
+        return queryset
+
+
+class SessionInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # generic in the stubs alone
+    model = Session
+    fields = ["id", "active", "created_at", "expires_at", "ip_address", "user_agent"]
+    readonly_fields = ["active"]
+    ordering = ["-created_at"]
+    extra = 0
+    show_change_link = True
+
+    @admin.display(boolean=True)
+    def active(self, session: Session) -> bool:
+        return session.is_active
+
+
+@admin.register(User)
+class UserAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    list_display = ["email", "name", "id", "email_verified", "created_at"]
+    search_fields = ["=email", "=id"]  # exact: answered by an index, however many users there are
+    ordering = ["-created_at"]
+    show_full_result_count = False
+    inlines = [SessionInline]
+
+
+@admin.register(Session)
+class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    list_display = ["id", "user", "active", "created_at", "expires_at", "ip_address"]
+    list_filter = [ActiveFilter]
+    list_select_related = ["user"]
+    search_fields = ["=id", "=user__email", "=user__id"]
+    ordering = ["-created_at"]
+    show_full_result_count = False
+
+    @admin.display(boolean=True)
+    def active(self, session: Session) -> bool:
+        return session.is_active
