@@ -1,0 +1,103 @@
+"""One record an attempt: what it says, what it never says, and how production writes it."""
+
+import json
+import logging
+import uuid
+
+import pytest
+from django.test import Client
+
+from tests.people import Person
+from tests.server import Api, operation
+
+FIELDS = {
+    "outcome",
+    "reason",
+    "status",
+    "user_id",
+    "session_id",
+    "key_id",
+    "algorithm",
+    "client_address",
+    "user_agent",
+    "request_id",
+    "duration_ms",
+}
+
+
+def test_an_accepted_attempt_is_one_json_line_with_who_and_how(api: Api, person: Person) -> None:
+    request_id, token = str(uuid.uuid4()), person.token()
+
+    response = api.post(operation("threads.list"), token, X_Request_ID=request_id, User_Agent="Browser/1.0")
+
+    [record] = api.audit_records(request_id)
+    assert set(record) >= FIELDS
+    assert (record["outcome"], record["reason"], record["status"]) == ("accepted", "ok", 200)
+    assert (record["user_id"], record["session_id"]) == (person.user_id, person.session_id)
+    assert (record["algorithm"], record["client_address"]) == ("EdDSA", "127.0.0.1")
+    assert record["user_agent"] == "Browser/1.0"
+    assert record["key_id"]
+    assert 0 < record["duration_ms"] < 5000
+    assert response.headers["X-Request-ID"] == request_id
+
+
+def test_a_refused_attempt_says_why_and_what_the_caller_got(api: Api, person: Person) -> None:
+    request_id, token = str(uuid.uuid4()), person.token()
+    session_id = person.session_id
+    person.sign_out()
+
+    api.post(operation("threads.list"), token, X_Request_ID=request_id)
+
+    [record] = api.audit_records(request_id)
+    assert (record["outcome"], record["reason"], record["status"]) == ("refused", "no_active_session", 404)
+    assert (record["user_id"], record["session_id"]) == (person.user_id, session_id)
+
+
+def test_the_log_holds_no_token_and_no_message(api: Api, person: Person) -> None:
+    token, text = person.token(), f"a private matter {uuid.uuid4().hex}"
+
+    api.events({"type": "threads.create", "params": {"input": said(text)}}, token)
+    api.post(operation("threads.list"), token + "x")
+    api.post(text.encode(), token)
+
+    log = api.log.read_text()
+    assert text not in log
+    assert not any(part in log for part in token.split(".")[1:])
+
+
+@pytest.mark.parametrize(
+    "given", ["", "a b", "a\nb", "é", "x" * 129, '"}{"', None], ids=lambda given: repr(given)[:12]
+)
+def test_a_request_id_that_is_not_well_formed_is_replaced(client: Client, given: str | None) -> None:
+    headers = {} if given is None else {"X-Request-ID": given}
+
+    response = client.get("/support/health", headers=headers)
+
+    assert uuid.UUID(response["X-Request-ID"])
+
+
+@pytest.mark.parametrize("given", ["7b2a9c", str(uuid.uuid4()), "Root=1-67891233-abcdef012345678912345678"])
+def test_a_well_formed_request_id_comes_back(client: Client, given: str) -> None:
+    assert client.get("/support/health", headers={"X-Request-ID": given})["X-Request-ID"] == given
+
+
+@pytest.mark.django_db
+def test_a_long_user_agent_is_cut_and_cannot_forge_a_line(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    from django.conf import settings
+    from pythonjsonlogger.json import JsonFormatter
+
+    client.post("/support/chatkit", HTTP_USER_AGENT='x\n{"outcome": "accepted"}' + "y" * 5000)
+
+    [record] = [record for record in caplog.records if record.name == "authn.audit"]
+    options = settings.LOGGING["formatters"]["json"]
+    line = JsonFormatter(options["fmt"], rename_fields=options["rename_fields"]).format(record)
+    assert "\n" not in line
+    assert json.loads(line)["outcome"] == "refused"
+    assert len(json.loads(line)["user_agent"]) == 256
+    assert record.levelno == logging.INFO
+
+
+def said(text: str) -> dict[str, object]:
+    return {"content": [{"type": "input_text", "text": text}], "attachments": [], "inference_options": {}}

@@ -1,0 +1,273 @@
+"""The error table: who is not let in, and what they are told. Through HTTP, on Better Auth's own tables."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from rest_framework.settings import api_settings
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from tests.people import Person
+from tests.server import operation
+from tests.signer import Signer
+
+pytestmark = pytest.mark.django_db
+
+NO_CREDENTIALS = "Authentication credentials were not provided"
+BAD_TOKEN = "Invalid or expired JWT token"
+REALM = 'Bearer realm="chatbackend"'
+
+
+def post(client: Client, authorization: str | None = None, **extra: Any) -> Any:
+    if authorization is not None:
+        extra["HTTP_AUTHORIZATION"] = authorization
+    body = json.dumps(operation("threads.list"))
+    return client.post("/support/chatkit", body, content_type="application/json", **extra)
+
+
+def body_of(message: str, status: int) -> dict[str, Any]:
+    return {"error": message, "status": status, "message": message}
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Basic YTpi", "Token x.y.z", "Bearerx"], ids=lambda value: str(value)
+)
+def test_without_our_credentials_the_answer_is_401_and_names_the_scheme(
+    client: Client, authorization: str | None, audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    response = post(client, authorization)
+
+    assert (response.status_code, response.json()) == (401, body_of(NO_CREDENTIALS, 401))
+    assert response["WWW-Authenticate"] == REALM
+    assert [(record["outcome"], record["reason"]) for record in audit()] == [("refused", "no_credentials")]
+
+
+def expired(signer: Signer, person: Person) -> str:
+    return signer.token(sub=person.user_id, email=person.email, iat=1, exp=901)
+
+
+def forged(signer: Signer, person: Person) -> str:
+    stranger = Signer(signer.kid, "EdDSA", Signer.unknown().private_key)
+    return stranger.token(sub=person.user_id, email=person.email)
+
+
+def of_another_issuer(signer: Signer, person: Person) -> str:
+    return signer.token(sub=person.user_id, email=person.email, iss="https://evil.example")
+
+
+def for_another_audience(signer: Signer, person: Person) -> str:
+    return signer.token(sub=person.user_id, email=person.email, aud="https://other.example")
+
+
+def with_an_unknown_key(signer: Signer, person: Person) -> str:
+    return Signer.unknown().token(sub=person.user_id, email=person.email)
+
+
+def without_an_address(signer: Signer, person: Person) -> str:
+    return signer.token(sub=person.user_id, email=None)
+
+
+def of_somebody_elses_subject(signer: Signer, person: Person) -> str:
+    return signer.token(sub="somebody-else", email=person.email)
+
+
+@pytest.mark.parametrize(
+    ("forge", "reason"),
+    [
+        (lambda signer, person: "", "malformed"),
+        (lambda signer, person: "not-a-token", "malformed"),
+        (expired, "expired"),
+        (forged, "signature"),
+        (of_another_issuer, "issuer"),
+        (for_another_audience, "audience"),
+        (with_an_unknown_key, "unknown_kid"),
+        (without_an_address, "missing_email"),
+        (of_somebody_elses_subject, "subject_mismatch"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_every_bad_token_gets_one_and_the_same_401_and_its_reason_is_in_the_audit_alone(
+    client: Client,
+    signer: Signer,
+    person: Person,
+    audit: Callable[[], list[dict[str, Any]]],
+    forge: Callable[[Signer, Person], str],
+    reason: str,
+) -> None:
+    response = post(client, f"Bearer {forge(signer, person)}")
+
+    assert (response.status_code, response.json()) == (401, body_of(BAD_TOKEN, 401))
+    assert response["WWW-Authenticate"] == f'{REALM}, error="invalid_token"'
+    assert [record["reason"] for record in audit()] == [reason]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_is_case_insensitive(client: Client, person: Person, scheme: str) -> None:
+    assert post(client, f"{scheme} {person.token()}").status_code == 200
+
+
+def test_two_authorization_headers_are_no_token(client: Client, person: Person) -> None:
+    # An ASGI server joins them with a comma.
+    assert post(client, f"Bearer {person.token()},Bearer {person.token()}").status_code == 401
+
+
+def test_better_auths_opaque_session_token_is_no_jwt(client: Client, person: Person) -> None:
+    answer = person.auth.sign_in(person.email).browser.get("get-session").json()
+
+    assert post(client, f"Bearer {answer['session']['token']}").status_code == 401
+
+
+def test_a_good_token_of_nobody_we_know_is_a_404(client: Client, signer: Signer) -> None:
+    response = post(client, f"Bearer {signer.token(sub='ghost', email='ghost@example.com')}")
+
+    message = "User not found with provided email"
+    assert (response.status_code, response.json()) == (404, body_of(message, 404))
+
+
+def test_after_sign_out_the_token_finds_no_active_session(client: Client, person: Person) -> None:
+    token = person.token()
+    person.sign_out()
+
+    response = post(client, f"Bearer {token}")
+
+    message = "No active sessions found for user"
+    assert (response.status_code, response.json()) == (404, body_of(message, 404))
+
+
+def test_a_body_over_the_limit_is_a_413_that_names_it(client: Client, person: Person, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+
+    response = post(client, f"Bearer {person.token()}")
+
+    message = "The request body exceeds 10 bytes"
+    assert (response.status_code, response.json()) == (413, body_of(message, 413))
+
+
+def test_a_stranger_learns_nothing_of_the_body(client: Client, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+
+    assert post(client).status_code == 401
+
+
+def test_too_many_requests_are_a_429_with_the_time_to_wait(
+    client: Client, person: Person, other_person: Person, settings: Any
+) -> None:
+    settings.SUPPORT_RATE_PER_USER = "2/min"
+    token = person.token()
+
+    statuses = [post(client, f"Bearer {token}").status_code for _ in range(3)]
+    response = post(client, f"Bearer {token}")
+
+    assert statuses == [200, 200, 429]
+    assert int(response["Retry-After"]) in range(1, 61)
+    assert response.json()["status"] == 429
+    assert post(client, f"Bearer {other_person.token()}").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete", "options"])
+def test_other_methods_are_a_405_in_json(client: Client, person: Person, method: str) -> None:
+    response = getattr(client, method)("/support/chatkit", HTTP_AUTHORIZATION=f"Bearer {person.token()}")
+
+    assert response.status_code == 405
+    assert response["Allow"] == "POST"
+    assert response.json()["status"] == 405
+
+
+@pytest.mark.parametrize("path", ["/support/nothing", "/support/chatkit/", "/support/"])
+def test_an_unknown_path_is_a_404_in_json(client: Client, path: str) -> None:
+    response = client.post(path)
+
+    assert (response.status_code, response.json()) == (404, body_of("Not Found", 404))
+
+
+def test_djangos_own_pages_are_json_with_debug_on_as_well(client: Client, settings: Any) -> None:
+    settings.DEBUG = True
+
+    assert client.get("/support/nothing").json() == body_of("Not Found", 404)
+    assert "html" in client.get("/nothing")["Content-Type"]
+
+
+def test_a_bad_host_is_a_400_in_json(client: Client) -> None:
+    response = client.get("/support/health", HTTP_HOST="evil.example")
+
+    assert (response.status_code, response.json()) == (400, body_of("Bad Request", 400))
+
+
+def test_a_fault_of_ours_is_a_500_in_json_that_gives_nothing_away(
+    client: Client, person: Person, settings: Any
+) -> None:
+    client.raise_request_exception = False
+    settings.CHATKIT_CONTEXT = f"{__name__}.broken_context"
+
+    response = post(client, f"Bearer {person.token()}")
+
+    message = "Internal Server Error"
+    assert (response.status_code, response.json()) == (500, body_of(message, 500))
+
+
+def broken_context(request: Any) -> Any:
+    raise RuntimeError("a secret of ours")
+
+
+def test_a_database_that_does_not_answer_is_a_503_and_lets_nobody_in(
+    client: Client, person: Person, audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    token = person.token()
+    assert post(client, f"Bearer {token}").status_code == 200
+
+    def broken(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with connection.execute_wrapper(broken):
+        response = post(client, f"Bearer {token}")
+
+    message = "Service temporarily unavailable"
+    assert (response.status_code, response.json()) == (503, body_of(message, 503))
+    assert int(response["Retry-After"]) > 0
+    assert audit()[-1]["reason"] == "database_unavailable"
+    assert audit()[-1]["levelname"] == "ERROR"
+
+
+def test_no_keys_at_all_is_a_503_too(client: Client, person: Person, settings: Any) -> None:
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", "http://127.0.0.1:9/jwks"
+
+    response = post(client, f"Bearer {person.token()}")
+
+    assert (response.status_code, response["Retry-After"]) == (503, "2")
+
+
+def test_the_refusals_work_without_our_exception_handler(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A team may use the class in views of its own project, under DRF's handler.
+    monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", drf_exception_handler)
+
+    response = post(client, "Bearer nonsense")
+
+    assert (response.status_code, response.json()) == (401, {"detail": BAD_TOKEN})
+
+
+def test_no_answer_and_no_log_line_holds_the_token(
+    client: Client, person: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = person.token()
+    parts = token.split(".")
+    payload = base64.urlsafe_b64decode(parts[1] + "==").decode()
+
+    responses = [
+        post(client, f"Bearer {token}"),
+        post(client, f"Bearer {token}x"),
+        post(client, f"Basic {token}"),
+    ]
+
+    seen = caplog.text + "".join(
+        str(vars(record)) for record in caplog.records if record.name == "authn.audit"
+    )
+    seen += "".join(str(response.headers) + response.content.decode() for response in responses)
+    assert parts[1] not in seen
+    assert parts[2] not in seen
+    assert payload not in seen

@@ -1,0 +1,177 @@
+"""Who it is, and whether the session behind the token is alive: on rows that Better Auth itself wrote."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from authn import sessions, tokens
+from authn.errors import NoActiveSession, Refused, TokenRefused, UserNotFound
+from authn.models import Session, User
+from authn.tokens import Claims
+from chatbackend.dev.postgres import create_database
+from tests.people import Person
+from tests.server import Api, operation
+from tests.signer import Signer
+
+pytestmark = pytest.mark.django_db
+
+
+def claims_of(person: Person, **changes: Any) -> Claims:
+    """A verified token's claims. ``sid=None``: as Better Auth's default payload has it, without a session."""
+    now = timezone.now()
+    claims = {
+        "subject": person.user_id,
+        "email": person.email,
+        "session_id": None,
+        "issued_at": now,
+        "expires_at": now + timedelta(minutes=15),
+        "key_id": "key",
+        "algorithm": "EdDSA",
+        "raw": {},
+    }
+    return Claims(**(claims | changes))
+
+
+def test_a_real_token_resolves_to_its_user_and_its_own_session(person: Person) -> None:
+    person.auth.sign_in(person.email)  # another session, which expires later
+    claims = tokens.verify(person.token())
+
+    identity = sessions.resolve(claims)
+
+    assert identity.user_id == identity.user.id == person.user_id
+    assert (identity.user.email, identity.user.name) == (person.email, person.name)
+    assert identity.session.id == claims.session_id == person.session_id
+    assert identity.session.user == identity.user
+    assert identity.session.is_active
+    assert identity.user.is_authenticated
+
+
+def test_one_statement_finds_both_and_names_its_columns(
+    person: Person, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    claims = claims_of(person)
+
+    with django_assert_num_queries(1) as statements:
+        identity = sessions.resolve(claims)
+        _ = identity.user.email, identity.session.expires_at, identity.session.user.name
+
+    sql = statements[0]["sql"]
+    assert '"token"' not in sql
+    assert "*" not in sql
+
+
+@pytest.mark.parametrize("signed_in_elsewhere", [False, True])
+def test_sign_out_ends_the_tokens_own_session_whatever_others_there_are(
+    person: Person, signed_in_elsewhere: bool
+) -> None:
+    claims = tokens.verify(person.token())
+    if signed_in_elsewhere:
+        person.auth.sign_in(person.email)
+    person.sign_out()
+
+    with pytest.raises(NoActiveSession):
+        sessions.resolve(claims)
+
+
+def test_without_a_sid_any_live_session_serves(person: Person) -> None:
+    second = person.auth.sign_in(person.email)
+    person.sign_out()
+
+    identity = sessions.resolve(claims_of(person))
+
+    assert identity.session.id == second.session_id
+
+
+def test_an_expired_session_is_none_although_its_row_stays(person: Person) -> None:
+    claims = tokens.verify(person.token())
+    Session.objects.filter(user=person.user_id).update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    for which in (claims, claims_of(person)):
+        with pytest.raises(NoActiveSession):
+            sessions.resolve(which)
+
+
+def test_somebody_elses_session_does_not_serve(person: Person, other_person: Person) -> None:
+    with pytest.raises(NoActiveSession):
+        sessions.resolve(claims_of(person, session_id=other_person.session_id))
+
+
+def test_an_address_that_nobody_has_is_not_found(person: Person) -> None:
+    with pytest.raises(UserNotFound):
+        sessions.resolve(claims_of(person, email="nobody@example.com"))
+
+
+def test_the_address_is_matched_exactly(person: Person) -> None:
+    # Better Auth's unique constraint is case-sensitive: a row written by another tool may differ in case.
+    User.objects.filter(id=person.user_id).update(email=person.email.upper())
+
+    with pytest.raises(UserNotFound):
+        sessions.resolve(claims_of(person))
+
+
+def test_an_address_that_changed_hands_does_not_let_the_old_token_in(person: Person) -> None:
+    claims, address = tokens.verify(person.token()), person.email
+    person.change_email(f"new-{address}")
+    heir = person.auth.sign_up(email=address)
+
+    with pytest.raises(TokenRefused) as refused:
+        sessions.resolve(claims)
+
+    assert refused.value.reason == "subject_mismatch"
+    assert sessions.resolve(tokens.verify(heir.token())).user_id == heir.user_id
+
+
+def test_an_account_that_was_deleted_and_made_anew_does_not_let_the_old_token_in(person: Person) -> None:
+    claims = tokens.verify(person.token())
+    person.post("delete-user", password="correct horse battery staple")
+    person.auth.sign_up(email=person.email)
+
+    with pytest.raises(TokenRefused):
+        sessions.resolve(claims)
+
+
+def test_hostile_values_are_refused_before_the_database_sees_them(signer: Signer, person: Person) -> None:
+    for changes in ({"sub": "a\0"}, {"sid": "a\0"}, {"email": "a\0@example.com"}, {"sid": "\ud800"}):
+        with pytest.raises(TokenRefused):
+            tokens.verify(signer.token(**{"sub": person.user_id, "email": person.email} | changes))
+
+
+def test_columns_and_rows_of_plugins_we_do_not_know_are_no_concern(person: Person) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute('ALTER TABLE "user" ADD COLUMN "loyaltyPoints" integer')
+        cursor.execute('ALTER TABLE "session" ADD COLUMN "activeOrganizationId" text')
+
+    assert sessions.resolve(claims_of(person)).user_id == person.user_id
+
+
+def test_a_ban_is_a_403_until_it_ends_where_the_admin_plugin_is_declared(
+    postgres_url: str, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
+) -> None:
+    url = create_database(postgres_url, "with_admin_plugin")
+    own = {"DATABASE_URL": url, "BETTER_AUTH_PLUGINS": "admin"}
+    with start_better_auth(**own) as auth, start_api(**own, BETTER_AUTH_URL=auth.origin) as api:
+        person = auth.sign_up()
+        token = person.token()
+        answers = [outcome(api, token)]
+        for ban in ("banned = true", "\"banExpires\" = now() - interval '1 s'", "banned = NULL"):
+            with psycopg.connect(url) as database:
+                database.execute(f'UPDATE "user" SET {ban} WHERE id = %s', [person.user_id])
+            answers.append(outcome(api, token))
+
+    # The chat's own tables are not in this database, so whoever is let in gets that far and no further.
+    assert answers == ["503", "403 User is banned", "503", "503"]
+
+
+def outcome(api: Api, token: str) -> str:
+    response = api.post(operation("threads.list"), token)
+    return "503" if response.status_code == 503 else f"{response.status_code} {response.json()['error']}"
+
+
+def test_every_refusal_carries_its_reason() -> None:
+    for kind in Refused.__subclasses__():
+        assert kind().reason == kind.default_code

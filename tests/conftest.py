@@ -1,0 +1,145 @@
+"""The real parts, started once for the whole run: PostgreSQL, Better Auth and our own server."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import environ
+import pytest
+from django.core.cache import cache
+from django.core.management import call_command
+from django.db import connection, connections
+from pytest_django import DjangoDbBlocker
+
+from authn import keys
+from chatbackend.dev.frontend import better_auth, install_frontend
+from chatbackend.dev.postgres import postgres
+from chatbackend.dev.processes import free_port, server
+from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL
+from tests.people import BetterAuth, Person
+from tests.server import Api
+from tests.signer import Signer
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres(tmp_path_factory.mktemp("postgres"), throwaway=True) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(postgres_url: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """In place of pytest-django's: the server is new and thrown away, so its database is ours as it is."""
+    connections.settings["default"].update(environ.Env.db_url_config(postgres_url))
+    with django_db_blocker.unblock():
+        call_command("migrate", verbosity=0)
+    yield
+    with django_db_blocker.unblock():
+        connection.close_pool()
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres_url: str, django_db_setup: None) -> str:
+    """The tests' database: Django has migrated it, and Better Auth adds its own tables."""
+    return postgres_url
+
+
+@pytest.fixture(scope="session")
+def start_better_auth(database_url: str) -> Callable[..., Any]:
+    """Start another Better Auth; names are of frontend/config.mjs. On the tests' database, unless told."""
+    install_frontend()
+
+    @contextmanager
+    def start(port: int | None = None, **env: str) -> Iterator[BetterAuth]:
+        secrets = {"BETTER_AUTH_SECRET": BETTER_AUTH_SECRET, "DATABASE_URL": database_url}
+        with better_auth(secrets | env, port) as origin, closing(BetterAuth(origin)) as running:
+            yield running
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def auth(start_better_auth: Callable[..., Any]) -> Iterator[BetterAuth]:
+    """Better Auth, as the frontend has it."""
+    with start_better_auth(
+        BETTER_AUTH_PORT,
+        BETTER_AUTH_URL=BETTER_AUTH_URL,
+        BETTER_AUTH_CHANGE_EMAIL="1",
+        BETTER_AUTH_DELETE_USER="1",
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Callable[..., Any]:
+    """Start our server in a process of its own, under production's settings but for those given."""
+
+    @contextmanager
+    def start(**env: str) -> Iterator[Api]:
+        port, log = free_port(), tmp_path_factory.mktemp("api") / "log"
+        uvicorn = [sys.executable, "-X", "dev", "-m", "uvicorn", "chatbackend.asgi:application"]
+        options = [
+            "--port",
+            str(port),
+            "--lifespan",
+            "off",
+            "--no-access-log",
+            "--timeout-graceful-shutdown",
+            "5",
+        ]
+        # Its own log file: what is said there is production's JSON, and the tests read it.
+        command = ["sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *uvicorn, *options]
+        environment = os.environ | {"DATABASE_URL": database_url} | env
+        try:
+            with server("api", command, environment, port, "/support/health", show=False):
+                yield Api(f"http://localhost:{port}", log)
+        except Exception:
+            print(log.read_text())
+            raise
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def api(auth: BetterAuth, start_api: Callable[..., Any]) -> Iterator[Api]:
+    """Our server, running."""
+    with start_api(SUPPORT_RATE_PER_USER="100000/min") as running:
+        yield running
+
+
+@pytest.fixture
+def person(auth: BetterAuth) -> Person:
+    """Somebody new, signed up and signed in."""
+    return auth.sign_up()
+
+
+@pytest.fixture
+def other_person(auth: BetterAuth) -> Person:
+    return auth.sign_up()
+
+
+@pytest.fixture
+def signer(auth: BetterAuth, db: None) -> Signer:
+    """Signs whatever a test wants, with a key that Better Auth's table lists as its own."""
+    return Signer.in_jwks_table()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered() -> Iterator[None]:
+    """Keys and throttles outlive a request, and must not outlive a test."""
+    keys.forget()
+    cache.clear()
+    yield
+    keys.forget()
+
+
+@pytest.fixture
+def audit(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """The audit records of this test, as dicts of what a JSON log would have."""
+
+    def records() -> list[dict[str, Any]]:
+        return [vars(record) for record in caplog.records if record.name == "authn.audit"]
+
+    return records

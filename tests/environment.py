@@ -1,0 +1,27 @@
+"""The environment of the suite, in place before Django reads it: production's, but for what is local.
+
+Also a pytest plugin (``-p tests.environment``), which is how it comes to be that early.
+"""
+
+import os
+
+from chatbackend.dev.processes import free_port
+
+BETTER_AUTH_PORT = free_port()
+BETTER_AUTH_URL = f"http://localhost:{BETTER_AUTH_PORT}"
+BETTER_AUTH_SECRET = "a-secret-of-the-tests-and-of-nothing-else"
+PAGE_ORIGIN = "https://shop.example.com"
+
+for name in [
+    name for name in os.environ if name.startswith(("BETTER_AUTH_", "CHATKIT_", "OPENAI_", "SUPPORT_"))
+]:
+    del os.environ[name]  # what somebody has set for themselves must not change what is tested
+os.environ |= {
+    "DEBUG": "False",
+    "SECRET_KEY": "a-secret-key-of-the-tests-that-signs-nothing-of-worth",
+    "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
+    "SECURE_SSL_REDIRECT": "False",
+    "DATABASE_URL": "postgresql://not.yet.known.invalid/",  # conftest.py starts the server, on a free port
+    "BETTER_AUTH_URL": BETTER_AUTH_URL,
+    "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
+}

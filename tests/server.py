@@ -1,0 +1,73 @@
+"""Our server, seen from outside: HTTP in, HTTP and log lines out."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+NOTHING_ELSE = {"attachments": [], "inference_options": {}}
+
+
+def create(text: str = "Hello") -> dict[str, Any]:
+    return {"type": "threads.create", "params": {"input": message(text)}}
+
+
+def add(thread_id: str, text: str = "And another thing") -> dict[str, Any]:
+    return {"type": "threads.add_user_message", "params": {"thread_id": thread_id, "input": message(text)}}
+
+
+def operation(kind: str, **params: Any) -> dict[str, Any]:
+    return {"type": kind, "params": params}
+
+
+def message(text: str) -> dict[str, Any]:
+    return {"content": [{"type": "input_text", "text": text}], **NOTHING_ELSE}
+
+
+@dataclass
+class Api:
+    """A running server. ``log``: what it wrote to stdout, one JSON object a line."""
+
+    origin: str
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"{self.origin}/support/chatkit"
+
+    def post(self, body: Any, token: str | None = None, **headers: str) -> httpx2.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return httpx2.post(self.url, content=content, headers=_headers(token, headers), timeout=30)
+
+    def events(self, body: Any, token: str) -> list[dict[str, Any]]:
+        """The whole stream, parsed."""
+        with self.stream(body, token) as lines:
+            return [event for _, event in lines]
+
+    @contextmanager
+    def stream(
+        self, body: Any, token: str, **headers: str
+    ) -> Iterator[Iterator[tuple[httpx2.Response, dict[str, Any]]]]:
+        """The events as they come, each with its response."""
+        accept = {"Accept": "text/event-stream"}
+        with httpx2.stream(
+            "POST", self.url, json=body, headers=_headers(token, accept | headers), timeout=30
+        ) as response:
+            assert response.status_code == 200, response.read()
+            lines = (line.removeprefix("data: ") for line in response.iter_lines() if line)
+            yield ((response, json.loads(line)) for line in lines)
+
+    def audit_records(self, request_id: str) -> list[dict[str, Any]]:
+        lines = (line for line in self.log.read_text().splitlines() if request_id in line)
+        return [record for record in map(json.loads, lines) if record["logger"] == "authn.audit"]
+
+
+def _headers(token: str | None, others: dict[str, str]) -> dict[str, str]:
+    names = {name.replace("_", "-"): value for name, value in others.items()}
+    request_id = {"X-Request-ID": str(uuid.uuid4())}
+    return request_id | ({"Authorization": f"Bearer {token}"} if token else {}) | names

@@ -1,0 +1,205 @@
+"""Streams, observed from outside at a real server: when events arrive, what is held, what stays."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.people import Person
+from tests.server import Api, add, create, operation
+
+
+@pytest.fixture(scope="module")
+def small_pool(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+    with start_api(
+        DATABASE_POOL_MAX_SIZE="2",
+        CHATKIT_SERVER="tests.support.servers.SlowServer",
+        SUPPORT_RATE_PER_USER="100000/min",
+    ) as running:
+        yield running
+
+
+def test_events_arrive_one_by_one_while_the_answer_is_made(api: Api, person: Person) -> None:
+    with api.stream(create(), person.token()) as events:
+        arrivals = [time.monotonic() for _ in events]
+
+    # Word by word: were the answer held back until its end, everything would arrive in its last moment.
+    whole = arrivals[-1] - arrivals[0]
+    early = sum(1 for arrival in arrivals if arrival - arrivals[0] < 0.75 * whole)
+    assert len(arrivals) / 4 < early < len(arrivals)
+
+
+def test_the_headers_keep_proxies_and_compressors_from_holding_events_back(api: Api, person: Person) -> None:
+    with api.stream(create(), person.token(), Accept_Encoding="gzip, br") as events:
+        response, _ = next(events)
+
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert response.headers["Content-Encoding"] == "identity"
+
+
+def test_a_client_that_leaves_ends_the_work_and_what_was_said_is_kept_once(
+    small_pool: Api, person: Person
+) -> None:
+    with small_pool.stream(create("until I leave"), person.token()) as events:
+        thread_id = next(events)[1]["thread"]["id"]
+        said = next(
+            event["update"]["delta"]
+            for _, event in events
+            if event["type"] == "thread.item.updated" and event["update"]["type"].endswith("text_delta")
+        )
+
+    items = eventually(lambda: items_of(small_pool, person, thread_id), lambda items: len(items) > 1)
+    assert [item["type"] for item in items] == ["user_message", "assistant_message"]
+    kept = items[1]["content"][0]["text"]
+    assert kept.startswith(said)
+    time.sleep(0.5)
+    assert items_of(small_pool, person, thread_id)[1]["content"][0]["text"] == kept
+
+
+def test_a_stream_that_fails_in_the_middle_ends_with_an_error_event(small_pool: Api, person: Person) -> None:
+    events = small_pool.events(create("break"), person.token())
+
+    assert events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
+    thread_id = events[0]["thread"]["id"]
+    assert [item["type"] for item in items_of(small_pool, person, thread_id)] == ["user_message"]
+
+
+def test_fifty_open_streams_on_a_pool_of_two_leave_the_api_answering(small_pool: Api, person: Person) -> None:
+    token = person.token()
+    alone = timed(small_pool, token)
+
+    def stream(number: int) -> bool:
+        with small_pool.stream(create("for 6 seconds"), token) as events:
+            return [event for _, event in events][-1]["type"] == "thread.item.done"
+
+    with ThreadPoolExecutor(50) as clients:
+        streams = [clients.submit(stream, number) for number in range(50)]
+        eventually(
+            lambda: small_pool.post(operation("threads.list", limit=100), token).json(),
+            lambda page: len(page["data"]) == 50,
+        )
+        beside = timed(small_pool, token)
+        still_open = sum(not finished.done() for finished in streams)
+        assert all(finished.result() for finished in streams)
+
+    assert still_open == 50
+    assert beside < 20 * alone  # were connections held, each of these would wait for the pool's time-out
+
+
+def test_somebody_elses_thread_is_a_404_before_the_first_byte_and_like_a_missing_one(
+    api: Api, person: Person, other_person: Person
+) -> None:
+    events = api.events(create(), person.token())
+    theirs, item = events[0]["thread"]["id"], events[1]["item"]["id"]
+
+    def answers(thread_id: str) -> list[tuple[int, Any]]:
+        token = other_person.token()
+        given = {"thread_id": thread_id, "item_id": item}
+        asked = [
+            add(thread_id),
+            operation("threads.retry_after_item", **given),
+            operation("threads.custom_action", **given, action={"type": "x"}),
+            operation("threads.add_client_tool_output", thread_id=thread_id, result={}),
+            operation("threads.add_structured_input", **given, input={"answers": {}}),
+            operation("threads.get_by_id", thread_id=thread_id),
+            operation("threads.update", thread_id=thread_id, title="Mine now"),
+            operation("threads.delete", thread_id=thread_id),
+            operation("items.list", thread_id=thread_id),
+        ]
+        responses = [api.post(body, token, Accept="text/event-stream") for body in asked]
+        return [(response.status_code, response.json()) for response in responses]
+
+    assert answers(theirs) == answers("thr_that_never_was")
+    assert {status for status, _ in answers(theirs)[:7]} == {404}
+    assert len(items_of(api, person, theirs)) == 2
+
+
+def test_a_retry_of_a_message_that_is_not_there_is_a_404(api: Api, person: Person) -> None:
+    token = person.token()
+    thread_id = api.events(create(), token)[0]["thread"]["id"]
+
+    response = api.post(operation("threads.retry_after_item", thread_id=thread_id, item_id="msg_x"), token)
+
+    assert response.status_code == 404
+
+
+def test_an_operation_that_does_not_fit_the_threads_state_is_a_400(api: Api, person: Person) -> None:
+    token = person.token()
+    thread_id = api.events(create(), token)[0]["thread"]["id"]
+
+    response = api.post(operation("threads.add_client_tool_output", thread_id=thread_id, result={}), token)
+
+    assert response.status_code == 400
+
+
+def test_a_second_message_goes_on_in_the_same_thread(api: Api, person: Person) -> None:
+    token = person.token()
+    thread_id = api.events(create("First"), token)[0]["thread"]["id"]
+
+    events = api.events(add(thread_id, "Second"), token)
+
+    assert [event["type"] for event in events[:2]] == ["thread.item.done", "stream_options"]
+    kinds = [item["type"] for item in items_of(api, person, thread_id)]
+    assert kinds == ["user_message", "assistant_message"] * 2
+
+
+def test_what_the_server_does_not_support_is_a_501(api: Api, person: Person) -> None:
+    asked = [
+        operation("attachments.create", name="a.png", size=1, mime_type="image/png"),
+        operation("attachments.delete", attachment_id="atc_x"),
+        operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"),
+    ]
+
+    assert [api.post(body, person.token()).status_code for body in asked] == [501, 501, 501]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "The request body is not valid JSON"),
+        (b"{}", "The request needs a type"),
+        ({"type": "threads.fly"}, "The request has an unknown type"),
+        (operation("threads.get_by_id"), "params.thread_id is missing"),
+        (operation("threads.get_by_id", thread_id="a\0b"), "The request contains a NUL character"),
+        (operation("input.transcribe", audio_base64="A", mime_type="x"), "params.audio_base64 is not valid"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_body_that_is_no_chatkit_request_is_a_400_that_says_what(
+    api: Api, person: Person, body: Any, message: str
+) -> None:
+    response = api.post(body, person.token())
+
+    assert (response.status_code, response.json()["message"]) == (400, message)
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "text/html", "application/xml", "nonsense"])
+def test_any_accept_header_is_answered(api: Api, person: Person, accept: str) -> None:
+    assert api.post(operation("threads.list"), person.token(), Accept=accept).status_code == 200
+
+
+def items_of(api: Api, person: Person, thread_id: str) -> list[dict[str, Any]]:
+    page = api.post(operation("items.list", thread_id=thread_id, order="asc"), person.token()).json()
+    return list(page["data"])
+
+
+def timed(api: Api, token: str) -> float:
+    """The median time of a request, in seconds."""
+    times = []
+    for _ in range(9):
+        started = time.perf_counter()
+        assert api.post(operation("threads.list", limit=1), token).status_code == 200
+        times.append(time.perf_counter() - started)
+    return sorted(times)[4]
+
+
+def eventually(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
+    limit = time.monotonic() + 15
+    while not is_right(seen := look()):
+        assert time.monotonic() < limit, seen
+        time.sleep(0.05)
+    return seen

@@ -1,0 +1,84 @@
+"""Staff look at sessions and conversations, and can change nothing."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.contrib.auth.models import User as Staff
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from authn.models import Session
+from tests.people import Person
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff(client: Client) -> Client:
+    """Signed in to the admin, with every right to view."""
+    member = Staff.objects.create_user("staff", is_staff=True)
+    member.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    client.force_login(member)
+    return client
+
+
+@pytest.mark.parametrize("found_by", ["email", "user_id", "session_id"])
+def test_a_session_is_found_by_who_and_by_its_id(staff: Client, person: Person, found_by: str) -> None:
+    page = staff.get(reverse("admin:authn_session_changelist"), {"q": getattr(person, found_by)})
+
+    assert page.context["cl"].result_count == 1
+    assert person.email in page.content.decode()
+
+
+def test_a_user_is_shown_with_their_sessions_and_without_any_secret(staff: Client, person: Person) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute('SELECT "token" FROM "session" WHERE "userId" = %s', [person.user_id])
+        [(secret,)] = cursor.fetchall()
+
+    page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
+
+    assert person.session_id in page
+    assert secret not in page
+
+
+def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person: Person) -> None:
+    expired = person.auth.sign_in(person.email).session_id
+    Session.objects.filter(id=expired).update(expires_at="2020-01-01T00:00:00Z")
+    address = reverse("admin:authn_session_changelist")
+
+    def found(state: str) -> list[str]:
+        page = staff.get(address, {"q": person.user_id, "state": state})
+        return [session.id for session in page.context["cl"].result_list]
+
+    assert found("active") == [person.session_id]
+    assert found("expired") == [expired]
+
+
+@pytest.mark.parametrize("model", ["authn_user", "authn_session", "support_thread"])
+def test_not_even_a_superuser_can_add_change_or_delete(
+    admin_client: Client, person: Person, model: str, django_user_model: Any
+) -> None:
+    rows = {"authn_user": person.user_id, "authn_session": person.session_id, "support_thread": "1"}
+
+    answers = [
+        admin_client.post(reverse(f"admin:{model}_add")),
+        admin_client.post(reverse(f"admin:{model}_change", args=[rows[model]]), {"name": "Eve"}),
+        admin_client.post(reverse(f"admin:{model}_delete", args=[rows[model]]), {"post": "yes"}),
+    ]
+
+    assert {answer.status_code for answer in answers} <= {302, 403}
+    assert Session.objects.filter(id=person.session_id).exists()
+
+
+def test_without_a_right_to_view_there_is_nothing_to_see(client: Client, person: Person) -> None:
+    client.force_login(Staff.objects.create_user("newcomer", is_staff=True))
+
+    assert client.get(reverse("admin:authn_session_changelist")).status_code == 403
+
+
+def test_better_auths_people_are_no_staff(client: Client, person: Person) -> None:
+    page = client.get(reverse("admin:index"), HTTP_AUTHORIZATION=f"Bearer {person.token()}")
+
+    assert page.status_code == 302

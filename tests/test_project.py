@@ -1,0 +1,131 @@
+"""The house as a whole: how it starts, what it migrates, what a browser on another origin may do."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from chatbackend.dev.postgres import create_database
+from chatbackend.dev.processes import free_port, server
+from tests.environment import PAGE_ORIGIN
+from tests.people import Person
+from tests.server import Api, create, operation
+
+TOP = Path(__file__).parent.parent
+
+COLUMNS = """
+    SELECT table_name, column_name, data_type, column_default, is_nullable FROM information_schema.columns
+    WHERE table_name IN ('user', 'session', 'account', 'verification', 'jwks') ORDER BY 1, 2
+"""
+
+
+def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(command, cwd=TOP, env=os.environ | env, capture_output=True, text=True, timeout=60)
+
+
+def test_migrate_makes_our_tables_and_touches_none_of_better_auths(
+    postgres_url: str, start_better_auth: Callable[..., Any]
+) -> None:
+    url = create_database(postgres_url, "to_be_migrated")
+    with start_better_auth(DATABASE_URL=url) as auth, psycopg.connect(url) as database:
+        before = database.execute(COLUMNS).fetchall()
+        database.commit()
+
+        migrated = manage("migrate", DATABASE_URL=url)
+
+        assert migrated.returncode == 0, migrated.stderr
+        assert before
+        assert database.execute(COLUMNS).fetchall() == before
+        assert database.execute("SELECT to_regclass('support_thread')").fetchone() != (None,)
+        # Better Auth checks the live schema itself, and refuses every request when it does not like it.
+        assert auth.sign_up().token()
+
+
+def test_no_migration_is_missing(database_url: str) -> None:
+    done = manage("makemigrations", "--check", "--dry-run", DATABASE_URL=database_url)
+
+    assert (done.returncode, done.stdout) == (0, "No changes detected\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("BETTER_AUTH_URL", "auth.example.com", "Write Better Auth's own baseURL"),
+        ("CHATKIT_SERVER", "no.such.Server", "Write the dotted path"),
+    ],
+)
+def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_write(
+    name: str, value: str, hint: str
+) -> None:
+    command = [sys.executable, "-m", "uvicorn", "chatbackend.asgi:application", "--port", str(free_port())]
+
+    done = subprocess.run(
+        command, cwd=TOP, env=os.environ | {name: value}, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode != 0
+    assert hint in done.stderr
+
+
+def test_runserver_serves_asgi_and_streams(auth: Any, database_url: str, person: Person) -> None:
+    port = free_port()
+    command = [sys.executable, "manage.py", "runserver", str(port)]
+    env = os.environ | {"DATABASE_URL": database_url, "DEBUG": "True"}
+
+    with server("api", command, env, port, "/support/health", show=False):
+        running = Api(f"http://localhost:{port}", Path(os.devnull))
+        with running.stream(create(), person.token()) as events:
+            kinds = [event["type"] for _, event in events]
+
+    assert kinds.count("thread.item.updated") > 10
+
+
+def test_the_page_on_another_origin_may_call_the_api_with_the_headers_chatkits_client_sends(
+    api: Api, person: Person
+) -> None:
+    sent = "authorization, content-type, accept-language, chatkit-frame-instance-id, chatkit-device-id"
+    asked = {
+        "Origin": PAGE_ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": sent,
+    }
+
+    preflight = httpx2.options(api.url, headers=asked)
+    response = api.post(operation("threads.list"), person.token(), Origin=PAGE_ORIGIN)
+    refusal = api.post(operation("threads.list"), Origin=PAGE_ORIGIN)
+
+    assert preflight.status_code == 200
+    allowed = preflight.headers["Access-Control-Allow-Headers"].split(", ")
+    assert set(sent.split(", ")) <= set(allowed)
+    for answer in (preflight, response, refusal):
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE_ORIGIN
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert "x-request-id" in response.headers["Access-Control-Expose-Headers"]
+
+
+def test_a_page_of_somebody_else_may_not(api: Api, person: Person) -> None:
+    response = api.post(operation("threads.list"), person.token(), Origin="https://evil.example")
+
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_the_admins_files_are_served_without_collecting_them(api: Api) -> None:
+    answer = httpx2.get(f"{api.origin}/static/admin/css/base.css")
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, 'text/css; charset="utf-8"')
+
+
+def test_imports_point_one_way() -> None:
+    def imported(app: str) -> str:
+        return "".join(path.read_text() for path in (TOP / app).rglob("*.py"))
+
+    assert "import support" not in imported("authn")
+    assert "from support" not in imported("authn")
+    assert "chatbackend" not in imported("authn").replace('realm="chatbackend"', "") + imported("support")
