@@ -40,7 +40,7 @@ class EventStream:
     ) -> None:
         self._work, self._events, self._first = work, events, first
         # A client may leave just before its response is built, and then nobody ever listens.
-        weakref.finalize(self, _cancel_from_anywhere, work)
+        weakref.finalize(self, _cancel_from_anywhere, work).atexit = False
 
     def response(self) -> StreamingHttpResponse:
         return StreamingHttpResponse(self._listen(), headers=HEADERS)

@@ -6,11 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from chatkit.server import ChatKitServer
+from chatkit.store import NotFoundError
+from chatkit.store import Store as ChatKitStore
 from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartAdded,
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
+    Page,
+    ThreadItem,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
     ThreadItemUpdatedEvent,
@@ -53,3 +57,57 @@ class SlowServer(ChatKitServer[Any]):
             await asyncio.sleep(0.2)
         done = AssistantMessageContent(text="word " * round(seconds / 0.2))
         yield ThreadItemDoneEvent(item=item.model_copy(update={"content": [done]}))
+
+
+class MemoryStore(ChatKitStore[dict[str, Any]]):
+    """As much of a store as one conversation needs."""
+
+    def __init__(self) -> None:
+        self.threads: dict[str, list[ThreadMetadata]] = {}
+
+    async def save_thread(self, thread: ThreadMetadata, context: dict[str, Any]) -> None:
+        self.threads.setdefault(context["user_id"], []).append(thread)
+
+    async def load_threads(
+        self, limit: int, after: str | None, order: str, context: dict[str, Any]
+    ) -> Page[ThreadMetadata]:
+        return Page(data=self.threads.get(context["user_id"], []))
+
+    async def add_thread_item(self, thread_id: str, item: ThreadItem, context: dict[str, Any]) -> None: ...
+
+    async def load_thread(self, thread_id: str, context: dict[str, Any]) -> ThreadMetadata:
+        raise NotFoundError(thread_id)
+
+    load_thread_items = load_item = load_attachment = load_thread
+    save_item = add_thread_item
+    save_attachment = delete_attachment = delete_thread = delete_thread_item = add_thread_item
+
+
+class EchoServer(ChatKitServer[dict[str, Any]]):
+    """Written for another framework: a dict for a context, a store in memory, no idea of Django."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: dict[str, Any]
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        yield ThreadItemDoneEvent(
+            item=AssistantMessageItem(
+                id="msg_echo",
+                thread_id=thread.id,
+                created_at=datetime.now(),
+                content=[AssistantMessageContent(text=f"{context['greeting']}, {context['user_id']}")],
+            )
+        )
+
+
+def make_echo_server() -> EchoServer:
+    return EchoServer()
+
+
+echo_server = EchoServer()
+
+
+def build_dict(request: Any) -> dict[str, Any]:
+    return {"user_id": request.user_id, "greeting": f"Hello {request.user.name}"}

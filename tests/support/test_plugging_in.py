@@ -1,0 +1,46 @@
+"""A team's own ChatKit server, context and settings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rest_framework.request import Request
+
+from authn.authentication import BetterAuthJWTAuthentication
+from support.context import build
+from tests.people import Person
+from tests.server import create, operation
+
+
+@pytest.mark.parametrize("named", ["EchoServer", "make_echo_server", "echo_server"])
+def test_a_server_written_for_another_framework_answers_unchanged(
+    person: Person, start_api: Callable[..., Any], named: str
+) -> None:
+    with start_api(
+        CHATKIT_SERVER=f"tests.support.servers.{named}", CHATKIT_CONTEXT="tests.support.servers.build_dict"
+    ) as api:
+        events = api.events(create(), person.token())
+        listed = api.post(operation("threads.list"), person.token()).json()
+
+    assert events[-1]["item"]["content"][0]["text"] == f"Hello {person.name}, {person.user_id}"
+    assert [thread["id"] for thread in listed["data"]] == [events[0]["thread"]["id"]]
+
+
+def test_the_default_context_knows_the_request(rf: Any, person: Person, db: None) -> None:
+    asked = rf.post(
+        "/", HTTP_AUTHORIZATION=f"Bearer {person.token()}", HTTP_ACCEPT_LANGUAGE="de-CH;q=0.8, pt-BR, *;q=0.1"
+    )
+    asked.request_id = "r-1"
+
+    context = build(Request(asked, authenticators=[BetterAuthJWTAuthentication()]))
+
+    assert context.user_id == context.user.id == context.session.user_id == person.user_id
+    assert context.claims.email == person.email
+    assert (context.locale, context.request_id) == ("pt-br", "r-1")
+
+
+@pytest.mark.parametrize("header", ["", "*", ";;;", "x" * 10_000, "en-" * 500])
+def test_a_locale_that_makes_no_sense_is_none(rf: Any, person: Person, db: None, header: str) -> None:
+    asked = rf.post("/", HTTP_AUTHORIZATION=f"Bearer {person.token()}", HTTP_ACCEPT_LANGUAGE=header)
+
+    assert len(build(Request(asked, authenticators=[BetterAuthJWTAuthentication()])).locale) < 20
