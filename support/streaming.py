@@ -28,10 +28,6 @@ HEADERS = {
 }
 
 
-class BadState(Exception):
-    """The SDK refuses the operation in the thread's present state: no tool call is pending, for one."""
-
-
 class EventStream:
     """A stream of which the first event is there."""
 
@@ -57,9 +53,10 @@ class EventStream:
 async def start(source: AsyncIterable[bytes]) -> EventStream:
     """Begin the work and wait for its first event.
 
-    Raises what the caller can still be told with a status: ``NotFoundError``, ``BadState``, and the
-    database's errors, as nothing has been done yet. Everything else becomes an ``error`` event: after
-    a 5xx ChatKit's client would send the message again, up to five times.
+    Raises what the caller can still be told with a status: ``NotFoundError``, ``ValueError`` (the SDK's
+    word for an operation that does not fit the state of its thread), and the database's errors, as
+    nothing has been done yet. Everything else becomes an ``error`` event: after a 5xx ChatKit's client
+    would send the message again, up to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
@@ -90,7 +87,7 @@ async def _work(
             logger.exception("A stream failed")
             events.put_nowait(_failure())
         else:
-            refusal.append(BadState() if type(exc) is ValueError else exc)
+            refusal.append(exc)
     finally:
         events.put_nowait(None)
 

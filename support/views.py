@@ -62,7 +62,9 @@ class ChatKitView(APIView):
             raise NotFound("Not found") from exc
         except binascii.Error as exc:
             raise ParseError("params.audio_base64 is not valid") from exc
-        except streaming.BadState as exc:
+        except ValueError as exc:
+            if type(exc) is not ValueError:  # a subclass, such as pydantic's, is a fault of ours
+                raise
             raise ParseError("The operation does not fit the state of its thread") from exc
         except NotImplementedError as exc:
             raise NotSupported from exc

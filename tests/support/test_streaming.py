@@ -131,9 +131,21 @@ def test_an_operation_that_does_not_fit_the_threads_state_is_a_400(api: Api, per
     token = person.token()
     thread_id = api.events(create(), token)[0]["thread"]["id"]
 
-    response = api.post(operation("threads.add_client_tool_output", thread_id=thread_id, result={}), token)
+    item_id = items_of(api, person, thread_id)[1]["id"]
+    asked = [
+        operation("threads.add_client_tool_output", thread_id=thread_id, result={}),
+        operation("threads.retry_after_item", thread_id=thread_id, item_id=item_id),
+        operation("threads.add_structured_input", thread_id=thread_id, item_id=item_id, input={"answers": {}}),
+        operation("threads.sync_custom_action", thread_id=thread_id, item_id=item_id, action={"type": "x"}),
+    ]
 
-    assert response.status_code == 400
+    answers = [api.post(body, token) for body in asked]
+
+    assert [answer.status_code for answer in answers] == [400] * 4
+    assert {answer.json()["error"] for answer in answers} == {
+        "The operation does not fit the state of its thread"
+    }
+    assert len(items_of(api, person, thread_id)) == 2
 
 
 def test_a_second_message_goes_on_in_the_same_thread(api: Api, person: Person) -> None:

@@ -1,0 +1,37 @@
+# Here is only what happens before the virtual environment exists; the rest is chatbackend/dev.py.
+PYTHON ?= python3
+PACKAGES := .venv/.installed
+RUN := .venv/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test check clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+run: $(PACKAGES)  ## the page, the API and a database on this machine, until Ctrl-C
+	@$(RUN) chatbackend.dev run
+
+setup: $(PACKAGES)  ## only install what `make run` and `make test` need
+	@$(RUN) chatbackend.dev setup
+
+test: setup  ## the whole suite; make test ARGS="-k audit" for a part of it
+	.venv/bin/python -X dev -m pytest $(ARGS)
+
+check: $(PACKAGES)  ## style, types, production settings, missing migrations
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy authn support chatbackend
+	$(RUN) chatbackend.dev check
+
+clean:  ## remove what was installed and the local database
+	rm -rf "$$(readlink -f .local/postgres/server)" .local .venv frontend/node_modules
+
+$(PACKAGES): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"Python 3.11 or newer is needed, such as: make PYTHON=python3.12")'
+	@echo "Installing Python packages (about a minute) …"
+	@test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv
+	@$(RUN) pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

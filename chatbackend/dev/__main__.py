@@ -1,0 +1,158 @@
+"""``python -m chatbackend.dev run|setup|check``: the Makefile's targets of these names."""
+
+import os
+import secrets
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from subprocess import Popen
+
+import environ
+
+from chatbackend.dev.frontend import better_auth_process, install_frontend
+from chatbackend.dev.postgres import postgres, postgres_process
+from chatbackend.dev.processes import (
+    TOP,
+    StartError,
+    alone,
+    finish,
+    how_it_ended,
+    say,
+    secret,
+    server,
+    write_private,
+)
+
+LOCAL = TOP / ".local"  # the data and the secrets of `make run`
+MANAGE = [sys.executable, str(TOP / "manage.py")]
+
+
+def main(command: str) -> None:
+    def stop(number: int, _frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)  # once is enough: the clean-up has time limits
+        sys.exit(0 if command == "run" else 128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        {"run": run, "setup": install_frontend, "check": check}[command]()
+    except (StartError, OSError) as exc:
+        sys.exit(f"\n{exc}")
+
+
+def run() -> None:
+    """Serve everything that no variable replaces by the real one, until a signal or a death."""
+    environ.Env.read_env(TOP / ".env")
+    given = {name: value for name, value in os.environ.items() if value}  # NAME= is no answer
+    own_database, own_page = "DATABASE_URL" not in given, "BETTER_AUTH_URL" not in given
+    children: dict[str, Popen[str]] = {}
+    LOCAL.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(alone(LOCAL, "`make run` is already running in this folder."))
+        api_port = _port(given, "PORT", 8000)
+        page_port = _port(given, "FRONTEND_PORT", 3000) if own_page else 3000
+        env = _environment(api_port, page_port) | given
+        if own_page:
+            install_frontend()
+        say("Starting …")
+        if own_database:
+            process, env["DATABASE_URL"] = stack.enter_context(postgres_process(LOCAL / "postgres"))
+            children["PostgreSQL"] = process
+        if own_page:  # before the API, which reads its tables
+            children["The page"] = stack.enter_context(better_auth_process(env, page_port, show=True))
+        _migrate(env)
+        account = _admin(env) if own_database else "accounts: manage.py createsuperuser"
+        _write_environment(env, given)
+        command = [*MANAGE, "runserver", f"127.0.0.1:{api_port}"]
+        api = server("api", command, env, api_port, "/admin/login/", show=True)
+        children["The API"] = stack.enter_context(api)
+        say(
+            "",
+            f"  {'Page ' if own_page else 'Better Auth'}  {env['BETTER_AUTH_URL']}",
+            f"  API    http://localhost:{api_port}/support/chatkit",
+            f"  Admin  http://localhost:{api_port}/admin/  ({account})",
+            "",
+            "  Ctrl-C ends everything.",
+            "",
+        )
+        _wait_for_a_death(children)
+
+
+def check() -> None:
+    """Ask Django whether the production settings are fit to deploy and every migration is written."""
+    production = {
+        "DEBUG": "False",
+        "SECRET_KEY": secrets.token_urlsafe(50),
+        "ALLOWED_HOSTS": "api.example.com",
+        "BETTER_AUTH_URL": "https://auth.example.com",
+        "CORS_ALLOWED_ORIGINS": "https://auth.example.com",
+    }
+    with postgres(LOCAL / "check", throwaway=True) as url:
+        for command in ("check --deploy --fail-level WARNING", "makemigrations --check --dry-run"):
+            env = {**os.environ, **production, "DATABASE_URL": url}
+            say(f"manage.py {command}", finish([*MANAGE, *command.split()], env=env).strip())
+
+
+def _port(given: Mapping[str, str], variable: str, default: int) -> int:
+    value = given.get(variable, str(default))
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise StartError(f"{variable}={value} is no port number.")
+    with suppress(OSError):
+        socket.create_connection(("localhost", int(value)), timeout=1).close()
+        raise StartError(f"Port {value} is taken. Choose another: make run {variable}=…")
+    return int(value)
+
+
+def _environment(api_port: int, page_port: int) -> dict[str, str]:
+    return {
+        "DEBUG": "True",
+        "SECRET_KEY": secret(LOCAL / "secret-key"),
+        "BETTER_AUTH_SECRET": secret(LOCAL / "better-auth-secret"),
+        "BETTER_AUTH_URL": f"http://localhost:{page_port}",
+        "CHATKIT_URL": f"http://localhost:{api_port}/support/chatkit",
+        "CORS_ALLOWED_ORIGINS": f"http://localhost:{page_port},http://127.0.0.1:{page_port}",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _migrate(env: Mapping[str, str]) -> None:
+    # No checks here: the API runs them all when it starts.
+    applied = finish([*MANAGE, "migrate", "--skip-checks", "--no-color"], env=env).count("  Applying ")
+    if applied:
+        say(f"Applied {applied} migrations.")
+
+
+def _admin(env: Mapping[str, str]) -> str:
+    """Create the admin's account the first time; its password lives and dies beside the data."""
+    file, password = LOCAL / "admin-password", secrets.token_urlsafe(12)
+    if not file.exists():
+        create = [*MANAGE, "createsuperuser", "--skip-checks", "--noinput"]
+        create += ["--username=admin", "--email=admin@example.com"]
+        finish(create, env={**env, "DJANGO_SUPERUSER_PASSWORD": password})
+        write_private(file, password)
+    return f"user admin, password {file.read_text()}"
+
+
+def _write_environment(env: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """For manage.py in another terminal: ``. .local/env``."""
+    ours = (f"export {name}={shlex.quote(value)}\n" for name, value in env.items() if name not in given)
+    write_private(LOCAL / "env", "".join(ours))
+
+
+def _wait_for_a_death(children: Mapping[str, Popen[str]]) -> None:
+    while True:
+        for name, process in children.items():
+            if process.poll() is not None:
+                say("", f"{name} {how_it_ended(process)}, so everything else was ended too.")
+                status = process.returncode
+                sys.exit(128 - status if status < 0 else status or 1)
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

