@@ -1,5 +1,6 @@
 """DRF's side of it: from a request's header to ``request.user``, ``request.auth`` and ``request.user_id``."""
 
+from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
@@ -17,6 +18,7 @@ class BetterAuthJWTAuthentication(BaseAuthentication):
     ``request.user_id`` (``str``).
     """
 
+    @sensitive_variables("token")
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
         scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":

@@ -1,5 +1,6 @@
 """System checks: a wrong setting stops the start, and the hint says what to write."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
@@ -61,18 +62,22 @@ def _algorithms() -> list[CheckMessage]:
 
 
 def _times() -> list[CheckMessage]:
-    if (
-        conf.BETTER_AUTH_LEEWAY.total_seconds() < 0
-        or conf.BETTER_AUTH_MAX_TOKEN_LIFETIME.total_seconds() <= 0
-    ):
-        return [
-            Error(
-                "BETTER_AUTH_LEEWAY_SECONDS or BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS is out of range.",
-                hint="Better Auth's tokens live 900 seconds; a leeway of 10 allows for two clocks.",
-                id="authn.E005",
-            )
-        ]
-    return []
+    zero = timedelta(0)
+    try:
+        shortest = min(conf.BETTER_AUTH_MAX_TOKEN_LIFETIME, conf.BETTER_AUTH_KEYS_TTL)
+        is_good = zero <= conf.BETTER_AUTH_LEEWAY and zero < shortest
+    except (ValueError, OverflowError):  # an environment variable may say "nan" or "inf"
+        is_good = False
+    if is_good:
+        return []
+    return [
+        Error(
+            "BETTER_AUTH_LEEWAY_SECONDS, BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS or "
+            "BETTER_AUTH_KEYS_TTL_SECONDS is out of range.",
+            hint="Better Auth's tokens live 900 seconds; a leeway of 10 allows for two clocks.",
+            id="authn.E005",
+        )
+    ]
 
 
 def _plugins() -> list[CheckMessage]:

@@ -1,5 +1,6 @@
 """Better Auth's settings, typed. Each is read when it is used, so that ``override_settings`` works."""
 
+import re
 from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")  # a name (others than ASCII as xn--), or IPv6
 
 
 class Conf:
@@ -86,9 +88,10 @@ def origin(url: str) -> str:
         port = parts.port
     except ValueError:  # a port that is no number, a bracket that does not close
         return ""
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+    host = parts.hostname or ""
+    if parts.scheme not in DEFAULT_PORTS or not HOST.fullmatch(host):
         return ""
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{host}]" if ":" in host else host
     if port in (None, DEFAULT_PORTS[parts.scheme]):
         return f"{parts.scheme}://{host}"
     return f"{parts.scheme}://{host}:{port}"

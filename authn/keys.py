@@ -8,14 +8,15 @@ import json
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
 import jwt
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from authn.conf import conf
 from authn.errors import Unavailable
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 # An unknown kid costs a refresh, so a forger could ask for one a request. A bucket and not a plain
 # pause between two refreshes: Better Auth mints several keys within a second when requests race for
-# an expired one, and each must be found at once.
+# an expired one, and each must be found at once. It fills drop by drop, so that a forger who keeps it
+# empty delays a new key by one drop and not until the bucket is full again.
 REFRESHES, PER_SECONDS = 10, 10.0
 PAUSE_AFTER_FAILURE_SECONDS = 2.0
 
@@ -65,7 +67,7 @@ class _Cache:
         self._keys: dict[str, Key] | None = None
         self._loaded_at = 0.0  # time.monotonic() throughout
         self._not_before = 0.0
-        self._refreshes: deque[float] = deque(maxlen=REFRESHES)
+        self._allowance, self._allowance_at = float(REFRESHES), 0.0
         self._lock = threading.Lock()
 
     def find(self, kid: str) -> Key | None:
@@ -90,36 +92,65 @@ class _Cache:
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if now < self._not_before:
+        if now < self._not_before or not self._is_allowed(now):
             return
-        if len(self._refreshes) == REFRESHES and now - self._refreshes[0] < PER_SECONDS:
-            return
-        self._refreshes.append(now)
         try:
             self._keys = {key.kid: key for key in _load()}
         except Exception:
             self._not_before = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
             logger.exception("The signing keys cannot be loaded from %s", conf.BETTER_AUTH_KEYS)
         else:
-            self._loaded_at = time.monotonic()
+            self._loaded_at = now  # not when it ended: a key may be revoked after its row was read
+
+    def _is_allowed(self, now: float) -> bool:
+        earned = (now - self._allowance_at) * REFRESHES / PER_SECONDS
+        self._allowance, self._allowance_at = min(REFRESHES, self._allowance + earned), now
+        if self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True
 
 
 _cache = _Cache()
 
 
 def _load() -> Iterator[Key]:
-    rows: Iterable[tuple[str, Any, str | None, datetime | None]]
+    rows: Iterable[tuple[Any, Any, Any, datetime | None]]
     if conf.BETTER_AUTH_KEYS == "jwks":
-        rows = [(jwk["kid"], jwk, jwk.get("alg"), None) for jwk in _fetch(conf.BETTER_AUTH_JWKS_URL)]
+        rows = [(jwk.get("kid"), jwk, jwk.get("alg"), None) for jwk in _fetch(conf.BETTER_AUTH_JWKS_URL)]
     else:
-        rows = [(row.kid, row.public_key, row.alg, row.expires_at) for row in SigningKey.objects.all()]
+        # str: Better Auth's ids may be numbers or UUIDs, but a token's kid is always text.
+        rows = [(str(row.kid), row.public_key, row.alg, row.expires_at) for row in _rows()]
     for kid, jwk, alg, expires_at in rows:
         try:
-            members = json.loads(jwk) if isinstance(jwk, str) else jwk
-            yield Key(kid, jwt.PyJWK(members, algorithm=_algorithm(members, alg)), expires_at)
-        except (jwt.PyJWTError, ValueError, TypeError, KeyError) as exc:
-            # One key that we cannot use must not take the others down.
+            if not isinstance(kid, str):
+                raise TypeError
+            yield Key(kid, _public_key(jwk, alg), expires_at and _aware(expires_at))
+        except Exception as exc:
+            # Whatever is wrong with one key, it must not take the others down.
             logger.warning("Signing key %s is not usable: %s", kid, type(exc).__name__)
+
+
+def _rows() -> QuerySet[SigningKey]:
+    # Rows stay for ever, so they would pile up here too. No token that is still good can be older than this.
+    oldest = timezone.now() - conf.BETTER_AUTH_MAX_TOKEN_LIFETIME - 2 * conf.BETTER_AUTH_LEEWAY
+    return SigningKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=oldest))
+
+
+def _aware(moment: datetime) -> datetime:
+    """Drizzle and Prisma make columns without a zone, and write UTC."""
+    return moment.replace(tzinfo=UTC) if timezone.is_naive(moment) else moment
+
+
+def _public_key(jwk: Any, alg: Any) -> jwt.PyJWK:
+    members = json.loads(jwk) if isinstance(jwk, str) else jwk
+    if "d" in members:
+        raise ValueError("a private key: whoever can read it can sign")
+    key = jwt.PyJWK(members, algorithm=_algorithm(members, alg))
+    # PyJWT looks at the curve and the length only when it verifies, and merely warns of a short key.
+    if key.Algorithm.check_key_length(key.Algorithm.prepare_key(key.key)):
+        raise ValueError("too short")
+    return key
 
 
 def _algorithm(jwk: dict[str, Any], alg: str | None) -> str:
@@ -127,19 +158,30 @@ def _algorithm(jwk: dict[str, Any], alg: str | None) -> str:
     allowed = conf.BETTER_AUTH_ALGORITHMS
     if alg is None and jwk["kty"] == "RSA":
         alg = next((name for name in allowed if name.startswith(("RS", "PS"))), None)
-    alg = alg or CURVES.get(jwk.get("crv", ""))
+    elif alg is None:
+        alg = CURVES.get(jwk["crv"])
     if alg not in allowed:
-        raise ValueError(alg)
+        raise ValueError("an algorithm that is not allowed")
     return alg
 
 
 def _fetch(url: str) -> list[dict[str, Any]]:
     body = b""
-    with httpx2.stream("GET", url, timeout=JWKS_TIMEOUT_SECONDS, follow_redirects=False) as response:
+    give_up_at = time.monotonic() + JWKS_TIMEOUT_SECONDS  # httpx2's own timeout is for each read
+    with httpx2.stream(
+        "GET",
+        url,
+        # Compression is not asked for, and not unpacked below: a few bytes of gzip can become gigabytes.
+        headers={"Accept-Encoding": "identity"},
+        timeout=JWKS_TIMEOUT_SECONDS,
+        follow_redirects=False,
+    ) as response:
         response.raise_for_status()
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():
             body += chunk
-            if len(body) > JWKS_MAX_BYTES:
-                raise ValueError("the JWKS document is too large")
-    keys: list[dict[str, Any]] = json.loads(body)["keys"]
+            if len(body) > JWKS_MAX_BYTES or time.monotonic() > give_up_at:
+                raise ValueError("the JWKS document is too large or too slow")
+    keys = json.loads(body)["keys"]
+    if not isinstance(keys, list):
+        raise ValueError("not a JWKS document")
     return keys

@@ -1,14 +1,17 @@
 """Tokens of our own making, good and bad."""
 
+import base64
 import json
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from django.db import connection
+from django.db import connection, transaction
 
 from tests.environment import BETTER_AUTH_URL
 
@@ -29,13 +32,16 @@ class Signer:
 
     @classmethod
     def in_jwks_table(cls, algorithm: str = "EdDSA", **columns: Any) -> Self:
-        """A new key, listed by Better Auth's table as Better Auth lists its own."""
+        """A new key, listed by Better Auth's table as Better Auth lists its own.
+
+        Created long ago, so that Better Auth never takes it for the one to sign with.
+        """
         signer = cls.unknown(algorithm)
         row = {"alg": algorithm, "expiresAt": None, "publicKey": json.dumps(signer.public_jwk())} | columns
         with connection.cursor() as cursor:
             cursor.execute(
                 'INSERT INTO "jwks" ("id", "publicKey", "privateKey", "createdAt", "expiresAt", "alg") '
-                "VALUES (%s, %s, 'not ours to read', now(), %s, %s)",
+                "VALUES (%s, %s, 'not ours to read', 'epoch', %s, %s)",
                 [signer.kid, row["publicKey"], row["expiresAt"], row["alg"]],
             )
         return signer
@@ -73,3 +79,34 @@ class Signer:
     def sign(self, claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
         members = {"typ": None, "kid": self.kid} | (header or {})
         return jwt.encode(claims, self.private_key, self.algorithm, headers=members)
+
+    def header(self, **changes: Any) -> dict[str, Any]:
+        return {"alg": self.algorithm, "kid": self.kid} | changes
+
+    def raw(self, claims: Any = None, header: Any = None) -> str:
+        """A good signature over whatever these are: bytes as they are, anything else as JSON."""
+        signed = f"{part(header or self.header())}.{part(claims or self.claims())}"
+        signature = jwt.get_algorithm_by_name(self.algorithm).sign(signed.encode(), self.private_key)
+        return f"{signed}.{part(signature)}"
+
+
+def part(content: Any) -> str:
+    """One of a token's three parts."""
+    written = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return base64.urlsafe_b64encode(written).rstrip(b"=").decode()
+
+
+@contextmanager
+def jwks_table_put_back() -> Iterator[None]:
+    """For tests that commit: Better Auth's keys are afterwards what they were before."""
+    columns = '"id", "publicKey", "privateKey", "createdAt", "expiresAt", "alg", "crv"'
+    with connection.cursor() as cursor:
+        cursor.execute(f'SELECT {columns} FROM "jwks"')
+        rows = cursor.fetchall()
+    try:
+        yield
+    finally:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute('DELETE FROM "jwks"')
+            cursor.executemany(f'INSERT INTO "jwks" ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s)', rows)
+        connection.close()

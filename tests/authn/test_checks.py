@@ -1,0 +1,92 @@
+"""System checks: which setting trips which, and that a good configuration is silent."""
+
+from typing import Any
+
+import pytest
+from django.core.checks import ERROR, CheckMessage, run_checks
+
+SECONDS = [
+    "BETTER_AUTH_LEEWAY_SECONDS",
+    "BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS",
+    "BETTER_AUTH_KEYS_TTL_SECONDS",
+]
+
+
+def findings() -> list[CheckMessage]:
+    """Ours among those of ``manage.py check``."""
+    return [message for message in run_checks() if (message.id or "").startswith("authn.")]
+
+
+def test_the_configuration_of_the_tests_is_good() -> None:
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        {"BETTER_AUTH_URL": "https://auth.example.com/api/auth"},
+        {"BETTER_AUTH_KEYS": "jwks"},
+        {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_URL": "https://keys.example/jwks.json"},
+        {"BETTER_AUTH_ALGORITHMS": ["EdDSA"]},
+        {"BETTER_AUTH_ALGORITHMS": ["ES384", "PS512", "RS384"]},
+        {"BETTER_AUTH_LEEWAY_SECONDS": 0.0},
+        {"BETTER_AUTH_KEYS_TTL_SECONDS": 0.5, "BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS": 86_400.0},
+        {"BETTER_AUTH_PLUGINS": ["admin"]},
+    ],
+    ids=str,
+)
+def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> None:
+    for name, value in good.items():
+        setattr(settings, name, value)
+
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "check_id", "setting"),
+    [
+        ({"BETTER_AUTH_URL": ""}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_URL": "auth.example.com"}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_URL": "https://auth.example.com:port"}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_URL": "https://auth.example.com "}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_KEYS": "file"}, "authn.E002", "BETTER_AUTH_KEYS"),
+        ({"BETTER_AUTH_KEYS": ""}, "authn.E002", "BETTER_AUTH_KEYS"),
+        (
+            {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_URL": "file:///etc/jwks.json"},
+            "authn.E003",
+            "BETTER_AUTH_JWKS_URL",
+        ),
+        ({"BETTER_AUTH_ALGORITHMS": []}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": ["EdDSA", "HS256"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": ["none"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": ["eddsa"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": "EdDSA"}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_LEEWAY_SECONDS": -1.0}, "authn.E005", "BETTER_AUTH_LEEWAY_SECONDS"),
+        *[({name: -0.5}, "authn.E005", name) for name in SECONDS],
+        *[({name: 0.0}, "authn.E005", name) for name in SECONDS[1:]],
+        *[({name: float("nan")}, "authn.E005", name) for name in SECONDS],
+        *[({name: float("inf")}, "authn.E005", name) for name in SECONDS],
+        ({"BETTER_AUTH_PLUGINS": ["admin", "organization"]}, "authn.E006", "BETTER_AUTH_PLUGINS"),
+        ({"BETTER_AUTH_PLUGINS": [""]}, "authn.E006", "BETTER_AUTH_PLUGINS"),
+    ],
+    ids=str,
+)
+def test_a_bad_setting_is_an_error_that_names_it_and_says_what_to_write(
+    settings: Any, bad: dict[str, Any], check_id: str, setting: str
+) -> None:
+    for name, value in bad.items():
+        setattr(settings, name, value)
+
+    (finding,) = findings()
+
+    assert (finding.id, finding.level) == (check_id, ERROR)
+    assert setting in finding.msg
+    assert finding.hint
+
+
+def test_an_unknown_plugin_is_named(settings: Any) -> None:
+    settings.BETTER_AUTH_PLUGINS = ["organization", "admin", "api-key"]
+
+    (finding,) = findings()
+
+    assert "api-key, organization." in finding.msg

@@ -1,0 +1,121 @@
+"""Settings: what follows from BETTER_AUTH_URL, and what is read from where."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from authn.conf import conf, origin
+
+# The first rows were seen at Better Auth: its baseURL, and the iss and aud of its tokens.
+ORIGINS = {
+    "http://127.0.0.1:3910": "http://127.0.0.1:3910",
+    "http://127.0.0.1:3910/": "http://127.0.0.1:3910",
+    "http://127.0.0.1:3910/api/auth": "http://127.0.0.1:3910",
+    "http://127.0.0.1:3910/x/y": "http://127.0.0.1:3910",
+    "https://AUTH.Example.com:443/": "https://auth.example.com",
+    "http://auth.example.com:80": "http://auth.example.com",
+    "https://auth.example.com:80": "https://auth.example.com:80",
+    "http://auth.example.com:443": "http://auth.example.com:443",
+    "HTTPS://auth.example.com": "https://auth.example.com",
+    "https://auth.example.com:": "https://auth.example.com",
+    "https://auth.example.com?next=/#top": "https://auth.example.com",
+    "https://user:password@auth.example.com/": "https://auth.example.com",
+    "http://better_auth:3000": "http://better_auth:3000",
+    "https://xn--bcher-kva.example": "https://xn--bcher-kva.example",
+    "http://[::1]:3910/api/auth": "http://[::1]:3910",
+    "https://[2001:DB8::1]": "https://[2001:db8::1]",
+    "https://[::ffff:10.0.0.1]:443": "https://[::ffff:10.0.0.1]",
+}
+
+NO_ORIGINS = [
+    "",
+    "auth.example.com",
+    "localhost:3000",
+    "//auth.example.com",
+    "/api/auth",
+    "ftp://auth.example.com",
+    "file:///etc/passwd",
+    "javascript:alert(1)",
+    "http://",
+    "http://:3000",
+    "https:///api/auth",
+    "https:auth.example.com",
+    "https://auth.example.com:port",
+    "https://auth.example.com:-1",
+    "https://auth.example.com:65536",
+    "https://[::1",
+    "https://::1]",
+    "https://[auth.example.com]",
+    "https://[fe80::1%25eth0]",
+    "https://auth.example.com ",
+    "https://auth example.com",
+    "https://auth.example.com\0.evil.example",
+    "https://*.example.com",
+    "https://bücher.example",  # Better Auth writes it as xn--bcher-kva: a token's iss would never match
+    "https://a,https://b",
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), ORIGINS.items())
+def test_an_origin_is_what_better_auth_makes_of_the_address(url: str, expected: str) -> None:
+    assert origin(url) == expected
+    assert origin(expected) == expected
+
+
+@pytest.mark.parametrize("url", NO_ORIGINS, ids=repr)
+def test_what_is_no_web_address_has_no_origin(url: str) -> None:
+    assert origin(url) == ""
+
+
+def test_issuer_audience_and_keys_follow_from_better_auths_address(settings: Any) -> None:
+    settings.BETTER_AUTH_URL = "https://AUTH.example.com/api/auth"
+
+    assert conf.BETTER_AUTH_ISSUER == "https://auth.example.com"
+    assert conf.BETTER_AUTH_AUDIENCE == ["https://auth.example.com"]
+    assert conf.BETTER_AUTH_JWKS_URL == "https://auth.example.com/api/auth/jwks"
+
+
+def test_what_is_configured_is_taken_to_the_letter(settings: Any) -> None:
+    settings.BETTER_AUTH_ISSUER = "https://Issuer.example/"
+    settings.BETTER_AUTH_AUDIENCE = ["chat", "support"]
+    settings.BETTER_AUTH_JWKS_URL = "https://keys.example/.well-known/jwks.json"
+
+    assert conf.BETTER_AUTH_ISSUER == "https://Issuer.example/"
+    assert conf.BETTER_AUTH_AUDIENCE == ["chat", "support"]
+    assert conf.BETTER_AUTH_JWKS_URL == "https://keys.example/.well-known/jwks.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("BETTER_AUTH_KEYS", "database"),
+        ("BETTER_AUTH_ALGORITHMS", ["EdDSA", "ES256", "ES512", "PS256", "RS256"]),
+        ("BETTER_AUTH_REQUIRE_SID", False),
+        ("BETTER_AUTH_PLUGINS", []),
+    ],
+)
+def test_a_setting_that_is_not_there_has_its_default(settings: Any, name: str, default: Any) -> None:
+    delattr(settings, name)
+
+    assert getattr(conf, name) == default
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "default"),
+    [
+        ("BETTER_AUTH_KEYS_TTL_SECONDS", "BETTER_AUTH_KEYS_TTL", 60),
+        ("BETTER_AUTH_LEEWAY_SECONDS", "BETTER_AUTH_LEEWAY", 10),
+        ("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", "BETTER_AUTH_MAX_TOKEN_LIFETIME", 3600),
+    ],
+)
+def test_a_duration_is_set_in_seconds_and_read_when_it_is_used(
+    settings: Any, setting: str, name: str, default: int
+) -> None:
+    assert getattr(conf, name) == timedelta(seconds=default)
+
+    setattr(settings, setting, 1.5)
+    assert getattr(conf, name) == timedelta(seconds=1.5)
+
+    delattr(settings, setting)
+    assert getattr(conf, name) == timedelta(seconds=default)

@@ -1,0 +1,624 @@
+"""The key set: how long it is kept, what a refresh costs, and what becomes of a source that fails."""
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
+
+from authn import keys, tokens
+from authn.errors import TokenRefused, Unavailable
+from chatbackend.dev.processes import free_port
+from tests.people import BetterAuth, Person
+from tests.signer import Signer, jwks_table_put_back
+
+TTL = 60.0
+
+
+class Clock:
+    """Stands in for the module ``time``, in the module that reads it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(keys, "time", clock)
+    return clock
+
+
+def reason_for(token: str) -> str:
+    with pytest.raises(TokenRefused) as refused:
+        tokens.verify(token)
+    return refused.value.reason
+
+
+def queries_of(act: Callable[[], Any]) -> int:
+    with CaptureQueriesContext(connection) as queries:
+        act()
+    return len(queries)
+
+
+def sql(statement: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> int:
+    lines = [record.getMessage() for record in caplog.records if record.name == "authn.keys"]
+    return len([line for line in lines if line.startswith("The signing keys cannot be loaded from ")])
+
+
+# --- What is kept, and for how long ----------------------------------------------------------------
+
+
+def test_a_known_key_costs_no_query_within_the_ttl_and_one_after_it(signer: Signer, clock: Clock) -> None:
+    token = signer.token()
+
+    assert queries_of(lambda: tokens.verify(token)) == 1
+    clock.now += TTL
+    assert queries_of(lambda: tokens.verify(token)) == 0
+    clock.now += 0.1
+    assert queries_of(lambda: tokens.verify(token)) == 1
+    assert queries_of(lambda: tokens.verify(token)) == 0
+
+
+def test_the_ttl_is_the_settings(signer: Signer, clock: Clock, settings: Any) -> None:
+    settings.BETTER_AUTH_KEYS_TTL_SECONDS = 5.0
+    tokens.verify(signer.token())
+
+    clock.now += 5.1
+
+    assert queries_of(lambda: tokens.verify(signer.token())) == 1
+
+
+def test_a_setting_of_better_auth_drops_the_set_and_no_other_setting_does(
+    signer: Signer, clock: Clock, settings: Any
+) -> None:
+    tokens.verify(signer.token())
+
+    settings.SUPPORT_RATE_PER_USER = "1/min"
+    assert queries_of(lambda: tokens.verify(signer.token())) == 0
+    settings.BETTER_AUTH_ALGORITHMS = ["EdDSA"]
+    assert queries_of(lambda: tokens.verify(signer.token())) == 1
+
+
+def test_a_new_key_is_found_at_once(signer: Signer, clock: Clock) -> None:
+    tokens.verify(signer.token())
+
+    rotated = Signer.in_jwks_table()
+
+    assert queries_of(lambda: tokens.verify(rotated.token())) == 1
+    assert queries_of(lambda: tokens.verify(signer.token())) == 0
+
+
+def test_several_new_keys_within_a_second_are_all_found(signer: Signer, clock: Clock) -> None:
+    """Better Auth mints as many as there are requests that meet an expired key."""
+    tokens.verify(signer.token())
+
+    for _ in range(keys.REFRESHES - 1):
+        tokens.verify(Signer.in_jwks_table().token())
+
+
+def test_only_the_columns_that_are_needed_leave_the_database(signer: Signer) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        tokens.verify(signer.token())
+        reason_for(Signer.unknown().token())
+
+    for query in queries:
+        columns = query["sql"].partition(" FROM ")[0]
+        assert columns == 'SELECT "jwks"."id", "jwks"."publicKey", "jwks"."alg", "jwks"."expiresAt"'
+        assert "privateKey" not in query["sql"]
+
+
+# --- Forgers ---------------------------------------------------------------------------------------
+
+
+def test_an_unknown_kid_costs_one_query(signer: Signer, clock: Clock) -> None:
+    tokens.verify(signer.token())
+
+    assert queries_of(lambda: reason_for(Signer.unknown().token())) == 1
+
+
+def test_a_malformed_kid_costs_none(signer: Signer, clock: Clock) -> None:
+    tokens.verify(signer.token())
+
+    assert queries_of(lambda: reason_for(signer.token(header={"kid": "a b"}))) == 0
+
+
+def test_a_flood_of_unknown_kids_costs_no_more_queries_than_the_bucket_holds(
+    signer: Signer, clock: Clock
+) -> None:
+    tokens.verify(signer.token())
+
+    def flood() -> None:
+        for number in range(50):
+            assert keys.find(f"forged-{number}") is None
+
+    assert queries_of(flood) == keys.REFRESHES - 1
+    clock.now += keys.PER_SECONDS / keys.REFRESHES
+    assert queries_of(flood) == 1
+    clock.now += 100 * keys.PER_SECONDS
+    assert queries_of(flood) == keys.REFRESHES
+
+
+def test_a_flood_keeps_no_known_key_out_and_a_new_one_for_a_moment_only(signer: Signer, clock: Clock) -> None:
+    tokens.verify(signer.token())
+    for number in range(50):
+        keys.find(f"forged-{number}")
+    rotated = Signer.in_jwks_table()
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert reason_for(rotated.token()) == "unknown_kid"
+    clock.now += keys.PER_SECONDS / keys.REFRESHES
+    assert tokens.verify(rotated.token()).key_id == rotated.kid
+
+
+def test_what_forgers_ask_for_is_not_remembered(signer: Signer, clock: Clock) -> None:
+    tokens.verify(signer.token())
+    known = len(keys._cache._keys or ())
+
+    for number in range(50):
+        keys.find(f"forged-{number}")
+
+    assert len(keys._cache._keys or ()) == known
+
+
+# --- Retired and revoked keys ----------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+def expired_key(ago: timedelta) -> tuple[Signer, int]:
+    """A key, and the second at which it expired."""
+    expires_at = datetime.now(UTC) - ago
+    return Signer.in_jwks_table(expiresAt=expires_at), int(expires_at.timestamp())
+
+
+def test_a_retired_keys_tokens_stay_good_but_it_makes_no_new_ones(auth: BetterAuth, db: None) -> None:
+    retired, at = expired_key(timedelta(minutes=5))
+
+    assert tokens.verify(retired.token(iat=at - 1)).key_id == retired.kid
+    assert tokens.verify(retired.token(iat=at + 9)).key_id == retired.kid  # two clocks
+    assert reason_for(retired.token(iat=at + 12)) == "key_retired"
+    assert reason_for(retired.token()) == "key_retired"
+
+
+def test_a_key_that_will_expire_is_good_until_then(auth: BetterAuth, db: None) -> None:
+    signer = Signer.in_jwks_table(expiresAt=datetime.now(UTC) + HOUR)
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+
+
+def test_a_column_without_a_time_zone_holds_utc(auth: BetterAuth, db: None) -> None:
+    """As Prisma and Drizzle make it; in the test's transaction."""
+    sql(
+        'ALTER TABLE "jwks" ALTER COLUMN "expiresAt" TYPE timestamp(3) USING "expiresAt" AT TIME ZONE \'UTC\''
+    )
+    retired, at = expired_key(timedelta(minutes=5))
+
+    assert tokens.verify(retired.token(iat=at - 1)).key_id == retired.kid
+    assert reason_for(retired.token()) == "key_retired"
+
+
+def test_keys_that_no_good_token_can_have_are_left_in_the_table(auth: BetterAuth, db: None) -> None:
+    old, _ = expired_key(2 * HOUR)
+    needed, _ = expired_key(timedelta(minutes=59))
+
+    assert keys.find(old.kid) is None
+    assert keys.find(needed.kid) is not None
+
+
+@pytest.mark.parametrize(
+    "revoke",
+    [
+        'DELETE FROM "jwks" WHERE "id" = %s',
+        'UPDATE "jwks" SET "expiresAt" = \'1970-01-01\' WHERE "id" = %s',
+        'UPDATE "jwks" SET "expiresAt" = \'-infinity\' WHERE "id" = %s',
+    ],
+    ids=["deleted", "expired-long-ago", "expired-for-ever"],
+)
+def test_a_revoked_key_is_trusted_no_longer_than_the_ttl(signer: Signer, clock: Clock, revoke: str) -> None:
+    other = Signer.in_jwks_table()
+    tokens.verify(signer.token())
+
+    sql(revoke, signer.kid)
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    clock.now += TTL + 0.1
+    assert reason_for(signer.token()) == "unknown_kid"
+    assert tokens.verify(other.token()).key_id == other.kid
+
+
+# --- The database fails ----------------------------------------------------------------------------
+
+
+def test_a_set_that_cannot_be_refreshed_goes_on_serving(
+    signer: Signer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens.verify(signer.token())
+    sql('ALTER TABLE "jwks" RENAME TO "jwks_away"')
+    clock.now += TTL + 0.1
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert reason_for(Signer.unknown().token()) == "unknown_kid"
+    assert failures(caplog) == 1
+    clock.now += keys.PAUSE_AFTER_FAILURE_SECONDS
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert failures(caplog) == 2
+
+
+def test_without_any_set_nobody_gets_in_and_nobody_is_told_to_go(
+    signer: Signer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sql('ALTER TABLE "jwks" RENAME TO "jwks_away"')
+
+    for token in (signer.token(), Signer.unknown().token()):
+        with pytest.raises(Unavailable) as unavailable:
+            tokens.verify(token)
+        assert (unavailable.value.reason, unavailable.value.status_code) == ("keys_unavailable", 503)
+
+    assert failures(caplog) == 1
+
+
+# --- The JWKS address ------------------------------------------------------------------------------
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+STOPPED = threading.Event()  # the test is over: answers that have no end of their own end
+
+
+class JwksServer:
+    """A real HTTP server. ``answer`` answers each request; ``paths`` are what was asked for."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = said(b"")
+        self.paths: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                with suppress(OSError):  # the client has had enough
+                    outer.answer(self)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = False  # joined in the end
+        self.origin = f"http://127.0.0.1:{self.server.server_port}"
+
+    def lists(self, *signers: Signer) -> None:
+        self.answer = said(document(*signers))
+
+
+def said(body: bytes, status: int = 200, **headers: str) -> Answer:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            request.send_header(name.replace("_", "-"), value)
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
+def listed(signer: Signer, **changes: Any) -> dict[str, Any]:
+    return signer.public_jwk() | {"kid": signer.kid, "alg": signer.algorithm} | changes
+
+
+def document(*listing: Signer | dict[str, Any]) -> bytes:
+    jwks = [listed(entry) if isinstance(entry, Signer) else entry for entry in listing]
+    return json.dumps({"keys": jwks}).encode()
+
+
+@pytest.fixture
+def jwks(settings: Any) -> Iterator[JwksServer]:
+    jwks = JwksServer()
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", f"{jwks.origin}/jwks"
+    serving = threading.Thread(target=jwks.server.serve_forever, args=[0.01])
+    STOPPED.clear()
+    serving.start()
+    yield jwks
+    STOPPED.set()
+    jwks.server.shutdown()
+    serving.join()
+    jwks.server.server_close()
+
+
+def test_the_keys_of_a_real_better_auths_address_are_good(person: Person, settings: Any) -> None:
+    settings.BETTER_AUTH_KEYS = "jwks"  # its address follows from BETTER_AUTH_URL
+
+    assert tokens.verify(person.token()).subject == person.user_id
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256"])
+def test_a_listed_key_is_good_and_is_asked_for_once(jwks: JwksServer, algorithm: str) -> None:
+    signer = Signer.unknown(algorithm)
+    jwks.lists(Signer.unknown(), signer)
+
+    for _ in range(3):
+        assert tokens.verify(signer.token()).algorithm == algorithm
+
+    assert jwks.paths == ["/jwks"]
+
+
+def test_a_server_that_compresses_for_those_who_ask_is_not_asked(jwks: JwksServer) -> None:
+    signer = Signer.unknown()
+    plain, packed = document(signer), gzip.compress(document(signer))
+
+    def compress_if_asked(request: BaseHTTPRequestHandler) -> None:
+        is_asked = "gzip" in request.headers.get("Accept-Encoding", "")
+        (said(packed, Content_Encoding="gzip") if is_asked else said(plain))(request)
+
+    jwks.answer = compress_if_asked
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+
+
+def test_a_key_without_alg_has_its_curves(jwks: JwksServer) -> None:
+    signer = Signer.unknown("ES256")
+    jwks.answer = said(document({k: v for k, v in listed(signer).items() if k != "alg"}))
+
+    assert tokens.verify(signer.token()).algorithm == "ES256"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"kid": None},
+        {"kid": 7},
+        {"kid": ["x"]},
+        {"kid": {}},
+        {"kid": "x", "kty": None},
+        {"kid": "x", "alg": ["EdDSA"]},
+        {"kid": "x", "alg": {}},
+        {"kid": "x", "crv": []},
+        {"kid": "x", "x": None},
+        {"kid": "x", "d": "c2VjcmV0"},
+    ],
+    ids=json.dumps,
+)
+def test_a_broken_entry_takes_no_other_down(
+    jwks: JwksServer, caplog: pytest.LogCaptureFixture, broken: dict[str, Any]
+) -> None:
+    signer = Signer.unknown()
+    jwks.answer = said(document(listed(Signer.unknown(), **broken), signer))
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert keys.find("x") is None
+    assert "is not usable" in caplog.text
+    assert "c2VjcmV0" not in caplog.text
+
+
+def test_of_two_entries_of_one_kid_the_last_counts(jwks: JwksServer) -> None:
+    first = Signer.unknown()
+    last = Signer(first.kid, "EdDSA", Signer.unknown().private_key)
+    jwks.lists(first, last)
+
+    assert tokens.verify(last.token()).key_id == last.kid
+    assert reason_for(first.token()) == "signature"
+
+
+def test_an_empty_list_is_an_answer_too(jwks: JwksServer, clock: Clock) -> None:
+    """Better Auth says so when every key is past its grace."""
+    signer = Signer.unknown()
+    jwks.lists(signer)
+    tokens.verify(signer.token())
+
+    jwks.lists()
+    clock.now += TTL + 0.1
+
+    assert reason_for(signer.token()) == "unknown_kid"
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    """Bit by bit, so that no single read takes long."""
+    request.send_response(200)
+    request.end_headers()
+    while not STOPPED.wait(0.02):
+        request.wfile.write(b" ")
+
+
+def silent(request: BaseHTTPRequestHandler) -> None:
+    STOPPED.wait(10)
+
+
+GOOD = Signer.unknown()
+BAD_ANSWERS: dict[str, Answer] = {
+    "500": said(document(GOOD), 500),
+    "404": said(document(GOOD), 404),
+    "redirect": said(document(GOOD), 302, Location="/elsewhere"),
+    "moved-for-good": said(b"", 308, Location="/elsewhere"),
+    "nothing": said(b""),
+    "not-json": said(b"<html>"),
+    "not-utf8": said(b'{"keys": ["\xff"]}'),
+    "nested-deeply": said(b"[" * 100_000),
+    "cut-short": said(document(GOOD)[:-2], Content_Length=str(len(document(GOOD)))),
+    "too-large": said(b" " * keys.JWKS_MAX_BYTES + document(GOOD)),
+    "compressed": said(gzip.compress(document(GOOD)), Content_Encoding="gzip"),
+    "endless": endless,
+    "silent": silent,
+    "a-list": said(b"[]"),
+    "a-string": said(b'"keys"'),
+    "no-keys": said(b"{}"),
+    "keys-null": said(b'{"keys": null}'),
+    "keys-an-object": said(b'{"keys": {}}'),
+    "keys-of-strings": said(b'{"keys": ["kid"]}'),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_a_bad_answer_is_no_answer_and_comes_to_an_end(
+    jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bad: Answer
+) -> None:
+    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 0.3)
+    jwks.answer = bad
+    started = time.monotonic()
+
+    with pytest.raises(Unavailable, match="Service temporarily unavailable"):
+        tokens.verify(GOOD.token())
+
+    assert time.monotonic() - started < 3
+    assert jwks.paths == ["/jwks"]
+    assert failures(caplog) == 1
+
+
+def test_after_a_bad_answer_the_old_set_goes_on_serving_until_a_good_one_comes(
+    jwks: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = Signer.unknown(), Signer.unknown()
+    jwks.lists(old)
+    tokens.verify(old.token())
+
+    jwks.answer = said(b"", 500)
+    clock.now += TTL + 0.1
+    assert tokens.verify(old.token()).key_id == old.kid
+    assert reason_for(new.token()) == "unknown_kid"
+    assert (len(jwks.paths), failures(caplog)) == (2, 1)
+
+    jwks.lists(new)
+    clock.now += keys.PAUSE_AFTER_FAILURE_SECONDS
+    assert tokens.verify(new.token()).key_id == new.kid
+    assert reason_for(old.token()) == "unknown_kid"
+
+
+def test_a_source_that_comes_back_is_found_again(jwks: JwksServer, clock: Clock) -> None:
+    signer = Signer.unknown()
+    jwks.answer = said(b"", 500)
+    with pytest.raises(Unavailable):
+        tokens.verify(signer.token())
+
+    jwks.lists(signer)
+    with pytest.raises(Unavailable):
+        tokens.verify(signer.token())
+    clock.now += keys.PAUSE_AFTER_FAILURE_SECONDS
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+
+
+def test_an_address_where_nobody_listens_is_no_answer(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", f"http://127.0.0.1:{free_port()}/jwks"
+
+    with pytest.raises(Unavailable):
+        tokens.verify(GOOD.token())
+
+    assert failures(caplog) == 1
+
+
+# --- Threads ---------------------------------------------------------------------------------------
+
+
+class Gate:
+    """An answer that waits to be let through."""
+
+    def __init__(self, then: Answer) -> None:
+        self.then, self.reached, self.opened = then, threading.Event(), threading.Event()
+
+    def __call__(self, request: BaseHTTPRequestHandler) -> None:
+        self.reached.set()
+        self.opened.wait(10)
+        self.then(request)
+
+
+def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(jwks: JwksServer, clock: Clock) -> None:
+    signer = Signer.unknown()
+    jwks.lists(signer)
+    tokens.verify(signer.token())
+    jwks.answer = gate = Gate(jwks.answer)
+    clock.now += TTL + 0.1
+
+    with ThreadPoolExecutor(1) as pool:
+        refreshing = pool.submit(tokens.verify, signer.token())
+        assert gate.reached.wait(5)
+        for _ in range(20):
+            assert tokens.verify(signer.token()).key_id == signer.kid
+        assert not refreshing.done()
+        gate.opened.set()
+
+    assert refreshing.result().key_id == signer.kid
+    assert len(jwks.paths) == 2
+
+
+def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(jwks: JwksServer) -> None:
+    signer = Signer.unknown()
+    jwks.answer = gate = Gate(said(document(signer)))
+
+    with ThreadPoolExecutor(50) as pool:
+        verified = [pool.submit(tokens.verify, signer.token()) for _ in range(50)]
+        assert gate.reached.wait(5)
+        gate.opened.set()
+
+    assert {claims.result().key_id for claims in verified} == {signer.kid}
+    assert len(jwks.paths) == 1
+
+
+def test_while_the_source_hangs_forgers_share_one_wait_and_known_keys_have_none(
+    jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 1.0)
+    signer = Signer.unknown()
+    jwks.lists(signer)
+    tokens.verify(signer.token())
+    jwks.answer = gate = Gate(jwks.answer)
+    started = time.monotonic()
+
+    with ThreadPoolExecutor(200) as pool:
+        forged = [pool.submit(keys.find, f"forged-{number}") for number in range(200)]
+        assert gate.reached.wait(5)
+        assert tokens.verify(signer.token()).key_id == signer.kid
+        assert not any(find.done() for find in forged)
+        found = [find.result() for find in forged]
+        waited = time.monotonic() - started
+        gate.opened.set()
+
+    assert found == [None] * 200
+    assert waited < 1 + 2
+    assert (len(jwks.paths), failures(caplog)) == (2, 1)
+
+
+def test_no_request_in_flight_is_refused_while_keys_rotate(
+    auth: BetterAuth, django_db_blocker: DjangoDbBlocker
+) -> None:
+    """In the table, committed, with real threads and the real clock."""
+    with django_db_blocker.unblock(), jwks_table_put_back():
+        live = [Signer.in_jwks_table().token()]
+        over = threading.Event()
+
+        def keep_verifying() -> int:
+            verified = 0
+            while not over.wait(0.005):
+                try:
+                    tokens.verify(live[-1])
+                finally:
+                    connection.close()  # as at the end of a request
+                verified += 1
+            return verified
+
+        with ThreadPoolExecutor(50) as pool:
+            requests = [pool.submit(keep_verifying) for _ in range(50)]
+            for _ in range(4):
+                time.sleep(0.1)
+                live.append(Signer.in_jwks_table().token())
+            time.sleep(0.1)
+            over.set()
+
+        assert all(request.result() for request in requests)
