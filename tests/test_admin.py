@@ -10,7 +10,9 @@ from django.test import Client
 from django.urls import reverse
 
 from authn.models import Session
+from support.models import Thread
 from tests.people import Person
+from tests.server import Api, create
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +56,16 @@ def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person:
 
     assert found("active") == [person.session_id]
     assert found("expired") == [expired]
+
+
+def test_a_conversation_is_shown_with_its_messages(staff: Client, api: Api, person: Person) -> None:
+    thread_id = api.events(create("Where is my parcel?"), person.token())[0]["thread"]["id"]
+    thread = Thread.objects.get(thread_id=thread_id)
+
+    page = staff.get(reverse("admin:support_thread_change", args=[thread.pk])).content.decode()
+
+    assert "Where is my parcel?" in page
+    assert person.user_id in page
 
 
 @pytest.mark.parametrize("model", ["authn_user", "authn_session", "support_thread"])

@@ -135,7 +135,9 @@ def test_an_operation_that_does_not_fit_the_threads_state_is_a_400(api: Api, per
     asked = [
         operation("threads.add_client_tool_output", thread_id=thread_id, result={}),
         operation("threads.retry_after_item", thread_id=thread_id, item_id=item_id),
-        operation("threads.add_structured_input", thread_id=thread_id, item_id=item_id, input={"answers": {}}),
+        operation(
+            "threads.add_structured_input", thread_id=thread_id, item_id=item_id, input={"answers": {}}
+        ),
         operation("threads.sync_custom_action", thread_id=thread_id, item_id=item_id, action={"type": "x"}),
     ]
 
