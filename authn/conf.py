@@ -35,8 +35,12 @@ class Conf:
 
     @property
     def BETTER_AUTH_JWKS_URL(self) -> str:
-        default = f"{origin(self.BETTER_AUTH_URL)}/api/auth/jwks"
-        return cast(str, _setting("BETTER_AUTH_JWKS_URL", "")) or default
+        """Where the key set is fetched; a path of the baseURL is where Better Auth has its routes."""
+        given, base = cast(str, _setting("BETTER_AUTH_JWKS_URL", "")), origin(self.BETTER_AUTH_URL)
+        if given or not base:
+            return given
+        path = urlsplit(self.BETTER_AUTH_URL).path.rstrip("/") or "/api/auth"
+        return f"{base}{path}/jwks"
 
     @property
     def BETTER_AUTH_KEYS_TTL(self) -> timedelta:

@@ -119,3 +119,19 @@ def test_a_duration_is_set_in_seconds_and_read_when_it_is_used(
 
     delattr(settings, setting)
     assert getattr(conf, name) == timedelta(seconds=default)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "jwks_url"),
+    [
+        ("https://shop.example.com/", "https://shop.example.com/api/auth/jwks"),
+        ("https://shop.example.com/auth/", "https://shop.example.com/auth/jwks"),
+        ("http://[", ""),
+    ],
+)
+def test_keys_are_fetched_where_better_auth_has_its_routes(
+    settings: Any, base_url: str, jwks_url: str
+) -> None:
+    settings.BETTER_AUTH_URL = base_url
+
+    assert conf.BETTER_AUTH_JWKS_URL == jwks_url
