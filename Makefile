@@ -1,4 +1,4 @@
-# Here is only what happens before the virtual environment exists; the rest is chatbackend/dev.py.
+# Here is only what happens before the virtual environment exists; the rest is chatbackend/dev/.
 PYTHON ?= python3
 PACKAGES := .venv/.installed
 RUN := .venv/bin/python -m

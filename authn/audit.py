@@ -32,7 +32,6 @@ class Attempt:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.started = time.perf_counter()
-        self.key_id: str | None = None
         self.claims: Claims | None = None
 
     def accepted(self, identity: "Identity") -> None:
@@ -40,19 +39,14 @@ class Attempt:
             logging.INFO, "accepted", "ok", 200, user_id=identity.user_id, session_id=identity.session.id
         )
 
-    def refused(self, reason: str, status: int) -> None:
-        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's."""
-        self._write(logging.ERROR if status >= 500 else logging.INFO, "refused", reason, status)
-
-    def _write(
-        self,
-        level: int,
-        outcome: str,
-        reason: str,
-        status: int,
-        user_id: str | None = None,
-        session_id: str | None = None,
+    def refused(
+        self, reason: str, status: int, key_id: str | None = None, algorithm: str | None = None
     ) -> None:
+        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's."""
+        level = logging.ERROR if status >= 500 else logging.INFO
+        self._write(level, "refused", reason, status, key_id=key_id, algorithm=algorithm)
+
+    def _write(self, level: int, outcome: str, reason: str, status: int, **known: str | None) -> None:
         claims, meta = self.claims, self.request.META
         logger.log(
             level,
@@ -63,10 +57,10 @@ class Attempt:
                 "outcome": outcome,
                 "reason": reason,
                 "status": status,
-                "user_id": user_id or (claims and claims.subject),
-                "session_id": session_id or (claims and claims.session_id),
-                "key_id": self.key_id or (claims and claims.key_id),
-                "algorithm": claims and claims.algorithm,
+                "user_id": known.get("user_id") or (claims and claims.subject),
+                "session_id": known.get("session_id") or (claims and claims.session_id),
+                "key_id": known.get("key_id") or (claims and claims.key_id),
+                "algorithm": known.get("algorithm") or (claims and claims.algorithm),
                 "client_address": meta.get("REMOTE_ADDR"),
                 "user_agent": meta.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
                 "request_id": getattr(self.request, "request_id", None),

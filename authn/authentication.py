@@ -28,7 +28,10 @@ class BetterAuthJWTAuthentication(BaseAuthentication):
             attempt.claims = claims = tokens.verify(token)
             identity = sessions.resolve(claims)
         except Refused as refused:
-            attempt.refused(refused.reason, refused.status_code)
+            attempt.refused(refused.reason, refused.status_code, refused.key_id, refused.algorithm)
+            raise
+        except Exception:
+            attempt.refused("error", 500)
             raise
         attempt.accepted(identity)
         # On Django's request, where DRF's finds it too: middleware and views see the same.

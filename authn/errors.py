@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, InterfaceError
+from django.db import InterfaceError, OperationalError
 from rest_framework import status
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
@@ -11,9 +11,10 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 class Refused(APIException):
     """A request that is not let in. ``reason`` is for the audit record alone; the caller sees the message."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", key_id: str | None = None, algorithm: str | None = None) -> None:
         super().__init__()
         self.reason = reason or self.default_code
+        self.key_id, self.algorithm = key_id, algorithm
 
 
 class TokenRefused(Refused, AuthenticationFailed):
@@ -58,5 +59,5 @@ class BodyTooLarge(APIException):
 def database_or_unavailable() -> Iterator[None]:
     try:
         yield
-    except (DatabaseError, InterfaceError) as exc:
+    except (OperationalError, InterfaceError) as exc:
         raise Unavailable from exc

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import httpx2
@@ -125,7 +125,7 @@ def _load() -> Iterator[Key]:
         try:
             if not isinstance(kid, str):
                 raise TypeError
-            yield Key(kid, _public_key(jwk, alg), expires_at and _aware(expires_at))
+            yield Key(kid, _public_key(jwk, alg), expires_at)
         except Exception as exc:
             # Whatever is wrong with one key, it must not take the others down.
             logger.warning("Signing key %s is not usable: %s", kid, type(exc).__name__)
@@ -135,11 +135,6 @@ def _rows() -> QuerySet[SigningKey]:
     # Rows stay for ever, so they would pile up here too. No token that is still good can be older than this.
     oldest = timezone.now() - conf.BETTER_AUTH_MAX_TOKEN_LIFETIME - 2 * conf.BETTER_AUTH_LEEWAY
     return SigningKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=oldest))
-
-
-def _aware(moment: datetime) -> datetime:
-    """Drizzle and Prisma make columns without a zone, and write UTC."""
-    return moment.replace(tzinfo=UTC) if timezone.is_naive(moment) else moment
 
 
 def _public_key(jwk: Any, alg: Any) -> jwt.PyJWK:

@@ -5,10 +5,20 @@ nor secrets (``jwks.privateKey``, ``session.token``) ever leave the database. Th
 migrations, for there is nothing here that Django may migrate.
 """
 
+from datetime import UTC, datetime
+from typing import Any
+
 from django.db import models
 from django.utils import timezone
 
 from authn.conf import conf
+
+
+class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Aware UTC, from columns without a zone too: Drizzle, Prisma and old Kysely make such, in UTC."""
+
+    def from_db_value(self, value: datetime | None, *_: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class User(models.Model):
@@ -18,11 +28,11 @@ class User(models.Model):
     name = models.TextField()
     email = models.TextField(unique=True)
     email_verified = models.BooleanField(db_column="emailVerified")
-    created_at = models.DateTimeField(db_column="createdAt")
-    updated_at = models.DateTimeField(db_column="updatedAt")
+    created_at = UTCDateTimeField(db_column="createdAt")
+    updated_at = UTCDateTimeField(db_column="updatedAt")
     if "admin" in conf.BETTER_AUTH_PLUGINS:
         banned = models.BooleanField(null=True)
-        ban_expires = models.DateTimeField(db_column="banExpires", null=True)
+        ban_expires = UTCDateTimeField(db_column="banExpires", null=True)
 
     # What Django and DRF ask of a user. Nobody gets here without a verified token and a live session.
     is_authenticated = True
@@ -41,7 +51,7 @@ class User(models.Model):
         """Banned now: NULL is not banned, and ``banned`` stays set when ``banExpires`` has passed."""
         if "admin" not in conf.BETTER_AUTH_PLUGINS or not self.banned:
             return False
-        return self.ban_expires is None or self.ban_expires > timezone.now()
+        return self.ban_expires is None or bool(self.ban_expires > timezone.now())
 
 
 class Session(models.Model):
@@ -49,9 +59,9 @@ class Session(models.Model):
 
     id = models.TextField(primary_key=True)
     user = models.ForeignKey(User, models.DO_NOTHING, db_column="userId", related_name="sessions")
-    expires_at = models.DateTimeField(db_column="expiresAt")
-    created_at = models.DateTimeField(db_column="createdAt")
-    updated_at = models.DateTimeField(db_column="updatedAt")
+    expires_at = UTCDateTimeField(db_column="expiresAt")
+    created_at = UTCDateTimeField(db_column="createdAt")
+    updated_at = UTCDateTimeField(db_column="updatedAt")
     ip_address = models.TextField(db_column="ipAddress", null=True)
     user_agent = models.TextField(db_column="userAgent", null=True)
 
@@ -64,7 +74,7 @@ class Session(models.Model):
 
     @property
     def is_active(self) -> bool:
-        return self.expires_at > timezone.now()
+        return bool(self.expires_at > timezone.now())
 
 
 class SigningKey(models.Model):
@@ -73,7 +83,7 @@ class SigningKey(models.Model):
     kid = models.TextField(primary_key=True, db_column="id")
     public_key = models.TextField(db_column="publicKey")  # the JWK as JSON, without kid and alg
     alg = models.TextField(null=True)
-    expires_at = models.DateTimeField(db_column="expiresAt", null=True)
+    expires_at = UTCDateTimeField(db_column="expiresAt", null=True)
 
     class Meta:
         managed = False

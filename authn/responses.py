@@ -4,14 +4,16 @@ Every error body is ``{"error": "<message>", "status": <int>, "message": "<the s
 ``message`` is there because it is the key ChatKit's client shows.
 """
 
+import json
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import DatabaseError, InterfaceError
-from django.http import HttpRequest, JsonResponse
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework import status
 from rest_framework.exceptions import ErrorDetail, NotAuthenticated, ParseError
@@ -21,6 +23,8 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from authn import audit
 from authn.conf import conf
 from authn.errors import BodyTooLarge, TokenRefused, Unavailable
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 2  # a restarted or woken database is usually back by then
 
@@ -37,6 +41,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         response["WWW-Authenticate"] += ', error="invalid_token"'
     if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        # One line, for there will be many; PostgreSQL's words name hosts and roles, never passwords.
+        logger.error("Unavailable: %s", exc.__cause__ or exc)
     detail = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else ""
     response.data = error_body(str(detail), response.status_code)
     return response
@@ -44,10 +50,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 def _as_api_exception(exc: Exception) -> Exception:
     match exc:
-        case DatabaseError() | InterfaceError():
-            unavailable = Unavailable()
-            unavailable.__cause__ = exc
-            return unavailable
+        case OperationalError() | InterfaceError():
+            return Unavailable()
         case RequestDataTooBig():
             return BodyTooLarge(f"The request body exceeds {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes")
         case SuspiciousOperation():
@@ -69,16 +73,15 @@ def json_errors_middleware(
         response = get_response(request)
         if (
             response.status_code < HTTPStatus.BAD_REQUEST
+            or not isinstance(response, HttpResponse)
             or not conf.JSON_ERRORS_UNDER
             or not request.path_info.startswith(conf.JSON_ERRORS_UNDER)
             or response.headers.get("Content-Type", "").startswith("application/json")
         ):
             return response
-        answer = JsonResponse(error_body("", response.status_code), status=response.status_code)
-        for name in ("Allow", "Vary"):
-            if name in response.headers:
-                answer[name] = response.headers[name]
-        response.close()
-        return answer
+        # The body alone: what others have said in headers (Allow, CORS, HSTS) stays true.
+        response.content = json.dumps(error_body("", response.status_code))
+        response.headers["Content-Type"] = "application/json"
+        return response
 
     return middleware

@@ -57,8 +57,15 @@ def verify(token: str) -> Claims:
     check it with. Source: better-auth packages/better-auth/src/plugins/jwt/sign.ts; RFC 7519, RFC 8725.
     """
     key = _key(token)
-    payload = _payload(token, key)
-    claims = _claims(payload, key)
+    try:
+        return _verified(token, key)
+    except TokenRefused as refused:
+        refused.key_id, refused.algorithm = key.kid, key.algorithm
+        raise
+
+
+def _verified(token: str, key: keys.Key) -> Claims:
+    claims = _claims(_payload(token, key), key)
     lifetime = claims.expires_at - claims.issued_at
     if not timedelta(0) < lifetime <= conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
         raise TokenRefused("lifetime")
@@ -89,9 +96,9 @@ def _key(token: str) -> keys.Key:
         raise TokenRefused("malformed_kid")
     key = keys.find(kid)
     if key is None:
-        raise TokenRefused("unknown_kid")
+        raise TokenRefused("unknown_kid", key_id=kid)
     if header.get("alg") != key.algorithm:
-        raise TokenRefused("algorithm")
+        raise TokenRefused("algorithm", key_id=kid)
     return key
 
 

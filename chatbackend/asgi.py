@@ -1,6 +1,8 @@
 """``chatbackend.asgi:application``: what an ASGI server serves. It boots ready, or not at all."""
 
 import os
+from io import StringIO
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatbackend.settings")
 
@@ -13,16 +15,32 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from servestatic import ServeStaticASGI
 
+from support import streaming
 from support.views import chatkit_server
 
 # An ASGI server runs no system checks by itself, and a wrong setting must stop the start, not the
 # first user. They also import the URLconf, and the next line the agent stack: the first request
 # finds everything loaded.
-call_command("check")
+call_command("check", stdout=StringIO())  # its "no issues" would be a line of the log that is no JSON
 chatkit_server()
 
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
-application = ServeStaticASGI(django_application, allow_all_origins=False)
+http_application = ServeStaticASGI(django_application, allow_all_origins=False)
 for finder in get_finders():
     for path, storage in finder.list([]):
-        application.add_file_to_dictionary(f"/{settings.STATIC_URL.lstrip('/')}{path}", storage.path(path))
+        http_application.add_file_to_dictionary(
+            f"/{settings.STATIC_URL.lstrip('/')}{path}", storage.path(path)
+        )
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """ASGI 3. With the server's lifespan on (uvicorn's default), a shutdown keeps what was said."""
+    if scope["type"] != "lifespan":
+        await http_application(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    # The server has waited for the streams as long as it was told to. It kills the process after this.
+    await streaming.end_all()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,14 +1,26 @@
 """Django's settings, all from the environment. Every name is explained in .env.example."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
+
+N = TypeVar("N", int, float)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")  # what is in the environment already wins
+
+
+def number(name: str, default: N) -> N:
+    """Strict, where django-environ's own float would read "1h" as 1.0 and "1e3" as 13.0."""
+    try:
+        return type(default)(env.str(name, default=str(default)))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} should be a number, such as {default}.") from None
+
 
 # --- Django ---------------------------------------------------------------------------------------
 
@@ -74,8 +86,7 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 
 # --- Database and cache ---------------------------------------------------------------------------
 
-# The default makes `manage.py check` and the like work without one; nothing listens there.
-_database: dict[str, Any] = env.db("DATABASE_URL", default="postgresql://localhost/chatbackend")
+_database: dict[str, Any] = env.db("DATABASE_URL", default="postgresql:///")
 _database |= {
     # A connection belongs to a query, not to a thread: it goes back to the pool after each use, so
     # that an open stream holds none. Checked on the way out, because a database that was restarted
@@ -86,9 +97,9 @@ _database |= {
     | {
         "connect_timeout": 5,
         "pool": {
-            "min_size": env.int("DATABASE_POOL_MIN_SIZE", default=1),
-            "max_size": env.int("DATABASE_POOL_MAX_SIZE", default=10),
-            "timeout": env.float("DATABASE_POOL_TIMEOUT_SECONDS", default=5.0),
+            "min_size": number("DATABASE_POOL_MIN_SIZE", 1),
+            "max_size": number("DATABASE_POOL_MAX_SIZE", 10),
+            "timeout": number("DATABASE_POOL_TIMEOUT_SECONDS", 5.0),
         },
     },
 }
@@ -115,12 +126,12 @@ BETTER_AUTH_ISSUER = env.str("BETTER_AUTH_ISSUER", default="")
 BETTER_AUTH_AUDIENCE = env.list("BETTER_AUTH_AUDIENCE", default=[])
 BETTER_AUTH_KEYS = env.str("BETTER_AUTH_KEYS", default="database")
 BETTER_AUTH_JWKS_URL = env.str("BETTER_AUTH_JWKS_URL", default="")
-BETTER_AUTH_KEYS_TTL_SECONDS = env.float("BETTER_AUTH_KEYS_TTL_SECONDS", default=60.0)
+BETTER_AUTH_KEYS_TTL_SECONDS = number("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0)
 BETTER_AUTH_ALGORITHMS = env.list(
     "BETTER_AUTH_ALGORITHMS", default=["EdDSA", "ES256", "ES512", "PS256", "RS256"]
 )
-BETTER_AUTH_LEEWAY_SECONDS = env.float("BETTER_AUTH_LEEWAY_SECONDS", default=10.0)
-BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS = env.float("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", default=3600.0)
+BETTER_AUTH_LEEWAY_SECONDS = number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
+BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS = number("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", 3600.0)
 BETTER_AUTH_REQUIRE_SID = env.bool("BETTER_AUTH_REQUIRE_SID", default=False)
 BETTER_AUTH_PLUGINS = env.list("BETTER_AUTH_PLUGINS", default=[])
 
@@ -136,7 +147,7 @@ SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
 
 # --- Browsers and transport -----------------------------------------------------------------------
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("DATA_UPLOAD_MAX_MEMORY_SIZE", default=1_000_000)  # bytes
+DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1_000_000)  # bytes
 
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_URLS_REGEX = r"^/support/"
@@ -154,9 +165,10 @@ CORS_ALLOW_HEADERS = [
 CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "www-authenticate"]
 
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
-SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 31_536_000)
-SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
-SECURE_HSTS_PRELOAD = not DEBUG
+SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 0 if DEBUG else 31_536_000)
+# These two speak for a whole domain and are hard to take back, so they are the team's to set.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

@@ -76,8 +76,8 @@ async function answerAuth(serveAuth, request, response) {
   // Without a Content-Length the body's size is unknown until it has been read.
   const declared = request.headers["content-length"] ?? (request.headers["transfer-encoding"] ? Infinity : 0);
   if (Number(declared) > MAX_BODY_BYTES) return answer(response, 413, { message: "Request body is too large" });
-  // No proxy in front: the caller's own address is the one to keep in the session row.
-  request.headers["x-forwarded-for"] ??= request.socket.remoteAddress;
+  // No proxy is in front, so whatever the caller says of its address is not to be believed.
+  request.headers["x-forwarded-for"] = request.socket.remoteAddress;
   response.setHeader("Cache-Control", "no-store"); // Better Auth sends none, and /token is a credential
   await serveAuth(request, response);
 }

@@ -3,13 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from agents import Agent, OpenAIResponsesModel, RunConfig, Runner
-from chatkit.agents import AgentContext, simple_to_agent_input, stream_agent_response
+from agents import Agent, OpenAIResponsesModel, RunConfig, Runner, RunResultStreaming
+from agents.stream_events import StreamEvent
+from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_response
 from chatkit.store import Store
-from chatkit.types import ThreadMetadata, ThreadStreamEvent
+from chatkit.types import ProgressUpdateEvent, ThreadMetadata, ThreadStreamEvent, UserMessageTagContent
 from openai import AsyncOpenAI
+from openai.types.responses import ResponseInputTextParam
 
 from support.conf import conf
 from support.context import RequestContext
@@ -35,17 +38,52 @@ async def respond(
     )
     run = Runner.run_streamed(
         agent,
-        await simple_to_agent_input(list(reversed(newest.data))),
+        await Converter().to_agent_input(list(reversed(newest.data))),
         context=agent_context,
         # Tracing would post every prompt to OpenAI, whatever OPENAI_BASE_URL says.
         run_config=RunConfig(tracing_disabled=True),
     )
+    reader = _Reader(run)
     try:
-        async for event in stream_agent_response(agent_context, run):
+        async for event in stream_agent_response(agent_context, reader):  # type: ignore[arg-type]
             yield event
     finally:
-        # The SDK lets the model run on to its last word after the client has left.
+        # The SDK lets the model run on to its last word after the client has left, and leaves two
+        # tasks behind, one waiting for the model's events and one for the context's, which asyncio
+        # reports as errors. So both are ended here, the second by an event that nobody gets.
+        reader.stop()
         run.cancel()
+        await agent_context.stream(ProgressUpdateEvent(text=""))
+
+
+class Converter(ThreadItemConverter):
+    """What the model reads of the conversation."""
+
+    async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
+        # The SDK's own raises: one tag, and its thread would fail for good.
+        return ResponseInputTextParam(type="input_text", text=json.dumps({tag.text: tag.data}))
+
+
+class _Reader:
+    """A run's events, for one reader, who can be stopped while it waits for the next."""
+
+    def __init__(self, run: RunResultStreaming) -> None:
+        self._events = run.stream_events()
+        self._task: asyncio.Task[Any] | None = None
+
+    def stream_events(self) -> "_Reader":
+        return self
+
+    def __aiter__(self) -> "_Reader":
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        self._task = asyncio.current_task()
+        return await anext(self._events)
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _client() -> AsyncOpenAI:

@@ -1,6 +1,7 @@
 """System checks: a wrong setting stops the start, and the hint says what to write."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
@@ -11,27 +12,35 @@ from support.throttling import PerUserThrottle
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    return [message for check in (_paths, _rate, _model) for message in check()]
+    return [message for check in (_paths, _rate, _model, _base_url) for message in check()]
 
 
 def _paths() -> list[CheckMessage]:
     faults: list[CheckMessage] = []
     for number, name in enumerate(("CHATKIT_SERVER", "CHATKIT_CONTEXT"), start=1):
         try:
-            import_string(getattr(conf, name))
+            named = import_string(getattr(conf, name))
         except ImportError as exc:
-            hint = "Write the dotted path of something that can be imported, such as shop.chat.ShopServer."
-            faults.append(Error(f"{name} cannot be imported: {exc}", hint=hint, id=f"support.E00{number}"))
+            fault = f"{name} cannot be imported: {exc}"
+        else:
+            if callable(named) or hasattr(named, "process"):  # a server may be named as a ready instance
+                continue
+            fault = f"{name} names nothing that can be called."
+        hint = "Write the dotted path of a class, function or server, such as shop.chat.ShopServer."
+        faults.append(Error(fault, hint=hint, id=f"support.E00{number}"))
     return faults
 
 
 def _rate() -> list[CheckMessage]:
     try:
-        PerUserThrottle()
-    except (ValueError, KeyError):
-        hint = "Write a number and a period: 120/min (s, min, hour, day)."
-        return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
-    return []
+        number, _seconds = PerUserThrottle().parse_rate(conf.SUPPORT_RATE_PER_USER)
+        is_rate = (number or 0) > 0
+    except (ValueError, KeyError, IndexError):
+        is_rate = False
+    if is_rate:
+        return []
+    hint = "Write a number and a period: 120/min (s, min, hour, day)."
+    return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
 
 
 def _model() -> list[CheckMessage]:
@@ -52,3 +61,14 @@ def _model() -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def _base_url() -> list[CheckMessage]:
+    try:
+        url = urlsplit(conf.OPENAI_BASE_URL)
+    except ValueError:
+        url = urlsplit("no.url")
+    if not conf.OPENAI_BASE_URL or (url.scheme in {"http", "https"} and url.netloc):
+        return []
+    hint = "Write the address before /responses, such as http://localhost:11434/v1."
+    return [Error("OPENAI_BASE_URL is no address.", hint=hint, id="support.E005")]

@@ -1,11 +1,25 @@
 """The default ChatKit server: a model where one is configured, the local responder where not."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
 
+from chatkit.actions import Action
 from chatkit.errors import CustomStreamError
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
-from chatkit.types import ThreadItem, ThreadMetadata, ThreadStreamEvent, UserMessageItem
+from chatkit.types import (
+    AssistantMessageItem,
+    FeedbackKind,
+    SDKHiddenContextItem,
+    ThreadItem,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemUpdatedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    UserMessageItem,
+    WidgetItem,
+)
 
 from support import agent, local
 from support.conf import conf
@@ -15,7 +29,8 @@ from support.store import Store
 
 class SupportServer(ChatKitServer[RequestContext]):
     def __init__(self) -> None:
-        super().__init__(Store())
+        self.chat_store: Store[RequestContext] = Store()
+        super().__init__(self.chat_store)
 
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
@@ -24,19 +39,55 @@ class SupportServer(ChatKitServer[RequestContext]):
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
         answer = (agent if conf.SUPPORT_MODEL else local).respond(self.store, thread, context)
-        async for event in answer:
-            yield event
+        unfinished: dict[str, ThreadItem] = {}
+        try:
+            async for event in answer:
+                match event:
+                    case ThreadItemAddedEvent():
+                        unfinished[event.item.id] = event.item.model_copy(deep=True)
+                    case ThreadItemUpdatedEvent():
+                        # A copy: words are added to the event's own content, which the SDK also does itself.
+                        self._update_pending_items(unfinished, event.model_copy(deep=True))
+                    case ThreadItemDoneEvent():
+                        unfinished.pop(event.item.id, None)
+                yield event
+        except Exception:
+            # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
+            for item in unfinished.values():
+                if _says_something(item):
+                    yield ThreadItemDoneEvent(item=item)
+            raise
+
+    async def action(
+        self,
+        thread: ThreadMetadata,
+        action: Action[str, Any],
+        sender: WidgetItem | None,
+        context: RequestContext,
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        raise CustomStreamError("This chat has no actions.", allow_retry=False)
+        yield  # what makes it an async iterator
+
+    async def add_feedback(
+        self, thread_id: str, item_ids: list[str], feedback: FeedbackKind, context: RequestContext
+    ) -> None:
+        raise NotImplementedError  # the SDK's own would say thank you and forget it
 
     async def handle_stream_cancelled(
         self, thread: ThreadMetadata, pending_items: list[ThreadItem], context: RequestContext
     ) -> None:
-        # Cancelled while the whole answer was being stored: the part must not overwrite it.
-        unsaved = [item for item in pending_items if not await self._is_stored(item, context)]
-        await super().handle_stream_cancelled(thread, unsaved, context)
+        # As the SDK's own, but in one statement: when the server is shut down, a second cancellation
+        # follows the first at once. And without overwriting: cancelled while the whole answer was
+        # being stored, a part of it must not take its place.
+        said = [item for item in pending_items if _says_something(item)]
+        stopped = SDKHiddenContextItem(
+            id=self.store.generate_item_id("sdk_hidden_context", thread, context),
+            thread_id=thread.id,
+            created_at=datetime.now(),  # naive, as everywhere in the SDK
+            content="The user stopped the answer here. Do not go on with it.",
+        )
+        await self.chat_store.add_missing_items(thread.id, [*said, stopped], context)
 
-    async def _is_stored(self, item: ThreadItem, context: RequestContext) -> bool:
-        try:
-            await self.store.load_item(item.thread_id, item.id, context)
-        except NotFoundError:
-            return False
-        return True
+
+def _says_something(item: ThreadItem) -> bool:
+    return isinstance(item, AssistantMessageItem) and any(part.text.strip() for part in item.content)

@@ -2,12 +2,13 @@
 
 import uuid
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from chatkit.store import NotFoundError, StoreItemType
 from chatkit.store import Store as ChatKitStore
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
-from django.db import IntegrityError
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, WidgetItem
+from chatkit.widgets import DynamicWidgetRoot
+from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet, Subquery
 from pydantic import TypeAdapter, ValidationError
 
@@ -81,6 +82,10 @@ class Store(ChatKitStore[OwnerT]):
     async def save_item(self, thread_id: str, item: ThreadItem, context: OwnerT) -> None:
         await save_item(context.user_id, thread_id, item)
 
+    async def add_missing_items(self, thread_id: str, items: list[ThreadItem], context: OwnerT) -> None:
+        """Add those of the items that are not stored yet, in one statement."""
+        await add_missing_items(context.user_id, thread_id, items)
+
     async def load_item(self, thread_id: str, item_id: str, context: OwnerT) -> ThreadItem:
         return await load_item(context.user_id, thread_id, item_id)
 
@@ -108,10 +113,10 @@ def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
 
 @on_database
 def save_thread(user_id: str, thread: ThreadMetadata) -> None:
-    # In threads.create the SDK hands us a Thread, whose items are not metadata.
     created_at = _in_utc(thread.created_at)
-    data = thread.model_dump(mode="json", exclude={"items"}) | {"created_at": _naive(created_at)}
-    row = Thread(user_id=user_id, thread_id=thread.id, title=thread.title, created_at=created_at, data=data)
+    # In threads.create the SDK hands us a Thread, whose items are not metadata.
+    data = _as_data(thread.model_dump(mode="json", exclude={"items"}), created_at)
+    row = Thread(user_id=user_id, thread_id=thread.id, title=data["title"], created_at=created_at, data=data)
     Thread.objects.bulk_create(
         [row], update_conflicts=True, unique_fields=["user_id", "thread_id"], update_fields=["title", "data"]
     )
@@ -129,7 +134,11 @@ def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Pag
 
 @on_database
 def delete_thread(user_id: str, thread_id: str) -> None:
-    Thread.objects.owned_by(user_id).filter(thread_id=thread_id).delete()
+    with transaction.atomic():
+        # Locked: an item of it that is being stored this moment waits, and then finds no thread.
+        row = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).select_for_update().first()
+        if row is not None:
+            row.delete()
 
 
 @on_database
@@ -153,17 +162,36 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
 
 @on_database
 def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
+    _insert(
+        user_id,
+        thread_id,
+        [item],
+        update_conflicts=True,
+        unique_fields=["thread", "item_id"],
+        update_fields=["type", "data"],
+    )
+
+
+@on_database
+def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
+    _insert(user_id, thread_id, items, ignore_conflicts=True)
+
+
+def _insert(user_id: str, thread_id: str, items: list[ThreadItem], **on_conflict: Any) -> None:
     # The owner is checked by the insert itself: no such thread of theirs, no id, no row.
     owner = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
-    created_at = _in_utc(item.created_at)
-    data = item.model_dump(mode="json") | {"created_at": _naive(created_at)}
-    row = Item(thread_id=Subquery(owner), item_id=item.id, type=item.type, created_at=created_at, data=data)
-    try:
-        Item.objects.bulk_create(
-            [row], update_conflicts=True, unique_fields=["thread", "item_id"], update_fields=["type", "data"]
+    rows = []
+    for item in items:
+        created_at = _in_utc(item.created_at)
+        data = _as_data(item.model_dump(mode="json"), created_at)
+        rows.append(
+            Item(thread_id=Subquery(owner), item_id=item.id, type=item.type, created_at=created_at, data=data)
         )
-    except IntegrityError as exc:
-        raise NotFoundError(thread_id) from exc
+    try:
+        Item.objects.bulk_create(rows, **on_conflict)
+    except IntegrityError:
+        # From None: PostgreSQL quotes the row, and a conversation belongs in no log.
+        raise NotFoundError(thread_id) from None
 
 
 @on_database
@@ -188,15 +216,35 @@ def _as_thread(row: Thread) -> ThreadMetadata:
     try:
         return ThreadMetadata.model_validate(row.data)
     except ValidationError:
-        # From None: pydantic quotes the row, and a conversation belongs in no log.
-        raise UnreadableRow(f"thread {row.pk}") from None
+        raise UnreadableRow(f"thread {row.pk}") from None  # pydantic quotes the row, too
 
 
 def _as_item(row: Item) -> ThreadItem:
     try:
-        return THREAD_ITEM.validate_python(row.data)
+        item = THREAD_ITEM.validate_python(row.data)
+        if isinstance(item, WidgetItem) and item.widget.model_dump(mode="json") != row.data["widget"]:
+            # Widgets made of a template may have properties that the SDK's own classes drop.
+            item.widget = DynamicWidgetRoot.model_validate(row.data["widget"])
     except ValidationError:
         raise UnreadableRow(f"item {row.pk}") from None
+    return item
+
+
+def _as_data(dump: dict[str, Any], created_at: datetime) -> Any:
+    # Naive, as the SDK must get it back: it subtracts naive times from what the store returns.
+    return _storable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
+
+
+def _storable(value: Any) -> Any:
+    """Without what PostgreSQL refuses in JSON: NUL and halves of surrogate pairs. Some models utter them."""
+    match value:
+        case str():
+            return value.replace("\0", "").encode(errors="replace").decode()
+        case list():
+            return [_storable(part) for part in value]
+        case dict():
+            return {_storable(key): _storable(part) for key, part in value.items()}
+    return value
 
 
 def _new_id(item_type: StoreItemType) -> str:
@@ -206,8 +254,3 @@ def _new_id(item_type: StoreItemType) -> str:
 def _in_utc(moment: datetime) -> datetime:
     """The SDK stamps naive local times, and the process runs in UTC (TIME_ZONE)."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _naive(moment: datetime) -> str:
-    """As the SDK must get it back: it subtracts naive times from what the store returns."""
-    return moment.replace(tzinfo=None).isoformat()

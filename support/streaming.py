@@ -14,8 +14,10 @@ from collections.abc import AsyncIterable, AsyncIterator
 from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
-from django.db import DatabaseError, InterfaceError
+from django.db import InterfaceError, OperationalError
 from django.http import StreamingHttpResponse
+
+from support import connections
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,10 @@ HEADERS = {
     "Content-Encoding": "identity",
     "X-Accel-Buffering": "no",  # nginx
 }
+
+
+# Also what keeps them alive: asyncio itself holds its tasks by weak references alone.
+_under_way: set["asyncio.Task[None]"] = set()
 
 
 class EventStream:
@@ -61,6 +67,8 @@ async def start(source: AsyncIterable[bytes]) -> EventStream:
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
     work = asyncio.create_task(_work(source, events, refusal))
+    _under_way.add(work)
+    work.add_done_callback(_under_way.discard)
     try:
         first = await events.get()
     except asyncio.CancelledError:
@@ -73,15 +81,24 @@ async def start(source: AsyncIterable[bytes]) -> EventStream:
     return EventStream(work, events, first)
 
 
+async def end_all() -> None:
+    """End every stream of this process and wait until what was said is put away: for its shutdown."""
+    for work in _under_way:
+        work.cancel()
+    if _under_way:
+        await asyncio.wait(_under_way)
+
+
 async def _work(
     source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", refusal: list[Exception]
 ) -> None:
     begun = False
     try:
-        async for event in source:
-            # Unbounded, so that nothing here is awaited but the SDK; an answer bounds its own length.
-            events.put_nowait(event)
-            begun = True
+        async with connections.lending():
+            async for event in source:
+                # Unbounded, so that nothing here is awaited but the SDK; an answer bounds its own length.
+                events.put_nowait(event)
+                begun = True
     except Exception as exc:
         if begun or not _is_refusal(exc):
             logger.exception("A stream failed")
@@ -94,7 +111,7 @@ async def _work(
 
 def _is_refusal(exc: Exception) -> bool:
     # Exactly ValueError: a subclass, such as pydantic's, is a fault of ours and none of the caller's.
-    return isinstance(exc, NotFoundError | DatabaseError | InterfaceError) or type(exc) is ValueError
+    return isinstance(exc, NotFoundError | OperationalError | InterfaceError) or type(exc) is ValueError
 
 
 def _failure() -> bytes:

@@ -7,6 +7,8 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from chatkit.store import NotFoundError
+from chatkit.types import ChatKitReq, ThreadsCreateReq
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
@@ -57,7 +59,7 @@ class ChatKitView(APIView):
         # would wait for each other on a pool of two.
         connections.give_back()
         try:
-            answer = async_to_sync(_process)(server, body, context)
+            answer = async_to_sync(_process)(server, operation, body, context)
         except NotFoundError as exc:
             raise NotFound("Not found") from exc
         except binascii.Error as exc:
@@ -73,9 +75,16 @@ class ChatKitView(APIView):
         return answer.response()
 
 
-async def _process(server: Any, body: bytes, context: Any) -> bytes | streaming.EventStream:
+async def _process(
+    server: Any, operation: ChatKitReq, body: bytes, context: Any
+) -> bytes | streaming.EventStream:
     """Raises what the server raises before there is anything to send."""
-    result = await server.process(body, context)
+    async with connections.lending():
+        if isinstance(operation, ThreadsCreateReq):
+            # The SDK looks for them only after it has made the thread and said so.
+            for attachment_id in operation.params.input.attachments:
+                await server.store.load_attachment(attachment_id, context)
+        result = await server.process(body, context)
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
     return await streaming.start(result)
@@ -97,7 +106,10 @@ def _server(path: str) -> Any:
 
     protocol.keep_parser()
     named = import_string(path)
-    return named if isinstance(named, ChatKitServer) else named()
+    server = named if isinstance(named, ChatKitServer) else named()
+    if not isinstance(server, ChatKitServer):
+        raise ImproperlyConfigured(f"CHATKIT_SERVER={path} gives no ChatKitServer.")
+    return server
 
 
 def health(request: HttpRequest) -> HttpResponse:

@@ -80,15 +80,7 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
     def start(**env: str) -> Iterator[Api]:
         port, log = free_port(), tmp_path_factory.mktemp("api") / "log"
         uvicorn = [sys.executable, "-X", "dev", "-m", "uvicorn", "chatbackend.asgi:application"]
-        options = [
-            "--port",
-            str(port),
-            "--lifespan",
-            "off",
-            "--no-access-log",
-            "--timeout-graceful-shutdown",
-            "5",
-        ]
+        options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
         # Its own log file: what is said there is production's JSON, and the tests read it.
         command = ["sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *uvicorn, *options]
         environment = os.environ | {"DATABASE_URL": database_url} | env

@@ -10,9 +10,13 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
+from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port, server
+from chatbackend.settings import number
 from tests.environment import PAGE_ORIGIN
 from tests.people import Person
 from tests.server import Api, create, operation
@@ -23,6 +27,11 @@ COLUMNS = """
     SELECT table_name, column_name, data_type, column_default, is_nullable FROM information_schema.columns
     WHERE table_name IN ('user', 'session', 'account', 'verification', 'jwks') ORDER BY 1, 2
 """
+
+
+def database_with(**pool: float) -> dict[str, Any]:
+    options = {"pool": {"min_size": 1, "max_size": 10, "timeout": 5.0} | pool}
+    return {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "chat", "OPTIONS": options}}
 
 
 def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -54,24 +63,54 @@ def test_no_migration_is_missing(database_url: str) -> None:
     assert (done.returncode, done.stdout) == (0, "No changes detected\n")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "hint"),
-    [
-        ("BETTER_AUTH_URL", "auth.example.com", "Write Better Auth's own baseURL"),
-        ("CHATKIT_SERVER", "no.such.Server", "Write the dotted path"),
-    ],
-)
-def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_write(
-    name: str, value: str, hint: str
-) -> None:
-    command = [sys.executable, "-m", "uvicorn", "chatbackend.asgi:application", "--port", str(free_port())]
+def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_write() -> None:
+    wrong = {"BETTER_AUTH_URL": "auth.example.com", "CHATKIT_SERVER": "no.such.Server"}
+    # What an ASGI server does first: it imports the application.
+    command = [sys.executable, "-c", "import chatbackend.asgi"]
 
     done = subprocess.run(
-        command, cwd=TOP, env=os.environ | {name: value}, capture_output=True, text=True, timeout=60
+        command, cwd=TOP, env=os.environ | wrong, capture_output=True, text=True, timeout=60
     )
 
     assert done.returncode != 0
-    assert hint in done.stderr
+    assert "Write Better Auth's own baseURL" in done.stderr
+    assert "Write the dotted path" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("SECRET_KEY", "", "chatbackend.E001"),
+        ("ALLOWED_HOSTS", [], "chatbackend.E002"),
+        ("DATABASES", {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "x"}}, "chatbackend.E003"),
+        ("DATABASES", {"default": {}}, "chatbackend.E003"),
+        ("DATABASES", database_with(min_size=-1), "chatbackend.E004"),
+        ("DATABASES", database_with(min_size=20), "chatbackend.E004"),
+        ("DATABASES", database_with(min_size=0, max_size=0), "chatbackend.E004"),
+        ("DATABASES", database_with(timeout=0), "chatbackend.E004"),
+        ("DATABASES", database_with(timeout=float("nan")), "chatbackend.E004"),
+        ("DATA_UPLOAD_MAX_MEMORY_SIZE", 0, "chatbackend.E005"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_setting_that_would_fail_later_is_found_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: Any, fault: str
+) -> None:
+    monkeypatch.setattr(settings, name, value)
+
+    assert [message.id for message in check_settings()] == [fault]
+
+
+def test_good_settings_are_silent() -> None:
+    assert check_settings() == []
+
+
+@pytest.mark.parametrize("value", ["1h", "1e3x", "", "ten", "1,5"])
+def test_a_number_that_is_none_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("BETTER_AUTH_LEEWAY_SECONDS", value)
+
+    with pytest.raises(ImproperlyConfigured, match="BETTER_AUTH_LEEWAY_SECONDS should be a number"):
+        number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
 
 
 def test_runserver_serves_asgi_and_streams(auth: Any, database_url: str, person: Person) -> None:

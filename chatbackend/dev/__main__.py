@@ -91,6 +91,8 @@ def check() -> None:
         "ALLOWED_HOSTS": "api.example.com",
         "BETTER_AUTH_URL": "https://auth.example.com",
         "CORS_ALLOWED_ORIGINS": "https://auth.example.com",
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": "True",
+        "SECURE_HSTS_PRELOAD": "True",
     }
     with postgres(LOCAL / "check", throwaway=True) as url:
         for command in ("check --deploy --fail-level WARNING", "makemigrations --check --dry-run"):

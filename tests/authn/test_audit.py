@@ -4,6 +4,7 @@ import json
 import logging
 import uuid
 
+import jwt
 import pytest
 from django.test import Client
 
@@ -51,6 +52,22 @@ def test_a_refused_attempt_says_why_and_what_the_caller_got(api: Api, person: Pe
     [record] = api.audit_records(request_id)
     assert (record["outcome"], record["reason"], record["status"]) == ("refused", "no_active_session", 404)
     assert (record["user_id"], record["session_id"]) == (person.user_id, session_id)
+
+
+def test_a_forged_token_is_recorded_with_the_key_it_was_checked_with(
+    api: Api, person: Person, other_person: Person
+) -> None:
+    request_id, token = str(uuid.uuid4()), person.token()
+    signature = other_person.token().rpartition(".")[2]
+    forged = f"{token.rpartition('.')[0]}.{signature}"
+
+    api.post(operation("threads.list"), forged, X_Request_ID=request_id)
+
+    [record] = api.audit_records(request_id)
+    assert record["reason"] == "signature"
+    assert record["key_id"] == jwt.get_unverified_header(token)["kid"]
+    assert record["algorithm"] == "EdDSA"
+    assert record["user_id"] is None  # nothing in it is to be believed
 
 
 def test_the_log_holds_no_token_and_no_message(api: Api, person: Person) -> None:

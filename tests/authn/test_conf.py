@@ -134,4 +134,4 @@ def test_keys_are_fetched_where_better_auth_has_its_routes(
 ) -> None:
     settings.BETTER_AUTH_URL = base_url
 
-    assert conf.BETTER_AUTH_JWKS_URL == jwks_url
+    assert jwks_url == conf.BETTER_AUTH_JWKS_URL

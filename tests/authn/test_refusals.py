@@ -3,6 +3,8 @@
 import base64
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from django.test import Client
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from chatbackend.dev.postgres import postgres_process
+from tests.environment import PAGE_ORIGIN
 from tests.people import Person
-from tests.server import operation
+from tests.server import create, operation
 from tests.signer import Signer
 
 pytestmark = pytest.mark.django_db
@@ -197,6 +201,15 @@ def test_a_bad_host_is_a_400_in_json(client: Client) -> None:
     assert (response.status_code, response.json()) == (400, body_of("Bad Request", 400))
 
 
+def test_djangos_own_errors_keep_their_headers_for_the_page_on_another_origin(client: Client) -> None:
+    for path, host in (("/support/nothing", "testserver"), ("/support/health", "evil.example")):
+        response = client.get(path, HTTP_ORIGIN=PAGE_ORIGIN, HTTP_HOST=host)
+
+        assert response.status_code in (404, 400)
+        assert response["Access-Control-Allow-Origin"] == PAGE_ORIGIN
+        assert response["X-Content-Type-Options"] == "nosniff"
+
+
 def test_a_fault_of_ours_is_a_500_in_json_that_gives_nothing_away(
     client: Client, person: Person, settings: Any
 ) -> None:
@@ -230,6 +243,40 @@ def test_a_database_that_does_not_answer_is_a_503_and_lets_nobody_in(
     assert int(response["Retry-After"]) > 0
     assert audit()[-1]["reason"] == "database_unavailable"
     assert audit()[-1]["levelname"] == "ERROR"
+
+
+def test_a_database_of_another_shape_is_a_fault_of_ours_and_not_an_outage(
+    client: Client, person: Person, audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    client.raise_request_exception = False
+    token = person.token()
+    with connection.cursor() as cursor:  # undone with the test's transaction
+        cursor.execute('ALTER TABLE "session" RENAME COLUMN "userAgent" TO "agent"')
+
+    response = post(client, f"Bearer {token}")
+
+    assert response.status_code == 500
+    assert [(record["outcome"], record["status"]) for record in audit()] == [("refused", 500)]
+
+
+def test_a_database_that_is_gone_is_a_503_for_every_kind_of_operation(
+    tmp_path: Path, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
+) -> None:
+    with ExitStack() as running:
+        with postgres_process(tmp_path, throwaway=True) as (database, url):
+            auth = running.enter_context(start_better_auth(DATABASE_URL=url))
+            own = {"DATABASE_URL": url, "BETTER_AUTH_URL": auth.origin, "DATABASE_POOL_TIMEOUT_SECONDS": "1"}
+            api = running.enter_context(start_api(**own))
+            token = auth.sign_up().token()
+            asked = operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm")
+            before = api.post(asked, token)
+            database.kill()
+            database.wait()
+        answers = [api.post(body, token) for body in (operation("threads.list"), create())]
+
+    assert before.status_code == 501  # let in: the operation is what there is not
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
 
 
 def test_no_keys_at_all_is_a_503_too(client: Client, person: Person, settings: Any) -> None:

@@ -163,13 +163,13 @@ def test_a_ban_is_a_403_until_it_ends_where_the_admin_plugin_is_declared(
                 database.execute(f'UPDATE "user" SET {ban} WHERE id = %s', [person.user_id])
             answers.append(outcome(api, token))
 
-    # The chat's own tables are not in this database, so whoever is let in gets that far and no further.
-    assert answers == ["503", "403 User is banned", "503", "503"]
+    assert answers == ["let in", "User is banned", "let in", "let in"]
 
 
 def outcome(api: Api, token: str) -> str:
-    response = api.post(operation("threads.list"), token)
-    return "503" if response.status_code == 503 else f"{response.status_code} {response.json()['error']}"
+    # The chat's own tables are not in this database, so an operation that needs none of them.
+    response = api.post(operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"), token)
+    return {501: "let in", 403: str(response.json()["error"])}[response.status_code]
 
 
 def test_every_refusal_carries_its_reason() -> None:

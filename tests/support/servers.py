@@ -23,14 +23,13 @@ from chatkit.types import (
     UserMessageItem,
 )
 
-from support.store import Store
+from authn.models import User
+from support.models import Thread
+from support.server import SupportServer
 
 
-class SlowServer(ChatKitServer[Any]):
-    """Does what the message says: ``for N seconds``, ``until I leave``, ``break``."""
-
-    def __init__(self) -> None:
-        super().__init__(Store())
+class SlowServer(SupportServer):
+    """Does what the message says: ``for N seconds``, ``until I leave``, ``break``, ``count``."""
 
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
@@ -46,15 +45,19 @@ class SlowServer(ChatKitServer[Any]):
         yield ThreadItemAddedEvent(item=item)
         if order[0] == "break":
             raise RuntimeError("the answer broke off")
+        if order[0] == "count":  # with Django's async ORM, as a team's server may
+            await User.objects.acount()
         text = AssistantMessageContent(text="")
         yield ThreadItemUpdatedEvent(
             item_id=item.id, update=AssistantMessageContentPartAdded(content_index=0, content=text)
         )
-        seconds = float(order[1]) if order[0] == "for" else 60.0
+        seconds = float(order[1]) if order[1:] and order[1].isdigit() else 60.0
         for _ in range(round(seconds / 0.2)):
             delta = AssistantMessageContentPartTextDelta(content_index=0, delta="word ")
             yield ThreadItemUpdatedEvent(item_id=item.id, update=delta)
             await asyncio.sleep(0.2)
+            if order[0] == "count":
+                await Thread.objects.acount()
         done = AssistantMessageContent(text="word " * round(seconds / 0.2))
         yield ThreadItemDoneEvent(item=item.model_copy(update={"content": [done]}))
 

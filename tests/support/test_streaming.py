@@ -1,12 +1,16 @@
 """Streams, observed from outside at a real server: when events arrive, what is held, what stays."""
 
+import asyncio
+import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from support import streaming
 from tests.people import Person
 from tests.server import Api, add, create, operation
 
@@ -90,6 +94,60 @@ def test_fifty_open_streams_on_a_pool_of_two_leave_the_api_answering(small_pool:
     assert beside < 20 * alone  # were connections held, each of these would wait for the pool's time-out
 
 
+def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_meanwhile(
+    small_pool: Api, person: Person
+) -> None:
+    token = person.token()
+
+    def stream(number: int) -> str:
+        return str(small_pool.events(create("count 3"), token)[-1]["type"])
+
+    with ThreadPoolExecutor(10) as clients:
+        streams = [clients.submit(stream, number) for number in range(10)]
+        answered = small_pool.post(operation("threads.list"), token).status_code
+        ends = {finished.result() for finished in streams}
+
+    assert (answered, ends) == (200, {"thread.item.done"})
+
+
+def test_a_server_that_is_shut_down_keeps_what_was_said(
+    start_api: Callable[..., Any], person: Person, api: Api
+) -> None:
+    token, threads = person.token(), []
+    with ThreadPoolExecutor(5) as clients, ExitStack() as streams:
+        with start_api(CHATKIT_SERVER="tests.support.servers.SlowServer") as stopping:
+            for _ in range(5):
+                events = streams.enter_context(stopping.stream(create("until the end"), token))
+                threads.append(next(events)[1]["thread"]["id"])
+                clients.submit(list, events)  # reads on, until the server is gone
+            time.sleep(1)
+        for thread_id in threads:
+            items = items_of(api, person, thread_id)
+            assert [item["type"] for item in items] == ["user_message", "assistant_message"]
+            assert items[1]["content"][0]["text"].startswith("word ")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
+    ended = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield b"data: {}\n\n"
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    async def client_leaves_before_there_is_a_response() -> None:
+        await streaming.start(source())
+        gc.collect()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(client_leaves_before_there_is_a_response(), 5))
+
+    assert ended
+
+
 def test_somebody_elses_thread_is_a_404_before_the_first_byte_and_like_a_missing_one(
     api: Api, person: Person, other_person: Person
 ) -> None:
@@ -161,14 +219,42 @@ def test_a_second_message_goes_on_in_the_same_thread(api: Api, person: Person) -
     assert kinds == ["user_message", "assistant_message"] * 2
 
 
+def test_an_attachment_that_is_not_there_is_a_404_and_leaves_no_thread_behind(
+    api: Api, person: Person
+) -> None:
+    body = create()
+    body["params"]["input"]["attachments"] = ["atc_never_was"]
+
+    response = api.post(body, person.token())
+
+    assert response.status_code == 404
+    assert api.post(operation("threads.list"), person.token()).json()["data"] == []
+
+
+def test_an_action_on_the_default_server_is_refused_in_the_stream_for_good(api: Api, person: Person) -> None:
+    token = person.token()
+    thread_id = api.events(create(), token)[0]["thread"]["id"]
+
+    events = api.events(operation("threads.custom_action", thread_id=thread_id, action={"type": "x"}), token)
+
+    refusal = {
+        "type": "error",
+        "code": "custom",
+        "message": "This chat has no actions.",
+        "allow_retry": False,
+    }
+    assert events[-1] == refusal
+
+
 def test_what_the_server_does_not_support_is_a_501(api: Api, person: Person) -> None:
     asked = [
         operation("attachments.create", name="a.png", size=1, mime_type="image/png"),
         operation("attachments.delete", attachment_id="atc_x"),
         operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"),
+        {"type": "items.feedback", "params": {"thread_id": "t", "item_ids": ["i"], "kind": "positive"}},
     ]
 
-    assert [api.post(body, person.token()).status_code for body in asked] == [501, 501, 501]
+    assert [api.post(body, person.token()).status_code for body in asked] == [501] * 4
 
 
 @pytest.mark.parametrize(

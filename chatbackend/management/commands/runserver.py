@@ -23,7 +23,7 @@ class Command(DjangoRunserver):
                 "chatbackend.asgi:application",
                 host=self.addr,
                 port=int(self.port),
-                lifespan="off",
+                ws="none",
                 log_config=None,  # the settings' LOGGING is in force
             )
         except SystemExit as exc:

@@ -1,0 +1,883 @@
+"""ChatKit's store contract on the real PostgreSQL, and what we promise beyond it: owners, order, budgets."""
+
+import asyncio
+import re
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any, get_args
+
+import psycopg
+import pytest
+from asgiref.sync import async_to_sync
+from chatkit.actions import ActionConfig
+from chatkit.store import NotFoundError, StoreItemType
+from chatkit.types import (
+    ActiveStatus,
+    Annotation,
+    AssistantMessageContent,
+    AssistantMessageItem,
+    ClientToolCallItem,
+    ClosedStatus,
+    CustomSummary,
+    CustomTask,
+    DurationSummary,
+    EndOfTurnItem,
+    EntitySource,
+    FileAttachment,
+    FileSource,
+    FileTask,
+    GeneratedImage,
+    GeneratedImageItem,
+    HiddenContextItem,
+    ImageAttachment,
+    ImageTask,
+    InferenceOptions,
+    LockedStatus,
+    Page,
+    SDKHiddenContextItem,
+    SearchTask,
+    StructuredInputAnswer,
+    StructuredInputFreeform,
+    StructuredInputItem,
+    StructuredInputMultipleChoice,
+    StructuredInputMultipleChoiceOption,
+    TaskItem,
+    ThoughtTask,
+    Thread,
+    ThreadItem,
+    ThreadMetadata,
+    ToolChoice,
+    URLSource,
+    UserMessageItem,
+    UserMessageTagContent,
+    UserMessageTextContent,
+    WidgetItem,
+    Workflow,
+    WorkflowItem,
+)
+from chatkit.widgets import Button, Card, DynamicWidgetRoot, ListView, ListViewItem, Text
+from django.db import DataError, connection, connections
+from django.db.backends.signals import connection_created
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from support import models
+from support.store import MAX_PAGE, PREFIXES, Store, UnreadableRow
+
+# Store calls run in threads of their own, with connections of their own: no transaction around a test.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456)
+STORE = Store["Owner"]()
+SECRET = "I lost my ring in room 217"
+
+
+@dataclass
+class Owner:
+    """The store as one person uses it, without the awaits: ``ada.load_thread("thr_1")``."""
+
+    user_id: str
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return partial(async_to_sync(getattr(STORE, method)), context=self)
+
+    def starts(self, thread_id: str = "thr_1", **fields: Any) -> ThreadMetadata:
+        thread = thread_of(thread_id, **fields)
+        self.save_thread(thread)
+        return thread
+
+    def page(self, thread_id: str = "thr_1", **options: Any) -> Page[ThreadItem]:
+        asked = {"after": None, "limit": 20, "order": "asc"} | options
+        page: Page[ThreadItem] = self.load_thread_items(thread_id, **asked)
+        return page
+
+    def item_ids(self, thread_id: str = "thr_1", **options: Any) -> list[str]:
+        return [item.id for item in self.page(thread_id, **options).data]
+
+
+@pytest.fixture
+def ada() -> Owner:
+    return Owner("ada")
+
+
+@pytest.fixture
+def bob() -> Owner:
+    return Owner("bob")
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """The SQL of all connections that are made during the test, those in other threads too."""
+    said: list[str] = []
+    heard: list[Any] = []
+
+    def record(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        said.append(sql)
+        return execute(sql, params, many, context)
+
+    def listen(connection: Any, **_: Any) -> None:
+        if record not in connection.execute_wrappers:
+            connection.execute_wrappers.append(record)
+            heard.append(connection)
+
+    connection_created.connect(listen)
+    yield said
+    connection_created.disconnect(listen)
+    for listened in heard:
+        listened.execute_wrappers.remove(record)
+
+
+def thread_of(thread_id: str = "thr_1", **fields: Any) -> ThreadMetadata:
+    return ThreadMetadata(**({"id": thread_id, "created_at": MOMENT} | fields))
+
+
+def message(item_id: str = "msg_1", text: str = "Hello", thread_id: str = "thr_1") -> UserMessageItem:
+    return UserMessageItem(
+        id=item_id,
+        thread_id=thread_id,
+        created_at=MOMENT,
+        content=[UserMessageTextContent(text=text)],
+        inference_options=InferenceOptions(),
+    )
+
+
+# --- Round trips ----------------------------------------------------------------------------------
+
+ITEM = {"id": "item_1", "thread_id": "thr_1", "created_at": MOMENT}
+WEB = URLSource(title="A page", url="https://example.com/a?b=c", attribution="example.com", group="web")
+FILE = FileSource(title="A file", filename="a.pdf", description="Minutes", timestamp="2026-01-01")
+ENTITY = EntitySource(id="e1", title="Order 7", icon="cube", interactive=True, data={"n": [1, 2.5, None]})
+ITEMS: dict[str, ThreadItem] = {
+    "user message": UserMessageItem(
+        **ITEM,
+        content=[
+            UserMessageTextContent(text="Größe ✓ 👩‍🚀 🇫🇷 \u2028 \"quoted\" \\u0000 'as text'"),
+            UserMessageTagContent(
+                id="t1", text="order", data={"a": {"b": [1, None]}}, group="g", interactive=True
+            ),
+        ],
+        attachments=[
+            FileAttachment(id="atc_1", name="a.pdf", mime_type="application/pdf", metadata={"bytes": 7}),
+            ImageAttachment(
+                id="atc_2", name="b.png", mime_type="image/png", preview_url="https://x.example/b"
+            ),
+        ],
+        quoted_text="what you said",
+        inference_options=InferenceOptions(tool_choice=ToolChoice(id="search"), model="small"),
+    ),
+    "empty user message": UserMessageItem(
+        **ITEM, content=[], quoted_text="", inference_options=InferenceOptions()
+    ),
+    "assistant message": AssistantMessageItem(
+        **ITEM,
+        content=[
+            AssistantMessageContent(
+                text="See **here**.",
+                annotations=[
+                    Annotation(source=WEB, index=3),
+                    Annotation(source=FILE),
+                    Annotation(source=ENTITY),
+                ],
+            ),
+            AssistantMessageContent(text=""),
+        ],
+    ),
+    "client tool call": ClientToolCallItem(
+        **ITEM,
+        status="completed",
+        call_id="call_1",
+        name="locate",
+        arguments={"deep": [{"x": 1}], "big": 2**70, "small": 1e-9},
+        output=[{"ok": True}, None, "text", 0.1],
+    ),
+    "pending client tool call": ClientToolCallItem(**ITEM, call_id="c", name="n", arguments={}),
+    "card": WidgetItem(
+        **ITEM,
+        widget=Card(
+            size="sm",
+            children=[Text(value="Hi"), Button(label="Go", onClickAction=ActionConfig(type="go", payload=1))],
+        ),
+        copy_text="Hi",
+    ),
+    "list view": WidgetItem(**ITEM, widget=ListView(children=[ListViewItem(children=[Text(value="Hi")])])),
+    "widget of a template": WidgetItem(
+        **ITEM,
+        widget=DynamicWidgetRoot.model_validate(
+            {
+                "type": "Card",
+                "sparkle": {"level": 9},
+                "children": [
+                    {"type": "Text", "value": "Hi", "shimmer": True},
+                    {"type": "Table", "rows": [["a", 1]], "children": {"type": "Row", "tilt": 3}},
+                ],
+            }
+        ),
+    ),
+    "custom workflow": WorkflowItem(
+        **ITEM,
+        workflow=Workflow(
+            type="custom",
+            tasks=[
+                CustomTask(title="Look", icon="cube", content="there", status_indicator="complete"),
+                SearchTask(title="Search", title_query="q", queries=["a", "b"], sources=[WEB]),
+                FileTask(title="Read", sources=[FILE]),
+                ImageTask(title="Draw", status_indicator="loading"),
+            ],
+            summary=CustomSummary(title="Done", icon="cube"),
+            expanded=True,
+        ),
+    ),
+    "reasoning workflow": WorkflowItem(
+        **ITEM,
+        workflow=Workflow(
+            type="reasoning", tasks=[ThoughtTask(content="Hm")], summary=DurationSummary(duration=3)
+        ),
+    ),
+    "task": TaskItem(**ITEM, task=CustomTask(title="Look")),
+    "generated image": GeneratedImageItem(**ITEM, image=GeneratedImage(id="ig_1", url="data:image/png;,")),
+    "image to come": GeneratedImageItem(**ITEM),
+    "structured input": StructuredInputItem(
+        **ITEM,
+        status="answered",
+        inputs=[
+            StructuredInputMultipleChoice(
+                id="q1",
+                question="How urgent?",
+                options=[StructuredInputMultipleChoiceOption(value="Low")],
+                multiple=True,
+                answer=StructuredInputAnswer(values=["Low", "Other"]),
+            ),
+            StructuredInputFreeform(
+                id="q2", question="Why?", description="…", answer=StructuredInputAnswer(skipped=True)
+            ),
+        ],
+    ),
+    "hidden context": HiddenContextItem(**ITEM, content={"any": ["thing", 1, None]}),
+    "the SDK's hidden context": SDKHiddenContextItem(**ITEM, content="The user cancelled the stream."),
+    "end of turn": EndOfTurnItem(**ITEM),
+}
+
+
+def test_the_items_below_are_of_every_type_the_sdk_knows() -> None:
+    known = set(get_args(get_args(ThreadItem)[0]))
+
+    assert {type(item) for item in ITEMS.values()} == known
+
+
+@pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+def test_an_item_comes_back_as_it_was_stored(ada: Owner, item: ThreadItem) -> None:
+    ada.starts()
+
+    ada.add_thread_item("thr_1", item)
+
+    assert ada.load_item("thr_1", item.id) == item
+    assert ada.page().data == [item]
+
+
+def test_a_widget_of_a_template_keeps_the_properties_that_the_sdk_does_not_know(ada: Owner) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", ITEMS["widget of a template"])
+
+    sent = ada.load_item("thr_1", "item_1").model_dump(mode="json")["widget"]
+
+    assert sent["sparkle"] == {"level": 9}
+    assert sent["children"][0]["shimmer"] is True
+    assert sent["children"][1]["rows"] == [["a", 1]]
+    assert sent["children"][1]["children"]["tilt"] == 3
+
+
+def test_a_basic_widget_of_a_template_is_sent_as_it_was_made(ada: Owner) -> None:
+    made = {"type": "Basic", "tilt": 3, "children": {"type": "Text", "value": "Hi"}}
+    ada.starts()
+    ada.add_thread_item("thr_1", WidgetItem(**ITEM, widget=DynamicWidgetRoot.model_validate(made)))
+
+    sent = ada.load_item("thr_1", "item_1").model_dump(mode="json", exclude_none=True)["widget"]
+
+    assert sent == made
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"title": "Ring, lost 💍", "metadata": {"tries": [1, {"a": None}]}, "allowed_image_domains": ["a.b"]},
+        {"title": "", "allowed_image_domains": [], "status": ActiveStatus()},
+        {"status": LockedStatus(reason="Under review")},
+        {"status": ClosedStatus()},
+    ],
+    ids=["bare", "full", "empty", "locked", "closed"],
+)
+def test_a_thread_comes_back_as_it_was_stored(ada: Owner, fields: dict[str, Any]) -> None:
+    thread = ada.starts(**fields)
+
+    assert ada.load_thread("thr_1") == thread
+    assert ada.load_threads(20, None, "desc").data == [thread]
+
+
+def test_times_come_back_naive_with_their_microseconds(ada: Owner) -> None:
+    two_hours_east = MOMENT.replace(tzinfo=timezone(timedelta(hours=2)))
+    ada.starts(created_at=two_hours_east)
+    ada.add_thread_item("thr_1", message().model_copy(update={"created_at": two_hours_east}))
+    ada.add_thread_item("thr_1", message("msg_2"))
+
+    assert ada.load_thread("thr_1").created_at == MOMENT - timedelta(hours=2)
+    assert [item.created_at for item in ada.page().data] == [MOMENT - timedelta(hours=2), MOMENT]
+
+
+@given(text=st.text(st.characters(exclude_categories=())))
+@example("\0 and halves of a pair: \ud83d, \ude00")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_can_be_stored_and_loses_only_what_postgresql_refuses(ada: Owner, text: str) -> None:
+    kept = re.sub("[\ud800-\udfff]", "?", text.replace("\0", ""))
+    ada.starts(title=text, metadata={"said": text})
+
+    ada.save_item("thr_1", HiddenContextItem(**ITEM, content=[{"said": text}, [text]]))
+
+    assert ada.load_thread("thr_1") == thread_of(title=kept, metadata={"said": kept})
+    assert ada.load_item("thr_1", "item_1").content == [{"said": kept}, [kept]]
+
+
+def test_a_nul_that_a_model_utters_is_left_out(ada: Owner) -> None:
+    ada.starts(title="Ring\0s", metadata={"a\0": "b\0"})
+    said = AssistantMessageItem(**ITEM, content=[AssistantMessageContent(text="\0Hello\0 \\u0000")])
+
+    ada.add_thread_item("thr_1", said)
+
+    assert ada.load_item("thr_1", "item_1").content[0].text == "Hello \\u0000"
+    assert ada.load_thread("thr_1") == thread_of(title="Rings", metadata={"a": "b"})
+
+
+# --- Saving again ---------------------------------------------------------------------------------
+
+
+def test_saving_a_thread_again_changes_it_and_keeps_its_place(ada: Owner) -> None:
+    ada.starts("thr_1")
+    ada.starts("thr_2")
+
+    changed = ada.starts(
+        "thr_1",
+        title="Ring",
+        status=LockedStatus(reason="x"),
+        allowed_image_domains=["a.example"],
+        metadata={"a": 1},
+    )
+
+    assert ada.load_thread("thr_1") == changed
+    assert [thread.id for thread in ada.load_threads(20, None, "asc").data] == ["thr_1", "thr_2"]
+    assert models.Thread.objects.get(thread_id="thr_1").title == "Ring"
+
+
+def test_a_thread_with_items_is_stored_as_its_metadata_alone(ada: Owner) -> None:
+    whole = Thread(id="thr_1", created_at=MOMENT, title="Ring", items=Page(data=[message()]))
+
+    ada.save_thread(whole)
+
+    assert ada.load_thread("thr_1") == thread_of(title="Ring")
+    assert "items" not in models.Thread.objects.get().data
+    assert ada.page().data == []
+
+
+@pytest.mark.parametrize("save", ["save_item", "add_thread_item"])
+def test_saving_an_item_again_changes_it_even_its_type_and_keeps_its_place(ada: Owner, save: str) -> None:
+    ada.starts()
+    for item_id in ("item_1", "msg_2"):
+        getattr(ada, save)("thr_1", message(item_id))
+
+    getattr(ada, save)("thr_1", ITEMS["task"])
+
+    assert ada.page().data == [ITEMS["task"], message("msg_2")]
+    assert [row.type for row in models.Item.objects.order_by("id")] == ["task", "user_message"]
+
+
+def test_of_several_items_only_the_missing_are_added_and_the_stored_stay_as_they_are(ada: Owner) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", message("msg_1", "whole"))
+
+    ada.add_missing_items("thr_1", [message("msg_2"), message("msg_1", "part"), message("msg_3")])
+
+    assert ada.page().data == [message("msg_1", "whole"), message("msg_2"), message("msg_3")]
+
+
+# --- Pages and order ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize(("total", "sizes"), [(0, [0]), (3, [3]), (4, [3, 1]), (6, [3, 3]), (7, [3, 3, 1])])
+def test_pages_of_items_follow_one_another_to_the_last(
+    ada: Owner, total: int, sizes: list[int], order: str
+) -> None:
+    ada.starts()
+    ids = [f"msg_{number}" for number in range(total)]
+    for item_id in ids:
+        ada.add_thread_item("thr_1", message(item_id))
+
+    pages = list(all_pages(partial(ada.page, limit=3, order=order)))
+
+    assert [len(page.data) for page in pages] == sizes
+    assert [item.id for page in pages for item in page.data] == (ids if order == "asc" else ids[::-1])
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_pages_of_threads_follow_one_another_to_the_last(ada: Owner, bob: Owner, order: str) -> None:
+    ids = [f"thr_{number}" for number in range(7)]
+    for thread_id in ids:
+        ada.starts(thread_id)
+        bob.starts(thread_id)
+
+    pages = list(all_pages(lambda after=None: ada.load_threads(3, after, order)))
+
+    assert [len(page.data) for page in pages] == [3, 3, 1]
+    assert [thread.id for page in pages for thread in page.data] == (ids if order == "asc" else ids[::-1])
+
+
+def all_pages(load: Callable[..., Page[Any]]) -> Iterator[Page[Any]]:
+    page = load()
+    yield page
+    while page.has_more:
+        assert page.after == page.data[-1].id
+        page = load(after=page.after)
+        yield page
+    assert page.after is None
+
+
+@pytest.mark.parametrize(("limit", "length"), [(-5, 1), (0, 1), (1, 1), (2, 2), (100_000_000, MAX_PAGE)])
+def test_a_limit_is_kept_within_bounds(ada: Owner, limit: int, length: int) -> None:
+    ada.starts()
+    add_many(MAX_PAGE + 1)
+    for number in range(2, MAX_PAGE + 2):
+        models.Thread.objects.create(
+            user_id="ada",
+            thread_id=f"thr_{number}",
+            created_at="2026-01-01T00:00Z",
+            data=thread_of(f"thr_{number}").model_dump(mode="json"),
+        )
+
+    items = ada.page(limit=limit)
+    threads = ada.load_threads(limit, None, "desc")
+
+    assert (len(items.data), items.has_more) == (length, True)
+    assert (len(threads.data), threads.has_more) == (length, True)
+
+
+def add_many(number: int) -> None:
+    thread = models.Thread.objects.get(user_id="ada", thread_id="thr_1")
+    models.Item.objects.bulk_create(
+        models.Item(
+            thread=thread,
+            item_id=f"msg_{count}",
+            type="user_message",
+            created_at="2026-01-01T00:00Z",
+            data=message(f"msg_{count}").model_dump(mode="json"),
+        )
+        for count in range(number)
+    )
+
+
+def test_items_of_one_moment_come_newest_first_in_strict_order(ada: Owner) -> None:
+    ada.starts()
+    ids = [f"msg_{9 - number}" for number in range(10)]
+
+    async def add_all() -> None:
+        for item_id in ids:
+            await STORE.add_thread_item("thr_1", message(item_id), ada)
+
+    async_to_sync(add_all)()
+
+    assert ada.item_ids(order="desc") == ids[::-1]
+
+
+def test_the_order_is_that_of_insertion_whatever_the_clock_said(ada: Owner) -> None:
+    ada.starts("thr_1", created_at=MOMENT)
+    ada.starts("thr_2", created_at=MOMENT - timedelta(days=1))
+    for number in range(3):
+        earlier = MOMENT - timedelta(hours=number)
+        ada.add_thread_item("thr_1", message(f"msg_{number}").model_copy(update={"created_at": earlier}))
+
+    assert ada.item_ids() == ["msg_0", "msg_1", "msg_2"]
+    assert [thread.id for thread in ada.load_threads(20, None, "desc").data] == ["thr_2", "thr_1"]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_an_unknown_cursor_is_not_found(ada: Owner, bob: Owner, order: str) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", message())
+    bob.starts("thr_of_bob")
+    bob.add_thread_item("thr_of_bob", message("msg_of_bob", thread_id="thr_of_bob"))
+
+    for unknown in ("msg_9", "msg_of_bob"):
+        with pytest.raises(NotFoundError):
+            ada.page(after=unknown, order=order)
+    for unknown in ("thr_9", "thr_of_bob"):
+        with pytest.raises(NotFoundError):
+            ada.load_threads(20, unknown, order)
+
+
+# --- Owners ---------------------------------------------------------------------------------------
+
+
+def test_somebody_elses_thread_is_as_absent_as_a_missing_one(ada: Owner, bob: Owner) -> None:
+    ada.starts("thr_1")
+    ada.add_thread_item("thr_1", message())
+    before = (ada.load_thread("thr_1"), ada.page().data)
+
+    for absent in ("thr_1", "thr_of_nobody"):
+        for call in (
+            partial(bob.load_thread, absent),
+            partial(bob.add_thread_item, absent, message("msg_2")),
+            partial(bob.save_item, absent, message("msg_1", "Mine now")),
+            partial(bob.add_missing_items, absent, [message("msg_2"), message("msg_3")]),
+            partial(bob.load_item, absent, "msg_1"),
+        ):
+            with pytest.raises(NotFoundError):
+                call()
+        assert bob.page(absent) == Page(data=[], has_more=False, after=None)
+        bob.delete_thread_item(absent, "msg_1")
+        bob.delete_thread(absent)
+    assert bob.load_threads(20, None, "desc").data == []
+    assert (ada.load_thread("thr_1"), ada.page().data) == before
+    assert models.Item.objects.count() == 1
+
+
+def test_an_item_is_only_found_in_its_own_thread(ada: Owner) -> None:
+    ada.starts("thr_1")
+    ada.starts("thr_2")
+    ada.add_thread_item("thr_1", message())
+
+    with pytest.raises(NotFoundError):
+        ada.load_item("thr_2", "msg_1")
+    ada.delete_thread_item("thr_2", "msg_1")
+
+    assert ada.item_ids("thr_1") == ["msg_1"]
+
+
+def test_two_owners_of_the_same_ids_keep_their_own_rows(ada: Owner, bob: Owner) -> None:
+    for owner in (ada, bob):
+        owner.starts("thr_1", title=f"of {owner.user_id}")
+        owner.add_thread_item("thr_1", message("msg_1", f"by {owner.user_id}"))
+
+    bob.save_item("thr_1", message("msg_1", "changed by bob"))
+    assert ada.load_thread("thr_1").title == "of ada"
+    assert ada.load_item("thr_1", "msg_1") == message("msg_1", "by ada")
+
+    bob.delete_thread("thr_1")
+    assert ada.page().data == [message("msg_1", "by ada")]
+    assert bob.page().data == []
+
+
+def test_one_id_in_two_threads_of_an_owner_is_two_items(ada: Owner) -> None:
+    for thread_id in ("thr_1", "thr_2"):
+        ada.starts(thread_id)
+        ada.add_thread_item(thread_id, message("msg_1", f"in {thread_id}", thread_id))
+
+    assert ada.load_item("thr_1", "msg_1").content[0].text == "in thr_1"
+    assert ada.load_item("thr_2", "msg_1").content[0].text == "in thr_2"
+
+
+# --- Deleting -------------------------------------------------------------------------------------
+
+
+def test_a_deleted_item_is_gone_and_deleting_it_again_is_no_error(ada: Owner) -> None:
+    ada.starts()
+    for item_id in ("msg_1", "msg_2"):
+        ada.add_thread_item("thr_1", message(item_id))
+
+    for _ in range(2):
+        ada.delete_thread_item("thr_1", "msg_1")
+
+    assert ada.item_ids() == ["msg_2"]
+
+
+def test_a_deleted_thread_takes_its_items_along_and_deleting_it_again_is_no_error(ada: Owner) -> None:
+    for thread_id in ("thr_1", "thr_2"):
+        ada.starts(thread_id)
+        ada.add_thread_item(thread_id, message("msg_1", thread_id=thread_id))
+
+    for _ in range(2):
+        ada.delete_thread("thr_1")
+
+    with pytest.raises(NotFoundError):
+        ada.load_thread("thr_1")
+    assert [item.thread.thread_id for item in models.Item.objects.select_related("thread")] == ["thr_2"]
+
+
+def test_an_item_stored_while_its_thread_is_being_deleted_finds_no_thread(
+    ada: Owner, postgres_url: str
+) -> None:
+    ada.starts()
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("DELETE FROM support_thread WHERE user_id = 'ada'")
+        with InThread(partial(ada.add_thread_item, "thr_1", message())) as saving:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    with pytest.raises(NotFoundError):
+        saving.result()
+    assert models.Item.objects.count() == 0
+
+
+def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
+    ada: Owner, postgres_url: str
+) -> None:
+    ada.starts()
+    row = models.Thread.objects.get()
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        elsewhere.execute(
+            "INSERT INTO support_item (thread_id, item_id, type, created_at, data)"
+            " VALUES (%s, 'msg_1', 'user_message', now(), '{}')",
+            [row.pk],
+        )
+        with InThread(partial(ada.delete_thread, "thr_1")) as deleting:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    deleting.result()
+    assert models.Thread.objects.count() == models.Item.objects.count() == 0
+
+
+class InThread:
+    """A call under way beside the test."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self._run, args=[call])
+
+    def _run(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except Exception as exc:
+            self.error = exc
+
+    def __enter__(self) -> "InThread":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.join(10)
+
+    def result(self) -> None:
+        if self.error:
+            raise self.error
+
+
+def wait_for_lock(elsewhere: psycopg.Connection[Any]) -> None:
+    """Until somebody waits for what this connection holds."""
+    limit = time.monotonic() + 5
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    while elsewhere.execute(waiting).fetchone() == (0,):
+        assert time.monotonic() < limit, "nobody waits"
+        time.sleep(0.01)
+
+
+# --- Ids ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("item_type", get_args(StoreItemType))
+def test_ids_have_their_prefix_and_128_bits_and_do_not_repeat(item_type: StoreItemType, ada: Owner) -> None:
+    def make() -> str:
+        if item_type == "thread":
+            return STORE.generate_thread_id(ada)
+        return STORE.generate_item_id(item_type, thread_of(), ada)
+
+    ids = {make() for _ in range(10_000)}
+
+    assert len(ids) == 10_000
+    assert all(re.fullmatch(f"{PREFIXES[item_type]}_[0-9a-f]{{32}}", each) for each in ids)
+
+
+# --- What cannot be read --------------------------------------------------------------------------
+
+UNREADABLE = [
+    pytest.param({"type": "poem", "id": "msg_1", "text": SECRET}, id="unknown type"),
+    pytest.param({"type": "user_message", "content": SECRET}, id="known type, other fields"),
+    pytest.param({"type": "widget", "widget": {"type": SECRET}}, id="unknown widget"),
+    pytest.param([SECRET], id="no object"),
+]
+
+
+@pytest.mark.parametrize("data", UNREADABLE)
+def test_a_row_the_sdk_cannot_read_is_named_and_not_quoted(ada: Owner, data: Any) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", message())
+    row = models.Item.objects.get()
+    models.Item.objects.update(data=data)
+    models.Thread.objects.update(data=data)
+
+    for name, load in {
+        f"item {row.pk}": partial(ada.load_item, "thr_1", "msg_1"),
+        f"item {row.pk} ": ada.page,
+        f"thread {row.thread_id}": partial(ada.load_thread, "thr_1"),
+        f"thread {row.thread_id} ": partial(ada.load_threads, 20, None, "desc"),
+    }.items():
+        with pytest.raises(UnreadableRow) as caught:
+            load()
+        assert str(caught.value) == name.strip()
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_item_without_a_thread_is_not_quoted(ada: Owner) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        ada.add_thread_item("thr_1", message(text=SECRET))
+
+    assert "Failing row contains" not in "".join(traceback.format_exception(caught.value))
+
+
+# --- Budgets --------------------------------------------------------------------------------------
+
+
+def test_every_call_keeps_to_its_number_of_statements(ada: Owner, statements: list[str]) -> None:
+    calls: list[tuple[int, str, list[Any]]] = [
+        (1, "save_thread", [thread_of()]),
+        (1, "save_thread", [thread_of(title="again")]),
+        (1, "add_thread_item", ["thr_1", message()]),
+        (1, "save_item", ["thr_1", message()]),
+        (1, "save_item", ["thr_1", message("msg_2")]),
+        (1, "add_missing_items", ["thr_1", [message("msg_2"), message("msg_3")]]),
+        (1, "save_thread", [thread_of("thr_2")]),
+        (1, "load_thread", ["thr_1"]),
+        (1, "load_threads", [20, None, "desc"]),
+        (1, "load_threads", [20, "thr_2", "desc"]),
+        (1, "load_thread_items", ["thr_1", None, 20, "asc"]),
+        (1, "load_thread_items", ["thr_1", "msg_1", 20, "asc"]),
+        (1, "load_item", ["thr_1", "msg_1"]),
+        (1, "delete_thread_item", ["thr_1", "msg_1"]),
+        (3, "delete_thread", ["thr_1"]),
+        (1, "delete_thread", ["thr_1"]),
+    ]
+    for budget, method, arguments in calls:
+        statements.clear()
+
+        getattr(ada, method)(*arguments)
+
+        assert len(statements) == budget, (method, statements)
+
+
+def test_every_statement_names_the_owner(ada: Owner, statements: list[str]) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", message())
+    ada.save_item("thr_1", message())
+    ada.add_missing_items("thr_1", [message("msg_2")])
+    ada.load_thread("thr_1")
+    ada.load_item("thr_1", "msg_1")
+    ada.page()
+    ada.page(after="msg_1")
+    ada.load_threads(20, None, "desc")
+    ada.load_threads(20, "thr_1", "desc")
+    ada.delete_thread_item("thr_1", "msg_1")
+
+    ours = [sql for sql in statements if "support_" in sql]
+    assert len(ours) >= 10
+    assert [sql for sql in ours if '"user_id"' not in sql] == []
+
+
+def test_a_thread_is_deleted_by_keys_that_were_read_and_locked_under_its_owner(
+    ada: Owner, bob: Owner, statements: list[str]
+) -> None:
+    ada.starts()
+    statements.clear()
+
+    bob.delete_thread("thr_1")
+    ada.delete_thread("thr_1")
+
+    assert [sql.split()[0] for sql in statements] == ["SELECT", "SELECT", "DELETE", "DELETE"]
+    for read in statements[:2]:
+        assert '"user_id" = %s' in read
+        assert read.endswith("FOR UPDATE")
+
+
+# --- Connections ----------------------------------------------------------------------------------
+
+
+def lent() -> int:
+    """How many of the pool's connections are in somebody's hand."""
+    connection.close()  # this thread's own
+    stats = connections["default"].pool.get_stats()
+    return int(stats["pool_size"] - stats["pool_available"])
+
+
+def test_a_call_gives_its_connection_back(ada: Owner) -> None:
+    async def work() -> None:
+        await STORE.save_thread(thread_of(), ada)
+        assert connections["default"].pool.get_stats()["pool_size"] >= 1
+        await STORE.add_thread_item("thr_1", message(), ada)
+        await STORE.load_thread_items("thr_1", None, 20, "asc", ada)
+        assert await asyncio.to_thread(lent) == 0
+        await STORE.delete_thread("thr_1", ada)
+        assert await asyncio.to_thread(lent) == 0
+
+    async_to_sync(work)()
+
+    assert lent() == 0
+
+
+def test_a_call_that_raised_gives_its_connection_back(ada: Owner) -> None:
+    ada.starts()
+    too_long = "msg_" + 300 * "x"
+
+    async def work() -> None:
+        with pytest.raises(NotFoundError):
+            await STORE.load_thread("thr_9", ada)
+        with pytest.raises(NotFoundError):
+            await STORE.add_thread_item("thr_9", message(), ada)
+        with pytest.raises(DataError):
+            await STORE.add_thread_item("thr_1", message(too_long), ada)
+        assert await asyncio.to_thread(lent) == 0
+
+    async_to_sync(work)()
+
+
+def test_a_cancelled_call_waits_for_its_write_and_gives_its_connection_back(
+    ada: Owner, postgres_url: str
+) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", message())
+
+    async def work() -> None:
+        with psycopg.connect(postgres_url) as elsewhere:
+            elsewhere.execute("SELECT FROM support_item FOR UPDATE")
+            saving = asyncio.create_task(STORE.save_item("thr_1", message("msg_1", "changed"), ada))
+            await asyncio.sleep(0.2)  # by now it waits for the row
+
+            saving.cancel()
+            _, unfinished = await asyncio.wait([saving], timeout=0.2)
+            assert unfinished == {saving}
+
+            elsewhere.rollback()
+            with pytest.raises(asyncio.CancelledError):
+                await saving
+        assert await STORE.load_item("thr_1", "msg_1", ada) == message("msg_1", "changed")
+        assert await asyncio.to_thread(lent) == 0
+
+    async_to_sync(work)()
+
+
+def test_many_calls_at_once_share_a_small_pool(ada: Owner) -> None:
+    ada.starts()
+
+    async def work() -> None:
+        saves = (STORE.add_thread_item("thr_1", message(f"msg_{n}"), ada) for n in range(40))
+        await asyncio.gather(*saves)
+
+    async_to_sync(work)()
+
+    assert len(set(ada.item_ids(limit=100))) == 40
+    assert lent() == 0
+
+
+# --- Attachments ----------------------------------------------------------------------------------
+
+
+def test_no_attachment_exists(ada: Owner) -> None:
+    with pytest.raises(NotFoundError):
+        ada.load_attachment("atc_1")
+    with pytest.raises(NotFoundError):
+        ada.delete_attachment("atc_1")
+    with pytest.raises(NotImplementedError):
+        ada.save_attachment(FileAttachment(id="atc_1", name="a", mime_type="text/plain"))
