@@ -30,10 +30,11 @@ async def respond(
 ) -> AsyncIterator[ThreadStreamEvent]:
     newest = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
+    # Quoted as JSON: a name is the user's own words, not an instruction.
+    name = json.dumps(context.user.name, ensure_ascii=False)
     agent: Agent[AgentContext[RequestContext]] = Agent(
         name="Support",
-        # Quoted as JSON: a name is the user's own words, not an instruction.
-        instructions=f"{conf.SUPPORT_INSTRUCTIONS}\nThe user's name is {json.dumps(context.user.name)}.",
+        instructions=f"{conf.SUPPORT_INSTRUCTIONS}\nThe user's name is {name}.",
         model=OpenAIResponsesModel(conf.SUPPORT_MODEL, _client()),
     )
     run = Runner.run_streamed(
@@ -61,7 +62,9 @@ class Converter(ThreadItemConverter):
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
         # The SDK's own raises: one tag, and its thread would fail for good.
-        return ResponseInputTextParam(type="input_text", text=json.dumps({tag.text: tag.data}))
+        return ResponseInputTextParam(
+            type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
+        )
 
 
 class _Reader:

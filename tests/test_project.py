@@ -57,12 +57,6 @@ def test_migrate_makes_our_tables_and_touches_none_of_better_auths(
         assert auth.sign_up().token()
 
 
-def test_no_migration_is_missing(database_url: str) -> None:
-    done = manage("makemigrations", "--check", "--dry-run", DATABASE_URL=database_url)
-
-    assert (done.returncode, done.stdout) == (0, "No changes detected\n")
-
-
 def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_write() -> None:
     wrong = {"BETTER_AUTH_URL": "auth.example.com", "CHATKIT_SERVER": "no.such.Server"}
     # What an ASGI server does first: it imports the application.

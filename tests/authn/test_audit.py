@@ -93,7 +93,9 @@ def test_a_request_id_that_is_not_well_formed_is_replaced(client: Client, given:
     assert uuid.UUID(response["X-Request-ID"])
 
 
-@pytest.mark.parametrize("given", ["7b2a9c", str(uuid.uuid4()), "Root=1-67891233-abcdef012345678912345678"])
+@pytest.mark.parametrize(
+    "given", ["7b2a9c", "3dbd4fef-3cbb-4995-a69b-36df26723339", "Root=1-67891233-abcdef012345678912345678"]
+)
 def test_a_well_formed_request_id_comes_back(client: Client, given: str) -> None:
     assert client.get("/support/health", headers={"X-Request-ID": given})["X-Request-ID"] == given
 

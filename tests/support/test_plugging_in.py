@@ -4,26 +4,45 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from rest_framework.request import Request
 
 from authn.authentication import BetterAuthJWTAuthentication
 from support.context import build
+from support.views import chatkit_server
 from tests.people import Person
 from tests.server import create, operation
+from tests.support.servers import EchoServer
 
 
-@pytest.mark.parametrize("named", ["EchoServer", "make_echo_server", "echo_server"])
 def test_a_server_written_for_another_framework_answers_unchanged(
-    person: Person, start_api: Callable[..., Any], named: str
+    person: Person, start_api: Callable[..., Any]
 ) -> None:
     with start_api(
-        CHATKIT_SERVER=f"tests.support.servers.{named}", CHATKIT_CONTEXT="tests.support.servers.build_dict"
+        CHATKIT_SERVER="tests.support.servers.EchoServer", CHATKIT_CONTEXT="tests.support.servers.build_dict"
     ) as api:
         events = api.events(create(), person.token())
         listed = api.post(operation("threads.list"), person.token()).json()
 
     assert events[-1]["item"]["content"][0]["text"] == f"Hello {person.name}, {person.user_id}"
     assert [thread["id"] for thread in listed["data"]] == [events[0]["thread"]["id"]]
+
+
+@pytest.mark.parametrize("named", ["EchoServer", "make_echo_server", "echo_server"])
+def test_a_server_is_named_by_its_class_a_factory_or_itself_and_is_made_once(
+    settings: Any, named: str
+) -> None:
+    settings.CHATKIT_SERVER = f"tests.support.servers.{named}"
+
+    assert isinstance(chatkit_server(), EchoServer)
+    assert chatkit_server() is chatkit_server()
+
+
+def test_what_gives_no_server_is_refused_in_words(settings: Any) -> None:
+    settings.CHATKIT_SERVER = "tests.support.servers.MemoryStore"
+
+    with pytest.raises(ImproperlyConfigured, match="MemoryStore gives no ChatKitServer"):
+        chatkit_server()
 
 
 def test_the_default_context_knows_the_request(rf: Any, person: Person, db: None) -> None:
