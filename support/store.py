@@ -1,6 +1,6 @@
 """ChatKit's Store on Django's ORM. Whatever it reads or writes, the query starts from the owner."""
 
-import uuid
+import secrets
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -48,7 +48,7 @@ class UnreadableRow(Exception):
 class Store(ChatKitStore[OwnerT]):
     """Threads and items of ``context.user_id``. Somebody else's are as absent as missing ones."""
 
-    # The SDK's own ids have 32 random bits: even odds of a clash near 77,000. These have 122.
+    # The SDK's own ids have 32 random bits: even odds of a clash near 77,000. These have 128.
     def generate_thread_id(self, context: OwnerT) -> str:
         return _new_id("thread")
 
@@ -248,7 +248,7 @@ def _storable(value: Any) -> Any:
 
 
 def _new_id(item_type: StoreItemType) -> str:
-    return f"{PREFIXES[item_type]}_{uuid.uuid4().hex}"
+    return f"{PREFIXES[item_type]}_{secrets.token_hex(16)}"
 
 
 def _in_utc(moment: datetime) -> datetime:

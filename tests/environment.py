@@ -17,6 +17,7 @@ for name in [
 ]:
     del os.environ[name]  # what somebody has set for themselves must not change what is tested
 os.environ |= {
+    "ENV_FILE": os.devnull,
     "DEBUG": "False",
     "SECRET_KEY": "a-secret-key-of-the-tests-that-signs-nothing-of-worth",
     "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",

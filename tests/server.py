@@ -1,14 +1,17 @@
 """Our server, seen from outside: HTTP in, HTTP and log lines out."""
 
 import json
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
+
+T = TypeVar("T")
 
 NOTHING_ELSE = {"attachments": [], "inference_options": {}}
 
@@ -27,6 +30,15 @@ def operation(kind: str, **params: Any) -> dict[str, Any]:
 
 def message(text: str) -> dict[str, Any]:
     return {"content": [{"type": "input_text", "text": text}], **NOTHING_ELSE}
+
+
+def eventually(look: Callable[[], T], is_right: Callable[[T], bool]) -> T:
+    """Look again until it is right; what is still wrong after 15 seconds is an error."""
+    limit = time.monotonic() + 15
+    while not is_right(seen := look()):
+        assert time.monotonic() < limit, seen
+        time.sleep(0.05)
+    return seen
 
 
 @dataclass

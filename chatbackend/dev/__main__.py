@@ -86,6 +86,7 @@ def run() -> None:
 def check() -> None:
     """Ask Django whether the production settings are fit to deploy and every migration is written."""
     production = {
+        "ENV_FILE": os.devnull,
         "DEBUG": "False",
         "SECRET_KEY": secrets.token_urlsafe(50),
         "ALLOWED_HOSTS": "api.example.com",

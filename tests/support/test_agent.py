@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -29,7 +29,7 @@ from support.server import SupportServer
 from support.store import THREAD_ITEM, Store
 from tests.model_server import Model, model_server
 from tests.people import BetterAuth, Person
-from tests.server import Api, add, create
+from tests.server import Api, add, create, eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -367,14 +367,3 @@ def test_nothing_is_sent_to_any_other_host(api: Api, person: Person, model: Mode
     # The Agents SDK posts its traces five seconds after the first turn.
     time.sleep(max(0.0, model.first_called_at + 6 - time.monotonic()))
     assert model.tunnels == []
-
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T], is_there: Callable[[T], bool]) -> T:
-    limit = time.monotonic() + 5
-    while not is_there(seen := look()):
-        assert time.monotonic() < limit, seen
-        time.sleep(0.05)
-    return seen

@@ -12,7 +12,7 @@ import pytest
 
 from support import streaming
 from tests.people import Person
-from tests.server import Api, add, create, operation
+from tests.server import Api, add, create, eventually, operation
 
 
 @pytest.fixture(scope="module")
@@ -295,11 +295,3 @@ def timed(api: Api, token: str) -> float:
         assert api.post(operation("threads.list", limit=1), token).status_code == 200
         times.append(time.perf_counter() - started)
     return sorted(times)[4]
-
-
-def eventually(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
-    limit = time.monotonic() + 15
-    while not is_right(seen := look()):
-        assert time.monotonic() < limit, seen
-        time.sleep(0.05)
-    return seen
