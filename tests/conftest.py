@@ -1,6 +1,5 @@
 """The real parts, started once for the whole run: PostgreSQL, Better Auth and our own server."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +16,7 @@ from authn import keys
 from chatbackend.dev.frontend import better_auth, install_frontend
 from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port, server
-from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL
+from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
 from tests.people import BetterAuth, Person
 from tests.server import Api
 from tests.signer import Signer
@@ -83,7 +82,7 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
         # Its own log file: what is said there is production's JSON, and the tests read it.
         command = ["sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *uvicorn, *options]
-        environment = os.environ | {"DATABASE_URL": database_url} | env
+        environment = of_a_process(**{"DATABASE_URL": database_url} | env)
         try:
             with server("api", command, environment, port, "/support/health", show=False):
                 yield Api(f"http://localhost:{port}", log)

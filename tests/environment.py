@@ -1,7 +1,4 @@
-"""The environment of the suite, in place before Django reads it: production's, but for what is local.
-
-Also a pytest plugin (``-p tests.environment``), which is how it comes to be that early.
-"""
+"""The environment of the suite, in place before Django reads it: production's, but for what is local."""
 
 import os
 
@@ -26,3 +23,8 @@ os.environ |= {
     "BETTER_AUTH_URL": BETTER_AUTH_URL,
     "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
 }
+
+
+def of_a_process(**given: str) -> dict[str, str]:
+    """The environment of a server or command that a test starts: the project's, and what is given."""
+    return os.environ | {"DJANGO_SETTINGS_MODULE": "chatbackend.settings"} | given

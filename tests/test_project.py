@@ -17,7 +17,7 @@ from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port, server
 from chatbackend.settings import number
-from tests.environment import PAGE_ORIGIN
+from tests.environment import PAGE_ORIGIN, of_a_process
 from tests.people import Person
 from tests.server import Api, create, operation
 
@@ -36,7 +36,9 @@ def database_with(**pool: float) -> dict[str, Any]:
 
 def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(command, cwd=TOP, env=os.environ | env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=TOP, env=of_a_process(**env), capture_output=True, text=True, timeout=60
+    )
 
 
 def test_migrate_makes_our_tables_and_touches_none_of_better_auths(
@@ -63,7 +65,7 @@ def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_wri
     command = [sys.executable, "-c", "import chatbackend.asgi"]
 
     done = subprocess.run(
-        command, cwd=TOP, env=os.environ | wrong, capture_output=True, text=True, timeout=60
+        command, cwd=TOP, env=of_a_process(**wrong), capture_output=True, text=True, timeout=60
     )
 
     assert done.returncode != 0
@@ -110,7 +112,7 @@ def test_a_number_that_is_none_names_its_variable(monkeypatch: pytest.MonkeyPatc
 def test_runserver_serves_asgi_and_streams(auth: Any, database_url: str, person: Person) -> None:
     port = free_port()
     command = [sys.executable, "manage.py", "runserver", str(port)]
-    env = os.environ | {"DATABASE_URL": database_url, "DEBUG": "True"}
+    env = of_a_process(DATABASE_URL=database_url, DEBUG="True")
 
     with server("api", command, env, port, "/support/health", show=False):
         running = Api(f"http://localhost:{port}", Path(os.devnull))
