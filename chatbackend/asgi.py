@@ -6,13 +6,17 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatbackend.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
+from django.core.handlers.asgi import ASGIHandler
 from django.core.management import call_command
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from servestatic import ServeStaticASGI
 
 from support import streaming
@@ -24,8 +28,22 @@ from support.views import chatkit_server
 call_command("check", stdout=StringIO())  # its "no issues" would be a line of the log that is no JSON
 chatkit_server()
 
+
+class OneHopHandler(ASGIHandler):
+    """Django's handler, with the middleware and the view run as one piece of sync code, as under WSGI.
+
+    All of ours is sync, and Django's own would change threads for each middleware's hook.
+    """
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        return await sync_to_async(self.get_response)(request)
+
+
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
-http_application = ServeStaticASGI(django_application, allow_all_origins=False)
+http_application = ServeStaticASGI(OneHopHandler(), allow_all_origins=False)
 for finder in get_finders():
     for path, storage in finder.list([]):
         http_application.add_file_to_dictionary(
