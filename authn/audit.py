@@ -1,7 +1,7 @@
 """One record for each attempt to get in, accepted or refused, on the logger ``authn.audit``.
 
 The facts are attributes of the record (``extra``), so that a JSON formatter writes them as fields.
-Never a token, a cookie or anything that a user wrote.
+Never a token, a cookie or a message.
 """
 
 import logging
@@ -35,6 +35,7 @@ class Attempt:
         self.claims: Claims | None = None
 
     def accepted(self, identity: "Identity") -> None:
+        """Status 200 stands for "let in": what the request comes to afterwards is not the audit's."""
         self._write(
             logging.INFO, "accepted", "ok", 200, user_id=identity.user_id, session_id=identity.session.id
         )
