@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from chatkit.store import NotFoundError
+from django.db import DataError, InterfaceError, OperationalError
 
 from support import streaming
 from tests.people import Person
@@ -127,7 +129,6 @@ def test_a_server_that_is_shut_down_keeps_what_was_said(
             assert items[1]["content"][0]["text"].startswith("word ")
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
     ended = []
 
@@ -138,14 +139,46 @@ def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
         finally:
             ended.append(True)
 
-    async def client_leaves_before_there_is_a_response() -> None:
+    async def client_leaves_before_there_is_a_response() -> list[bool]:
         await streaming.start(source())
         gc.collect()
         await asyncio.sleep(0.05)
+        return list(ended)  # now, for the loop's own end would end it too
 
-    asyncio.run(asyncio.wait_for(client_leaves_before_there_is_a_response(), 5))
+    assert asyncio.run(client_leaves_before_there_is_a_response()) == [True]
 
-    assert ended
+
+@pytest.mark.parametrize("fault", [OperationalError, InterfaceError, NotFoundError, ValueError])
+def test_before_the_first_event_a_refusal_is_told_with_a_status(fault: type[Exception]) -> None:
+    with pytest.raises(fault):
+        asyncio.run(first_event(failing_with(fault())))
+
+
+def test_a_stream_without_any_event_found_nothing_to_act_on() -> None:
+    with pytest.raises(NotFoundError):
+        asyncio.run(first_event(failing_with(None)))
+
+
+@pytest.mark.parametrize("fault", [RuntimeError(), UnicodeDecodeError("utf-8", b"", 0, 1, ""), DataError()])
+def test_any_other_fault_is_an_error_event_for_a_5xx_would_have_the_message_sent_again(
+    fault: Exception,
+) -> None:
+    event = asyncio.run(first_event(failing_with(fault)))
+
+    assert event == b'data: {"type":"error","code":"stream.error","allow_retry":true}\n\n'
+
+
+async def failing_with(fault: Exception | None) -> AsyncIterator[bytes]:
+    if fault:
+        raise fault
+    return
+    yield
+
+
+async def first_event(source: AsyncIterator[bytes]) -> bytes:
+    stream = await streaming.start(source)
+    [first] = [part async for part in stream.response()]
+    return first
 
 
 def test_somebody_elses_thread_is_a_404_before_the_first_byte_and_like_a_missing_one(
