@@ -42,17 +42,19 @@ class ActiveFilter(admin.SimpleListFilter):
         return queryset
 
 
-class SessionInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # generic in the stubs alone
+class ShowsActive:
+    @admin.display(boolean=True)
+    def active(self, session: Session) -> bool:
+        return session.is_active
+
+
+class SessionInline(ReadOnly, ShowsActive, admin.TabularInline):  # type: ignore[type-arg]  # generic in the stubs alone
     model = Session
     fields = ["id", "active", "created_at", "expires_at", "ip_address", "user_agent"]
     readonly_fields = ["active"]
     ordering = ["-created_at"]
     extra = 0
     show_change_link = True
-
-    @admin.display(boolean=True)
-    def active(self, session: Session) -> bool:
-        return session.is_active
 
 
 @admin.register(User)
@@ -65,14 +67,10 @@ class UserAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # generi
 
 
 @admin.register(Session)
-class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+class SessionAdmin(ReadOnly, ShowsActive, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
     list_display = ["id", "user", "active", "created_at", "expires_at", "ip_address"]
     list_filter = [ActiveFilter]
     list_select_related = ["user"]
     search_fields = ["=id", "=user__email", "=user__id"]
     ordering = ["-created_at"]
     show_full_result_count = False
-
-    @admin.display(boolean=True)
-    def active(self, session: Session) -> bool:
-        return session.is_active

@@ -36,9 +36,7 @@ class Attempt:
 
     def accepted(self, identity: "Identity") -> None:
         """Status 200 stands for "let in": what the request comes to afterwards is not the audit's."""
-        self._write(
-            logging.INFO, "accepted", "ok", 200, user_id=identity.user_id, session_id=identity.session.id
-        )
+        self._write(logging.INFO, "accepted", "ok", 200, session_id=identity.session.id)
 
     def refused(
         self, reason: str, status: int, key_id: str | None = None, algorithm: str | None = None
@@ -47,7 +45,17 @@ class Attempt:
         level = logging.ERROR if status >= 500 else logging.INFO
         self._write(level, "refused", reason, status, key_id=key_id, algorithm=algorithm)
 
-    def _write(self, level: int, outcome: str, reason: str, status: int, **known: str | None) -> None:
+    def _write(
+        self,
+        level: int,
+        outcome: str,
+        reason: str,
+        status: int,
+        *,
+        session_id: str | None = None,
+        key_id: str | None = None,
+        algorithm: str | None = None,
+    ) -> None:
         claims, meta = self.claims, self.request.META
         logger.log(
             level,
@@ -58,10 +66,10 @@ class Attempt:
                 "outcome": outcome,
                 "reason": reason,
                 "status": status,
-                "user_id": known.get("user_id") or (claims and claims.subject),
-                "session_id": known.get("session_id") or (claims and claims.session_id),
-                "key_id": known.get("key_id") or (claims and claims.key_id),
-                "algorithm": known.get("algorithm") or (claims and claims.algorithm),
+                "user_id": claims and claims.subject,
+                "session_id": session_id or (claims and claims.session_id),
+                "key_id": key_id or (claims and claims.key_id),
+                "algorithm": algorithm or (claims and claims.algorithm),
                 "client_address": meta.get("REMOTE_ADDR"),
                 "user_agent": meta.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
                 "request_id": getattr(self.request, "request_id", None),

@@ -59,10 +59,9 @@ class EventStream:
 async def start(source: AsyncIterable[bytes]) -> EventStream:
     """Begin the work and wait for its first event.
 
-    Raises what the caller can still be told with a status: ``NotFoundError``, ``ValueError`` (the SDK's
-    word for an operation that does not fit the state of its thread), and the database's errors, as
-    nothing has been done yet. Everything else becomes an ``error`` event: after a 5xx ChatKit's client
-    would send the message again, up to five times.
+    Raises what the caller can still be told with a status: ``NotFoundError``, ``ValueError`` (see
+    ``is_misfit``), and the database's errors, as nothing has been done yet. Everything else becomes an
+    ``error`` event: after a 5xx ChatKit's client would send the message again, up to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
@@ -110,8 +109,15 @@ async def _work(
 
 
 def _is_refusal(exc: Exception) -> bool:
-    # Exactly ValueError: a subclass, such as pydantic's, is a fault of ours and none of the caller's.
-    return isinstance(exc, NotFoundError | OperationalError | InterfaceError) or type(exc) is ValueError
+    return isinstance(exc, NotFoundError | OperationalError | InterfaceError) or is_misfit(exc)
+
+
+def is_misfit(exc: Exception) -> bool:
+    """Whether it is the SDK's word for an operation that does not fit the state of its thread.
+
+    Exactly ``ValueError``: a subclass, such as pydantic's, is a fault of ours and none of the caller's.
+    """
+    return type(exc) is ValueError
 
 
 def _failure() -> bytes:

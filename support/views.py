@@ -65,7 +65,7 @@ class ChatKitView(APIView):
         except binascii.Error as exc:
             raise ParseError("params.audio_base64 is not valid") from exc
         except ValueError as exc:
-            if type(exc) is not ValueError:  # a subclass, such as pydantic's, is a fault of ours
+            if not streaming.is_misfit(exc):
                 raise
             raise ParseError("The operation does not fit the state of its thread") from exc
         except NotImplementedError as exc:

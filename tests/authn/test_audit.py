@@ -6,10 +6,12 @@ import uuid
 
 import jwt
 import pytest
+from django.conf import settings
 from django.test import Client
+from pythonjsonlogger.json import JsonFormatter
 
 from tests.people import Person
-from tests.server import Api, operation
+from tests.server import Api, create, operation
 
 FIELDS = {
     "outcome",
@@ -73,7 +75,7 @@ def test_a_forged_token_is_recorded_with_the_key_it_was_checked_with(
 def test_the_log_holds_no_token_and_no_message(api: Api, person: Person) -> None:
     token, text = person.token(), f"a private matter {uuid.uuid4().hex}"
 
-    api.events({"type": "threads.create", "params": {"input": said(text)}}, token)
+    api.events(create(text), token)
     api.post(operation("threads.list"), token + "x")
     api.post(text.encode(), token)
 
@@ -104,9 +106,6 @@ def test_a_well_formed_request_id_comes_back(client: Client, given: str) -> None
 def test_a_long_user_agent_is_cut_and_cannot_forge_a_line(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from django.conf import settings
-    from pythonjsonlogger.json import JsonFormatter
-
     client.post("/support/chatkit", HTTP_USER_AGENT='x\n{"outcome": "accepted"}' + "y" * 5000)
 
     [record] = [record for record in caplog.records if record.name == "authn.audit"]
@@ -116,7 +115,3 @@ def test_a_long_user_agent_is_cut_and_cannot_forge_a_line(
     assert json.loads(line)["outcome"] == "refused"
     assert len(json.loads(line)["user_agent"]) == 256
     assert record.levelno == logging.INFO
-
-
-def said(text: str) -> dict[str, object]:
-    return {"content": [{"type": "input_text", "text": text}], "attachments": [], "inference_options": {}}
