@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 if TYPE_CHECKING:
+    from authn.models import Session
     from authn.sessions import Identity
     from authn.tokens import Claims
 
@@ -36,7 +37,7 @@ class Attempt:
 
     def accepted(self, identity: "Identity") -> None:
         """Status 200 stands for "let in": what the request comes to afterwards is not the audit's."""
-        self._write(logging.INFO, "accepted", "ok", 200, session_id=identity.session.id)
+        self._write(logging.INFO, "accepted", "ok", 200, session=identity.session)
 
     def refused(
         self, reason: str, status: int, key_id: str | None = None, algorithm: str | None = None
@@ -52,7 +53,7 @@ class Attempt:
         reason: str,
         status: int,
         *,
-        session_id: str | None = None,
+        session: "Session | None" = None,
         key_id: str | None = None,
         algorithm: str | None = None,
     ) -> None:
@@ -67,7 +68,8 @@ class Attempt:
                 "reason": reason,
                 "status": status,
                 "user_id": claims and claims.subject,
-                "session_id": session_id or (claims and claims.session_id),
+                "session_id": session.id if session else (claims and claims.session_id),
+                "impersonated_by": getattr(session, "impersonated_by", None),  # of the admin() plugin
                 "key_id": key_id or (claims and claims.key_id),
                 "algorithm": algorithm or (claims and claims.algorithm),
                 "client_address": meta.get("REMOTE_ADDR"),

@@ -2,18 +2,23 @@
 
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
+from authn import naming
 from authn.conf import conf, origin
+from authn.models import PLUGINS
 
-KEY_SOURCES = ("database", "jwks")
-PLUGINS = ("admin",)
+KEY_SOURCES = ("database", "jwks", "secret")
+SECRET_LENGTH = 32  # characters; RFC 7518 §3.2 asks for a key as long as the hash
 ALGORITHMS = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    return [message for check in (_url, _keys, _algorithms, _times, _plugins) for message in check()]
+    checks = (_url, _keys, _algorithms, _times, _plugins, _names, _time_zone)
+    return [message for check in checks for message in check()]
 
 
 def _url() -> list[CheckMessage]:
@@ -45,17 +50,26 @@ def _keys() -> list[CheckMessage]:
                 id="authn.E003",
             )
         ]
+    if conf.BETTER_AUTH_KEYS == "secret" and len(conf.BETTER_AUTH_SECRET) < SECRET_LENGTH:
+        return [
+            Error(
+                "BETTER_AUTH_SECRET is too short to verify tokens with.",
+                hint=f"Write the secret that signs the tokens, {SECRET_LENGTH} characters or more.",
+                id="authn.E007",
+            )
+        ]
     return []
 
 
 def _algorithms() -> list[CheckMessage]:
-    if conf.BETTER_AUTH_ALGORITHMS and set(conf.BETTER_AUTH_ALGORITHMS) <= set(ALGORITHMS):
+    # HS256 alone or not at all: a public key must never work as a secret.
+    allowed = ["HS256"] if conf.BETTER_AUTH_KEYS == "secret" else ALGORITHMS
+    if set(conf.BETTER_AUTH_ALGORITHMS) <= set(allowed):
         return []
     return [
         Error(
-            "BETTER_AUTH_ALGORITHMS should list signature algorithms with a public key.",
-            # No HS*: a public key must never work as a secret.
-            hint=f"Choose from {', '.join(ALGORITHMS)}.",
+            f"BETTER_AUTH_ALGORITHMS names what does not go with BETTER_AUTH_KEYS={conf.BETTER_AUTH_KEYS}.",
+            hint=f"Choose from {', '.join(allowed)}, or leave it out.",
             id="authn.E004",
         )
     ]
@@ -91,3 +105,43 @@ def _plugins() -> list[CheckMessage]:
             id="authn.E006",
         )
     ]
+
+
+def _names() -> list[CheckMessage]:
+    faults: list[CheckMessage] = []
+    if conf.BETTER_AUTH_NAMING not in ("camel", "snake"):
+        faults.append(
+            Error(
+                "BETTER_AUTH_NAMING is neither camel nor snake.",
+                hint="Drizzle's columns are snake (expires_at), Kysely's and Prisma's camel (expiresAt).",
+                id="authn.E008",
+            )
+        )
+    known = {"BETTER_AUTH_TABLES": set(naming.MODELS), "BETTER_AUTH_COLUMNS": naming.fields}
+    for setting, names in known.items():
+        for name, given in getattr(conf, setting).items():
+            if name in names and given and '"' not in given:
+                continue
+            faults.append(
+                Error(
+                    f"{setting} does not say what {name} is called, or we read no such thing.",
+                    hint=f"Write name=what it is called; the names are {', '.join(sorted(names))}.",
+                    id="authn.E009",
+                )
+            )
+    return faults
+
+
+def _time_zone() -> list[CheckMessage]:
+    name = settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE") or "UTC"
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return [
+            Error(
+                f"BETTER_AUTH_TIME_ZONE={name} is no time zone.",
+                hint="Write the zone of the Node process that fills columns without a zone: Asia/Kolkata.",
+                id="authn.E010",
+            )
+        ]
+    return []

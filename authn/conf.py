@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+PUBLIC_KEY_ALGORITHMS = ["EdDSA", "ES256", "ES512", "PS256", "RS256"]  # those Better Auth documents
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")  # a name (others than ASCII as xn--), or IPv6
 
 
@@ -30,8 +31,13 @@ class Conf:
 
     @property
     def BETTER_AUTH_KEYS(self) -> str:
-        """Where public keys come from: ``database`` (the jwks table) or ``jwks`` (a URL)."""
+        """What tokens are verified with: ``database`` (the jwks table), ``jwks`` (a URL) or ``secret``."""
         return cast(str, _setting("BETTER_AUTH_KEYS", "database"))
+
+    @property
+    def BETTER_AUTH_SECRET(self) -> str:
+        """Better Auth's own secret; read only where a setting makes something depend on it."""
+        return cast(str, _setting("BETTER_AUTH_SECRET", ""))
 
     @property
     def BETTER_AUTH_JWKS_URL(self) -> str:
@@ -50,9 +56,8 @@ class Conf:
     @property
     def BETTER_AUTH_ALGORITHMS(self) -> list[str]:
         """Allow-list. The first RSA one is taken for an RSA key that does not name its own."""
-        return cast(
-            list[str], _setting("BETTER_AUTH_ALGORITHMS", ["EdDSA", "ES256", "ES512", "PS256", "RS256"])
-        )
+        given: list[str] = _setting("BETTER_AUTH_ALGORITHMS", [])
+        return given or (["HS256"] if self.BETTER_AUTH_KEYS == "secret" else PUBLIC_KEY_ALGORITHMS)
 
     @property
     def BETTER_AUTH_LEEWAY(self) -> timedelta:
@@ -69,8 +74,30 @@ class Conf:
         return bool(_setting("BETTER_AUTH_REQUIRE_SID", False))
 
     @property
+    def BETTER_AUTH_DATABASE(self) -> str:
+        """The alias of the database with Better Auth's tables."""
+        return cast(str, _setting("BETTER_AUTH_DATABASE", "default"))
+
+    # The next four are read once, when the models are made.
+
+    @property
+    def BETTER_AUTH_NAMING(self) -> str:
+        """How columns are spelled: ``camel`` (Kysely, Prisma) or ``snake`` (Drizzle)."""
+        return cast(str, _setting("BETTER_AUTH_NAMING", "camel"))
+
+    @property
+    def BETTER_AUTH_TABLES(self) -> dict[str, str]:
+        """Tables that are not called as their model: ``{"user": "users", "jwks": "auth.keys"}``."""
+        return cast(dict[str, str], _setting("BETTER_AUTH_TABLES", {}))
+
+    @property
+    def BETTER_AUTH_COLUMNS(self) -> dict[str, str]:
+        """Columns with a name of their own: ``{"session.expiresAt": "valid_until"}``."""
+        return cast(dict[str, str], _setting("BETTER_AUTH_COLUMNS", {}))
+
+    @property
     def BETTER_AUTH_PLUGINS(self) -> list[str]:
-        """Better Auth's plugins whose columns we read: ``admin``. Read once, when the models are made."""
+        """Better Auth's plugins whose columns we read, by their ids (``authn.models.PLUGINS``)."""
         return cast(list[str], _setting("BETTER_AUTH_PLUGINS", []))
 
     @property

@@ -1,4 +1,4 @@
-"""The public keys that verify tokens: read from Better Auth's jwks table, or from its JWKS URL.
+"""The keys that verify tokens: public ones from Better Auth's jwks table or its JWKS URL, or one secret.
 
 The whole set is kept in the process, with a TTL. Requests never wait for a refresh that their key
 does not need; a set that cannot be refreshed goes on serving.
@@ -17,6 +17,7 @@ import httpx2
 import jwt
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from jwt.utils import base64url_encode
 
 from authn.conf import conf
 from authn.errors import Unavailable
@@ -33,6 +34,8 @@ PAUSE_AFTER_FAILURE_SECONDS = 2.0
 
 JWKS_TIMEOUT_SECONDS = 3.0
 JWKS_MAX_BYTES = 256 * 1024
+
+THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
 
 CURVES = {"Ed25519": "EdDSA", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 
@@ -116,11 +119,14 @@ _cache = _Cache()
 
 def _load() -> Iterator[Key]:
     rows: Iterable[tuple[Any, Any, Any, datetime | None]]
+    if conf.BETTER_AUTH_KEYS == "secret":
+        secret = {"kty": "oct", "k": base64url_encode(conf.BETTER_AUTH_SECRET.encode()).decode()}
+        yield Key(THE_SECRET, jwt.PyJWK(secret, "HS256"), None)
+        return
     if conf.BETTER_AUTH_KEYS == "jwks":
         rows = [(jwk.get("kid"), jwk, jwk.get("alg"), None) for jwk in _fetch(conf.BETTER_AUTH_JWKS_URL)]
     else:
-        # str: Better Auth's ids may be numbers or UUIDs, but a token's kid is always text.
-        rows = [(str(row.kid), row.public_key, row.alg, row.expires_at) for row in _rows()]
+        rows = [(row.kid, row.public_key, row.alg, row.expires_at) for row in _rows()]
     for kid, jwk, alg, expires_at in rows:
         try:
             if not isinstance(kid, str):

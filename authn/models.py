@@ -12,27 +12,53 @@ from django.db import models
 from django.utils import timezone
 
 from authn.conf import conf
+from authn.naming import column, table
+
+PLUGINS = ("admin", "anonymous", "organization", "two-factor")  # those whose columns are declared below
 
 
-class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Aware UTC, from columns without a zone too: Drizzle, Prisma and old Kysely make such, in UTC."""
+class IdField(models.TextField):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Text, integer or uuid in the database; always a ``str`` here, as it is in a token."""
 
-    def from_db_value(self, value: datetime | None, *_: Any) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+    def from_db_value(self, value: Any, *_: Any) -> str | None:
+        return None if value is None else str(value)
+
+
+class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Aware UTC, from any column that Better Auth's adapters make."""
+
+    def from_db_value(self, value: datetime | None, _expression: Any, connection: Any) -> datetime | None:
+        if value is None:
+            return None
+        # Drizzle, Prisma and old Kysely make columns without a zone; TIME_ZONE of the alias says which.
+        return (value if value.tzinfo else value.replace(tzinfo=connection.timezone)).astimezone(UTC)
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        if connection.vendor == "sqlite" and isinstance(value, datetime):
+            # As Better Auth writes it there, for SQLite compares text: with Django's space in place of
+            # the T, a session would count as active until midnight of the day on which it expired.
+            return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        return super().get_db_prep_value(value, connection, prepared)
 
 
 class User(models.Model):
     """A person who signed up at Better Auth. ``request.user`` of an authenticated API request."""
 
-    id = models.TextField(primary_key=True)
-    name = models.TextField()
-    email = models.TextField(unique=True)
-    email_verified = models.BooleanField(db_column="emailVerified")
-    created_at = UTCDateTimeField(db_column="createdAt")
-    updated_at = UTCDateTimeField(db_column="updatedAt")
+    id = IdField(primary_key=True, db_column=column("user", "id"))
+    name = models.TextField(db_column=column("user", "name"))
+    email = models.TextField(unique=True, db_column=column("user", "email"))
+    email_verified = models.BooleanField(db_column=column("user", "emailVerified"))
+    created_at = MomentField(db_column=column("user", "createdAt"))
+    updated_at = MomentField(db_column=column("user", "updatedAt"))
     if "admin" in conf.BETTER_AUTH_PLUGINS:
-        banned = models.BooleanField(null=True)
-        ban_expires = UTCDateTimeField(db_column="banExpires", null=True)
+        role = models.TextField(null=True, db_column=column("user", "role"))  # a list: "admin,user"
+        banned = models.BooleanField(null=True, db_column=column("user", "banned"))
+        ban_reason = models.TextField(null=True, db_column=column("user", "banReason"))
+        ban_expires = MomentField(null=True, db_column=column("user", "banExpires"))
+    if "anonymous" in conf.BETTER_AUTH_PLUGINS:  # "is_anonymous" is Django's word for nobody at all
+        signed_up_anonymously = models.BooleanField(null=True, db_column=column("user", "isAnonymous"))
+    if "two-factor" in conf.BETTER_AUTH_PLUGINS:
+        two_factor_enabled = models.BooleanField(null=True, db_column=column("user", "twoFactorEnabled"))
 
     # What Django and DRF ask of a user. Nobody gets here without a verified token and a live session.
     is_authenticated = True
@@ -41,7 +67,7 @@ class User(models.Model):
 
     class Meta:
         managed = False
-        db_table = "user"
+        db_table = table("user")
 
     def __str__(self) -> str:
         return self.email
@@ -57,20 +83,26 @@ class User(models.Model):
 class Session(models.Model):
     """One sign-in on one device. The row goes away on sign-out, but stays when it merely expires."""
 
-    id = models.TextField(primary_key=True)
-    user = models.ForeignKey(User, models.DO_NOTHING, db_column="userId", related_name="sessions")
-    expires_at = UTCDateTimeField(db_column="expiresAt")
-    created_at = UTCDateTimeField(db_column="createdAt")
-    updated_at = UTCDateTimeField(db_column="updatedAt")
-    ip_address = models.TextField(db_column="ipAddress", null=True)
-    user_agent = models.TextField(db_column="userAgent", null=True)
+    id = IdField(primary_key=True, db_column=column("session", "id"))
+    user = models.ForeignKey(
+        User, models.DO_NOTHING, db_column=column("session", "userId"), related_name="sessions"
+    )
+    expires_at = MomentField(db_column=column("session", "expiresAt"))
+    created_at = MomentField(db_column=column("session", "createdAt"))
+    updated_at = MomentField(db_column=column("session", "updatedAt"))
+    ip_address = models.TextField(null=True, db_column=column("session", "ipAddress"))
+    user_agent = models.TextField(null=True, db_column=column("session", "userAgent"))
+    if "admin" in conf.BETTER_AUTH_PLUGINS:  # the id of the administrator who acts as this user
+        impersonated_by = models.TextField(null=True, db_column=column("session", "impersonatedBy"))
+    if "organization" in conf.BETTER_AUTH_PLUGINS:  # what the user has chosen, and no proof of membership
+        active_organization_id = IdField(null=True, db_column=column("session", "activeOrganizationId"))
 
     class Meta:
         managed = False
-        db_table = "session"
+        db_table = table("session")
 
     def __str__(self) -> str:
-        return self.id
+        return str(self.id)
 
     @property
     def is_active(self) -> bool:
@@ -80,14 +112,14 @@ class Session(models.Model):
 class SigningKey(models.Model):
     """A public key of Better Auth's jwt() plugin. Rows are never deleted when a key retires."""
 
-    kid = models.TextField(primary_key=True, db_column="id")
-    public_key = models.TextField(db_column="publicKey")  # the JWK as JSON, without kid and alg
-    alg = models.TextField(null=True)
-    expires_at = UTCDateTimeField(db_column="expiresAt", null=True)
+    kid = IdField(primary_key=True, db_column=column("jwks", "id"))
+    public_key = models.TextField(db_column=column("jwks", "publicKey"))  # the JWK, without kid and alg
+    alg = models.TextField(null=True, db_column=column("jwks", "alg"))
+    expires_at = MomentField(null=True, db_column=column("jwks", "expiresAt"))
 
     class Meta:
         managed = False
-        db_table = "jwks"
+        db_table = table("jwks")
 
     def __str__(self) -> str:
-        return self.kid
+        return str(self.kid)

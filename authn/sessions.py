@@ -1,7 +1,9 @@
 """Whose token is it, and is the session behind it still alive? One statement, one round trip."""
 
 from dataclasses import dataclass
+from typing import cast
 
+from django.db import DataError
 from django.db.models import F, FilteredRelation, Q
 from django.utils import timezone
 
@@ -20,7 +22,7 @@ class Identity:
 
     @property
     def user_id(self) -> str:
-        return str(self.session.user_id)
+        return cast(str, self.session.user_id)
 
 
 def resolve(claims: Claims) -> Identity:
@@ -33,7 +35,7 @@ def resolve(claims: Claims) -> Identity:
     if user is None:
         raise UserNotFound
     # An address can change hands while an old token still names it.
-    if str(user.id) != claims.subject:
+    if user.id != claims.subject:
         raise TokenRefused("subject_mismatch")
     if user.is_banned:
         raise UserBanned
@@ -57,7 +59,10 @@ def _look_up(claims: Claims) -> tuple[User | None, Session | None]:
         .values_list(*user_columns, *(f"live__{name}" for name in session_columns))
     )
     with database_or_unavailable():
-        row = row_of.first()
+        try:
+            row = row_of.first()
+        except DataError as exc:  # the sid is not of the kind that the column holds, a number or a UUID
+            raise TokenRefused("sid") from exc
     if row is None:
         return None, None
     user = User.from_db(row_of.db, user_columns, row[: len(user_columns)])

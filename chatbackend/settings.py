@@ -87,24 +87,31 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 
 # --- Database and cache ---------------------------------------------------------------------------
 
-_database: dict[str, Any] = env.db("DATABASE_URL", default="postgresql:///")
-_database |= {
-    # A connection belongs to a query, not to a thread: it goes back to the pool after each use, so
-    # that an open stream holds none. Checked on the way out, because a database that was restarted
-    # or suspended (Neon) leaves dead connections in the pool.
-    "CONN_MAX_AGE": 0,
-    "CONN_HEALTH_CHECKS": True,
-    "OPTIONS": _database.get("OPTIONS", {})
-    | {
-        "connect_timeout": 5,
-        "pool": {
-            "min_size": number("DATABASE_POOL_MIN_SIZE", 1),
-            "max_size": number("DATABASE_POOL_MAX_SIZE", 10),
-            "timeout": number("DATABASE_POOL_TIMEOUT_SECONDS", 5.0),
-        },
-    },
-}
-DATABASES = {"default": _database}
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """A connection belongs to a query, not to a thread: it goes back to the pool after each use, so that
+    an open stream holds none. Checked on the way out, because a database that was restarted or
+    suspended (Neon) leaves dead connections in the pool."""
+    alias: dict[str, Any] = env.db(name, default=default) | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
+    if alias["ENGINE"].endswith(".sqlite3"):  # Better Auth's alone, on somebody's laptop
+        # Python's own converters would read Better Auth's dates as None.
+        return alias | {"OPTIONS": {"detect_types": 0}}
+    pool = {
+        "min_size": number("DATABASE_POOL_MIN_SIZE", 1),
+        "max_size": number("DATABASE_POOL_MAX_SIZE", 10),
+        "timeout": number("DATABASE_POOL_TIMEOUT_SECONDS", 5.0),
+    }
+    return alias | {"OPTIONS": alias.get("OPTIONS", {}) | {"connect_timeout": 5, "pool": pool}}
+
+
+DATABASES = {"default": database("DATABASE_URL", "postgresql:///")}
+DATABASE_ROUTERS = ["authn.routers.BetterAuthRouter"]
+BETTER_AUTH_DATABASE = "default"
+if env.str("BETTER_AUTH_DATABASE_URL", default=""):
+    BETTER_AUTH_DATABASE = "better_auth"
+    DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL", "")
+# What a column without a zone means: PostgreSQL compares it, and Django reads it, in the connection's.
+DATABASES[BETTER_AUTH_DATABASE]["TIME_ZONE"] = env.str("BETTER_AUTH_TIME_ZONE", default="UTC")
 
 CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
 
@@ -128,12 +135,14 @@ BETTER_AUTH_AUDIENCE = env.list("BETTER_AUTH_AUDIENCE", default=[])
 BETTER_AUTH_KEYS = env.str("BETTER_AUTH_KEYS", default="database")
 BETTER_AUTH_JWKS_URL = env.str("BETTER_AUTH_JWKS_URL", default="")
 BETTER_AUTH_KEYS_TTL_SECONDS = number("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0)
-BETTER_AUTH_ALGORITHMS = env.list(
-    "BETTER_AUTH_ALGORITHMS", default=["EdDSA", "ES256", "ES512", "PS256", "RS256"]
-)
+BETTER_AUTH_SECRET = env.str("BETTER_AUTH_SECRET", default="")
+BETTER_AUTH_ALGORITHMS = env.list("BETTER_AUTH_ALGORITHMS", default=[])
 BETTER_AUTH_LEEWAY_SECONDS = number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
 BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS = number("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", 3600.0)
 BETTER_AUTH_REQUIRE_SID = env.bool("BETTER_AUTH_REQUIRE_SID", default=False)
+BETTER_AUTH_NAMING = env.str("BETTER_AUTH_NAMING", default="camel")
+BETTER_AUTH_TABLES = env.dict("BETTER_AUTH_TABLES", default={})
+BETTER_AUTH_COLUMNS = env.dict("BETTER_AUTH_COLUMNS", default={})
 BETTER_AUTH_PLUGINS = env.list("BETTER_AUTH_PLUGINS", default=[])
 
 # --- ChatKit --------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_a_user_is_shown_with_their_sessions_and_without_any_secret(staff: Clien
 
 def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person: Person) -> None:
     expired = person.auth.sign_in(person.email).session_id
-    Session.objects.filter(id=expired).update(expires_at="2020-01-01T00:00:00Z")
+    Session.objects.using("default").filter(id=expired).update(expires_at="2020-01-01T00:00:00Z")
     address = reverse("admin:authn_session_changelist")
 
     def found(state: str) -> list[str]:

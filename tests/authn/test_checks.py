@@ -31,7 +31,12 @@ def test_the_configuration_of_the_tests_is_good() -> None:
         {"BETTER_AUTH_ALGORITHMS": ["ES384", "PS512", "RS384"]},
         {"BETTER_AUTH_LEEWAY_SECONDS": 0.0},
         {"BETTER_AUTH_KEYS_TTL_SECONDS": 0.5, "BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS": 86_400.0},
-        {"BETTER_AUTH_PLUGINS": ["admin"]},
+        {"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": "s" * 32},
+        {"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": "s" * 32, "BETTER_AUTH_ALGORITHMS": ["HS256"]},
+        {"BETTER_AUTH_PLUGINS": ["admin", "anonymous", "organization", "two-factor"]},
+        {"BETTER_AUTH_NAMING": "snake"},
+        {"BETTER_AUTH_TABLES": {"user": "users", "session": "auth.sessions", "jwks": "jwkss"}},
+        {"BETTER_AUTH_COLUMNS": {"user.emailVerified": "verified", "jwks.publicKey": "public"}},
     ],
     ids=str,
 )
@@ -56,7 +61,18 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
             "authn.E003",
             "BETTER_AUTH_JWKS_URL",
         ),
-        ({"BETTER_AUTH_ALGORITHMS": []}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": ""}, "authn.E007", "BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": "s" * 31}, "authn.E007", "BETTER_AUTH_SECRET"),
+        (
+            {
+                "BETTER_AUTH_KEYS": "secret",
+                "BETTER_AUTH_SECRET": "s" * 32,
+                "BETTER_AUTH_ALGORITHMS": ["HS256", "EdDSA"],
+            },
+            "authn.E004",
+            "BETTER_AUTH_ALGORITHMS",
+        ),
+        ({"BETTER_AUTH_ALGORITHMS": ["HS256"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
         ({"BETTER_AUTH_ALGORITHMS": ["EdDSA", "HS256"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
         ({"BETTER_AUTH_ALGORITHMS": ["none"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
         ({"BETTER_AUTH_ALGORITHMS": ["eddsa"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
@@ -66,8 +82,14 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
         *[({name: 0.0}, "authn.E005", name) for name in SECONDS[1:]],
         *[({name: float("nan")}, "authn.E005", name) for name in SECONDS],
         *[({name: float("inf")}, "authn.E005", name) for name in SECONDS],
-        ({"BETTER_AUTH_PLUGINS": ["admin", "organization"]}, "authn.E006", "BETTER_AUTH_PLUGINS"),
+        ({"BETTER_AUTH_PLUGINS": ["admin", "passkey"]}, "authn.E006", "BETTER_AUTH_PLUGINS"),
         ({"BETTER_AUTH_PLUGINS": [""]}, "authn.E006", "BETTER_AUTH_PLUGINS"),
+        ({"BETTER_AUTH_NAMING": "pascal"}, "authn.E008", "BETTER_AUTH_NAMING"),
+        ({"BETTER_AUTH_TABLES": {"account": "accounts"}}, "authn.E009", "BETTER_AUTH_TABLES"),
+        ({"BETTER_AUTH_TABLES": {"user": ""}}, "authn.E009", "BETTER_AUTH_TABLES"),
+        ({"BETTER_AUTH_TABLES": {"user": '"users"'}}, "authn.E009", "BETTER_AUTH_TABLES"),
+        ({"BETTER_AUTH_COLUMNS": {"session.token": "token"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        ({"BETTER_AUTH_COLUMNS": {"expiresAt": "until"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
     ],
     ids=str,
 )
@@ -85,8 +107,8 @@ def test_a_bad_setting_is_an_error_that_names_it_and_says_what_to_write(
 
 
 def test_an_unknown_plugin_is_named(settings: Any) -> None:
-    settings.BETTER_AUTH_PLUGINS = ["organization", "admin", "api-key"]
+    settings.BETTER_AUTH_PLUGINS = ["passkey", "admin", "api-key"]
 
     (finding,) = findings()
 
-    assert "api-key, organization." in finding.msg
+    assert "api-key, passkey." in finding.msg

@@ -89,7 +89,9 @@ def test_without_a_sid_any_live_session_serves(person: Person) -> None:
 
 def test_an_expired_session_is_none_although_its_row_stays(person: Person) -> None:
     claims = tokens.verify(person.token())
-    Session.objects.filter(user=person.user_id).update(expires_at=timezone.now() - timedelta(seconds=1))
+    Session.objects.using("default").filter(user=person.user_id).update(
+        expires_at=timezone.now() - timedelta(seconds=1)
+    )
 
     for which in (claims, claims_of(person)):
         with pytest.raises(NoActiveSession):
@@ -108,7 +110,7 @@ def test_an_address_that_nobody_has_is_not_found(person: Person) -> None:
 
 def test_the_address_is_matched_exactly(person: Person) -> None:
     # Better Auth's unique constraint is case-sensitive: a row written by another tool may differ in case.
-    User.objects.filter(id=person.user_id).update(email=person.email.upper())
+    User.objects.using("default").filter(id=person.user_id).update(email=person.email.upper())
 
     with pytest.raises(UserNotFound):
         sessions.resolve(claims_of(person))

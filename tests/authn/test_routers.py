@@ -1,0 +1,55 @@
+"""Where Better Auth's tables are read, and that nothing of ours writes or migrates them."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import router
+from django.utils import timezone
+
+from authn.models import Session, SigningKey, User
+from support.models import Thread
+
+BETTER_AUTHS = [User, Session, SigningKey]
+
+
+@pytest.mark.parametrize("model", BETTER_AUTHS)
+def test_better_auths_tables_are_read_where_they_are(settings: Any, model: Any) -> None:
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    assert router.db_for_read(model) == "better_auth"
+    assert router.db_for_read(Thread) == "default"
+
+
+@pytest.mark.parametrize("model", BETTER_AUTHS)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda model: model().save(),
+        lambda model: model(pk="1").delete(),
+        lambda model: model.objects.bulk_create([model()]),
+        lambda model: model.objects.update(**{model._meta.pk.name: "1"}),
+        lambda model: model.objects.all().delete(),
+        lambda model: model.objects.select_for_update().get_or_create(pk="1"),
+    ],
+    ids=["save", "delete", "bulk_create", "update", "delete all", "get_or_create"],
+)
+@pytest.mark.django_db
+def test_no_write_of_any_kind_gets_to_them(model: Any, write: Any) -> None:
+    with pytest.raises(PermissionDenied):
+        write(model)
+
+
+def test_nothing_is_migrated_in_better_auths_own_database(settings: Any) -> None:
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    assert not router.allow_migrate("better_auth", "support")
+    assert not router.allow_migrate("better_auth", "authn")
+    assert not router.allow_migrate("default", "authn")
+    assert router.allow_migrate("default", "support")
+
+
+def test_ours_are_written_as_ever(settings: Any) -> None:
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    assert router.db_for_write(Thread, instance=Thread(created_at=timezone.now())) == "default"
