@@ -1,19 +1,22 @@
 """ChatKit's Store on Django's ORM. Whatever it reads or writes, the query starts from the owner."""
 
+import asyncio
+import json
 import secrets
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from chatkit.store import NotFoundError, StoreItemType
 from chatkit.store import Store as ChatKitStore
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, WidgetItem
 from chatkit.widgets import DynamicWidgetRoot
-from django.db import IntegrityError, transaction
+from django.db import connection
 from django.db.models import Model, QuerySet, Subquery
 from pydantic import TypeAdapter, ValidationError
 
 from support.connections import on_database
-from support.models import Item, Thread
+from support.models import PLACE, Item, Thread
 
 Row = TypeVar("Row", bound=Model)
 
@@ -29,6 +32,22 @@ PREFIXES: dict[StoreItemType, str] = {
     "attachment": "atc",
     "sdk_hidden_context": "shcx",
 }
+
+# Upserts in SQL: one trip to the database each, where the ORM's (bulk_create) is a BEGIN, the statement
+# and a COMMIT. The owner is checked by the insert itself: no such thread of theirs, no row. FOR KEY
+# SHARE: while the thread is being deleted, this waits, and then finds none.
+SAVE_THREAD = """
+    INSERT INTO support_thread (user_id, thread_id, title, created_at, data) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (user_id, thread_id) DO UPDATE SET title = excluded.title, data = excluded.data
+"""
+INSERT_ITEM = """
+    INSERT INTO support_item (thread_id, item_id, type, created_at, data)
+    SELECT id, %s, %s, %s, %s FROM support_thread WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
+    ON CONFLICT (thread_id, item_id) DO """
+
+# The thread that a task has loaded or saved. It exists: should somebody delete it meanwhile, during an
+# answer perhaps, a new title must not bring it back.
+_at_hand: WeakKeyDictionary["asyncio.Task[Any]", tuple[str, str]] = WeakKeyDictionary()
 
 
 class Owner(Protocol):
@@ -56,10 +75,16 @@ class Store(ChatKitStore[OwnerT]):
         return _new_id(item_type)
 
     async def load_thread(self, thread_id: str, context: OwnerT) -> ThreadMetadata:
-        return await load_thread(context.user_id, thread_id)
+        thread = await load_thread(context.user_id, thread_id)
+        _at_hand[_task()] = (context.user_id, thread_id)
+        return thread
 
+    # The whole of it, each time: of two who change a thread at once, the last one's stays.
     async def save_thread(self, thread: ThreadMetadata, context: OwnerT) -> None:
-        await save_thread(context.user_id, thread)
+        this = (context.user_id, thread.id)
+        save = change_thread if _at_hand.get(_task()) == this else save_thread
+        await save(context.user_id, thread)
+        _at_hand[_task()] = this
 
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: OwnerT
@@ -68,6 +93,7 @@ class Store(ChatKitStore[OwnerT]):
 
     async def delete_thread(self, thread_id: str, context: OwnerT) -> None:
         await delete_thread(context.user_id, thread_id)
+        _at_hand.pop(_task(), None)
 
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: OwnerT
@@ -83,7 +109,7 @@ class Store(ChatKitStore[OwnerT]):
         await save_item(context.user_id, thread_id, item)
 
     async def add_missing_items(self, thread_id: str, items: list[ThreadItem], context: OwnerT) -> None:
-        """Add those of the items that are not stored yet, in one statement."""
+        """Add those of the items that are not stored yet, in one call that no cancellation interrupts."""
         await add_missing_items(context.user_id, thread_id, items)
 
     async def load_item(self, thread_id: str, item_id: str, context: OwnerT) -> ThreadItem:
@@ -114,12 +140,17 @@ def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
 @on_database
 def save_thread(user_id: str, thread: ThreadMetadata) -> None:
     created_at = _in_utc(thread.created_at)
-    # In threads.create the SDK hands us a Thread, whose items are not metadata.
-    data = _as_data(thread.model_dump(mode="json", exclude={"items"}), created_at)
-    row = Thread(user_id=user_id, thread_id=thread.id, title=data["title"], created_at=created_at, data=data)
-    Thread.objects.bulk_create(
-        [row], update_conflicts=True, unique_fields=["user_id", "thread_id"], update_fields=["title", "data"]
-    )
+    data = _as_data(thread, created_at)
+    with connection.cursor() as cursor:
+        cursor.execute(SAVE_THREAD, [user_id, thread.id, data["title"], created_at, json.dumps(data)])
+
+
+@on_database
+def change_thread(user_id: str, thread: ThreadMetadata) -> None:
+    data = _as_data(thread, _in_utc(thread.created_at))
+    changed = Thread.objects.owned_by(user_id).filter(thread_id=thread.id)
+    if not changed.update(title=data["title"], data=data):
+        raise NotFoundError(thread.id)
 
 
 @on_database
@@ -134,17 +165,12 @@ def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Pag
 
 @on_database
 def delete_thread(user_id: str, thread_id: str) -> None:
-    with transaction.atomic():
-        # Locked: an item of it that is being stored this moment waits, and then finds no thread.
-        row = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).select_for_update().first()
-        if row is not None:
-            row.delete()
+    Thread.objects.owned_by(user_id).filter(thread_id=thread_id).delete()
 
 
 @on_database
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
-    of_thread = Item.objects.owned_by(user_id).filter(thread__thread_id=thread_id)
-    rows, has_more = _page(of_thread, "item_id", limit, after, order)
+    rows, has_more = _page(Item.objects.of_thread(user_id, thread_id), "item_id", limit, after, order)
     return Page(
         data=[_as_item(row) for row in rows],
         has_more=has_more,
@@ -154,7 +180,7 @@ def load_items(user_id: str, thread_id: str, after: str | None, limit: int, orde
 
 @on_database
 def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
-    row = Item.objects.owned_by(user_id).filter(thread__thread_id=thread_id, item_id=item_id).first()
+    row = Item.objects.of_thread(user_id, thread_id).filter(item_id=item_id).first()
     if row is None:
         raise NotFoundError(item_id)
     return _as_item(row)
@@ -162,50 +188,36 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
 
 @on_database
 def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
-    _insert(
-        user_id,
-        thread_id,
-        [item],
-        update_conflicts=True,
-        unique_fields=["thread", "item_id"],
-        update_fields=["type", "data"],
-    )
+    if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
+        raise NotFoundError(thread_id)
 
 
 @on_database
 def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
-    _insert(user_id, thread_id, items, ignore_conflicts=True)
-
-
-def _insert(user_id: str, thread_id: str, items: list[ThreadItem], **on_conflict: Any) -> None:
-    # The owner is checked by the insert itself: no such thread of theirs, no id, no row.
-    owner = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
-    rows = []
     for item in items:
-        created_at = _in_utc(item.created_at)
-        data = _as_data(item.model_dump(mode="json"), created_at)
-        rows.append(
-            Item(thread_id=Subquery(owner), item_id=item.id, type=item.type, created_at=created_at, data=data)
-        )
-    try:
-        Item.objects.bulk_create(rows, **on_conflict)
-    except IntegrityError:
-        # From None: PostgreSQL quotes the row, and a conversation belongs in no log.
-        raise NotFoundError(thread_id) from None
+        _insert(user_id, thread_id, item, "NOTHING")
+
+
+def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
+    created_at = _in_utc(item.created_at)
+    data = json.dumps(_as_data(item, created_at))
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT_ITEM + on_conflict, [item.id, item.type, created_at, data, user_id, thread_id])
+        return bool(cursor.rowcount)
 
 
 @on_database
 def delete_item(user_id: str, thread_id: str, item_id: str) -> None:
-    Item.objects.owned_by(user_id).filter(thread__thread_id=thread_id, item_id=item_id).delete()
+    Item.objects.of_thread(user_id, thread_id).filter(item_id=item_id).delete()
 
 
 def _page(rows: QuerySet[Row], key: str, limit: int, after: str | None, order: str) -> tuple[list[Row], bool]:
     """``limit`` rows behind the one whose ``key`` is ``after``, and whether more follow."""
     limit = min(max(limit, 1), MAX_PAGE)
-    page = rows.order_by("id" if order == "asc" else "-id")
+    page = rows.alias(place=PLACE).order_by("place" if order == "asc" else "-place")
     if after is not None:
         cursor = Subquery(rows.filter(**{key: after}).values("id"))
-        page = page.filter(**{"id__gt" if order == "asc" else "id__lt": cursor})
+        page = page.filter(**{"place__gt" if order == "asc" else "place__lt": cursor})
     found = list(page[: limit + 1])
     if not found and after is not None and not rows.filter(**{key: after}).exists():
         raise NotFoundError(after)
@@ -230,8 +242,10 @@ def _as_item(row: Item) -> ThreadItem:
     return item
 
 
-def _as_data(dump: dict[str, Any], created_at: datetime) -> Any:
-    # Naive, as the SDK must get it back: it subtracts naive times from what the store returns.
+def _as_data(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:
+    # In threads.create the SDK hands us a Thread, whose items are not metadata. Times are naive, as the
+    # SDK must get them back: it subtracts them from naive ones.
+    dump = stored.model_dump(mode="json", exclude={"items"})
     return _storable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
 
 
@@ -245,6 +259,12 @@ def _storable(value: Any) -> Any:
         case dict():
             return {_storable(key): _storable(part) for key, part in value.items()}
     return value
+
+
+def _task() -> "asyncio.Task[Any]":
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # a coroutine runs in one
+    return task
 
 
 def _new_id(item_type: StoreItemType) -> str:

@@ -24,7 +24,7 @@ def add(thread_id: str, text: str = "And another thing") -> dict[str, Any]:
     return {"type": "threads.add_user_message", "params": {"thread_id": thread_id, "input": message(text)}}
 
 
-def operation(kind: str, **params: Any) -> dict[str, Any]:
+def operation(kind: str, /, **params: Any) -> dict[str, Any]:
     return {"type": kind, "params": params}
 
 

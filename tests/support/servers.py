@@ -1,6 +1,7 @@
 """ChatKit servers as a team might plug in: for CHATKIT_SERVER and CHATKIT_CONTEXT."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ from chatkit.types import (
     ThreadStreamEvent,
     UserMessageItem,
 )
+from django.db.backends.signals import connection_created
 
 from authn.models import User
 from support.models import Thread
@@ -114,3 +116,14 @@ echo_server = EchoServer()
 
 def build_dict(request: Any) -> dict[str, Any]:
     return {"user_id": request.user_id, "greeting": f"Hello {request.user.name}"}
+
+
+def make_counted_server() -> SupportServer:
+    """The default one, in a process that logs its SQL, with every BEGIN and COMMIT."""
+
+    def debug(connection: Any, **_: Any) -> None:
+        connection.force_debug_cursor = True
+
+    connection_created.connect(debug, weak=False)
+    logging.getLogger("django.db.backends").setLevel(logging.DEBUG)
+    return SupportServer()
