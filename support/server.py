@@ -24,6 +24,7 @@ from chatkit.types import (
 from support import agent, local
 from support.conf import conf
 from support.context import RequestContext
+from support.feedback import save_feedback
 from support.store import Store
 
 
@@ -71,7 +72,7 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def add_feedback(
         self, thread_id: str, item_ids: list[str], feedback: FeedbackKind, context: RequestContext
     ) -> None:
-        raise NotImplementedError  # the SDK's own would say thank you and forget it
+        await save_feedback(context.user_id, thread_id, item_ids, feedback)
 
     async def handle_stream_cancelled(
         self, thread: ThreadMetadata, pending_items: list[ThreadItem], context: RequestContext

@@ -13,7 +13,7 @@ from django.utils import timezone
 from authn.models import Session
 from support.models import Thread
 from tests.people import Person
-from tests.server import Api, create
+from tests.server import Api, create, operation
 
 pytestmark = pytest.mark.django_db
 
@@ -59,14 +59,20 @@ def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person:
     assert found("expired") == [expired]
 
 
-def test_a_conversation_is_shown_with_its_messages(staff: Client, api: Api, person: Person) -> None:
-    thread_id = api.events(create("Where is my parcel?"), person.token())[0]["thread"]["id"]
-    thread = Thread.objects.get(thread_id=thread_id)
+def test_a_conversation_is_shown_with_its_messages_and_what_was_thought_of_them(
+    staff: Client, api: Api, person: Person
+) -> None:
+    events = api.events(create("Where is my parcel?"), person.token())
+    of_thread = {"thread_id": events[0]["thread"]["id"]}
+    rated = operation("items.feedback", **of_thread, item_ids=[events[-1]["item"]["id"]], kind="negative")
+    api.post(rated, person.token())
+    thread = Thread.objects.get(**of_thread)
 
     page = staff.get(reverse("admin:support_thread_change", args=[thread.pk])).content.decode()
 
     assert "Where is my parcel?" in page
     assert person.user_id in page
+    assert page.count("Negative") == 1
 
 
 @pytest.mark.parametrize("model", ["authn_user", "authn_session", "support_thread"])

@@ -6,23 +6,34 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
+from chatkit.actions import Action
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
+from chatkit.store import NotFoundError, StoreItemType
 from chatkit.store import Store as ChatKitStore
 from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartAdded,
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
+    ClientEffectEvent,
+    ClientToolCallItem,
+    HiddenContextItem,
     Page,
+    ProgressUpdateEvent,
+    StructuredInputFreeform,
+    StructuredInputItem,
+    SyncCustomActionResponse,
     ThreadItem,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
+    ThreadItemReplacedEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
     UserMessageItem,
+    WidgetItem,
 )
+from chatkit.widgets import DynamicWidgetRoot
 from django.db.backends.signals import connection_created
 
 from authn.models import User
@@ -62,6 +73,65 @@ class SlowServer(SupportServer):
                 await Thread.objects.acount()
         done = AssistantMessageContent(text="word " * round(seconds / 0.2))
         yield ThreadItemDoneEvent(item=item.model_copy(update={"content": [done]}))
+
+
+class ShopServer(SupportServer):
+    """What the default server has no use for: ``show``, ``locate``, ``ask``, ``name`` do one of each."""
+
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        def new(kind: StoreItemType) -> dict[str, Any]:
+            item_id = self.store.generate_item_id(kind, thread, context)
+            return {"id": item_id, "thread_id": thread.id, "created_at": datetime.now()}
+
+        match input_user_message.content[0].text if input_user_message else "":
+            case "show":
+                yield ThreadItemDoneEvent(item=WidgetItem(**new("message"), widget=seats("14A")))
+            case "locate":
+                call = ClientToolCallItem(**new("tool_call"), call_id="c", name="locate", arguments={"n": 1})
+                yield ThreadItemDoneEvent(item=call)
+            case "ask":
+                question = StructuredInputFreeform(id="q1", question="How urgent?")
+                yield ThreadItemDoneEvent(item=StructuredInputItem(**new("message"), inputs=[question]))
+            case "name":
+                thread.title = "Ring"
+                thread.metadata = {"secret": "of the server"}
+                yield ProgressUpdateEvent(text="Naming")
+            case said:
+                page = await self.store.load_thread_items(thread.id, None, 1, "desc", context)
+                text = AssistantMessageContent(text=f"{said or page.data[0].type}!")
+                yield ThreadItemDoneEvent(item=AssistantMessageItem(**new("message"), content=[text]))
+
+    async def action(
+        self, thread: ThreadMetadata, action: Action[str, Any], sender: WidgetItem | None, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        assert sender
+        hidden = HiddenContextItem(
+            id=self.store.generate_item_id("message", thread, context),
+            thread_id=thread.id,
+            created_at=datetime.now(),
+            content="A seat was chosen",
+        )
+        yield ThreadItemDoneEvent(item=hidden)
+        widget = seats(action.payload["seat"])
+        yield ThreadItemReplacedEvent(item=sender.model_copy(update={"widget": widget}))
+        yield ClientEffectEvent(name="seat", data=action.payload)
+
+    async def sync_action(
+        self, thread: ThreadMetadata, action: Action[str, Any], sender: WidgetItem | None, context: Any
+    ) -> SyncCustomActionResponse:
+        assert sender
+        changed = sender.model_copy(update={"widget": seats(action.payload["seat"])})
+        await self.store.save_item(thread.id, changed, context)
+        return SyncCustomActionResponse(updated_item=changed)
+
+
+def seats(chosen: str) -> DynamicWidgetRoot:
+    """As of a template: ``aisle`` is nothing the SDK's own classes know."""
+    return DynamicWidgetRoot.model_validate(
+        {"type": "Card", "aisle": True, "children": [{"type": "Text", "value": chosen}]}
+    )
 
 
 class MemoryStore(ChatKitStore[dict[str, Any]]):

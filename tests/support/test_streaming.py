@@ -181,66 +181,6 @@ async def first_event(source: AsyncIterator[bytes]) -> bytes:
     return first
 
 
-def test_somebody_elses_thread_is_a_404_before_the_first_byte_and_like_a_missing_one(
-    api: Api, person: Person, other_person: Person
-) -> None:
-    events = api.events(create(), person.token())
-    theirs, item = events[0]["thread"]["id"], events[1]["item"]["id"]
-
-    def answers(thread_id: str) -> list[tuple[int, Any]]:
-        token = other_person.token()
-        given = {"thread_id": thread_id, "item_id": item}
-        asked = [
-            add(thread_id),
-            operation("threads.retry_after_item", **given),
-            operation("threads.custom_action", **given, action={"type": "x"}),
-            operation("threads.add_client_tool_output", thread_id=thread_id, result={}),
-            operation("threads.add_structured_input", **given, input={"answers": {}}),
-            operation("threads.get_by_id", thread_id=thread_id),
-            operation("threads.update", thread_id=thread_id, title="Mine now"),
-            operation("threads.delete", thread_id=thread_id),
-            operation("items.list", thread_id=thread_id),
-        ]
-        responses = [api.post(body, token, Accept="text/event-stream") for body in asked]
-        return [(response.status_code, response.json()) for response in responses]
-
-    assert answers(theirs) == answers("thr_that_never_was")
-    assert {status for status, _ in answers(theirs)[:7]} == {404}
-    assert len(items_of(api, person, theirs)) == 2
-
-
-def test_a_retry_of_a_message_that_is_not_there_is_a_404(api: Api, person: Person) -> None:
-    token = person.token()
-    thread_id = api.events(create(), token)[0]["thread"]["id"]
-
-    response = api.post(operation("threads.retry_after_item", thread_id=thread_id, item_id="msg_x"), token)
-
-    assert response.status_code == 404
-
-
-def test_an_operation_that_does_not_fit_the_threads_state_is_a_400(api: Api, person: Person) -> None:
-    token = person.token()
-    thread_id = api.events(create(), token)[0]["thread"]["id"]
-
-    item_id = items_of(api, person, thread_id)[1]["id"]
-    asked = [
-        operation("threads.add_client_tool_output", thread_id=thread_id, result={}),
-        operation("threads.retry_after_item", thread_id=thread_id, item_id=item_id),
-        operation(
-            "threads.add_structured_input", thread_id=thread_id, item_id=item_id, input={"answers": {}}
-        ),
-        operation("threads.sync_custom_action", thread_id=thread_id, item_id=item_id, action={"type": "x"}),
-    ]
-
-    answers = [api.post(body, token) for body in asked]
-
-    assert [answer.status_code for answer in answers] == [400] * 4
-    assert {answer.json()["error"] for answer in answers} == {
-        "The operation does not fit the state of its thread"
-    }
-    assert len(items_of(api, person, thread_id)) == 2
-
-
 def test_a_second_message_goes_on_in_the_same_thread(api: Api, person: Person) -> None:
     token = person.token()
     thread_id = api.events(create("First"), token)[0]["thread"]["id"]
@@ -262,32 +202,6 @@ def test_an_attachment_that_is_not_there_is_a_404_and_leaves_no_thread_behind(
 
     assert response.status_code == 404
     assert api.post(operation("threads.list"), person.token()).json()["data"] == []
-
-
-def test_an_action_on_the_default_server_is_refused_in_the_stream_for_good(api: Api, person: Person) -> None:
-    token = person.token()
-    thread_id = api.events(create(), token)[0]["thread"]["id"]
-
-    events = api.events(operation("threads.custom_action", thread_id=thread_id, action={"type": "x"}), token)
-
-    refusal = {
-        "type": "error",
-        "code": "custom",
-        "message": "This chat has no actions.",
-        "allow_retry": False,
-    }
-    assert events[-1] == refusal
-
-
-def test_what_the_server_does_not_support_is_a_501(api: Api, person: Person) -> None:
-    asked = [
-        operation("attachments.create", name="a.png", size=1, mime_type="image/png"),
-        operation("attachments.delete", attachment_id="atc_x"),
-        operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"),
-        {"type": "items.feedback", "params": {"thread_id": "t", "item_ids": ["i"], "kind": "positive"}},
-    ]
-
-    assert [api.post(body, person.token()).status_code for body in asked] == [501] * 4
 
 
 @pytest.mark.parametrize(
