@@ -42,7 +42,10 @@ from support.server import SupportServer
 
 
 class SlowServer(SupportServer):
-    """Does what the message says: ``for N seconds``, ``until I leave``, ``break``, ``count``."""
+    """Does what the message says: ``for N seconds``, ``until I leave``, ``break``, ``count N``, ``title N``.
+
+    A title is given at the end, as by a model that finds one.
+    """
 
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
@@ -71,6 +74,8 @@ class SlowServer(SupportServer):
             await asyncio.sleep(0.2)
             if order[0] == "count":
                 await Thread.objects.acount()
+        if order[0] == "title":
+            thread.title = "Ring"
         done = AssistantMessageContent(text="word " * round(seconds / 0.2))
         yield ThreadItemDoneEvent(item=item.model_copy(update={"content": [done]}))
 
