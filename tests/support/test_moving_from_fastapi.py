@@ -1,0 +1,121 @@
+"""docs/moving-from-fastapi.md, as it is written: its files, its variables, at a real server."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.people import Person
+from tests.server import Api, add, create, operation
+
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "moving-from-fastapi.md"
+FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", GUIDE.read_text(), re.S))
+LOOK, PRODUCT = (
+    dict(re.findall(r"(\w+)=(\S+)", block))
+    for block in re.findall(r"```shell\n(.*?)```", GUIDE.read_text(), re.S)
+)
+# The guide tells to add a line to support/urls.py; these do so from outside.
+URLS = """
+from django.urls import path
+from chatbackend.urls import urlpatterns as ours
+from customer import CustomerView
+urlpatterns = [path("support/customer", CustomerView.as_view()), *ours]
+"""
+SETTINGS = "from chatbackend.settings import *\nROOT_URLCONF = 'with_customer'\n"
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The team's folder: the sample, and what the guide has them write."""
+    folder = tmp_path_factory.mktemp("team")
+    (folder / "app").mkdir()
+    sample = (Path(__file__).parent / "sample.py").read_text()
+    files = {"app/main.py": sample, "with_customer.py": URLS, "team_settings.py": SETTINGS} | FILES
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def look(auth: Any, start_api: Callable[..., Any], team: Path) -> Iterator[Api]:
+    with start_api(PYTHONPATH=str(team), **LOOK) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(auth: Any, start_api: Callable[..., Any], team: Path) -> Iterator[Api]:
+    with start_api(PYTHONPATH=str(team), DJANGO_SETTINGS_MODULE="team_settings", **PRODUCT) as running:
+        yield running
+
+
+def chats(api: Api, person: Person) -> str:
+    """A message, its answer, an action on it, a second message; the id of their thread."""
+    token = person.token()
+    with api.stream(create(), token, Accept_Language="de") as events:
+        begun = [event for _, event in events]
+    thread_id: str = begun[0]["thread"]["id"]
+    assert text_of(begun[-2]) == "Seat 14A, de, 1 items"
+    assert begun[-1]["thread"]["title"] == "Seat"
+
+    change = {"type": "change", "payload": {"seat": "2C"}}
+    acted = api.events(operation("threads.custom_action", thread_id=thread_id, action=change), token)
+    assert text_of(acted[-1]) == "Changed"
+
+    with api.stream(add(thread_id), token, Accept_Language="fr") as events:
+        assert text_of([event for _, event in events][-1]) == "Seat 2C, fr, 5 items"
+    return thread_id
+
+
+def text_of(event: dict[str, Any]) -> str:
+    return str(event["item"]["content"][0]["text"])
+
+
+def threads(api: Api, person: Person) -> list[str]:
+    listed = api.post(operation("threads.list"), person.token()).json()
+    return [thread["id"] for thread in listed["data"]]
+
+
+def customer(api: Api, thread_id: str, token: str | None) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = f"{api.origin}/support/customer"
+    return httpx2.get(url, params={"thread_id": thread_id}, headers=headers, timeout=30)
+
+
+def test_the_step_to_a_product_is_under_ten_lines() -> None:
+    written = [line for line in FILES["moved.py"].splitlines() if line and not line.startswith("#")]
+
+    assert len(written) + len(PRODUCT) < 10
+
+
+def test_the_sample_runs_as_it_is(look: Api, person: Person) -> None:
+    assert chats(look, person) in threads(look, person)
+
+
+def test_as_it_is_everybody_shares_its_conversations_as_the_guide_warns(
+    look: Api, person: Person, other_person: Person
+) -> None:
+    assert chats(look, person) in threads(look, other_person)
+
+
+def test_as_a_product_everything_is_its_owners_alone(
+    product: Api, person: Person, other_person: Person
+) -> None:
+    thread_id = chats(product, person)
+
+    assert threads(product, person) == [thread_id]
+    assert threads(product, other_person) == []
+    assert product.post(add(thread_id), other_person.token()).status_code == 404
+
+
+def test_a_profile_is_given_to_the_owner_of_its_thread_alone(
+    product: Api, person: Person, other_person: Person
+) -> None:
+    thread_id = chats(product, person)
+
+    assert customer(product, thread_id, person.token()).json() == {"customer": {"seat": "2C"}}
+    for whose, asked in [(other_person, thread_id), (person, "thr_never_was"), (person, "")]:
+        assert customer(product, asked, whose.token()).status_code == 404
+    assert customer(product, thread_id, None).status_code == 401
