@@ -79,6 +79,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from support import models
+from support.feedback import save_feedback
 from support.store import MAX_PAGE, PREFIXES, Store, UnreadableRow
 from tests.server import eventually
 from tests.support.meanwhile import InThread, wait_for_lock
@@ -669,6 +670,21 @@ def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
 
     deleting.result()
     assert models.Thread.objects.count() == models.Item.objects.count() == 0
+
+
+def test_feedback_on_an_item_that_is_being_deleted_finds_no_item(ada: Owner, postgres_url: str) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", answer())
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("DELETE FROM support_item")
+        rate = partial(async_to_sync(save_feedback), "ada", "thr_1", [answer().id], "positive")
+        with InThread(rate) as rating:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    with pytest.raises(NotFoundError):
+        rating.result()
 
 
 # --- Ids ------------------------------------------------------------------------------------------
