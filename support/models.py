@@ -57,6 +57,9 @@ class Thread(models.Model):
 
 
 class ItemQuerySet(models.QuerySet["Item"]):
+    def owned_by(self, user_id: str) -> Self:
+        return self.filter(thread__user_id=user_id)
+
     def of_thread(self, user_id: str, thread_id: str) -> Self:
         """Starts from the owner, by the key of their thread.
 
