@@ -1,6 +1,8 @@
 """``chatbackend.asgi:application``: what an ASGI server serves. It boots ready, or not at all."""
 
+import asyncio
 import os
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
@@ -54,11 +56,29 @@ for finder in get_finders():
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """ASGI 3. With the server's lifespan on (uvicorn's default), a shutdown keeps what was said."""
     if scope["type"] != "lifespan":
-        await http_application(scope, receive, send)
+        await _unhurried(asyncio.create_task(http_application(scope, receive, send)))
         return
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     # The server has waited for the streams as long as it was told to. It kills the process after this.
     await streaming.end_all()
+    if _under_way:  # the streams have ended, and their clients are about to hear it
+        await asyncio.wait(_under_way, timeout=1)
     await send({"type": "lifespan.shutdown.complete"})
+
+
+_under_way: set["asyncio.Task[None]"] = set()
+
+
+async def _unhurried(request: "asyncio.Task[None]") -> None:
+    """Wait for the request, also when cancelled: only a server that shuts down does that, and it ends the
+    streams a moment later. Cancelled itself, Django would leave two tasks of its own behind, and the
+    client would hear the connection break.
+    """
+    _under_way.add(request)
+    request.add_done_callback(_under_way.discard)
+    while not request.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([request])
+    await request

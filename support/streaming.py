@@ -98,6 +98,9 @@ async def _work(
                 # Unbounded, so that nothing here is awaited but the SDK; an answer bounds its own length.
                 events.put_nowait(event)
                 begun = True
+    except asyncio.CancelledError:
+        events.put_nowait(_failure())  # for who still listens when the server is shut down
+        raise
     except Exception as exc:
         if begun or not _is_refusal(exc):
             logger.exception("A stream failed")
