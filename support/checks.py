@@ -7,7 +7,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
-from support.conf import conf
+from support.conf import DEFAULT_SERVER, conf
 from support.throttling import PerUserThrottle
 
 
@@ -18,6 +18,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 def _paths() -> list[CheckMessage]:
     faults: list[CheckMessage] = []
     for number, name in enumerate(("CHATKIT_SERVER", "CHATKIT_CONTEXT"), start=1):
+        if getattr(conf, name) == DEFAULT_SERVER:
+            continue  # to import it is to import the agent stack, two seconds of every manage.py command
         try:
             named = import_string(getattr(conf, name))
         except ImportError as exc:

@@ -4,12 +4,14 @@ from typing import Any, cast
 
 from django.conf import settings
 
+DEFAULT_SERVER = "support.server.SupportServer"
+
 
 class Conf:
     @property
     def CHATKIT_SERVER(self) -> str:
         """Dotted path of a ``ChatKitServer``: a class, a factory or an instance."""
-        return cast(str, _setting("CHATKIT_SERVER", "support.server.SupportServer"))
+        return cast(str, _setting("CHATKIT_SERVER", DEFAULT_SERVER))
 
     @property
     def CHATKIT_CONTEXT(self) -> str:

@@ -73,6 +73,20 @@ def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_wri
     assert "Write the dotted path" in done.stderr
 
 
+def test_a_management_command_does_not_wait_for_the_agent_stack() -> None:
+    program = (
+        "import sys, django; django.setup(); from django.core.management import call_command;"
+        " call_command('check'); print({'agents', 'openai', 'mcp'} & set(sys.modules))"
+    )
+    env = of_a_process(DATABASE_URL="postgresql://localhost/chat")
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=TOP, env=env, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout.endswith("set()\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
