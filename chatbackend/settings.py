@@ -152,7 +152,10 @@ CHATKIT_CONTEXT = env.str("CHATKIT_CONTEXT", default="support.context.build")
 OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
 OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="")
 SUPPORT_MODEL = env.str("SUPPORT_MODEL", default="")
+SUPPORT_MODEL_API = env.str("SUPPORT_MODEL_API", default="responses")
 SUPPORT_INSTRUCTIONS = env.str("SUPPORT_INSTRUCTIONS", default="")
+SUPPORT_INSTRUCTIONS_FILE = env.str("SUPPORT_INSTRUCTIONS_FILE", default="")
+SUPPORT_TRACING = env.bool("SUPPORT_TRACING", default=False)
 SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
 
 # --- Browsers and transport -----------------------------------------------------------------------

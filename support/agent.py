@@ -1,53 +1,74 @@
-"""The answer of a model, through OpenAI's Agents SDK (Responses API)."""
+"""The answer of a model, through OpenAI's Agents SDK."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from agents import Agent, OpenAIResponsesModel, RunConfig, Runner, RunResultStreaming
+from agents import Agent, Runner, RunResultStreaming, TResponseInputItem
+from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.stream_events import StreamEvent
 from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_response
 from chatkit.store import Store
-from chatkit.types import ProgressUpdateEvent, ThreadMetadata, ThreadStreamEvent, UserMessageTagContent
-from openai import AsyncOpenAI
-from openai.types.responses import ResponseInputTextParam
+from chatkit.types import (
+    AssistantMessageContent,
+    AssistantMessageContentPartTextDelta,
+    AssistantMessageItem,
+    HiddenContextItem,
+    ProgressUpdateEvent,
+    ThreadItem,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemUpdatedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    UserMessageTagContent,
+)
+from openai.types.responses import EasyInputMessageParam, ResponseInputTextParam
 
+from support import faults, provider
 from support.conf import conf
 from support.context import RequestContext
+from support.instructions import instructions_for
 
-HISTORY = 40  # items of the conversation that the model sees, the newest
-
-# A client keeps its connections in the event loop that made them, so there is one for each loop.
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[tuple[str, str], AsyncOpenAI]] = (
-    WeakKeyDictionary()
-)
+# What the model sees of the conversation, the newest: so many items, and together so long as JSON.
+HISTORY = 40
+HISTORY_LENGTH = 200_000
+MAX_TURNS = 10  # calls of the model for one answer; between them it calls tools
 
 
 async def respond(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> AsyncIterator[ThreadStreamEvent]:
-    newest = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
+    """Raises ``CustomStreamError``, in words for the user, where the model fails; what it said is kept."""
+    items = await _newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
-    # Quoted as JSON: a name is the user's own words, not an instruction.
-    name = json.dumps(context.user.name, ensure_ascii=False)
+    answer = _Answer(agent_context)
     agent: Agent[AgentContext[RequestContext]] = Agent(
         name="Support",
-        instructions=f"{conf.SUPPORT_INSTRUCTIONS}\nThe user's name is {name}.",
-        model=OpenAIResponsesModel(conf.SUPPORT_MODEL, _client()),
+        instructions=instructions_for(context.user, context.locale),
+        model=provider.model(conf.SUPPORT_MODEL),
+        model_settings=provider.settings(),
     )
     run = Runner.run_streamed(
         agent,
-        await Converter().to_agent_input(list(reversed(newest.data))),
+        await Converter().to_agent_input(items),
         context=agent_context,
-        # Tracing would post every prompt to OpenAI, whatever OPENAI_BASE_URL says.
-        run_config=RunConfig(tracing_disabled=True),
+        max_turns=MAX_TURNS,
+        run_config=provider.run_config(),
     )
     reader = _Reader(run)
     try:
         async for event in stream_agent_response(agent_context, reader):  # type: ignore[arg-type]
-            yield event
+            yield answer.with_real_id(event)
+    except Exception as exc:
+        # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
+        said = answer.unfinished()
+        for item in said:
+            yield ThreadItemDoneEvent(item=item)
+        if (in_words := faults.in_words(exc, begun=bool(said))) is None:
+            raise
+        raise in_words from None
     finally:
         # The SDK lets the model run on to its last word after the client has left, and leaves two
         # tasks behind, one waiting for the model's events and one for the context's, which asyncio
@@ -57,14 +78,80 @@ async def respond(
         await agent_context.stream(ProgressUpdateEvent(text=""))
 
 
+async def _newest_items(
+    store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
+) -> list[ThreadItem]:
+    """In their order. A tool's call and what came of it are one item, so nothing parts them."""
+    page = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
+    items, length = page.data[:1], 0
+    for item in page.data[1:]:
+        length += len(item.model_dump_json())
+        if length > HISTORY_LENGTH:
+            break
+        items.append(item)
+    return items[::-1]
+
+
 class Converter(ThreadItemConverter):
     """What the model reads of the conversation."""
 
+    async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
+        # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
+        text = "".join(part.text for part in item.content)
+        return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
+
+    async def hidden_context_to_input(
+        self, item: HiddenContextItem
+    ) -> TResponseInputItem | list[TResponseInputItem] | None:
+        # The SDK's own raises for anything but text, and so does the next for tags: one of them, and
+        # its thread would fail for good.
+        if not isinstance(item.content, str):
+            item = item.model_copy(update={"content": json.dumps(item.content, ensure_ascii=False)})
+        return await super().hidden_context_to_input(item)
+
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
-        # The SDK's own raises: one tag, and its thread would fail for good.
         return ResponseInputTextParam(
             type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
         )
+
+
+class _Answer:
+    """The messages of one answer: each with an id of its own, and what was said of it so far."""
+
+    def __init__(self, context: AgentContext[RequestContext]) -> None:
+        self._context = context
+        self._real_id = ""
+        self._said: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
+
+    def with_real_id(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
+        """Over Chat Completions the Agents SDK gives every message one and the same id."""
+        match event:
+            case ThreadItemAddedEvent(item=item) | ThreadItemDoneEvent(item=item) if (
+                item.id == FAKE_RESPONSES_ID
+            ):
+                self._real_id = self._real_id or self._context.generate_id("message")
+                event = type(event)(item=item.model_copy(update={"id": self._real_id}))
+            case ThreadItemUpdatedEvent(item_id=item_id, update=update) if item_id == FAKE_RESPONSES_ID:
+                event = ThreadItemUpdatedEvent(item_id=self._real_id, update=update)
+        match event:
+            case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
+                self._said[item.id] = item, []
+            case ThreadItemUpdatedEvent(
+                item_id=item_id, update=AssistantMessageContentPartTextDelta(delta=delta)
+            ):
+                self._said[item_id][1].append(delta)
+            case ThreadItemDoneEvent(item=AssistantMessageItem() as item):
+                self._said.pop(item.id, None)
+                self._real_id = ""
+        return event
+
+    def unfinished(self) -> list[AssistantMessageItem]:
+        """Messages of which something was said, but not all."""
+        return [
+            message.model_copy(update={"content": [AssistantMessageContent(text=text)]})
+            for message, deltas in self._said.values()
+            if (text := "".join(deltas)).strip()
+        ]
 
 
 class _Reader:
@@ -87,14 +174,3 @@ class _Reader:
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-
-def _client() -> AsyncOpenAI:
-    where = (conf.OPENAI_BASE_URL, conf.OPENAI_API_KEY)
-    loop = asyncio.get_running_loop()
-    known, client = _clients.get(loop, (None, None))
-    if client is None or known != where:
-        # A local model needs no key, but the client insists on one.
-        client = AsyncOpenAI(base_url=where[0] or None, api_key=where[1] or "none")
-        _clients[loop] = where, client
-    return client

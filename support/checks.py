@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
@@ -10,9 +11,12 @@ from django.utils.module_loading import import_string
 from support.conf import DEFAULT_SERVER, conf
 from support.throttling import PerUserThrottle
 
+MODEL_APIS = ("responses", "chat_completions")
+
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    return [message for check in (_paths, _rate, _model, _base_url) for message in check()]
+    checks = (_paths, _rate, _model, _base_url, _model_api, _instructions)
+    return [message for check in checks for message in check()]
 
 
 def _paths() -> list[CheckMessage]:
@@ -46,13 +50,12 @@ def _rate() -> list[CheckMessage]:
 
 
 def _model() -> list[CheckMessage]:
-    if conf.SUPPORT_MODEL and not (conf.OPENAI_API_KEY or conf.OPENAI_BASE_URL):
+    if not (conf.OPENAI_API_KEY or conf.OPENAI_BASE_URL):
+        hint = "Set OPENAI_API_KEY, or OPENAI_BASE_URL for another provider or a local model."
         return [
-            Error(
-                "SUPPORT_MODEL is set, but nothing says where it is.",
-                hint="Set OPENAI_API_KEY, or OPENAI_BASE_URL for another provider or a local model.",
-                id="support.E004",
-            )
+            Error(f"{name} is set, but nothing says where it is.", hint=hint, id="support.E004")
+            for name in ("SUPPORT_MODEL",)
+            if getattr(conf, name)
         ]
     if conf.OPENAI_API_KEY and not conf.SUPPORT_MODEL:
         return [
@@ -74,3 +77,26 @@ def _base_url() -> list[CheckMessage]:
         return []
     hint = "Write the address before /responses, such as http://localhost:11434/v1."
     return [Error("OPENAI_BASE_URL is no address.", hint=hint, id="support.E005")]
+
+
+def _model_api() -> list[CheckMessage]:
+    if conf.SUPPORT_MODEL_API in MODEL_APIS:
+        return []
+    hint = f"Write {' or '.join(MODEL_APIS)}: the API that OPENAI_BASE_URL speaks."
+    return [Error("SUPPORT_MODEL_API is unknown.", hint=hint, id="support.E006")]
+
+
+def _instructions() -> list[CheckMessage]:
+    if not conf.SUPPORT_INSTRUCTIONS_FILE:
+        return []
+    if getattr(settings, "SUPPORT_INSTRUCTIONS", ""):
+        hint = "Set SUPPORT_INSTRUCTIONS or SUPPORT_INSTRUCTIONS_FILE, not both."
+        return [Error("SUPPORT_INSTRUCTIONS_FILE would not be read.", hint=hint, id="support.E007")]
+    try:
+        fault = "" if conf.SUPPORT_INSTRUCTIONS else "it is empty"
+    except (OSError, UnicodeDecodeError) as exc:
+        fault = exc.strerror if isinstance(exc, OSError) and exc.strerror else "it is not UTF-8"
+    if not fault:
+        return []
+    hint = "Write the path of a text file in UTF-8; a relative one starts at the working directory."
+    return [Error(f"SUPPORT_INSTRUCTIONS_FILE cannot be used: {fault}.", hint=hint, id="support.E007")]

@@ -12,9 +12,6 @@ from chatkit.types import (
     FeedbackKind,
     SDKHiddenContextItem,
     ThreadItem,
-    ThreadItemAddedEvent,
-    ThreadItemDoneEvent,
-    ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
     UserMessageItem,
@@ -40,24 +37,8 @@ class SupportServer(ChatKitServer[RequestContext]):
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
         answer = (agent if conf.SUPPORT_MODEL else local).respond(self.store, thread, context)
-        unfinished: dict[str, ThreadItem] = {}
-        try:
-            async for event in answer:
-                match event:
-                    case ThreadItemAddedEvent():
-                        unfinished[event.item.id] = event.item.model_copy(deep=True)
-                    case ThreadItemUpdatedEvent():
-                        # A copy: words are added to the event's own content, which the SDK also does itself.
-                        self._update_pending_items(unfinished, event.model_copy(deep=True))
-                    case ThreadItemDoneEvent():
-                        unfinished.pop(event.item.id, None)
-                yield event
-        except Exception:
-            # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
-            for item in unfinished.values():
-                if _says_something(item):
-                    yield ThreadItemDoneEvent(item=item)
-            raise
+        async for event in answer:
+            yield event
 
     async def action(
         self,

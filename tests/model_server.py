@@ -1,61 +1,138 @@
-"""A model to talk to: OpenAI's Responses API on the loopback address, saying what a test has it say."""
+"""A model to talk to: OpenAI's APIs on the loopback address, saying what a test has it say.
+
+In the test's own process, from threads; or ``python -m tests.model_server PORT TURNS`` in one that a test
+can kill.
+"""
 
 import json
+import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests import model_answers
+
 PATIENCE_SECONDS = 20  # how long a silent model waits for its client to leave
+
+
+@dataclass
+class Turn:
+    """One answer of the model's: words, or ``tools`` to be called first, each with its arguments.
+
+    ``ending``: "complete"; "silence" (no more until the client leaves); "hang up" and "nonsense" (no JSON),
+    after words as soon as the test says that they were ``heard``.
+    """
+
+    tokens: list[str] = field(default_factory=list)
+    tools: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    ending: str = "complete"
 
 
 @dataclass
 class Call:
     """A request, as the model got it. ``abandoned``: the client hung up before the answer was complete."""
 
+    path: str
     body: dict[str, Any]
     headers: dict[str, str]
+    raw: bytes = b""
     abandoned: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def _said(self) -> list[dict[str, Any]]:
+        return list(self.body["input"] if "input" in self.body else self.body["messages"])
 
     @property
     def conversation(self) -> list[tuple[str, str]]:
         """Who said what: ``[("user", "Hello"), …]``."""
+        roles = ("user", "assistant")
         return [
-            (said["role"], "".join(part["text"] for part in said["content"])) for said in self.body["input"]
+            (said["role"], text(said["content"]))
+            for said in self._said
+            if said.get("role") in roles and said["content"]
         ]
+
+    @property
+    def instructions(self) -> str:
+        if "instructions" in self.body:
+            return str(self.body["instructions"])
+        return next(text(said["content"]) for said in self._said if said["role"] == "system")
+
+    @property
+    def tools(self) -> list[str]:
+        return [tool.get("function", tool)["name"] for tool in self.body.get("tools", [])]
+
+    @property
+    def tool_outputs(self) -> list[str]:
+        outputs = [said["output"] for said in self._said if said.get("type") == "function_call_output"]
+        return [
+            text(output)
+            for output in outputs + [said["content"] for said in self._said if said.get("role") == "tool"]
+        ]
+
+
+def text(content: Any) -> str:
+    """Of a message's content, which is a text or a list of parts."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 @dataclass
 class Model:
-    """A running model server. The fields in the middle are its part in the play, for every call."""
+    """A running model server. ``turns`` is its part in the play: one a call, and the last for all others."""
 
     origin: str
 
-    tokens: list[str] = field(default_factory=list)
-    status: int = 200
-    ending: str = "complete"  # or "hang up", or "silence": says no more until the client leaves
+    turns: list[Turn] = field(default_factory=lambda: [Turn()])
+    title: Turn = field(default_factory=Turn)
+    transcript: Turn = field(default_factory=Turn)
 
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)  # for a stream
+    title_calls: list[Call] = field(default_factory=list)  # for a whole answer
+    transcriptions: list[Call] = field(default_factory=list)
+    heard: threading.Event = field(default_factory=threading.Event)
     first_called_at: float = 0.0  # on the monotonic clock
     tunnels: list[str] = field(default_factory=list)  # where to, of a client that took us for its proxy
+    _turning: threading.Lock = field(default_factory=threading.Lock)
 
-    def play(self, *tokens: str, status: int = 200, ending: str = "complete") -> None:
-        self.tokens, self.status, self.ending = list(tokens), status, ending
-        self.calls.clear()
+    def play(self, *tokens: str, **turn: Any) -> "Model":
+        self.turns, self.title, self.transcript = [], Turn(["A title"]), Turn(["What was said"])
+        for calls in (self.calls, self.title_calls, self.transcriptions):
+            calls.clear()
+        self.heard.clear()
+        return self.then(*tokens, **turn)
+
+    def then(self, *tokens: str, **turn: Any) -> "Model":
+        self.turns.append(Turn(list(tokens), **turn))
+        return self
 
     @property
     def base_url(self) -> str:
         return f"{self.origin}/v1"
 
+    def take(self, call: Call) -> Turn:
+        """What to answer to the call."""
+        self.first_called_at = self.first_called_at or time.monotonic()
+        if call.path.endswith("/audio/transcriptions"):
+            self.transcriptions.append(call)
+            return self.transcript
+        if not call.body.get("stream"):
+            self.title_calls.append(call)
+            return self.title
+        with self._turning:
+            self.calls.append(call)
+            return self.turns.pop(0) if len(self.turns) > 1 else self.turns[0]
+
 
 @contextmanager
-def model_server() -> Iterator[Model]:
+def model_server(port: int = 0) -> Iterator[Model]:
     """Serve from threads of its own, one for each call."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), _Handler) as server:
         server.model = Model(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -70,46 +147,67 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        model: Model = self.server.model  # type: ignore[attr-defined]
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        model.calls.append(call := Call(body, {name.lower(): text for name, text in self.headers.items()}))
-        model.first_called_at = model.first_called_at or time.monotonic()
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw) if self.headers["Content-Type"] == "application/json" else {}
+        call = Call(self.path, body, {name.lower(): value for name, value in self.headers.items()}, raw)
+        turn = self.server.model.take(call)  # type: ignore[attr-defined]
         self.close_connection = True
-        if model.status != 200:
-            self._refuse(model.status)
-            return
         try:
-            self._answer(model, body)
+            if turn.status != 200:
+                self._refuse(turn)
+            elif body.get("stream"):
+                self._stream(turn, call)
+            else:
+                self._answer(turn, call)
         except ConnectionError:
             call.abandoned.set()
-            return
-        if model.ending == "silence" and self._client_leaves():
-            call.abandoned.set()
+
+    def do_GET(self) -> None:
+        """For whoever waits until we are up."""
+        self._whole(200, {})
 
     def do_CONNECT(self) -> None:
         self.server.model.tunnels.append(self.path)  # type: ignore[attr-defined]
-        self._refuse(403)
+        self._refuse(Turn(status=403))
 
-    def _refuse(self, status: int) -> None:
-        body = json.dumps({"error": {"message": "The model is not well", "type": "server_error"}}).encode()
+    def _refuse(self, turn: Turn) -> None:
+        error = {"message": "The model is not well", "type": "server_error", "code": "model_code"}
+        self._whole(turn.status, {"error": error}, turn.headers)
+
+    def _answer(self, turn: Turn, call: Call) -> None:
+        if turn.ending == "silence" and self._client_leaves():
+            call.abandoned.set()
+            return
+        self._whole(200, model_answers.whole(turn, call.path, call.body))
+
+    def _whole(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        content = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(content)
 
-    def _answer(self, model: Model, body: dict[str, Any]) -> None:
+    def _stream(self, turn: Turn, call: Call) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for number, event in enumerate(_events(model, body)):
-            frame = f"event: {event['type']}\ndata: {json.dumps(event | {'sequence_number': number})}\n\n"
+        for frame in model_answers.frames(turn, call.path, call.body):
             self._chunk(frame.encode())
-        if model.ending == "complete":
-            self._chunk(b"")  # the last chunk: a client that does not get it knows that we broke off
-        elif model.ending == "hang up":
-            time.sleep(0.2)  # what was said is heard before the break
+        if turn.tokens and turn.ending in ("hang up", "nonsense"):
+            self.server.model.heard.wait(PATIENCE_SECONDS)  # type: ignore[attr-defined]
+        match turn.ending:
+            case "complete":
+                self._chunk(b"")  # the last chunk: a client that does not get it knows that we broke off
+            case "nonsense":
+                self._chunk(b"event: response.created\ndata: <html>Bad gateway</html>\n\n")
+                self._chunk(b"")
+            case "silence":
+                if self._client_leaves():
+                    call.abandoned.set()
 
     def _chunk(self, content: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
@@ -127,49 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _events(model: Model, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events of one answer, in the order of OpenAI's own."""
-    message: dict[str, Any] = {
-        "id": f"msg_{uuid.uuid4().hex}",
-        "type": "message",
-        "role": "assistant",
-        "status": "in_progress",
-        "content": [],
-    }
-    response: dict[str, Any] = {
-        "id": f"resp_{uuid.uuid4().hex}",
-        "object": "response",
-        "created_at": int(time.time()),
-        "model": body["model"],
-        "status": "in_progress",
-        "output": [],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-    }
-    part = {"item_id": message["id"], "output_index": 0, "content_index": 0}
-    yield {"type": "response.created", "response": response}
-    yield {"type": "response.output_item.added", "output_index": 0, "item": message}
-    yield part | {"type": "response.content_part.added", "part": _text("")}
-    for token in model.tokens:
-        yield part | {"type": "response.output_text.delta", "delta": token, "logprobs": []}
-    if model.ending != "complete":
-        return
-    text = "".join(model.tokens)
-    said = message | {"status": "completed", "content": [_text(text)]}
-    yield part | {"type": "response.output_text.done", "text": text, "logprobs": []}
-    yield part | {"type": "response.content_part.done", "part": _text(text)}
-    yield {"type": "response.output_item.done", "output_index": 0, "item": said}
-    usage = {
-        "input_tokens": 1,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": len(model.tokens),
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 1 + len(model.tokens),
-    }
-    whole = response | {"status": "completed", "output": [said], "usage": usage}
-    yield {"type": "response.completed", "response": whole}
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": []}
+if __name__ == "__main__":
+    with model_server(int(sys.argv[1])) as running:
+        running.turns = [Turn(**turn) for turn in json.loads(sys.argv[2])]
+        threading.Event().wait()

@@ -1,5 +1,6 @@
 """Each setting that is wrong stops the start under an id of its own; a right one is silent."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ GOOD: list[dict[str, Any]] = [
     {"SUPPORT_MODEL": "gpt", "OPENAI_API_KEY": "key"},
     {"SUPPORT_MODEL": "llama", "OPENAI_BASE_URL": "http://localhost:11434/v1"},
     {"SUPPORT_MODEL": "llama", "OPENAI_BASE_URL": "https://models.example.com", "OPENAI_API_KEY": "key"},
+    {"SUPPORT_MODEL_API": "chat_completions"},
+    {"SUPPORT_INSTRUCTIONS_FILE": "README.md"},
 ]
 
 AN_INSTANCE = SupportServer()
@@ -64,6 +67,13 @@ def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) 
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "localhost:11434/v1"}, "support.E005", 40),
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "http://"}, "support.E005", 40),
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "http://[::1"}, "support.E005", 40),
+        ({"SUPPORT_MODEL_API": "completions"}, "support.E006", 40),
+        ({"SUPPORT_MODEL_API": ""}, "support.E006", 40),
+        ({"SUPPORT_INSTRUCTIONS_FILE": "no/such.txt"}, "support.E007", 40),
+        ({"SUPPORT_INSTRUCTIONS_FILE": "tests"}, "support.E007", 40),
+        ({"SUPPORT_INSTRUCTIONS_FILE": "tests/__init__.py"}, "support.E007", 40),  # empty
+        ({"SUPPORT_INSTRUCTIONS_FILE": sys.executable}, "support.E007", 40),  # no text
+        ({"SUPPORT_INSTRUCTIONS_FILE": "README.md", "SUPPORT_INSTRUCTIONS": "Hi"}, "support.E007", 40),
         ({"OPENAI_API_KEY": "key"}, "support.W001", 30),
     ],
 )

@@ -1,0 +1,57 @@
+"""What a model does wrong, in one sentence for the user; the rest is for the log."""
+
+import json
+import logging
+import math
+
+import httpx2
+import openai
+import pydantic
+from agents.exceptions import AgentsException, MaxTurnsExceeded
+from chatkit.errors import CustomStreamError
+
+logger = logging.getLogger(__name__)
+
+UNAVAILABLE = "The assistant is not available at the moment."
+UNREACHABLE = "The assistant cannot be reached at the moment. Please try again."
+REFUSED = "The assistant cannot answer this. Please put it in another way, or in a new chat."
+BROKE_OFF = "The answer broke off. Please try again."
+ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
+LONGEST_WAIT_SECONDS = 3600
+
+
+def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
+    """What to raise in place of a model's failure; ``None`` if it is none. ``begun``: it had spoken."""
+    match exc:
+        case openai.RateLimitError() if exc.code != "insufficient_quota":
+            said = CustomStreamError(_busy(exc.response.headers.get("Retry-After", "")), allow_retry=True)
+        case openai.APIConnectionError() | openai.InternalServerError() if not begun:
+            said = CustomStreamError(UNREACHABLE, allow_retry=True)
+        case openai.BadRequestError() | openai.UnprocessableEntityError():
+            said = CustomStreamError(REFUSED, allow_retry=False)
+        case openai.APIStatusError():  # no key, no such model, nothing left to spend: nothing a user could do
+            said = CustomStreamError(UNAVAILABLE, allow_retry=False)
+        case MaxTurnsExceeded():
+            said = CustomStreamError(ENDLESS, allow_retry=True)
+        case openai.OpenAIError() | AgentsException() | httpx2.HTTPError():
+            said = CustomStreamError(BROKE_OFF, allow_retry=True)
+        case json.JSONDecodeError() | pydantic.ValidationError():  # it speaks, but not its API
+            said = CustomStreamError(BROKE_OFF, allow_retry=True)
+        case _:
+            return None
+    # Neither its message nor its traceback: both may quote the conversation, or the key.
+    logger.error(
+        "The model failed: %s, status %s, code %s, request %s",
+        type(exc).__name__,
+        *(getattr(exc, name, None) for name in ("status_code", "code", "request_id")),
+    )
+    return said
+
+
+def _busy(retry_after: str) -> str:
+    try:
+        seconds = math.ceil(float(retry_after))
+    except (ValueError, OverflowError):  # a date, nan, inf
+        seconds = 0
+    when = f"in {seconds} seconds" if 1 < seconds <= LONGEST_WAIT_SECONDS else "in a moment"
+    return f"The assistant is very busy. Please try again {when}."

@@ -1,0 +1,158 @@
+"""What OpenAI's models send: the frames of a stream and whole answers, in the shapes of both APIs."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.model_server import Turn
+
+Json = dict[str, Any]
+
+
+def frames(turn: "Turn", path: str, body: Json) -> Iterator[str]:
+    """Server-sent events. Those of a turn that is not complete stop after its last word."""
+    if path.endswith("/chat/completions"):
+        for chunk in _chunks(turn, body):
+            yield f"data: {json.dumps(chunk)}\n\n"
+        if turn.ending == "complete":
+            yield "data: [DONE]\n\n"
+        return
+    for number, event in enumerate(_events(turn, body)):
+        yield f"event: {event['type']}\ndata: {json.dumps(event | {'sequence_number': number})}\n\n"
+
+
+def whole(turn: "Turn", path: str, body: Json) -> Json:
+    said = "".join(turn.tokens)
+    if path.endswith("/audio/transcriptions"):
+        return {"text": said}
+    if path.endswith("/chat/completions"):
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        return _completion(body, "chat.completion", [choice])
+    return _response(body) | {"status": "completed", "output": [_message(said)], "usage": _usage(1)}
+
+
+# --- Responses ------------------------------------------------------------------------------------
+
+
+def _events(turn: "Turn", body: Json) -> Iterator[Json]:
+    response = _response(body)
+    yield {"type": "response.created", "response": response}
+    output = []
+    if turn.tokens or not turn.tools:
+        message = _message("")
+        part = {"item_id": message["id"], "output_index": 0, "content_index": 0}
+        yield {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": message | {"status": "in_progress", "content": []},
+        }
+        yield part | {"type": "response.content_part.added", "part": _text("")}
+        for token in turn.tokens:
+            yield part | {"type": "response.output_text.delta", "delta": token, "logprobs": []}
+        if turn.ending != "complete":
+            return
+        text = "".join(turn.tokens)
+        yield part | {"type": "response.output_text.done", "text": text, "logprobs": []}
+        yield part | {"type": "response.content_part.done", "part": _text(text)}
+        output.append(message | {"content": [_text(text)]})
+        yield {"type": "response.output_item.done", "output_index": 0, "item": output[0]}
+    for name, arguments in turn.tools:
+        place, call = len(output), _tool_call(name)
+        yield {"type": "response.output_item.added", "output_index": place, "item": call}
+        for piece in _pieces(arguments):
+            delta = {"item_id": call["id"], "output_index": place, "delta": piece}
+            yield {"type": "response.function_call_arguments.delta"} | delta
+        output.append(call | {"arguments": json.dumps(arguments), "status": "completed"})
+        yield {"type": "response.output_item.done", "output_index": place, "item": output[-1]}
+    if turn.ending == "complete":
+        done = {"status": "completed", "output": output, "usage": _usage(len(turn.tokens))}
+        yield {"type": "response.completed", "response": response | done}
+
+
+def _response(body: Json) -> Json:
+    return {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "model": body["model"],
+        "status": "in_progress",
+        "output": [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+    }
+
+
+def _message(text: str) -> Json:
+    return {
+        "id": f"msg_{uuid.uuid4().hex}",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [_text(text)],
+    }
+
+
+def _text(text: str) -> Json:
+    return {"type": "output_text", "text": text, "annotations": []}
+
+
+def _tool_call(name: str) -> Json:
+    return {
+        "id": f"fc_{uuid.uuid4().hex}",
+        "type": "function_call",
+        "call_id": f"call_{uuid.uuid4().hex}",
+        "name": name,
+        "arguments": "",
+        "status": "in_progress",
+    }
+
+
+def _usage(words: int) -> Json:
+    return {
+        "input_tokens": 1,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": words,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 1 + words,
+    }
+
+
+# --- Chat Completions -----------------------------------------------------------------------------
+
+
+def _chunks(turn: "Turn", body: Json) -> Iterator[Json]:
+    chunk = _completion(body, "chat.completion.chunk", [])
+
+    def delta(reason: str | None = None, **content: Any) -> Json:
+        return chunk | {"choices": [{"index": 0, "delta": content, "finish_reason": reason}]}
+
+    yield delta(role="assistant", content="")
+    for token in turn.tokens:
+        yield delta(content=token)
+    for place, (name, arguments) in enumerate(turn.tools):
+        function = {"name": name, "arguments": ""}
+        call = {"index": place, "id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}
+        yield delta(tool_calls=[call])
+        for piece in _pieces(arguments):
+            yield delta(tool_calls=[{"index": place, "function": {"arguments": piece}}])
+    if turn.ending == "complete":
+        yield delta("tool_calls" if turn.tools else "stop")
+
+
+def _completion(body: Json, kind: str, choices: list[Json]) -> Json:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": body["model"],
+        "choices": choices,
+    }
+
+
+def _pieces(arguments: Json) -> list[str]:
+    text = json.dumps(arguments)
+    return [text[start : start + 4] for start in range(0, len(text), 4)]
