@@ -26,7 +26,7 @@ from chatkit.types import (
 )
 from openai.types.responses import EasyInputMessageParam, ResponseInputTextParam
 
-from support import faults, provider
+from support import faults, provider, title
 from support.conf import conf
 from support.context import RequestContext
 from support.instructions import instructions_for
@@ -44,38 +44,39 @@ async def respond(
     items = await _newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
     answer = _Answer(agent_context)
-    agent: Agent[AgentContext[RequestContext]] = Agent(
-        name="Support",
-        instructions=instructions_for(context.user, context.locale),
-        model=provider.model(conf.SUPPORT_MODEL),
-        model_settings=provider.settings(),
-    )
-    run = Runner.run_streamed(
-        agent,
-        await Converter().to_agent_input(items),
-        context=agent_context,
-        max_turns=MAX_TURNS,
-        run_config=provider.run_config(),
-    )
-    reader = _Reader(run)
-    try:
-        async for event in stream_agent_response(agent_context, reader):  # type: ignore[arg-type]
-            yield answer.with_real_id(event)
-    except Exception as exc:
-        # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
-        said = answer.unfinished()
-        for item in said:
-            yield ThreadItemDoneEvent(item=item)
-        if (in_words := faults.in_words(exc, begun=bool(said))) is None:
-            raise
-        raise in_words from None
-    finally:
-        # The SDK lets the model run on to its last word after the client has left, and leaves two
-        # tasks behind, one waiting for the model's events and one for the context's, which asyncio
-        # reports as errors. So both are ended here, the second by an event that nobody gets.
-        reader.stop()
-        run.cancel()
-        await agent_context.stream(ProgressUpdateEvent(text=""))
+    async with title.being_made(store, thread, items, context):
+        agent: Agent[AgentContext[RequestContext]] = Agent(
+            name="Support",
+            instructions=instructions_for(context.user, context.locale),
+            model=provider.model(conf.SUPPORT_MODEL),
+            model_settings=provider.settings(),
+        )
+        run = Runner.run_streamed(
+            agent,
+            await Converter().to_agent_input(items),
+            context=agent_context,
+            max_turns=MAX_TURNS,
+            run_config=provider.run_config(),
+        )
+        reader = _Reader(run)
+        try:
+            async for event in stream_agent_response(agent_context, reader):  # type: ignore[arg-type]
+                yield answer.with_real_id(event)
+        except Exception as exc:
+            # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
+            said = answer.unfinished()
+            for item in said:
+                yield ThreadItemDoneEvent(item=item)
+            if (in_words := faults.in_words(exc, begun=bool(said))) is None:
+                raise
+            raise in_words from None
+        finally:
+            # The SDK lets the model run on to its last word after the client has left, and leaves two
+            # tasks behind, one waiting for the model's events and one for the context's, which asyncio
+            # reports as errors. So both are ended here, the second by an event that nobody gets.
+            reader.stop()
+            run.cancel()
+            await agent_context.stream(ProgressUpdateEvent(text=""))
 
 
 async def _newest_items(

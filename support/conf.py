@@ -46,6 +46,11 @@ class Conf:
         return cast(str, _setting("SUPPORT_MODEL_API", "responses"))
 
     @property
+    def SUPPORT_TITLE_MODEL(self) -> str:
+        """The model that names conversations: a small one will do."""
+        return cast(str, _setting("SUPPORT_TITLE_MODEL", "")) or self.SUPPORT_MODEL
+
+    @property
     def SUPPORT_INSTRUCTIONS(self) -> str:
         """What the model is told to be: here, in SUPPORT_INSTRUCTIONS_FILE, or by us."""
         if given := cast(str, _setting("SUPPORT_INSTRUCTIONS", "")):
