@@ -54,7 +54,7 @@ def _model() -> list[CheckMessage]:
         hint = "Set OPENAI_API_KEY, or OPENAI_BASE_URL for another provider or a local model."
         return [
             Error(f"{name} is set, but nothing says where it is.", hint=hint, id="support.E004")
-            for name in ("SUPPORT_MODEL",)
+            for name in ("SUPPORT_MODEL", "SUPPORT_TRANSCRIPTION_MODEL")
             if getattr(conf, name)
         ]
     if conf.OPENAI_API_KEY and not conf.SUPPORT_MODEL:

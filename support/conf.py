@@ -51,6 +51,11 @@ class Conf:
         return cast(str, _setting("SUPPORT_TITLE_MODEL", "")) or self.SUPPORT_MODEL
 
     @property
+    def SUPPORT_TRANSCRIPTION_MODEL(self) -> str:
+        """The model that writes down what is dictated; empty: there is no dictation."""
+        return cast(str, _setting("SUPPORT_TRANSCRIPTION_MODEL", ""))
+
+    @property
     def SUPPORT_INSTRUCTIONS(self) -> str:
         """What the model is told to be: here, in SUPPORT_INSTRUCTIONS_FILE, or by us."""
         if given := cast(str, _setting("SUPPORT_INSTRUCTIONS", "")):

@@ -1,11 +1,13 @@
 """ChatKit's request, checked before anything is done with it."""
 
+import base64
+import binascii
 import functools
 import json
 from typing import Any
 
 import pydantic
-from chatkit.types import ChatKitReq
+from chatkit.types import ChatKitReq, InputTranscribeReq
 from pydantic.json_schema import GenerateJsonSchema
 from rest_framework.exceptions import ParseError
 
@@ -29,6 +31,8 @@ def parse(body: bytes) -> ChatKitReq:
     # PostgreSQL stores no NUL in text or JSON. Refused here, and not when half of the work is done.
     if b"\\u0000" in body and _has_nul(json.loads(body)):
         raise ParseError("The request contains a NUL character")
+    if isinstance(request, InputTranscribeReq) and not _is_base64(request.params.audio_base64):
+        raise ParseError("params.audio_base64 is not valid")
     return request
 
 
@@ -83,6 +87,15 @@ def _field_names() -> frozenset[str]:
 class _QuietSchema(GenerateJsonSchema):
     # The SDK gives Action.type a default that is no JSON, which pydantic would warn of.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
+
+
+def _is_base64(text: str) -> bool:
+    """Strictly: the SDK itself decodes what it can and drops the rest."""
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):  # ValueError: not even ASCII
+        return False
+    return True
 
 
 def _has_nul(value: Any) -> bool:

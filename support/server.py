@@ -9,16 +9,18 @@ from chatkit.errors import CustomStreamError
 from chatkit.server import ChatKitServer
 from chatkit.types import (
     AssistantMessageItem,
+    AudioInput,
     FeedbackKind,
     SDKHiddenContextItem,
     ThreadItem,
     ThreadMetadata,
     ThreadStreamEvent,
+    TranscriptionResult,
     UserMessageItem,
     WidgetItem,
 )
 
-from support import agent, local
+from support import agent, dictation, local
 from support.conf import conf
 from support.context import RequestContext
 from support.feedback import save_feedback
@@ -54,6 +56,9 @@ class SupportServer(ChatKitServer[RequestContext]):
         self, thread_id: str, item_ids: list[str], feedback: FeedbackKind, context: RequestContext
     ) -> None:
         await save_feedback(context.user_id, thread_id, item_ids, feedback)
+
+    async def transcribe(self, audio_input: AudioInput, context: RequestContext) -> TranscriptionResult:
+        return TranscriptionResult(text=await dictation.transcribe(audio_input))
 
     async def handle_stream_cancelled(
         self, thread: ThreadMetadata, pending_items: list[ThreadItem], context: RequestContext

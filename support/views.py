@@ -1,6 +1,5 @@
 """HTTP on one side, ChatKit's server on the other."""
 
-import binascii
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from chatkit.store import NotFoundError
 from chatkit.types import ChatKitReq, ThreadsCreateReq
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -19,7 +19,8 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from authn.authentication import BetterAuthJWTAuthentication
-from support import connections, protocol, streaming
+from authn.errors import BodyTooLarge, Unavailable
+from support import connections, dictation, protocol, streaming
 from support.conf import conf
 from support.throttling import PerUserThrottle
 
@@ -50,8 +51,7 @@ class ChatKitView(APIView):
     content_negotiation_class = AnyAccept
 
     def post(self, request: Request) -> HttpResponseBase:
-        body, server = request.body, chatkit_server()
-        operation = protocol.parse(body)
+        (body, operation), server = _read(request), chatkit_server()
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
         context = context_builder()(request)
@@ -62,8 +62,10 @@ class ChatKitView(APIView):
             answer = async_to_sync(_process)(server, operation, body, context)
         except NotFoundError as exc:
             raise NotFound("Not found") from exc
-        except binascii.Error as exc:
-            raise ParseError("params.audio_base64 is not valid") from exc
+        except dictation.AudioRefused as exc:
+            raise ParseError(str(exc)) from exc
+        except dictation.Failed as exc:
+            raise Unavailable from exc
         except ValueError as exc:
             if not streaming.is_misfit(exc):
                 raise
@@ -73,6 +75,24 @@ class ChatKitView(APIView):
         if isinstance(answer, bytes):
             return HttpResponse(answer, content_type="application/json", headers=NO_STORE)
         return answer.response()
+
+
+def _read(request: Request) -> tuple[bytes, ChatKitReq]:
+    """The body and what it asks for. Where there is dictation, that alone may be longer than the rest."""
+    usual = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    longest = max(usual, dictation.MAX_BODY_BYTES) if conf.SUPPORT_TRANSCRIPTION_MODEL else usual
+    announced = int(request.META.get("CONTENT_LENGTH") or 0)
+    _check_length(announced, longest)
+    body: bytes = request.read() if announced > usual else request.body  # which itself checks for the usual
+    operation = protocol.parse(body)
+    # What it asks for is known only now, and so is the length of a body that came in chunks.
+    _check_length(len(body), longest if operation.type == "input.transcribe" else usual)
+    return body, operation
+
+
+def _check_length(length: int, limit: int) -> None:
+    if length > limit:
+        raise BodyTooLarge(f"The request body exceeds {limit} bytes")
 
 
 async def _process(

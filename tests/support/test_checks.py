@@ -67,6 +67,7 @@ def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) 
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "localhost:11434/v1"}, "support.E005", 40),
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "http://"}, "support.E005", 40),
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "http://[::1"}, "support.E005", 40),
+        ({"SUPPORT_TRANSCRIPTION_MODEL": "whisper"}, "support.E004", 40),
         ({"SUPPORT_MODEL_API": "completions"}, "support.E006", 40),
         ({"SUPPORT_MODEL_API": ""}, "support.E006", 40),
         ({"SUPPORT_INSTRUCTIONS_FILE": "no/such.txt"}, "support.E007", 40),
