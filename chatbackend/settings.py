@@ -1,5 +1,6 @@
 """Django's settings, all from the environment. Every name is explained in .env.example."""
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,15 @@ def number(name: str, default: N) -> N:
         return type(default)(env.str(name, default=str(default)))
     except ValueError:
         raise ImproperlyConfigured(f"{name} should be a number, such as {default}.") from None
+
+
+def from_json(name: str) -> Any:
+    """Parsed here and not where it is used, so that Django's error reports hide what is called a secret."""
+    try:
+        return json.loads(env.str(name, default="") or "[]")
+    except ValueError:
+        # From None: the error holds the text, secrets and all.
+        raise ImproperlyConfigured(f"{name} should be JSON. .env.example shows how.") from None
 
 
 # --- Django ---------------------------------------------------------------------------------------
@@ -157,6 +167,7 @@ SUPPORT_TITLE_MODEL = env.str("SUPPORT_TITLE_MODEL", default="")
 SUPPORT_TRANSCRIPTION_MODEL = env.str("SUPPORT_TRANSCRIPTION_MODEL", default="")
 SUPPORT_INSTRUCTIONS = env.str("SUPPORT_INSTRUCTIONS", default="")
 SUPPORT_INSTRUCTIONS_FILE = env.str("SUPPORT_INSTRUCTIONS_FILE", default="")
+SUPPORT_MCP_SERVERS = from_json("SUPPORT_MCP_SERVERS")
 SUPPORT_TRACING = env.bool("SUPPORT_TRACING", default=False)
 SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
 
@@ -217,5 +228,9 @@ LOGGING = {
         # ChatKit's own "Received request op", once a request.
         "chatkit": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
+        # MCP's client logs what it could not read, which is what a tool said to somebody; what of it
+        # matters, support.tools says in words of its own.
+        "mcp": {"level": "CRITICAL"},
+        "client": {"level": "CRITICAL"},
     },
 }

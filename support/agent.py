@@ -26,7 +26,7 @@ from chatkit.types import (
 )
 from openai.types.responses import EasyInputMessageParam, ResponseInputTextParam
 
-from support import faults, provider, title
+from support import faults, provider, title, tools
 from support.conf import conf
 from support.context import RequestContext
 from support.instructions import instructions_for
@@ -44,12 +44,18 @@ async def respond(
     items = await _newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
     answer = _Answer(agent_context)
-    async with title.being_made(store, thread, items, context):
+    async with (
+        title.being_made(store, thread, items, context),
+        tools.connected(context.user_id, agent_context.stream) as servers,
+    ):
         agent: Agent[AgentContext[RequestContext]] = Agent(
             name="Support",
             instructions=instructions_for(context.user, context.locale),
             model=provider.model(conf.SUPPORT_MODEL),
             model_settings=provider.settings(),
+            mcp_servers=servers,
+            # mcp_todo__add: two servers may each have a tool of one name.
+            mcp_config={"include_server_in_tool_names": True},
         )
         run = Runner.run_streamed(
             agent,
@@ -77,6 +83,8 @@ async def respond(
             reader.stop()
             run.cancel()
             await agent_context.stream(ProgressUpdateEvent(text=""))
+            if run.run_loop_task:  # a tool's call must end before its connection does
+                await asyncio.wait([run.run_loop_task], timeout=tools.CLOSE_SECONDS)
 
 
 async def _newest_items(

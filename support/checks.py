@@ -8,14 +8,16 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
+from support import tool_servers
 from support.conf import DEFAULT_SERVER, conf
 from support.throttling import PerUserThrottle
 
 MODEL_APIS = ("responses", "chat_completions")
+HERE = {"localhost", "127.0.0.1", "::1"}
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (_paths, _rate, _model, _base_url, _model_api, _instructions)
+    checks = (_paths, _rate, _model, _base_url, _model_api, _instructions, _tool_servers)
     return [message for check in checks for message in check()]
 
 
@@ -100,3 +102,24 @@ def _instructions() -> list[CheckMessage]:
         return []
     hint = "Write the path of a text file in UTF-8; a relative one starts at the working directory."
     return [Error(f"SUPPORT_INSTRUCTIONS_FILE cannot be used: {fault}.", hint=hint, id="support.E007")]
+
+
+def _tool_servers() -> list[CheckMessage]:
+    if faults := tool_servers.faults(conf.SUPPORT_MCP_SERVERS):
+        hint = (
+            'Write a JSON list such as [{"name": "todo", "url": "https://todo.example.com/mcp", "secret":'
+            ' "…"}]; a secret is made by python -c "import secrets; print(secrets.token_urlsafe(32))".'
+        )
+        return [Error(f"SUPPORT_MCP_SERVERS: {'; '.join(faults)}.", hint=hint, id="support.E008")]
+    exposed = [
+        server.name
+        for server in tool_servers.configured()
+        if server.secret
+        and urlsplit(server.url).scheme == "http"
+        and urlsplit(server.url).hostname not in HERE
+    ]
+    if not exposed:
+        return []
+    hint = "Write an https address. Where the network between is yours alone, silence support.W002."
+    fault = f"SUPPORT_MCP_SERVERS: who calls is said without encryption to {', '.join(exposed)}."
+    return [CheckWarning(fault, hint=hint, id="support.W002")]

@@ -68,6 +68,11 @@ class Conf:
         return cast(str, _setting("SUPPORT_INSTRUCTIONS_FILE", ""))
 
     @property
+    def SUPPORT_MCP_SERVERS(self) -> Any:
+        """As it was written; ``tool_servers.configured`` makes sense of it."""
+        return _setting("SUPPORT_MCP_SERVERS", [])
+
+    @property
     def SUPPORT_TRACING(self) -> bool:
         """Whether every conversation is also posted to OpenAI's traces, whatever OPENAI_BASE_URL says."""
         return bool(_setting("SUPPORT_TRACING", False))

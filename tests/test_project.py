@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.views.debug import SafeExceptionReporterFilter
 
 from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port, server
-from chatbackend.settings import number
+from chatbackend.settings import from_json, number
 from tests.environment import PAGE_ORIGIN, of_a_process
 from tests.people import Person
 from tests.server import Api, create, operation
@@ -123,6 +125,22 @@ def test_a_number_that_is_none_names_its_variable(monkeypatch: pytest.MonkeyPatc
         number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
 
 
+def test_json_that_is_none_names_its_variable_and_hides_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPPORT_MCP_SERVERS", '[{"name": "todo", "secret": "do-not-tell"')
+
+    with pytest.raises(ImproperlyConfigured, match="SUPPORT_MCP_SERVERS should be JSON") as caught:
+        from_json("SUPPORT_MCP_SERVERS")
+
+    assert "do-not-tell" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_error_report_hides_the_secrets_of_the_tool_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPPORT_MCP_SERVERS", '[{"name": "todo", "secret": "do-not-tell"}]')
+    monkeypatch.setattr(settings, "SUPPORT_MCP_SERVERS", from_json("SUPPORT_MCP_SERVERS"))
+
+    assert "do-not-tell" not in str(SafeExceptionReporterFilter().get_safe_settings())
+
+
 def test_runserver_serves_asgi_and_streams(auth: Any, database_url: str, person: Person) -> None:
     port = free_port()
     command = [sys.executable, "manage.py", "runserver", str(port)]
@@ -177,4 +195,5 @@ def test_imports_point_one_way() -> None:
 
     assert "import support" not in imported("authn")
     assert "from support" not in imported("authn")
-    assert "chatbackend" not in imported("authn").replace('realm="chatbackend"', "") + imported("support")
+    assert "chatbackend" not in imported("authn").replace('realm="chatbackend"', "")
+    assert "chatbackend" not in imported("support").replace('ISSUER = "chatbackend"', "")

@@ -22,7 +22,11 @@ GOOD: list[dict[str, Any]] = [
     {"SUPPORT_MODEL": "llama", "OPENAI_BASE_URL": "https://models.example.com", "OPENAI_API_KEY": "key"},
     {"SUPPORT_MODEL_API": "chat_completions"},
     {"SUPPORT_INSTRUCTIONS_FILE": "README.md"},
+    {"SUPPORT_MCP_SERVERS": [{"name": "todo", "url": "http://localhost:8080/mcp", "secret": "s" * 32}]},
+    {"SUPPORT_MCP_SERVERS": [{"name": "docs", "url": "http://docs.example.com/mcp"}]},
 ]
+
+TODO = {"name": "todo", "url": "https://todo.example.com/mcp", "secret": "s" * 32}
 
 AN_INSTANCE = SupportServer()
 NOTHING = None
@@ -75,6 +79,9 @@ def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) 
         ({"SUPPORT_INSTRUCTIONS_FILE": "tests/__init__.py"}, "support.E007", 40),  # empty
         ({"SUPPORT_INSTRUCTIONS_FILE": sys.executable}, "support.E007", 40),  # no text
         ({"SUPPORT_INSTRUCTIONS_FILE": "README.md", "SUPPORT_INSTRUCTIONS": "Hi"}, "support.E007", 40),
+        ({"SUPPORT_MCP_SERVERS": {}}, "support.E008", 40),
+        ({"SUPPORT_MCP_SERVERS": [{"name": "todo"}]}, "support.E008", 40),
+        ({"SUPPORT_MCP_SERVERS": [TODO | {"url": "http://todo.example.com"}]}, "support.W002", 30),
         ({"OPENAI_API_KEY": "key"}, "support.W001", 30),
     ],
 )

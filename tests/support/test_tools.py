@@ -1,0 +1,241 @@
+"""Tools of real MCP servers, each in a process of its own, used in the caller's name, over both APIs."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from chatbackend.dev.processes import free_port
+from support import agent, faults, tools
+from tests.model_server import Model
+from tests.people import Person
+from tests.server import Api, add, create, eventually
+from tests.support.conftest import APIS, ToolProcess
+from tests.support.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
+
+pytestmark = pytest.mark.django_db
+
+ADD, SHOW = "mcp_todo__add", "mcp_todo__show"
+
+
+def configured(*entries: dict[str, str]) -> str:
+    return json.dumps(entries)
+
+
+@pytest.fixture(scope="module", params=APIS)
+def api(
+    request: pytest.FixtureRequest, start_assistant: Callable[..., Any], todo_server: ToolProcess
+) -> Iterator[Api]:
+    with start_assistant(request.param, SUPPORT_MCP_SERVERS=configured(todo_server.entry("todo"))) as running:
+        yield running
+
+
+def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, model: Model) -> None:
+    model.play("Wait, ", tools=[(ADD, {"text": "Buy milk"})]).then("Done", ".")
+
+    events = api.events(create("Remind me of the milk"), person.token())
+
+    assert deltas_of(events) == ["Wait, ", "Done", "."]
+    assert model.calls[0].tools == [ADD, SHOW]
+    assert model.calls[1].tool_outputs == ["Added. The list: ['Buy milk']"]
+    stored = items_of(person, thread_of(events))
+    assert said_in(stored) == ["Remind me of the milk", "Wait, ", "Done."]
+    assert len({item.id for item in stored}) == 3
+
+
+def test_what_is_done_is_shown_in_the_tools_own_words_without_what_it_is_done_with(
+    api: Api, person: Person, model: Model
+) -> None:
+    model.play(tools=[(ADD, {"text": "A surprise"}), (SHOW, {})]).then("Done")
+
+    events = api.events(create("Hello"), person.token())
+
+    shown = of_type(events, "progress_update")
+    assert {event["text"] for event in shown} == {"Add to the to-do list", "Look at the to-do list"}
+    assert "A surprise" not in json.dumps(shown)
+
+
+def test_each_user_has_a_list_of_their_own(
+    api: Api, person: Person, other_person: Person, model: Model
+) -> None:
+    model.play(tools=[(ADD, {"text": "Hers"})]).then("Done")
+    api.events(create("Hello"), person.token())
+    model.play(tools=[(ADD, {"text": "His"})]).then("Done")
+    api.events(create("Hello"), other_person.token())
+    model.play(tools=[(SHOW, {})]).then("Done")
+
+    api.events(create("What is on my list?"), person.token())
+
+    assert model.calls[1].tool_outputs == ["The list: ['Hers']"]
+    assert model.calls[1].tools == [ADD, SHOW]
+
+
+def test_the_next_turn_goes_on_and_can_use_the_tools_again(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[(ADD, {"text": "One"})]).then("First done")
+    thread_id = thread_of(api.events(create("One"), person.token()))
+    model.play(tools=[(ADD, {"text": "Two"})]).then("Second done")
+
+    events = api.events(add(thread_id, "Two"), person.token())
+
+    assert deltas_of(events) == ["Second done"]
+    assert model.calls[0].conversation == [("user", "One"), ("assistant", "First done"), ("user", "Two")]
+    assert model.calls[1].tool_outputs == ["Added. The list: ['One', 'Two']"]
+
+
+def test_a_model_that_never_stops_calling_tools_is_stopped(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[(SHOW, {})])
+
+    events = api.events(create("Hello"), person.token())
+
+    [error] = of_type(events, "error")
+    assert (error["message"], error["allow_retry"]) == (faults.ENDLESS, True)
+    assert len(model.calls) == agent.MAX_TURNS
+    assert kinds_of(items_of(person, thread_of(events))) == ["user_message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [(ADD, {}), (ADD, {"text": 5}), ("mcp_todo__fly", {}), ("rm", {"path": "/"})]
+)
+def test_a_call_that_makes_no_sense_is_told_to_the_model_which_may_do_better(
+    api: Api, person: Person, model: Model, name: str, arguments: dict[str, Any]
+) -> None:
+    model.play(tools=[(name, arguments)]).then("I have tried")
+
+    events = api.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["I have tried"]
+    assert of_type(events, "notice") == of_type(events, "error") == []
+    assert model.calls[1].tool_outputs != ["Added. The list: []"]
+
+
+# --- Servers that do not do what they should ------------------------------------------------------
+
+
+class NoToolServer(BaseHTTPRequestHandler):
+    """A web page where a tool server should be; it remembers who asked."""
+
+    def do_POST(self) -> None:
+        self.server.headers.append(str(self.headers))  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
+        pass
+
+
+@contextmanager
+def web_page() -> Iterator[tuple[str, list[str]]]:
+    """Its address, and the headers of every request."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoToolServer) as page:
+        page.headers = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=page.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{page.server_port}/mcp", page.headers  # type: ignore[attr-defined]
+        finally:
+            page.shutdown()
+            thread.join()
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """Takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        yield f"http://127.0.0.1:{hole.getsockname()[1]}/mcp"
+
+
+def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none_at_all(
+    start_assistant: Callable[..., Any],
+    start_tool_server: Callable[..., Any],
+    todo_server: ToolProcess,
+    person: Person,
+    model: Model,
+) -> None:
+    model.play(tools=[(ADD, {"text": "Mine"}), ("mcp_more__show", {})]).then("Done")
+    token = person.token()
+    with (
+        web_page() as (page, headers),
+        web_page() as (signed_page, signed_headers),
+        black_hole() as hole,
+        start_tool_server("todo_server", secret="another-secret-of-another-to-do-server") as more,
+        start_assistant(
+            SUPPORT_MCP_SERVERS=configured(
+                todo_server.entry("todo"),
+                more.entry("more"),
+                todo_server.entry("locked") | {"secret": "a-secret-that-the-server-does-not-know"},
+                {"name": "down", "url": f"http://127.0.0.1:{free_port()}/mcp"},
+                {"name": "silent", "url": hole},
+                {"name": "page", "url": page},
+                {"name": "signed", "url": signed_page, "secret": "a-secret-of-what-turns-out-to-be-a-page"},
+            )
+        ) as api,
+    ):
+        begun = time.monotonic()
+        events = api.events(create("Hello"), token)
+        took = time.monotonic() - begun
+
+    assert deltas_of(events) == ["Done"]
+    assert model.calls[1].tool_outputs == ["Added. The list: ['Mine']", "The list: []"]
+    told = {(event["level"], event["message"]) for event in of_type(events, "notice")}
+    assert told == {
+        ("warning", f"The tools of “{name}” are not available at the moment.")
+        for name in ("locked", "down", "silent", "page", "signed")
+    }
+    assert took < tools.CONNECT_SECONDS + 3  # all at once, and not for as long as the slowest likes
+    assert headers
+    assert all("authorization" not in each.lower() for each in headers)
+    assert all("Bearer ey" in each and token not in each for each in signed_headers)
+    log = api.log.read_text()
+    assert "MCP server locked cannot be reached: ExceptionGroup, last HTTP status 401" in log
+    assert "Traceback" not in log
+    assert token not in log
+
+
+def test_a_server_that_dies_in_the_middle_of_a_call_is_told_once_and_the_answer_goes_on(
+    start_assistant: Callable[..., Any],
+    start_tool_server: Callable[..., Any],
+    person: Person,
+    model: Model,
+) -> None:
+    model.play(tools=[("mcp_slow__look_up", {})]).then(tools=[("mcp_slow__look_up", {})]).then("Never mind")
+    with (
+        start_tool_server("slow_server") as slow,
+        start_assistant(SUPPORT_MCP_SERVERS=configured(slow.entry("slow"))) as api,
+        api.stream(create("Look it up"), person.token()) as stream,
+    ):
+        events = []
+        for _, event in stream:
+            events.append(event)
+            if event.get("text") == "Look it up" and not slow.process.poll():
+                eventually(slow.said, lambda said: "begun" in said)
+                slow.process.kill()
+
+    assert deltas_of(events) == ["Never mind"]
+    assert [event["message"] for event in of_type(events, "notice")] == [
+        "The tools of “slow” are not available at the moment."
+    ]
+    assert ["nothing is known of its effect" in output for output in model.calls[2].tool_outputs] == [
+        True
+    ] * 2
+    assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Never mind"]
+
+
+def test_what_a_tool_says_is_cut_to_what_a_model_can_bear(
+    start_assistant: Callable[..., Any], slow_server: ToolProcess, person: Person, model: Model
+) -> None:
+    model.play(tools=[("mcp_slow__recite_everything", {})]).then("Enough")
+
+    with start_assistant(SUPPORT_MCP_SERVERS=configured(slow_server.entry("slow"))) as api:
+        events = api.events(create("Tell me"), person.token())
+
+    [output] = model.calls[1].tool_outputs
+    assert len(output) < tools.MAX_OUTPUT_LENGTH + 30
+    assert of_type(events, "progress_update")[0]["text"] == "recite everything"
