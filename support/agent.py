@@ -67,7 +67,7 @@ async def respond(
         reader = _Reader(run)
         try:
             async for event in stream_agent_response(agent_context, reader):  # type: ignore[arg-type]
-                yield answer.with_real_id(event)
+                yield answer.follows(event)
         except Exception as exc:
             # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
             said = answer.unfinished()
@@ -132,8 +132,8 @@ class _Answer:
         self._real_id = ""
         self._said: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
 
-    def with_real_id(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
-        """Over Chat Completions the Agents SDK gives every message one and the same id."""
+    def follows(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
+        """The event, with a real id: over Chat Completions the SDK gives every message one and the same."""
         match event:
             case ThreadItemAddedEvent(item=item) | ThreadItemDoneEvent(item=item) if (
                 item.id == FAKE_RESPONSES_ID

@@ -53,9 +53,12 @@ async def _make(
     try:
         run = await Runner.run(agent, words, max_turns=1, run_config=provider.run_config())
         title = tidy(str(run.final_output))
-        # The SDK stores the thread as a whole: a title that the user chose meanwhile must stay, and a
-        # thread that is gone must stay gone.
-        thread.title = (await store.load_thread(thread.id, context)).title or title or None
+        if title:
+            # The SDK stores the thread as a whole. A title that the user chose meanwhile must stay, a
+            # thread that was closed must stay closed, and one that is gone must stay gone.
+            for name, value in await store.load_thread(thread.id, context):
+                setattr(thread, name, value)
+            thread.title = thread.title or title
     except Exception as exc:
         # Not the message: it may quote the conversation.
         logger.warning("No title for a conversation: %s", type(exc).__name__)

@@ -24,7 +24,7 @@ class Turn:
     """One answer of the model's: words, or ``tools`` to be called first, each with its arguments.
 
     ``ending``: "complete"; "silence" (no more until the client leaves); "hang up" and "nonsense" (no JSON),
-    after words as soon as the test says that they were ``heard``.
+    after words as soon as the test says that they were ``heard``. ``held``: says nothing before that.
     """
 
     tokens: list[str] = field(default_factory=list)
@@ -32,6 +32,7 @@ class Turn:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     ending: str = "complete"
+    held: bool = False
 
 
 @dataclass
@@ -152,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         call = Call(self.path, body, {name.lower(): value for name, value in self.headers.items()}, raw)
         turn = self.server.model.take(call)  # type: ignore[attr-defined]
         self.close_connection = True
+        if turn.held:
+            self.server.model.heard.wait(PATIENCE_SECONDS)  # type: ignore[attr-defined]
         try:
             if turn.status != 200:
                 self._refuse(turn)

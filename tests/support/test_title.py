@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from chatkit.types import LockedStatus
 
 from support import title
 from support.conf import conf
 from support.store import Store
 from tests.model_server import Model, Turn
 from tests.people import Person
-from tests.server import Api, add, create, operation
+from tests.server import Api, add, create, eventually, operation
 from tests.support.conversations import deltas_of, of_type, thread_of
 
 pytestmark = pytest.mark.django_db
@@ -46,23 +47,41 @@ def test_a_conversation_that_has_a_title_keeps_it(assistant: Api, person: Person
     assert of_type(events, "thread.updated") == []
 
 
-def test_a_title_that_the_user_chose_meanwhile_stays(assistant: Api, person: Person, model: Model) -> None:
+def test_what_becomes_of_the_conversation_meanwhile_is_not_undone(
+    assistant: Api, person: Person, model: Model
+) -> None:
     token = person.token()
-    model.play("Once ", ending="hang up")
-    with assistant.stream(create("A story"), token) as events:
+    model.play("Good morning", held=True)
+    model.title.held = True
+    with assistant.stream(create("Hello"), token) as events:
         thread_id = next(events)[1]["thread"]["id"]
-        model.title.ending = "silence"
-        while deltas_of([next(events)[1]]) != ["Once "]:
-            pass
-        rename = operation("threads.update", thread_id=thread_id, title="My own")
-        assert assistant.post(rename, token).status_code == 200
+        eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
+
+        assistant.post(operation("threads.update", thread_id=thread_id, title="My own"), token)
+        thread = async_to_sync(STORE.load_thread)(thread_id, person)
+        async_to_sync(STORE.save_thread)(thread.model_copy(update={"status": LockedStatus()}), person)
         model.heard.set()
         list(events)
-    model.play("Yes")
 
-    assistant.events(add(thread_id, "Go on"), token)
+    thread = async_to_sync(STORE.load_thread)(thread_id, person)
+    assert (thread.title, thread.status) == ("My own", LockedStatus())
 
-    assert title_of(person, thread_id) == "My own"
+
+def test_a_conversation_that_was_deleted_meanwhile_does_not_come_back(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    token = person.token()
+    model.play("Good morning", held=True)
+    model.title.held = True
+    with assistant.stream(create("Hello"), token) as events:
+        thread_id = next(events)[1]["thread"]["id"]
+        eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
+
+        assistant.post(operation("threads.delete", thread_id=thread_id), token)
+        model.heard.set()
+        list(events)
+
+    assert assistant.post(operation("threads.list"), token).json()["data"] == []
 
 
 @pytest.mark.parametrize(
