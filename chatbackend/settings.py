@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import environ
+from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 N = TypeVar("N", int, float)
 
@@ -171,6 +173,29 @@ SUPPORT_MCP_SERVERS = from_json("SUPPORT_MCP_SERVERS")
 SUPPORT_TRACING = env.bool("SUPPORT_TRACING", default=False)
 SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
 
+# --- Attachments ----------------------------------------------------------------------------------
+
+PUBLIC_URL = env.str("PUBLIC_URL", default="")
+ATTACHMENT_TYPES = env.list(
+    "ATTACHMENT_TYPES",
+    default=["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"],
+)
+ATTACHMENT_MAX_BYTES = number("ATTACHMENT_MAX_BYTES", 10_000_000)
+ATTACHMENT_ADDRESS_SECONDS = number("ATTACHMENT_ADDRESS_SECONDS", 600)
+
+_local_files = {
+    "location": env.str("ATTACHMENT_DIRECTORY", default=str(BASE_DIR / "attachments")),
+    # They are conversations: nobody else on the machine reads them.
+    "file_permissions_mode": 0o600,
+    "directory_permissions_mode": 0o700,
+}
+_storage = env.str("ATTACHMENT_STORAGE", default="")
+STORAGES = global_settings.STORAGES | {
+    "attachments": {"BACKEND": _storage, "OPTIONS": env.json("ATTACHMENT_STORAGE_OPTIONS", default={})}
+    if _storage
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": _local_files}
+}
+
 # --- Browsers and transport -----------------------------------------------------------------------
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1_000_000)  # bytes
@@ -209,6 +234,8 @@ LOGGING = {
             "()": "pythonjsonlogger.json.JsonFormatter",
             "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+            # Django adds its request, with the query and so with the signature of an attachment's address.
+            "reserved_attrs": [*RESERVED_ATTRS, "request"],
         },
         "plain": {"format": "%(levelname)s %(name)s: %(message)s"},
     },

@@ -1,6 +1,7 @@
 """The answer of a model, through OpenAI's Agents SDK."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,6 +15,7 @@ from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
+    Attachment,
     HiddenContextItem,
     ProgressUpdateEvent,
     ThreadItem,
@@ -24,9 +26,15 @@ from chatkit.types import (
     ThreadStreamEvent,
     UserMessageTagContent,
 )
-from openai.types.responses import EasyInputMessageParam, ResponseInputTextParam
+from openai.types.responses import (
+    EasyInputMessageParam,
+    ResponseInputContentParam,
+    ResponseInputFileParam,
+    ResponseInputImageParam,
+    ResponseInputTextParam,
+)
 
-from support import faults, provider, title, tools
+from support import faults, files, provider, title, tools
 from support.conf import conf
 from support.context import RequestContext
 from support.instructions import instructions_for
@@ -34,6 +42,7 @@ from support.instructions import instructions_for
 # What the model sees of the conversation, the newest: so many items, and together so long as JSON.
 HISTORY = 40
 HISTORY_LENGTH = 200_000
+MAX_TEXT = 100_000  # characters of an attached text that it sees
 MAX_TURNS = 10  # calls of the model for one answer; between them it calls tools
 
 
@@ -122,6 +131,23 @@ class Converter(ThreadItemConverter):
         return ResponseInputTextParam(
             type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
         )
+
+    async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
+        name = json.dumps(attachment.name, ensure_ascii=False)  # the user's own words, too
+        try:
+            content = await asyncio.to_thread(files.read, attachment)
+        except FileNotFoundError:
+            text = f"The user attached a file named {name}, which has been deleted since."
+            return ResponseInputTextParam(type="input_text", text=text)
+        if attachment.mime_type in files.TEXTS:
+            text = content.decode(errors="replace")
+            cut = f", its first {MAX_TEXT} characters" if len(text) > MAX_TEXT else ""
+            text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT]}"
+            return ResponseInputTextParam(type="input_text", text=text)
+        data = f"data:{attachment.mime_type};base64,{base64.b64encode(content).decode()}"
+        if attachment.mime_type in files.IMAGES:
+            return ResponseInputImageParam(type="input_image", image_url=data, detail="auto")
+        return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
 
 
 class _Answer:

@@ -10,3 +10,4 @@ class SupportConfig(AppConfig):
         from support import checks
 
         register(checks.check_settings)
+        register(checks.check_deployment, deploy=True)

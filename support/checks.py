@@ -1,14 +1,17 @@
 """System checks: a wrong setting stops the start, and the hint says what to write."""
 
+import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
+from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from support import tool_servers
+from support import files, tool_servers
 from support.conf import DEFAULT_SERVER, conf
 from support.throttling import PerUserThrottle
 
@@ -17,8 +20,20 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (_paths, _rate, _model, _base_url, _model_api, _instructions, _tool_servers)
+    checks = (
+        *(_paths, _rate, _model, _base_url, _model_api, _instructions, _tool_servers),
+        *(_public_url, _attachments, _storage),
+    )
     return [message for check in checks for message in check()]
+
+
+def check_deployment(**kwargs: Any) -> list[CheckMessage]:
+    """For ``check --deploy`` alone."""
+    if conf.PUBLIC_URL:
+        return []
+    hint = "Write where clients reach this backend, such as https://api.example.com."
+    fault = "PUBLIC_URL is not set: the Host header decides where attachments are said to be."
+    return [CheckWarning(fault, hint=hint, id="support.W101")]
 
 
 def _paths() -> list[CheckMessage]:
@@ -123,3 +138,53 @@ def _tool_servers() -> list[CheckMessage]:
     hint = "Write an https address. Where the network between is yours alone, silence support.W002."
     fault = f"SUPPORT_MCP_SERVERS: who calls is said without encryption to {', '.join(exposed)}."
     return [CheckWarning(fault, hint=hint, id="support.W002")]
+
+
+def _public_url() -> list[CheckMessage]:
+    try:
+        url = urlsplit(conf.PUBLIC_URL)
+    except ValueError:
+        url = urlsplit("no.url")
+    if not conf.PUBLIC_URL and "*" not in settings.ALLOWED_HOSTS:
+        return []
+    if url.scheme in {"http", "https"} and url.hostname and not (url.query or url.fragment or url.username):
+        return []
+    fault = (
+        "PUBLIC_URL is no address."
+        if conf.PUBLIC_URL
+        else "Without PUBLIC_URL the Host header would decide, and ALLOWED_HOSTS=* lets it say anything."
+    )
+    hint = "Write where clients reach this backend, before /support/, such as https://api.example.com."
+    return [Error(fault, hint=hint, id="support.E101")]
+
+
+def _attachments() -> list[CheckMessage]:
+    faults: list[CheckMessage] = []
+    if not conf.ATTACHMENT_TYPES or not set(conf.ATTACHMENT_TYPES) <= set(files.TYPES):
+        hint = f"Choose from {', '.join(files.TYPES)}."
+        fault = "ATTACHMENT_TYPES should list types that can be told by their content."
+        faults.append(Error(fault, hint=hint, id="support.E102"))
+    if conf.ATTACHMENT_MAX_BYTES < 1:
+        hint = "Write a number of bytes, such as 10000000."
+        faults.append(Error("ATTACHMENT_MAX_BYTES lets nothing in.", hint=hint, id="support.E103"))
+    if conf.ATTACHMENT_ADDRESS_SECONDS < 2:
+        hint = "Write a number of seconds, such as 600."
+        fault = "ATTACHMENT_ADDRESS_SECONDS is over before anything is read."
+        faults.append(Error(fault, hint=hint, id="support.E104"))
+    return faults
+
+
+def _storage() -> list[CheckMessage]:
+    try:
+        storage = files.storage()
+    except Exception as exc:  # a team's own class may fail in any way
+        hint = "ATTACHMENT_STORAGE is a dotted path, and ATTACHMENT_STORAGE_OPTIONS what it is made with."
+        return [Error(f"The storage of attachments cannot be made: {exc}", hint=hint, id="support.E105")]
+    if not isinstance(storage, FileSystemStorage):
+        return []
+    # The directory itself is made when it is needed; so far its nearest parent answers for it.
+    place = next(path for path in (Path(storage.location), *Path(storage.location).parents) if path.exists())
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return []
+    hint = f"Set ATTACHMENT_DIRECTORY, or let this process write to {place}."
+    return [Error("ATTACHMENT_DIRECTORY cannot be written to.", hint=hint, id="support.E106")]

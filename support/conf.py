@@ -82,6 +82,26 @@ class Conf:
         """Requests a user may send, in DRF's notation: ``120/min``."""
         return cast(str, _setting("SUPPORT_RATE_PER_USER", "120/min"))
 
+    @property
+    def PUBLIC_URL(self) -> str:
+        """Where clients reach this backend, before /support/; empty: where the request says."""
+        return cast(str, _setting("PUBLIC_URL", ""))
+
+    @property
+    def ATTACHMENT_TYPES(self) -> list[str]:
+        """What may be attached, of ``support.files.TYPES``."""
+        default = ["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"]
+        return cast(list[str], _setting("ATTACHMENT_TYPES", default))
+
+    @property
+    def ATTACHMENT_MAX_BYTES(self) -> int:
+        return cast(int, _setting("ATTACHMENT_MAX_BYTES", 10_000_000))
+
+    @property
+    def ATTACHMENT_ADDRESS_SECONDS(self) -> int:
+        """For how long an address to read an attachment from is good, at most; for half of it at least."""
+        return cast(int, _setting("ATTACHMENT_ADDRESS_SECONDS", 600))
+
 
 conf = Conf()
 

@@ -4,17 +4,21 @@ on Better Auth's table would make its own account deletion fail half-way.
 ``data`` holds the object as ChatKit's SDK wrote it and is the truth; the columns beside it are for
 finding and the admin. Order is the order of insertion: ``PLACE``, from the database.
 
-What belongs to a deleted row is deleted by the database itself (migration 0002), whoever deletes it and
+What belongs to a deleted row is deleted by the database itself (migrations 0002, 0003), whoever deletes it and
 whatever is being stored that moment. Django would load every item first, and 5.2 cannot declare such a
 constraint: hence DO_NOTHING here.
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Self
 
-from django.db import models
-from django.db.models import F, OuterRef, Subquery
+from django.db import models, transaction
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from support import files
 
 # The order of insertion. Ordered by ``id`` itself, the threads of somebody with many are sought along the
 # primary key, among everybody's: 50,000 rows for a page of 20, in our test. This only the indexes below
@@ -102,3 +106,50 @@ class Feedback(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class AttachmentQuerySet(models.QuerySet["Attachment"]):
+    def owned_by(self, user_id: str) -> Self:
+        return self.filter(user_id=user_id)
+
+    def of_thread(self, user_id: str, thread_id: str) -> Self:
+        owned = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
+        return self.filter(thread=Subquery(owned.values("id")))
+
+    def delete_with_files(self) -> int:
+        """Delete the rows, and their files once that is committed. Returns how many there were."""
+        with transaction.atomic():
+            # Locked: an upload that ends this moment either is in the list, or finds no row.
+            found = dict(self.select_for_update().values_list("id", "file"))
+            Attachment.objects.filter(id__in=found).delete()
+            transaction.on_commit(partial(files.delete, found.values()))
+        return len(found)
+
+
+class Attachment(models.Model):
+    """A file of a message, or of one that is still being written: then ``thread`` is null."""
+
+    user_id = models.CharField(max_length=ID_LENGTH)
+    attachment_id = models.CharField(max_length=ID_LENGTH)
+    thread = models.ForeignKey(
+        Thread, models.DO_NOTHING, related_name="attachments", null=True, db_constraint=False
+    )
+    file = models.CharField(max_length=100, default="")  # its name in the storage; empty until uploaded
+    size = models.BigIntegerField(null=True)  # in bytes, of the file and not of what was claimed
+    created_at = models.DateTimeField(default=timezone.now)
+    data = models.JSONField()
+
+    objects = AttachmentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user_id", "attachment_id"], name="attachment_of_user")
+        ]
+        indexes = [
+            # Both are for sweep_attachments.
+            models.Index(fields=["created_at"], condition=Q(thread=None), name="attachments_unsent"),
+            models.Index(fields=["file"], name="attachments_by_file"),
+        ]
+
+    def __str__(self) -> str:
+        return self.attachment_id

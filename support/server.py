@@ -21,6 +21,7 @@ from chatkit.types import (
 )
 
 from support import agent, dictation, local
+from support.attachments import AttachmentStore
 from support.conf import conf
 from support.context import RequestContext
 from support.feedback import save_feedback
@@ -30,7 +31,7 @@ from support.store import Store
 class SupportServer(ChatKitServer[RequestContext]):
     def __init__(self) -> None:
         self.chat_store: Store[RequestContext] = Store()
-        super().__init__(self.chat_store)
+        super().__init__(self.chat_store, AttachmentStore())
 
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext

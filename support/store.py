@@ -4,23 +4,28 @@ import asyncio
 import json
 import secrets
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from chatkit.store import NotFoundError, StoreItemType
 from chatkit.store import Store as ChatKitStore
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, WidgetItem
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, UserMessageItem, WidgetItem
 from chatkit.widgets import DynamicWidgetRoot
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model, QuerySet, Subquery
 from pydantic import TypeAdapter, ValidationError
 
+from support import addresses, files
 from support.connections import on_database
 from support.models import PLACE, Item, Thread
+from support.models import Attachment as AttachmentRow
 
 Row = TypeVar("Row", bound=Model)
 
 THREAD_ITEM: TypeAdapter[ThreadItem] = TypeAdapter(ThreadItem)
+ATTACHMENT: TypeAdapter[Attachment] = TypeAdapter(Attachment)
+MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 MAX_PAGE = 100  # ChatKit's client asks for 20 to 50; the protocol sets no bound
 
 PREFIXES: dict[StoreItemType, str] = {
@@ -44,6 +49,16 @@ INSERT_ITEM = """
     INSERT INTO support_item (thread_id, item_id, type, created_at, data)
     SELECT id, %s, %s, %s, %s FROM support_thread WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
     ON CONFLICT (thread_id, item_id) DO """
+
+# Of two messages that send it to two threads at once, the second finds it taken.
+SAVE_ATTACHMENT = """
+    INSERT INTO support_attachment (user_id, attachment_id, thread_id, file, created_at, data)
+    VALUES (%s, %s, (SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s), '', now(), %s)
+    ON CONFLICT (user_id, attachment_id) DO UPDATE
+    SET data = excluded.data, thread_id = coalesce(support_attachment.thread_id, excluded.thread_id)
+    WHERE support_attachment.thread_id IS NULL OR support_attachment.thread_id = excluded.thread_id
+        OR %s::text IS NULL
+"""
 
 # The thread that a task has loaded or saved. It exists: should somebody delete it meanwhile, during an
 # answer perhaps, a new title must not bring it back.
@@ -69,10 +84,10 @@ class Store(ChatKitStore[OwnerT]):
 
     # The SDK's own ids have 32 random bits: even odds of a clash near 77,000. These have 128.
     def generate_thread_id(self, context: OwnerT) -> str:
-        return _new_id("thread")
+        return new_id("thread")
 
     def generate_item_id(self, item_type: StoreItemType, thread: ThreadMetadata, context: OwnerT) -> str:
-        return _new_id(item_type)
+        return new_id(item_type)
 
     async def load_thread(self, thread_id: str, context: OwnerT) -> ThreadMetadata:
         thread = await load_thread(context.user_id, thread_id)
@@ -118,15 +133,21 @@ class Store(ChatKitStore[OwnerT]):
     async def delete_thread_item(self, thread_id: str, item_id: str, context: OwnerT) -> None:
         await delete_item(context.user_id, thread_id, item_id)
 
-    # No attachments yet: no message can name one, for none was ever made.
     async def save_attachment(self, attachment: Attachment, context: OwnerT) -> None:
-        raise NotImplementedError("This store keeps no attachments")
+        await save_attachment(context.user_id, attachment)
 
     async def load_attachment(self, attachment_id: str, context: OwnerT) -> Attachment:
-        raise NotFoundError(attachment_id)
+        return await load_attachment(context.user_id, attachment_id)
 
     async def delete_attachment(self, attachment_id: str, context: OwnerT) -> None:
-        raise NotFoundError(attachment_id)
+        await delete_attachment(context.user_id, attachment_id)
+
+    async def require_sendable(self, attachment_ids: list[str], thread_id: str, context: OwnerT) -> None:
+        """Raise what keeps them from being sent to the thread; to a new one, if ``thread_id`` is empty.
+
+        ``NotFoundError`` or ``support.files.Refused``. The SDK itself looks only when it has begun.
+        """
+        await require_sendable(context.user_id, attachment_ids, thread_id)
 
 
 @on_database
@@ -165,14 +186,19 @@ def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Pag
 
 @on_database
 def delete_thread(user_id: str, thread_id: str) -> None:
-    Thread.objects.owned_by(user_id).filter(thread_id=thread_id).delete()
+    # Locked: an upload to it that ends this moment either is in the list, or finds no row.
+    attached = AttachmentRow.objects.of_thread(user_id, thread_id).select_for_update()
+    with transaction.atomic():
+        names = list(attached.values_list("file", flat=True))
+        Thread.objects.owned_by(user_id).filter(thread_id=thread_id).delete()
+        transaction.on_commit(partial(files.delete, names))
 
 
 @on_database
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
     rows, has_more = _page(Item.objects.of_thread(user_id, thread_id), "item_id", limit, after, order)
     return Page(
-        data=[_as_item(row) for row in rows],
+        data=[_as_item(user_id, row) for row in rows],
         has_more=has_more,
         after=rows[-1].item_id if has_more else None,
     )
@@ -183,7 +209,7 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
     row = Item.objects.of_thread(user_id, thread_id).filter(item_id=item_id).first()
     if row is None:
         raise NotFoundError(item_id)
-    return _as_item(row)
+    return _as_item(user_id, row)
 
 
 @on_database
@@ -211,6 +237,48 @@ def delete_item(user_id: str, thread_id: str, item_id: str) -> None:
     Item.objects.of_thread(user_id, thread_id).filter(item_id=item_id).delete()
 
 
+@on_database
+def save_attachment(user_id: str, attachment: Attachment) -> None:
+    data = json.dumps(storable(attachment.model_dump(mode="json")))
+    thread_id = attachment.thread_id
+    values = [user_id, attachment.id, user_id, thread_id, data, thread_id]
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(SAVE_ATTACHMENT, values)
+        except IntegrityError:  # the thread was being deleted; from None: PostgreSQL quotes the row
+            raise NotFoundError(attachment.id) from None
+        if not cursor.rowcount:
+            raise NotFoundError(attachment.id)
+
+
+@on_database
+def load_attachment(user_id: str, attachment_id: str) -> Attachment:
+    row = AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id).first()
+    if row is None:
+        raise NotFoundError(attachment_id)
+    return as_attachment(row)
+
+
+@on_database
+def delete_attachment(user_id: str, attachment_id: str) -> None:
+    AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id).delete_with_files()
+
+
+@on_database
+def require_sendable(user_id: str, attachment_ids: list[str], thread_id: str) -> None:
+    if len(attachment_ids) > MAX_ATTACHMENTS or len(set(attachment_ids)) < len(attachment_ids):
+        raise files.Refused(f"A message carries up to {MAX_ATTACHMENTS} attachments, each once")
+    rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=attachment_ids)
+    found = list(rows.values_list("data", "thread__thread_id"))
+    if len(found) < len(attachment_ids):
+        raise NotFoundError
+    # The SDK's own sign for it, so that it holds for a team's attachment store as well.
+    if any(data.get("upload_descriptor") for data, _ in found):
+        raise files.Refused("An attachment has not been uploaded yet")
+    if any(sent_to not in (None, thread_id) for _, sent_to in found):
+        raise files.Refused("An attachment belongs to another conversation")
+
+
 def _page(rows: QuerySet[Row], key: str, limit: int, after: str | None, order: str) -> tuple[list[Row], bool]:
     """``limit`` rows behind the one whose ``key`` is ``after``, and whether more follow."""
     limit = min(max(limit, 1), MAX_PAGE)
@@ -231,7 +299,7 @@ def _as_thread(row: Thread) -> ThreadMetadata:
         raise UnreadableRow(f"thread {row.pk}") from None  # pydantic quotes the row, too
 
 
-def _as_item(row: Item) -> ThreadItem:
+def _as_item(user_id: str, row: Item) -> ThreadItem:
     try:
         item = THREAD_ITEM.validate_python(row.data)
         if isinstance(item, WidgetItem) and item.widget.model_dump(mode="json") != row.data["widget"]:
@@ -239,25 +307,35 @@ def _as_item(row: Item) -> ThreadItem:
             item.widget = DynamicWidgetRoot.model_validate(row.data["widget"])
     except ValidationError:
         raise UnreadableRow(f"item {row.pk}") from None
+    if isinstance(item, UserMessageItem):
+        item.attachments = [addresses.renewed(user_id, attachment) for attachment in item.attachments]
     return item
+
+
+def as_attachment(row: AttachmentRow) -> Attachment:
+    try:
+        attachment = ATTACHMENT.validate_python(row.data)
+    except ValidationError:
+        raise UnreadableRow(f"attachment {row.pk}") from None
+    return addresses.renewed(row.user_id, attachment)
 
 
 def _as_data(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:
     # In threads.create the SDK hands us a Thread, whose items are not metadata. Times are naive, as the
     # SDK must get them back: it subtracts them from naive ones.
     dump = stored.model_dump(mode="json", exclude={"items"})
-    return _storable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
+    return storable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """Without what PostgreSQL refuses in JSON: NUL and halves of surrogate pairs. Some models utter them."""
     match value:
         case str():
             return value.replace("\0", "").encode(errors="replace").decode()
         case list():
-            return [_storable(part) for part in value]
+            return [storable(part) for part in value]
         case dict():
-            return {_storable(key): _storable(part) for key, part in value.items()}
+            return {storable(key): storable(part) for key, part in value.items()}
     return value
 
 
@@ -267,7 +345,7 @@ def _task() -> "asyncio.Task[Any]":
     return task
 
 
-def _new_id(item_type: StoreItemType) -> str:
+def new_id(item_type: StoreItemType) -> str:
     return f"{PREFIXES[item_type]}_{secrets.token_hex(16)}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from chatkit.store import NotFoundError
-from chatkit.types import ChatKitReq, ThreadsCreateReq
+from chatkit.types import ChatKitReq, ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -20,8 +20,9 @@ from rest_framework.views import APIView
 
 from authn.authentication import BetterAuthJWTAuthentication
 from authn.errors import BodyTooLarge, Unavailable
-from support import connections, dictation, protocol, streaming
+from support import addresses, connections, dictation, files, protocol, streaming
 from support.conf import conf
+from support.store import Store
 from support.throttling import PerUserThrottle
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -59,10 +60,11 @@ class ChatKitView(APIView):
         # would wait for each other on a pool of two.
         connections.give_back()
         try:
-            answer = async_to_sync(_process)(server, operation, body, context)
+            with addresses.as_seen_by(request._request):
+                answer = async_to_sync(_process)(server, operation, body, context)
         except NotFoundError as exc:
             raise NotFound("Not found") from exc
-        except dictation.AudioRefused as exc:
+        except (dictation.AudioRefused, files.Refused) as exc:
             raise ParseError(str(exc)) from exc
         except dictation.Failed as exc:
             raise Unavailable from exc
@@ -100,14 +102,24 @@ async def _process(
 ) -> bytes | streaming.EventStream:
     """Raises what the server raises before there is anything to send."""
     async with connections.lending():
-        if isinstance(operation, ThreadsCreateReq):
-            # The SDK looks for them only after it has made the thread and said so.
-            for attachment_id in operation.params.input.attachments:
-                await server.store.load_attachment(attachment_id, context)
+        if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
+            await _require_attachments(server.store, operation, context)
         result = await server.process(body, context)
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
     return await streaming.start(result)
+
+
+async def _require_attachments(
+    store: Any, operation: ThreadsCreateReq | ThreadsAddUserMessageReq, context: Any
+) -> None:
+    """The SDK looks for them only after it has made the thread and said so."""
+    attachment_ids = operation.params.input.attachments
+    if attachment_ids and isinstance(store, Store):
+        await store.require_sendable(attachment_ids, getattr(operation.params, "thread_id", ""), context)
+    elif isinstance(operation, ThreadsCreateReq):
+        for attachment_id in attachment_ids:
+            await store.load_attachment(attachment_id, context)
 
 
 def chatkit_server() -> Any:

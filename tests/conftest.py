@@ -82,7 +82,8 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
         # Its own log file: what is said there is production's JSON, and the tests read it.
         command = ["sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *uvicorn, *options]
-        environment = of_a_process(**{"DATABASE_URL": database_url} | env)
+        known = {"DATABASE_URL": database_url, "PUBLIC_URL": f"http://localhost:{port}"}
+        environment = of_a_process(**known | env)
         try:
             with server("api", command, environment, port, "/support/health", show=False):
                 yield Api(f"http://localhost:{port}", log)

@@ -1,6 +1,9 @@
 """The environment of the suite, in place before Django reads it: production's, but for what is local."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 from chatbackend.dev.processes import free_port
 
@@ -9,9 +12,11 @@ BETTER_AUTH_URL = f"http://localhost:{BETTER_AUTH_PORT}"
 BETTER_AUTH_SECRET = "a-secret-of-the-tests-and-of-nothing-else"
 PAGE_ORIGIN = "https://shop.example.com"
 
-for name in [
-    name for name in os.environ if name.startswith(("BETTER_AUTH_", "CHATKIT_", "OPENAI_", "SUPPORT_"))
-]:
+ATTACHMENT_DIRECTORY = tempfile.mkdtemp(prefix="attachments-")
+atexit.register(shutil.rmtree, ATTACHMENT_DIRECTORY, ignore_errors=True)
+
+OURS = ("ATTACHMENT_", "BETTER_AUTH_", "CHATKIT_", "OPENAI_", "PUBLIC_URL", "SUPPORT_")
+for name in [name for name in os.environ if name.startswith(OURS)]:
     del os.environ[name]  # what somebody has set for themselves must not change what is tested
 os.environ |= {
     "ENV_FILE": os.devnull,
@@ -22,6 +27,8 @@ os.environ |= {
     "DATABASE_URL": "postgresql://not.yet.known.invalid/",  # conftest.py starts the server, on a free port
     "BETTER_AUTH_URL": BETTER_AUTH_URL,
     "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
+    "PUBLIC_URL": "https://api.example.com",  # conftest.py gives each server its own
+    "ATTACHMENT_DIRECTORY": ATTACHMENT_DIRECTORY,
 }
 
 

@@ -90,6 +90,7 @@ def check() -> None:
         "DEBUG": "False",
         "SECRET_KEY": secrets.token_urlsafe(50),
         "ALLOWED_HOSTS": "api.example.com",
+        "PUBLIC_URL": "https://api.example.com",
         "BETTER_AUTH_URL": "https://auth.example.com",
         "CORS_ALLOWED_ORIGINS": "https://auth.example.com",
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": "True",
@@ -118,6 +119,8 @@ def _environment(api_port: int, page_port: int) -> dict[str, str]:
         "BETTER_AUTH_SECRET": secret(LOCAL / "better-auth-secret"),
         "BETTER_AUTH_URL": f"http://localhost:{page_port}",
         "CHATKIT_URL": f"http://localhost:{api_port}/support/chatkit",
+        "PUBLIC_URL": f"http://localhost:{api_port}",
+        "ATTACHMENT_DIRECTORY": str(LOCAL / "attachments"),
         "CORS_ALLOWED_ORIGINS": f"http://localhost:{page_port},http://127.0.0.1:{page_port}",
         "PYTHONUNBUFFERED": "1",
     }

@@ -1,6 +1,7 @@
 """Each setting that is wrong stops the start under an id of its own; a right one is silent."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,10 @@ GOOD: list[dict[str, Any]] = [
     {"SUPPORT_RATE_PER_USER": "1/s"},
     {"SUPPORT_RATE_PER_USER": "1000/day"},
     {"SUPPORT_MODEL": "gpt", "OPENAI_API_KEY": "key"},
+    {"PUBLIC_URL": ""},
+    {"PUBLIC_URL": "http://localhost:8000"},
+    {"PUBLIC_URL": "https://example.com/api/", "ALLOWED_HOSTS": ["*"]},
+    {"ATTACHMENT_TYPES": ["text/csv", "text/markdown"], "ATTACHMENT_MAX_BYTES": 1},
     {"SUPPORT_MODEL": "llama", "OPENAI_BASE_URL": "http://localhost:11434/v1"},
     {"SUPPORT_MODEL": "llama", "OPENAI_BASE_URL": "https://models.example.com", "OPENAI_API_KEY": "key"},
     {"SUPPORT_MODEL_API": "chat_completions"},
@@ -28,6 +33,7 @@ GOOD: list[dict[str, Any]] = [
 
 TODO = {"name": "todo", "url": "https://todo.example.com/mcp", "secret": "s" * 32}
 
+FILES = "django.core.files.storage.FileSystemStorage"
 AN_INSTANCE = SupportServer()
 NOTHING = None
 
@@ -83,6 +89,17 @@ def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) 
         ({"SUPPORT_MCP_SERVERS": [{"name": "todo"}]}, "support.E008", 40),
         ({"SUPPORT_MCP_SERVERS": [TODO | {"url": "http://todo.example.com"}]}, "support.W002", 30),
         ({"OPENAI_API_KEY": "key"}, "support.W001", 30),
+        ({"PUBLIC_URL": "api.example.com"}, "support.E101", 40),
+        ({"PUBLIC_URL": "ftp://api.example.com"}, "support.E101", 40),
+        ({"PUBLIC_URL": "https://"}, "support.E101", 40),
+        ({"PUBLIC_URL": "https://[::1"}, "support.E101", 40),
+        ({"PUBLIC_URL": "https://api.example.com/?a=b"}, "support.E101", 40),
+        ({"PUBLIC_URL": "https://ada@api.example.com"}, "support.E101", 40),
+        ({"PUBLIC_URL": "", "ALLOWED_HOSTS": ["*"]}, "support.E101", 40),
+        ({"ATTACHMENT_TYPES": []}, "support.E102", 40),
+        ({"ATTACHMENT_TYPES": ["image/png", "image/svg+xml"]}, "support.E102", 40),
+        ({"ATTACHMENT_MAX_BYTES": 0}, "support.E103", 40),
+        ({"ATTACHMENT_ADDRESS_SECONDS": 1}, "support.E104", 40),
     ],
 )
 def test_a_wrong_setting_has_an_id_of_its_own_and_a_hint(
@@ -95,6 +112,39 @@ def test_a_wrong_setting_has_an_id_of_its_own_and_a_hint(
     (message,) = check_settings()
     assert next(iter(changes)) in message.msg or "OPENAI_BASE_URL" in message.msg
     assert message.hint
+
+
+STORAGES = [
+    ({"BACKEND": "shop.storage.Nowhere"}, "support.E105"),
+    ({"BACKEND": FILES, "OPTIONS": {"bucket_name": "chat"}}, "support.E105"),
+    ({"BACKEND": FILES, "OPTIONS": {"location": f"{__file__}/attachments"}}, "support.E106"),
+    ({"BACKEND": FILES, "OPTIONS": {"location": __file__}}, "support.E106"),
+]
+
+
+@pytest.mark.parametrize(("storage", "check_id"), STORAGES)
+def test_a_storage_that_cannot_work_is_found_at_the_start(
+    settings: Any, storage: dict[str, Any], check_id: str
+) -> None:
+    settings.STORAGES = settings.STORAGES | {"attachments": storage}
+
+    assert faults() == [(check_id, 40)]
+
+
+def test_a_directory_of_attachments_is_made_when_it_is_needed(settings: Any, tmp_path: Path) -> None:
+    storage = {"BACKEND": FILES, "OPTIONS": {"location": str(tmp_path / "not" / "yet")}}
+    settings.STORAGES = settings.STORAGES | {"attachments": storage}
+
+    assert faults() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deployment_without_a_public_url_is_warned(settings: Any) -> None:
+    settings.PUBLIC_URL = ""
+
+    deployed = [message.id for message in run_checks(include_deployment_checks=True)]
+    assert "support.W101" in deployed
+    assert "support.W101" not in [message.id for message in run_checks()]
 
 
 def test_no_message_shows_the_key(settings: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.request import Request
@@ -23,9 +24,15 @@ def test_a_server_written_for_another_framework_answers_unchanged(
     ) as api:
         events = api.events(create(), person.token())
         listed = api.post(operation("threads.list"), person.token()).json()
+        attach = api.post(
+            operation("attachments.create", name="a.png", size=1, mime_type="image/png"), person.token()
+        )
+        headers = {"Authorization": f"Bearer {person.token()}"}
+        upload = httpx2.post(f"{api.origin}/support/attachments", headers=headers, files={"file": b"Hello"})
 
     assert events[-1]["item"]["content"][0]["text"] == f"Hello {person.name}, {person.user_id}"
     assert [thread["id"] for thread in listed["data"]] == [events[0]["thread"]["id"]]
+    assert (attach.status_code, upload.status_code) == (501, 501)  # it has no place for attachments
 
 
 @pytest.mark.parametrize("named", ["EchoServer", "make_echo_server", "echo_server"])

@@ -1,0 +1,123 @@
+"""Attachments, from the moment they are announced until they are stored: ChatKit's two ways to upload."""
+
+import unicodedata
+from pathlib import PurePosixPath
+from typing import IO
+
+from chatkit.store import AttachmentStore as ChatKitAttachmentStore
+from chatkit.store import NotFoundError
+from chatkit.types import (
+    Attachment,
+    AttachmentCreateParams,
+    AttachmentUploadDescriptor,
+    FileAttachment,
+    ImageAttachment,
+)
+
+from support import addresses, connections, files
+from support.connections import on_database
+from support.models import Attachment as AttachmentRow
+from support.store import OwnerT, as_attachment, new_id, storable
+
+MAX_NAME = 120
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories
+
+
+class AlreadyUploaded(Exception):
+    """Its bytes never change: a message, or a browser's cache, may hold them already."""
+
+
+class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
+    """Goes with ``support.store.Store``, which keeps the rows. Files are in STORAGES["attachments"]."""
+
+    def generate_attachment_id(self, mime_type: str, context: OwnerT) -> str:
+        return new_id("attachment")
+
+    async def create_attachment(self, input: AttachmentCreateParams, context: OwnerT) -> Attachment:  # noqa: A002
+        """The first of two phases; raises ``support.files.Refused``. The SDK saves what it returns."""
+        mime_type = files.check_claim(input.mime_type, input.size)
+        attachment_id = self.generate_attachment_id(mime_type, context)
+        attachment = _attachment(context.user_id, attachment_id, input.name, mime_type)
+        attachment.upload_descriptor = AttachmentUploadDescriptor(
+            url=addresses.upload(attachment_id), method="POST"
+        )
+        return attachment
+
+    async def delete_attachment(self, attachment_id: str, context: OwnerT) -> None:
+        """Only says whether it may be: the SDK asks here, and then has the store delete row and file."""
+        await require_owned(context.user_id, attachment_id)
+
+
+@on_database
+def require_owned(user_id: str, attachment_id: str) -> None:
+    if not AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id).exists():
+        raise NotFoundError(attachment_id)
+
+
+def load(user_id: str, attachment_id: str) -> Attachment:
+    return as_attachment(_row(user_id, attachment_id))
+
+
+def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
+    """The second phase. Raises ``NotFoundError``, ``AlreadyUploaded`` or ``support.files.Refused``."""
+    row = _row(user_id, attachment_id)
+    if row.file:
+        raise AlreadyUploaded
+    _, size = files.check(content, row.data["mime_type"])
+    connections.give_back()  # storing may take a while
+    file = files.keep(content)
+    attachment = as_attachment(row)
+    attachment.upload_descriptor, attachment.metadata = None, (attachment.metadata or {}) | {"file": file}
+    # Meanwhile somebody may have deleted it, or uploaded it from a second window.
+    awaited = AttachmentRow.objects.owned_by(user_id).filter(id=row.id, file="")
+    if not awaited.update(file=file, size=size, data=storable(attachment.model_dump(mode="json"))):
+        files.delete([file])
+        _row(user_id, attachment_id)
+        raise AlreadyUploaded
+    return attachment
+
+
+def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment:
+    """The direct way, in one phase. Raises ``support.files.Refused``."""
+    mime_type, size = files.check(content, claimed)
+    connections.give_back()
+    file = files.keep(content)
+    attachment = _attachment(user_id, new_id("attachment"), name, mime_type)
+    attachment.metadata = {"file": file}
+    AttachmentRow.objects.create(
+        user_id=user_id,
+        attachment_id=attachment.id,
+        file=file,
+        size=size,
+        data=storable(attachment.model_dump(mode="json")),
+    )
+    return attachment
+
+
+def _row(user_id: str, attachment_id: str) -> AttachmentRow:
+    mine = AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id)
+    row = None if "\0" in attachment_id else mine.first()  # of a path; PostgreSQL raises on a NUL in text
+    if row is None:
+        raise NotFoundError(attachment_id)
+    return row
+
+
+def _attachment(user_id: str, attachment_id: str, name: str, mime_type: str) -> Attachment:
+    name = harmless(name)
+    if mime_type not in files.IMAGES:
+        return FileAttachment(id=attachment_id, name=name, mime_type=mime_type)
+    preview_url = addresses.content(user_id, attachment_id)
+    return ImageAttachment(id=attachment_id, name=name, mime_type=mime_type, preview_url=preview_url)
+
+
+def harmless(name: str) -> str:
+    """A file's name, to show and to save it by: without a path, and without what cannot be seen.
+
+    That is control characters, and those that reverse what follows, so that an "exe" looks like a "png".
+    """
+    name = name.replace("\\", "/").rpartition("/")[2]
+    name = "".join(char for char in name if unicodedata.category(char) not in UNSEEN).strip(" .")
+    suffix = PurePosixPath(name).suffix[:20]
+    if len(name) > MAX_NAME:
+        name = name[: MAX_NAME - len(suffix)] + suffix
+    return name or "file"

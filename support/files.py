@@ -1,0 +1,128 @@
+"""The bytes of attachments: what they really are, and where Django's storage keeps them."""
+
+import codecs
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from contextlib import closing
+from typing import IO, cast
+
+from chatkit.types import Attachment
+from django.core.files import File
+from django.core.files.storage import Storage, storages
+from PIL import Image
+
+from support.conf import conf
+
+logger = logging.getLogger(__name__)
+
+# Pillow's names.
+IMAGES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
+PDF = "application/pdf"
+TEXTS = ("text/plain", "text/csv", "text/markdown")
+# No HTML and no SVG, which can hold scripts. Nor anything else that we could not tell by its bytes.
+TYPES = (*IMAGES, PDF, *TEXTS)
+
+# In 256 folders, so that sweeping never has to list all files at once.
+FOLDER, NAME = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
+CHUNK = 256 * 1024
+NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # control characters, but for tab, line ends, ESC
+
+
+class Refused(Exception):
+    """The message says what is wrong with a file, to whoever sent it."""
+
+
+class TooLarge(Refused):
+    pass
+
+
+def check_claim(mime_type: str, size: int) -> str:
+    """Refuse what is announced if we would refuse it anyway; return the type in its plain form."""
+    plain = mime_type.partition(";")[0].strip().lower()
+    if plain not in conf.ATTACHMENT_TYPES:
+        raise Refused(f"Files of this type are not accepted, only {', '.join(conf.ATTACHMENT_TYPES)}")
+    if size > conf.ATTACHMENT_MAX_BYTES:
+        raise TooLarge(f"The file exceeds {conf.ATTACHMENT_MAX_BYTES} bytes")
+    if size < 1:
+        raise Refused("The file is empty")
+    return plain
+
+
+def check(content: IO[bytes], claimed: str) -> tuple[str, int]:
+    """The type and the size that the bytes have; ``Refused`` when they are not what was claimed."""
+    content.seek(0, os.SEEK_END)
+    size = content.tell()
+    mime_type = check_claim(claimed, size)
+    content.seek(0)
+    if mime_type in TEXTS:
+        is_as_claimed = _is_text(content)
+    elif mime_type == PDF:
+        is_as_claimed = content.read(5) == b"%PDF-"
+    else:
+        is_as_claimed = _is_image(content, IMAGES[mime_type])
+    if not is_as_claimed:
+        raise Refused(f"The file is not {mime_type}, or is damaged")
+    return mime_type, size
+
+
+def keep(content: IO[bytes]) -> str:
+    """Store it under a name of ours, of which the user's has no part."""
+    name = f"{secrets.token_hex(1)}/{secrets.token_hex(16)}"
+    content.seek(0)
+    return storage().save(name, File(content, name))
+
+
+def read(attachment: Attachment) -> bytes:
+    """All of it, for the model. Raises ``FileNotFoundError``."""
+    with closing(open_file((attachment.metadata or {}).get("file", ""))) as file:
+        return bytes(file.read())
+
+
+def open_file(name: str) -> IO[bytes]:
+    """Raises ``FileNotFoundError``."""
+    if not name:
+        raise FileNotFoundError
+    return cast(IO[bytes], storage().open(name))
+
+
+def delete(names: Iterable[str]) -> int:
+    """How many it could delete. The others are left to ``sweep_attachments``: no row names them any more."""
+    deleted = 0
+    for name in filter(None, names):
+        try:
+            storage().delete(name)
+            deleted += 1
+        except Exception:  # a storage is anybody's code, and what has been promised is done already
+            logger.exception("A file could not be deleted: %s", name)
+    return deleted
+
+
+def storage() -> Storage:
+    return storages["attachments"]
+
+
+def _is_image(content: IO[bytes], image_format: str) -> bool:
+    """By its structure. The picture is not decoded: a small file can be an image of gigabytes."""
+    try:
+        # No other format's parser gets to see the bytes.
+        with Image.open(content, formats=[image_format]) as image:
+            image.verify()
+    except Exception:  # of as many kinds as there are ways to be broken; Django's ImageField does the same
+        return False
+    return True
+
+
+def _is_text(content: IO[bytes]) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        while chunk := content.read(CHUNK):
+            decoder.decode(chunk)
+            if NO_TEXT.search(chunk):
+                return False
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""``manage.py sweep_attachments``: removes what nobody's message holds. For a nightly timer."""
+
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from support import files
+from support.models import Attachment
+
+BATCH = 500
+SECONDS = {"m": 60, "h": 3600, "d": 86_400}
+
+
+def age(text: str) -> timedelta:
+    if not re.fullmatch(r"[0-9]{1,5}[mhd]", text):
+        raise ArgumentTypeError("write a number of minutes, hours or days: 30m, 12h, 1d")
+    return timedelta(seconds=int(text[:-1]) * SECONDS[text[-1]])
+
+
+class Command(BaseCommand):
+    help = "Removes attachments that were never sent in a message, and files that no attachment names."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--older-than", type=age, default="1d", help="leave younger ones, someone is still writing: 1d"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+    def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
+        before = timezone.now() - older_than
+        attachments = _unsent(before, dry_run)
+        strays = sum(len(names) if dry_run else files.delete(names) for names in _strays(before))
+        would = "Would remove" if dry_run else "Removed"
+        self.stdout.write(
+            f"{would} {attachments} attachments that were never sent and {strays} files without one."
+        )
+
+
+def _unsent(before: datetime, dry_run: bool) -> int:
+    unsent = Attachment.objects.filter(thread=None, created_at__lt=before)
+    if dry_run:
+        return unsent.count()
+    removed = 0
+    while batch := list(unsent.order_by("created_at").values_list("id", flat=True)[:BATCH]):
+        # Asked again whether it was sent: a message may have taken it since.
+        removed += unsent.filter(id__in=batch).delete_with_files()
+    return removed
+
+
+def _strays(before: datetime) -> Iterator[list[str]]:
+    """Files of ours that no row names. A storage may be shared: other names are left alone.
+
+    The age is what protects a file that is stored, and whose row is about to say so.
+    """
+    storage = files.storage()
+    for folder in _folders():
+        names = [
+            name for file in storage.listdir(folder)[1] if files.NAME.fullmatch(name := f"{folder}/{file}")
+        ]
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            named = set(Attachment.objects.filter(file__in=batch).values_list("file", flat=True))
+            yield [name for name in batch if name not in named and storage.get_modified_time(name) < before]
+
+
+def _folders() -> list[str]:
+    try:
+        return sorted(name for name in files.storage().listdir("")[0] if files.FOLDER.fullmatch(name))
+    except FileNotFoundError:  # nothing was ever uploaded
+        return []
