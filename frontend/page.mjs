@@ -46,7 +46,7 @@ function contentSecurityPolicy(chatkitUrl) {
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
-    "img-src 'self'",
+    `img-src 'self' ${new URL(chatkitUrl).origin}`, // attached images
     `connect-src 'self' ${new URL(chatkitUrl).origin}`,
     "form-action 'self'",
     "base-uri 'none'",

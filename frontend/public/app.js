@@ -1,6 +1,7 @@
 // The page: signing in and out, and the chat that is open. The address says which one: #/<thread id>, or #/ for
 // a new chat.
 
+import { Attachments } from "./attachments.js";
 import { ChatKitError, createChatKit } from "./chatkit.js";
 import { Conversation } from "./conversation.js";
 import { createFollower } from "./follow.js";
@@ -23,6 +24,14 @@ let current = null; // the open Conversation
 const answering = new Set(); // Conversations with a stream, open or not: leaving a chat does not stop its answer
 const threads = new ThreadList(() => chatkit, report);
 const follower = createFollower(scroll);
+const attachments = new Attachments({
+  list: $("chips"),
+  input: $("attach"),
+  problem: $("attach-alert"),
+  chatkit: () => chatkit,
+  report,
+  changed: () => renderComposer(),
+});
 
 await start();
 
@@ -35,6 +44,7 @@ async function start() {
   $("composer").addEventListener("submit", sendOrStop);
   $("send").addEventListener("click", (event) => event.detail > 1 && event.preventDefault()); // a double click is no Stop
   message.addEventListener("keydown", sendOnEnter);
+  message.addEventListener("paste", attachPasted);
   window.addEventListener("hashchange", openAddressed);
   try {
     const { chatkitUrl } = await (await fetch("/config.json")).json();
@@ -51,7 +61,7 @@ async function start() {
 // Signed in, signed out
 
 function enter(newcomer) {
-  if (draftOwner !== newcomer.id) message.value = "";
+  if (draftOwner !== newcomer.id) clearDraft();
   draftOwner = newcomer.id;
   user = newcomer;
   $("who-name").textContent = user.name;
@@ -69,8 +79,13 @@ async function signOut() {
     return;
   }
   history.replaceState(null, "", "#/");
-  message.value = "";
+  clearDraft();
   leave();
+}
+
+function clearDraft() {
+  message.value = "";
+  attachments.clear();
 }
 
 /** Back to the form. Nothing of the reader stays on the page but an unsent draft, for when they come back. */
@@ -104,8 +119,12 @@ function openAddressed() {
   if (current && threadId === current.threadId) return;
   $("chat-alert").textContent = "";
   const known = [...answering].find((conversation) => threadId && conversation.threadId === threadId);
-  show(known ?? new Conversation(threadId));
+  show(known ?? newConversation(threadId));
   if (threadId && !known) load(current);
+}
+
+function newConversation(threadId = null) {
+  return new Conversation({ threadId, getAttachment: (id) => chatkit.getAttachment(id), report });
 }
 
 function show(conversation) {
@@ -132,7 +151,7 @@ async function load(conversation) {
       if (conversation !== current) return;
       if (error.status !== 404) return conversation.alert(text);
       history.replaceState(null, "", "#/");
-      show(new Conversation());
+      show(newConversation());
       $("chat-alert").textContent = "This chat does not exist, or is not yours.";
     });
   }
@@ -175,19 +194,26 @@ function sendOnEnter(event) {
   if (!current.request) $("composer").requestSubmit();
 }
 
+function attachPasted(event) {
+  const { files } = event.clipboardData;
+  if (!files.length) return;
+  event.preventDefault();
+  attachments.add(files);
+}
+
 function sendOrStop(event) {
   event.preventDefault();
   const text = message.value.trim();
   if (current.request) current.request.abort();
-  else if (text && !current.loading) {
+  else if ((text || attachments.uploaded.length) && !current.loading && !attachments.uploading) {
     message.value = "";
-    send(current, text);
+    send(current, { text, attachments: attachments.take() });
   }
 }
 
-async function send(conversation, text) {
+async function send(conversation, said) {
   $("chat-alert").textContent = "";
-  const signal = conversation.begin(text);
+  const signal = conversation.begin(said.text, said.attachments);
   answering.add(conversation);
   follower.follow();
   renderComposer();
@@ -195,8 +221,8 @@ async function send(conversation, text) {
   let failure;
   try {
     const events = conversation.threadId
-      ? chatkit.addUserMessage(conversation.threadId, text, signal)
-      : chatkit.createThread(text, signal);
+      ? chatkit.addUserMessage(conversation.threadId, said, signal)
+      : chatkit.createThread(said, signal);
     for await (const event of events) take(conversation, event);
   } catch (error) {
     failure = error;
@@ -204,7 +230,10 @@ async function send(conversation, text) {
 
   const unsent = conversation.end();
   if (!answering.delete(conversation)) return; // the reader has signed out meanwhile
-  if (unsent && conversation === current) message.value = [unsent, message.value].filter(Boolean).join("\n");
+  if (unsent && conversation === current) {
+    message.value = [unsent.text, message.value].filter(Boolean).join("\n");
+    attachments.restore(unsent.attachments);
+  }
   if (signal.aborted) conversation.note("Stopped.");
   else if (failure) report(failure, (sentence) => conversation.alert(sentence));
   if (conversation === current) renderComposer();
@@ -236,7 +265,7 @@ function renderComposer() {
   const stop = Boolean(current.request);
   $("send").textContent = stop ? "Stop" : "Send";
   $("send").classList.toggle("primary", !stop);
-  $("send").disabled = current.loading || (stop && !current.mayStop);
+  $("send").disabled = current.loading || (stop ? !current.mayStop : attachments.uploading);
 }
 
 function showThreads(open) {

@@ -35,20 +35,23 @@ export function createChatKit({ url, token }) {
     return send(await token({ renew: true }));
   }
 
-  async function post(type, params, { accept, signal }) {
-    let response;
+  async function reach(input, init) {
     try {
-      response = await authorizedFetch(url, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", Accept: accept },
-        body: JSON.stringify({ type, params }),
-        signal,
-      });
+      return await authorizedFetch(input, init);
     } catch (cause) {
       // Anything but fetch's own TypeError already says what is wrong: an ended session, a Stop.
       if (!(cause instanceof TypeError)) throw cause;
       throw new ChatKitError("The chat service cannot be reached. Check your connection and try again.", 0, { cause });
     }
+  }
+
+  async function post(type, params, { accept, signal }) {
+    const response = await reach(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: accept },
+      body: JSON.stringify({ type, params }),
+      signal,
+    });
     if (response.ok && response.headers.get("Content-Type")?.startsWith(accept)) return response;
     throw await errorOf(response);
   }
@@ -67,20 +70,43 @@ export function createChatKit({ url, token }) {
     }
   }
 
+  // Announced first, so that what will not be accepted is refused before its bytes are on the way.
+  async function uploadAttachment(file, signal) {
+    const claim = { name: file.name, size: file.size, mime_type: file.type || "text/plain" };
+    const { upload_descriptor: to, ...attachment } = await ask("attachments.create", claim, signal);
+    const body = new FormData();
+    body.append("file", file);
+    const init = { method: to.method, headers: to.headers, body, signal };
+    const response = await reach(to.url, init);
+    if (!response.ok) throw await errorOf(response);
+    return { ...attachment, ...(await response.json()) };
+  }
+
+  /** The attachment with addresses as of now: an old one has expired. */
+  async function getAttachment(attachmentId) {
+    const response = await reach(`${new URL(url).pathname.replace(/[^/]*$/, "")}attachments/${attachmentId}`);
+    if (!response.ok) throw await errorOf(response);
+    return response.json();
+  }
+
   return {
     authorizedFetch,
+    uploadAttachment,
+    getAttachment,
+    deleteAttachment: (attachmentId) => ask("attachments.delete", { attachment_id: attachmentId }),
     listThreads: (page = {}) => ask("threads.list", page),
     getThread: (threadId) => ask("threads.get_by_id", { thread_id: threadId }),
     listItems: (threadId, page = {}) => ask("items.list", { thread_id: threadId, ...page }),
-    createThread: (text, signal) => stream("threads.create", { input: inputOf(text) }, signal),
-    addUserMessage: (threadId, text, signal) =>
-      stream("threads.add_user_message", { thread_id: threadId, input: inputOf(text) }, signal),
+    createThread: (message, signal) => stream("threads.create", { input: inputOf(message) }, signal),
+    addUserMessage: (threadId, message, signal) =>
+      stream("threads.add_user_message", { thread_id: threadId, input: inputOf(message) }, signal),
   };
 }
 
-// ChatKit requires the two empty members.
-function inputOf(text) {
-  return { content: [{ type: "input_text", text }], attachments: [], inference_options: {} };
+// ChatKit requires the empty members, too.
+function inputOf({ text, attachments }) {
+  const content = text ? [{ type: "input_text", text }] : [];
+  return { content, attachments: attachments.map(({ id }) => id), inference_options: {} };
 }
 
 function brokenOff(cause, signal) {

@@ -7,14 +7,17 @@
 const SPEAKERS = { user_message: "You", assistant_message: "Assistant" };
 
 export class Conversation {
-  constructor(threadId = null) {
+  /** `getAttachment(id)` promises an attachment with new addresses; `report(error, show)` says what went wrong. */
+  constructor({ threadId = null, getAttachment, report }) {
     this.threadId = threadId;
+    this.getAttachment = getAttachment;
+    this.report = report;
     this.title = "";
     this.loading = false;
     this.request = null; // the AbortController of the answer that is streaming
     this.mayStop = true;
     this.cursor = undefined; // where the page before the first message starts
-    this.pending = null; // { text, message }: sent, not yet taken by the server
+    this.pending = null; // { text, attachments, message }: sent, not yet taken by the server
     this.messages = new Map(); // item id -> its element
 
     this.earlierButton = element("button", { type: "button", class: "earlier", hidden: "" }, "Earlier messages");
@@ -35,13 +38,15 @@ export class Conversation {
     this.log = log;
   }
 
-  begin(text) {
+  begin(text, attachments) {
     this.request = new AbortController();
     this.mayStop = true;
     this.notes.replaceChildren();
     this.alert("");
     this.log.setAttribute("aria-busy", "true");
-    this.pending = { text, message: messageElement("user_message", [text]) };
+    const message = messageElement("user_message", text ? [text] : []);
+    message.append(...this.#attached(attachments));
+    this.pending = { text, attachments, message };
     this.pending.message.classList.add("pending");
     this.growing.append(this.pending.message);
     this.progress.textContent = "Thinking…";
@@ -72,9 +77,9 @@ export class Conversation {
     }
   }
 
-  /** The stream is over, whole or not. Returns the text that the server did not take, if there is one. */
+  /** The stream is over, whole or not. Returns what the server did not take, `{ text, attachments }`, or null. */
   end() {
-    const unsent = this.pending?.text;
+    const unsent = this.pending;
     this.pending?.message.remove();
     this.log.append(...[...this.growing.children].filter((message) => message.querySelector(".text:not(:empty)")));
     this.growing.replaceChildren();
@@ -128,12 +133,50 @@ export class Conversation {
     if (this.progress.textContent && message.querySelector(".text:not(:empty)")) this.progress.textContent = "";
   }
 
-  // Other kinds of items (widgets, tasks, attachments) would get their elements here.
+  // Other kinds of items (widgets, tasks) would get their elements here.
   #messageOf(item) {
     if (!Object.hasOwn(SPEAKERS, item.type)) return null;
     const message = messageElement(item.type, item.content.map((part) => part.text));
+    message.append(...this.#attached(item.attachments ?? []));
     this.messages.set(item.id, message);
     return message;
+  }
+
+  #attached(attachments) {
+    if (!attachments.length) return [];
+    const list = element("ul", { class: "attachments" });
+    for (const attachment of attachments) {
+      const entry = element("li");
+      const open = element("button", { type: "button", class: "attachment" });
+      if (attachment.type === "image") open.append(this.#thumbnail(attachment));
+      else open.textContent = attachment.name;
+      open.setAttribute("aria-label", `${attachment.type === "image" ? "Open" : "Download"} ${attachment.name}`);
+      open.addEventListener("click", () => this.#open(attachment));
+      entry.append(open);
+      list.append(entry);
+    }
+    return [list];
+  }
+
+  #thumbnail({ id, name, preview_url: address }) {
+    const image = element("img", { src: address, alt: name, loading: "lazy" });
+    const renew = async () => {
+      image.src = await this.getAttachment(id).then((fresh) => fresh.preview_url, () => "");
+    };
+    image.addEventListener("error", renew, { once: true }); // its address is only good for minutes
+    return image;
+  }
+
+  async #open({ id, type }) {
+    // A picture's window is opened at once, while the click counts as the reader's.
+    const view = type === "image" ? window.open("", "_blank") : window;
+    try {
+      const { content_url: address } = await this.getAttachment(id);
+      (view ?? window).location.assign(address); // a file is only saved: the page stays
+    } catch (error) {
+      if (view !== window) view?.close();
+      this.report(error, (text) => this.alert(error.status === 404 ? "This file has been deleted." : text));
+    }
   }
 }
 
