@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from chatkit.types import ImageAttachment
 from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from support import models
+from support import addresses, models
 from tests.people import Person
 from tests.server import Api, add, create, operation
 from tests.support.owner import Owner, message, thread_of
@@ -64,6 +65,10 @@ def test_every_operation_keeps_to_its_statements(counted: Api, person: Person) -
             ["SELECT support_item", "BEGIN", "INSERT support_feedback", "COMMIT"],
         ),
         (
+            operation("attachments.create", name="a.png", size=1, mime_type="image/png"),
+            ["INSERT support_attachment"],
+        ),
+        (
             operation("threads.retry_after_item", **thread, item_id=message_id),
             [
                 *["SELECT support_thread", "SELECT support_item"],
@@ -71,7 +76,10 @@ def test_every_operation_keeps_to_its_statements(counted: Api, person: Person) -
                 "INSERT support_item",
             ],
         ),
-        (operation("threads.delete", **thread), ["BEGIN", "DELETE support_thread", "COMMIT"]),
+        (
+            operation("threads.delete", **thread),
+            ["BEGIN", "SELECT support_attachment", "DELETE support_thread", "COMMIT"],
+        ),
     ]
 
     for body, budget in budgets:
@@ -118,6 +126,11 @@ def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: lis
         ("add_thread_item", ["thr_1", message()]),
         ("save_item", ["thr_1", message()]),
         ("add_missing_items", ["thr_1", [message("msg_2")]]),
+        ("save_attachment", [picture()]),
+        ("load_attachment", ["atc_1"]),
+        ("require_sendable", [["atc_1"], "thr_1"]),
+        ("save_attachment", [picture().model_copy(update={"thread_id": "thr_1"})]),
+        ("save_item", ["thr_1", message().model_copy(update={"attachments": [picture()]})]),
         ("load_thread", ["thr_1"]),
         ("load_threads", [20, None, "desc"]),
         ("load_threads", [20, "thr_1", "desc"]),
@@ -125,7 +138,6 @@ def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: lis
         ("load_thread_items", ["thr_1", "msg_1", 20, "asc"]),
         ("load_item", ["thr_1", "msg_1"]),
         ("delete_thread_item", ["thr_1", "msg_1"]),
-        ("delete_thread", ["thr_1"]),
     ]
     for method, arguments in calls:
         heard.clear()
@@ -135,6 +147,23 @@ def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: lis
         [statement] = heard
         assert "user_id" in statement.sql.partition("WHERE")[2] + statement.sql.partition("CONFLICT")[2]
         assert "ada" in statement.params
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deleted_thread_is_asked_for_its_files_first(ada: Owner, heard: list[Statement]) -> None:
+    ada.starts()
+    heard.clear()
+
+    ada.delete_thread("thr_1")
+
+    assert [statement.sql.split()[0] for statement in heard] == ["SELECT", "DELETE"]
+    assert all("ada" in statement.params for statement in heard)
+
+
+def picture() -> ImageAttachment:
+    return ImageAttachment(
+        id="atc_1", name="a.png", mime_type="image/png", preview_url=addresses.content("ada", "atc_1")
+    )
 
 
 # --- A long history -------------------------------------------------------------------------------

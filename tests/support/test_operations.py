@@ -467,8 +467,6 @@ def test_an_action_on_the_default_server_is_refused_in_the_stream_for_good(chat:
     ("kind", "params"),
     [
         ("threads.sync_custom_action", {"action": {"type": "x"}}),
-        ("attachments.create", {"name": "a.pdf", "size": 10, "mime_type": "application/pdf"}),
-        ("attachments.delete", {"attachment_id": "atc_1"}),
         ("input.transcribe", {"audio_base64": "AAAA", "mime_type": "audio/webm;codecs=opus"}),
     ],
 )

@@ -817,15 +817,3 @@ def test_many_calls_at_once_share_a_small_pool(ada: Owner) -> None:
 
     assert len(set(ada.item_ids(limit=100))) == 40
     eventually(lent, lambda number: number == 0)  # the pool may still be opening one
-
-
-# --- Attachments ----------------------------------------------------------------------------------
-
-
-def test_no_attachment_exists(ada: Owner) -> None:
-    with pytest.raises(NotFoundError):
-        ada.load_attachment("atc_1")
-    with pytest.raises(NotFoundError):
-        ada.delete_attachment("atc_1")
-    with pytest.raises(NotImplementedError):
-        ada.save_attachment(FileAttachment(id="atc_1", name="a", mime_type="text/plain"))

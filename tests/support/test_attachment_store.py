@@ -1,0 +1,145 @@
+"""ChatKit's store and attachments: the contract, whose they are, where they go, and their addresses."""
+
+import time
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from chatkit.store import NotFoundError
+from chatkit.types import AttachmentUploadDescriptor, FileAttachment, ImageAttachment, UserMessageItem
+
+from support import addresses, models
+from support.files import Refused
+from tests.support.owner import Owner, message
+
+# Store calls run in threads of their own, with connections of their own: no transaction around a test.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def attachment(attachment_id: str = "atc_1", **fields: Any) -> FileAttachment:
+    return FileAttachment(id=attachment_id, name="a.txt", mime_type="text/plain", **fields)
+
+
+def picture(address: str, attachment_id: str = "atc_1") -> ImageAttachment:
+    return ImageAttachment(id=attachment_id, name="a.png", mime_type="image/png", preview_url=address)
+
+
+DESCRIPTOR = AttachmentUploadDescriptor(url="https://files.example.com/1", method="PUT", headers={"a": "b"})
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        attachment(),
+        attachment(metadata={"deep": [1, {"a": None}]}, upload_descriptor=DESCRIPTOR),
+        attachment("any/id ✓", thread_id="thr_1"),
+        picture("https://cdn.example.com/a.png?b=c"),
+        picture("data:image/png;base64,AAAA", "any/id ✓"),
+    ],
+    ids=["bare", "full", "of a thread", "elsewhere", "data"],
+)
+def test_an_attachment_comes_back_as_it_was_stored(ada: Owner, made: Any) -> None:
+    ada.save_attachment(made)
+
+    assert ada.load_attachment(made.id) == made
+
+
+def test_saving_an_attachment_again_changes_it(ada: Owner) -> None:
+    ada.starts()
+    ada.save_attachment(attachment(upload_descriptor=DESCRIPTOR))
+    ada.save_attachment(attachment())
+    ada.save_attachment(attachment(thread_id="thr_1"))
+    ada.save_attachment(attachment(thread_id="thr_1", metadata={"seen": True}))
+
+    assert ada.load_attachment("atc_1") == attachment(thread_id="thr_1", metadata={"seen": True})
+    assert models.Attachment.objects.get().thread == models.Thread.objects.get()
+
+
+def test_an_attachment_does_not_change_its_thread(ada: Owner) -> None:
+    ada.starts("thr_1")
+    ada.starts("thr_2")
+    ada.save_attachment(attachment(thread_id="thr_1"))
+
+    with pytest.raises(NotFoundError):
+        ada.save_attachment(attachment(thread_id="thr_2"))
+
+    assert ada.load_attachment("atc_1").thread_id == "thr_1"
+
+
+def test_two_people_may_have_attachments_of_one_id(ada: Owner, bob: Owner) -> None:
+    ada.starts()
+    ada.save_attachment(attachment(metadata={"of": "ada"}))
+    bob.save_attachment(attachment(metadata={"of": "bob"}))
+    bob.save_attachment(attachment("atc_2", thread_id="thr_1"))  # not his
+
+    assert ada.load_attachment("atc_1").metadata == {"of": "ada"}
+    bob.delete_attachment("atc_1")
+    ada.delete_thread("thr_1")
+    assert ada.load_attachment("atc_1").metadata == {"of": "ada"}
+    assert bob.load_attachment("atc_2")
+    for absent in ("atc_1", "atc_x"):
+        bob.delete_attachment(absent)
+        with pytest.raises(NotFoundError):
+            bob.load_attachment(absent)
+
+
+def test_a_thread_takes_its_attachments_with_it(ada: Owner) -> None:
+    ada.starts()
+    ada.save_attachment(attachment(thread_id="thr_1"))
+    ada.save_attachment(attachment("atc_2"))
+
+    ada.delete_thread("thr_1")
+
+    assert [row.attachment_id for row in models.Attachment.objects.all()] == ["atc_2"]
+
+
+def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> None:
+    ada.starts()
+    ada.save_attachment(attachment("new"))
+    ada.save_attachment(attachment("sent", thread_id="thr_1"))
+    ada.save_attachment(attachment("waiting", upload_descriptor=DESCRIPTOR))
+
+    ada.require_sendable(["new", "sent"], "thr_1")
+    ada.require_sendable(["new"], "")
+    for ids, thread_id in ((["sent"], ""), (["sent"], "thr_2"), (["new", "waiting"], ""), (["new"] * 2, "")):
+        with pytest.raises(Refused):
+            ada.require_sendable(ids, thread_id)
+    for owner, absent in ((ada, "nowhere"), (bob, "new")):
+        with pytest.raises(NotFoundError):
+            owner.require_sendable([absent], "")
+
+
+@pytest.fixture
+def with_pictures(ada: Owner) -> list[UserMessageItem]:
+    """Three messages of two pictures each, whose addresses have long expired."""
+    made = []
+    with pytest.MonkeyPatch.context() as long_ago:
+        long_ago.setattr(addresses.time, "time", lambda: time.monotonic())
+        for number in range(3):
+            item = message(f"msg_{number}")
+            item.attachments = [
+                picture(str(addresses.content("ada", f"atc_{number}{n}")), f"atc_{number}{n}")
+                for n in range(2)
+            ]
+            made.append(item)
+    ada.starts()
+    for item in made:
+        ada.add_thread_item("thr_1", item)
+    return made
+
+
+def test_addresses_are_made_anew_whenever_items_are_loaded(
+    ada: Owner, with_pictures: list[UserMessageItem]
+) -> None:
+    loaded = [*ada.page().data, ada.load_item("thr_1", "msg_0")]
+
+    for item in loaded:
+        for part in item.attachments:
+            signature = unquote(str(part.preview_url).partition("signature=")[2])
+            assert addresses.verify(part.id, signature)[0] == "ada"
+            assert str(part.preview_url).startswith("https://api.example.com/support/attachments/")
+    addresses_of = [[part.preview_url for part in item.attachments] for item in ada.page().data]
+    assert addresses_of == [[part.preview_url for part in item.attachments] for item in loaded[:3]]
+    for part in with_pictures[0].attachments:
+        with pytest.raises(addresses.BadAddress):
+            addresses.verify(part.id, unquote(str(part.preview_url).partition("signature=")[2]))
