@@ -190,8 +190,12 @@ _local_files = {
     "directory_permissions_mode": 0o700,
 }
 _storage = env.str("ATTACHMENT_STORAGE", default="")
+try:
+    _storage_options = env.json("ATTACHMENT_STORAGE_OPTIONS", default={})
+except ValueError:  # not quoted: keys may be in it
+    raise ImproperlyConfigured('ATTACHMENT_STORAGE_OPTIONS should be JSON: {"bucket_name": "chat"}') from None
 STORAGES = global_settings.STORAGES | {
-    "attachments": {"BACKEND": _storage, "OPTIONS": env.json("ATTACHMENT_STORAGE_OPTIONS", default={})}
+    "attachments": {"BACKEND": _storage, "OPTIONS": _storage_options}
     if _storage
     else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": _local_files}
 }

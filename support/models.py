@@ -4,9 +4,9 @@ on Better Auth's table would make its own account deletion fail half-way.
 ``data`` holds the object as ChatKit's SDK wrote it and is the truth; the columns beside it are for
 finding and the admin. Order is the order of insertion: ``PLACE``, from the database.
 
-What belongs to a deleted row is deleted by the database itself (migrations 0002, 0003), whoever deletes it and
-whatever is being stored that moment. Django would load every item first, and 5.2 cannot declare such a
-constraint: hence DO_NOTHING here.
+What belongs to a deleted row is deleted by the database itself (migrations 0002 and 0003), whoever
+deletes it and whatever is being stored that moment. Django would load every item first, and 5.2 cannot
+declare such a constraint: hence DO_NOTHING here.
 """
 
 from datetime import datetime

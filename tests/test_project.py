@@ -141,6 +141,14 @@ def test_an_error_report_hides_the_secrets_of_the_tool_servers(monkeypatch: pyte
     assert "do-not-tell" not in str(SafeExceptionReporterFilter().get_safe_settings())
 
 
+def test_options_of_a_storage_that_are_no_json_are_named_and_not_shown() -> None:
+    done = manage("check", ATTACHMENT_STORAGE="a.b", ATTACHMENT_STORAGE_OPTIONS="{secret_key: 's3cret'}")
+
+    assert done.returncode != 0
+    assert "ATTACHMENT_STORAGE_OPTIONS should be JSON" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
 def test_runserver_serves_asgi_and_streams(auth: Any, database_url: str, person: Person) -> None:
     port = free_port()
     command = [sys.executable, "manage.py", "runserver", str(port)]

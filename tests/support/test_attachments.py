@@ -4,10 +4,10 @@ import json
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,8 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
 @pytest.fixture(scope="module")
 def small(start_api: Callable[..., Any], auth: Any) -> Iterator[Api]:
-    """A server with a pool of two and small limits, that knows no address of its own."""
+    """A server with small limits, that knows no address of its own."""
     with start_api(
-        DATABASE_POOL_MAX_SIZE="2",
         ATTACHMENT_MAX_BYTES=str(LIMIT),
         ATTACHMENT_TYPES="image/png,text/plain,text/csv",
         DATA_UPLOAD_MAX_MEMORY_SIZE="100000",
@@ -285,24 +284,23 @@ def test_a_large_file_comes_whole(api: Api, person: Person) -> None:
     assert httpx2.get(content_url(api, person, attachment["id"])).content == content
 
 
-def test_readers_that_do_not_read_hold_no_database_connection(small: Api, person: Person) -> None:
-    noise = BytesIO()
-    Image.frombytes("RGB", (250, 250), os.urandom(250 * 250 * 3)).save(noise, "PNG")
-    address = urlsplit(attach(small, person, noise.getvalue())["preview_url"])
-    request = f"GET {address.path}?{address.query} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
-    readers = []
-    for _ in range(6):
-        reader = socket.socket()
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        reader.connect((address.hostname or "", address.port or 0))
-        reader.sendall(request)
-        assert reader.recv(15) == b"HTTP/1.1 200 OK"
-        readers.append(reader)
+def test_readers_that_do_not_read_hold_no_database_connection(
+    start_api: Callable[..., Any], person: Person
+) -> None:
+    with start_api(DATABASE_POOL_MAX_SIZE="2") as tight, ExitStack() as readers:
+        large = attach(tight, person, b"a" * 9_500_000, "a.txt", "text/plain")  # no buffer takes it all
+        address = urlsplit(content_url(tight, person, large["id"]))
+        for _ in range(6):
+            reader = readers.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            reader.connect(("localhost", address.port))
+            reader.sendall(
+                f"GET {address.path}?{address.query} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
+            )
+            assert reader.recv(15) == b"HTTP/1.1 200 OK"
 
-    answer = small.post(operation("threads.list"), person.token())
+        answer = tight.post(operation("threads.list"), person.token())
 
-    for reader in readers:
-        reader.close()
     assert answer.status_code == 200
 
 
@@ -363,6 +361,7 @@ DISGUISES = [
     pytest.param(image("WEBP", 100)[:-20], "image/webp", id="webp that breaks off"),
     pytest.param(PNG, "text/plain", id="png as text"),
     pytest.param(b"MZ\x90\x00\x03", "text/plain", id="program as text"),
+    pytest.param(b"\x7fELF\x01\x01\x01\x00\x00\x00", "text/plain", id="program of ascii as text"),
     pytest.param("naïve".encode("latin-1"), "text/plain", id="text in another encoding"),
     pytest.param("é".encode()[:1], "text/plain", id="half a character"),
     pytest.param(b"before\n" + PDF, "application/pdf", id="pdf behind something"),
@@ -655,19 +654,22 @@ def test_what_was_uploaded_never_changes(api: Api, person: Person) -> None:
     assert stored() == before
 
 
-def test_of_uploads_at_the_same_time_one_wins_and_one_file_stays(api: Api, person: Person) -> None:
+def test_of_uploads_at_the_same_time_one_wins_and_one_file_stays(
+    api: Api, person: Person, database_url: str
+) -> None:
     attachment_id, before = announce(api, person).json()["id"], stored()
-    contents = [image() for _ in range(6)]
-    together = threading.Barrier(len(contents))
+    contents = [image() for _ in range(4)]
+    with psycopg.connect(database_url) as elsewhere, ThreadPoolExecutor(len(contents)) as clients:
+        elsewhere.execute(
+            "SELECT id FROM support_attachment WHERE attachment_id = %s FOR UPDATE", [attachment_id]
+        )
+        uploads = [clients.submit(put, api, person, attachment_id, content) for content in contents]
+        eventually(lambda: len(stored() - before), lambda new: new == len(contents))  # all wait for the row
 
-    def upload(content: bytes) -> httpx2.Response:
-        together.wait()
-        return put(api, person, attachment_id, content)
+        elsewhere.commit()
 
-    with ThreadPoolExecutor(len(contents)) as clients:
-        answers = list(clients.map(upload, contents))
-
-    assert sorted(answer.status_code for answer in answers) == [200, *[409] * 5]
+        answers = [upload.result() for upload in uploads]
+    assert sorted(answer.status_code for answer in answers) == [200, *[409] * 3]
     (winner,) = [content for content, answer in zip(contents, answers, strict=True) if answer.is_success]
     assert httpx2.get(content_url(api, person, attachment_id)).content == winner
     assert len(stored() - before) == 1
