@@ -198,7 +198,7 @@ def histories(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
         cursor.execute(FEEDBACK)
         cursor.execute("VACUUM ANALYZE support_thread, support_item, support_feedback")
         yield
-        cursor.execute("TRUNCATE support_thread, support_item, support_feedback")
+        cursor.execute("TRUNCATE support_thread, support_item, support_feedback, support_attachment")
         connection.close()
 
 
