@@ -26,10 +26,10 @@ def number(name: str, default: N) -> N:
         raise ImproperlyConfigured(f"{name} should be a number, such as {default}.") from None
 
 
-def from_json(name: str) -> Any:
+def from_json(name: str, default: str) -> Any:
     """Parsed here and not where it is used, so that Django's error reports hide what is called a secret."""
     try:
-        return json.loads(env.str(name, default="") or "[]")
+        return json.loads(env.str(name, default="") or default)
     except ValueError:
         # From None: the error holds the text, secrets and all.
         raise ImproperlyConfigured(f"{name} should be JSON. .env.example shows how.") from None
@@ -169,7 +169,7 @@ SUPPORT_TITLE_MODEL = env.str("SUPPORT_TITLE_MODEL", default="")
 SUPPORT_TRANSCRIPTION_MODEL = env.str("SUPPORT_TRANSCRIPTION_MODEL", default="")
 SUPPORT_INSTRUCTIONS = env.str("SUPPORT_INSTRUCTIONS", default="")
 SUPPORT_INSTRUCTIONS_FILE = env.str("SUPPORT_INSTRUCTIONS_FILE", default="")
-SUPPORT_MCP_SERVERS = from_json("SUPPORT_MCP_SERVERS")
+SUPPORT_MCP_SERVERS = from_json("SUPPORT_MCP_SERVERS", "[]")
 SUPPORT_TRACING = env.bool("SUPPORT_TRACING", default=False)
 SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
 
@@ -190,12 +190,8 @@ _local_files = {
     "directory_permissions_mode": 0o700,
 }
 _storage = env.str("ATTACHMENT_STORAGE", default="")
-try:
-    _storage_options = env.json("ATTACHMENT_STORAGE_OPTIONS", default={})
-except ValueError:  # not quoted: keys may be in it
-    raise ImproperlyConfigured('ATTACHMENT_STORAGE_OPTIONS should be JSON: {"bucket_name": "chat"}') from None
 STORAGES = global_settings.STORAGES | {
-    "attachments": {"BACKEND": _storage, "OPTIONS": _storage_options}
+    "attachments": {"BACKEND": _storage, "OPTIONS": from_json("ATTACHMENT_STORAGE_OPTIONS", "{}")}
     if _storage
     else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": _local_files}
 }

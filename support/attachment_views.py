@@ -150,7 +150,7 @@ def _refusals(request: Request) -> Iterator[None]:
 
 @contextmanager
 def _form_file(request: Request) -> Iterator[Any]:
-    _check_length(request, conf.ATTACHMENT_MAX_BYTES + FORM_BYTES)
+    _check_length(request, longest_body())
     try:
         sent = request.FILES.getlist("file")
     except ParseError as exc:
@@ -168,8 +168,13 @@ def _body(request: Request) -> Iterator[IO[bytes]]:
         yield content
 
 
+def longest_body() -> int:
+    """In bytes, of any request to the views above."""
+    return conf.ATTACHMENT_MAX_BYTES + FORM_BYTES
+
+
 def _check_length(request: Request, limit: int) -> None:
-    """Before it is copied once more. Its length is the measured one: see chatbackend/asgi.py."""
+    """Before it is copied once more. Its length is the measured one: see chatbackend/handler.py."""
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
         raise files.TooLarge(f"The file exceeds {conf.ATTACHMENT_MAX_BYTES} bytes")
 

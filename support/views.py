@@ -81,8 +81,7 @@ class ChatKitView(APIView):
 
 def _read(request: Request) -> tuple[bytes, ChatKitReq]:
     """The body and what it asks for. Where there is dictation, that alone may be longer than the rest."""
-    usual = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    longest = max(usual, dictation.MAX_BODY_BYTES) if conf.SUPPORT_TRANSCRIPTION_MODEL else usual
+    usual, longest = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, longest_body()
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
     _check_length(announced, longest)
     body: bytes = request.read() if announced > usual else request.body  # which itself checks for the usual
@@ -90,6 +89,12 @@ def _read(request: Request) -> tuple[bytes, ChatKitReq]:
     # What it asks for is known only now, and so is the length of a body that came in chunks.
     _check_length(len(body), longest if operation.type == "input.transcribe" else usual)
     return body, operation
+
+
+def longest_body() -> int:
+    """In bytes, of any request to ``ChatKitView``."""
+    usual: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return max(usual, dictation.MAX_BODY_BYTES) if conf.SUPPORT_TRANSCRIPTION_MODEL else usual
 
 
 def _check_length(length: int, limit: int) -> None:

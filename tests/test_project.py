@@ -129,14 +129,14 @@ def test_json_that_is_none_names_its_variable_and_hides_what_it_says(monkeypatch
     monkeypatch.setenv("SUPPORT_MCP_SERVERS", '[{"name": "todo", "secret": "do-not-tell"')
 
     with pytest.raises(ImproperlyConfigured, match="SUPPORT_MCP_SERVERS should be JSON") as caught:
-        from_json("SUPPORT_MCP_SERVERS")
+        from_json("SUPPORT_MCP_SERVERS", "[]")
 
     assert "do-not-tell" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_error_report_hides_the_secrets_of_the_tool_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPPORT_MCP_SERVERS", '[{"name": "todo", "secret": "do-not-tell"}]')
-    monkeypatch.setattr(settings, "SUPPORT_MCP_SERVERS", from_json("SUPPORT_MCP_SERVERS"))
+    monkeypatch.setattr(settings, "SUPPORT_MCP_SERVERS", from_json("SUPPORT_MCP_SERVERS", "[]"))
 
     assert "do-not-tell" not in str(SafeExceptionReporterFilter().get_safe_settings())
 

@@ -1,5 +1,6 @@
 """manage.py prune_chats, erase_user and export_user, on a real database."""
 
+import base64
 import json
 import stat
 import subprocess
@@ -11,11 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from asgiref.sync import async_to_sync
-from chatkit.types import ThreadItem, ThreadMetadata
+from chatkit.types import FileAttachment, ThreadItem, ThreadMetadata
+from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from pydantic import TypeAdapter
 
-from support import housekeeping, models
+from support import files, housekeeping, models
 from support.feedback import save_feedback
 from support.housekeeping import export
 from tests.environment import of_a_process
@@ -57,6 +59,17 @@ def left_of(owner: Owner) -> tuple[int, int]:
     return items.count(), models.Feedback.objects.filter(item__in=items).count()
 
 
+def attach(owner: Owner, thread_id: str = "") -> str:
+    """A file of the owner's, sent to that thread if one is named; returns its name in the storage."""
+    thread = models.Thread.objects.filter(user_id=owner.user_id, thread_id=thread_id).first()
+    attachment_id = f"atc_{models.Attachment.objects.count()}"
+    row = models.Attachment(user_id=owner.user_id, attachment_id=attachment_id, thread=thread, size=5)
+    row.file = files.keep(ContentFile(b"Hello"))
+    row.data = FileAttachment(id=attachment_id, name="a.txt", mime_type="text/plain").model_dump(mode="json")
+    row.save()
+    return row.file
+
+
 # --- prune_chats ----------------------------------------------------------------------------------
 
 
@@ -73,10 +86,19 @@ def test_conversations_are_pruned_by_when_something_was_last_said(
 ) -> None:
     report = told("prune_chats", "--older-than", "90d")
 
-    assert report.splitlines()[-1] == "Removed: conversations 2, items 3, feedback 1."
+    assert report.splitlines()[-1] == "Removed: conversations 2, items 3, feedback 1, attachments 0."
     assert thread_ids(ada) == ["thr_revived", "thr_new"]
     assert thread_ids(bob) == []
     assert left_of(ada) == (3, 1)
+
+
+def test_the_files_of_a_pruned_conversation_go_with_it(history: None, ada: Owner) -> None:
+    old, new, unsent = attach(ada, "thr_old"), attach(ada, "thr_new"), attach(ada)
+
+    report = told("prune_chats", "--older-than", "90d")
+
+    assert report.splitlines()[-1].endswith("attachments 1.")
+    assert [files.storage().exists(name) for name in (old, new, unsent)] == [False, True, True]
 
 
 def test_a_dry_run_counts_and_removes_nothing(history: None, ada: Owner) -> None:
@@ -163,10 +185,22 @@ def test_a_person_is_erased_and_nobody_else(ada: Owner, bob: Owner) -> None:
 
     report = told("erase_user", "ada")
 
-    assert report == "Removed of user ada: conversations 2, items 3, feedback 1.\n"
+    assert report == "Removed of user ada: conversations 2, items 3, feedback 1, attachments 0.\n"
     assert thread_ids(ada) == []
     assert thread_ids(bob) == ["thr_1", "thr_2"]
     assert (left_of(ada), left_of(bob)) == ((0, 0), (3, 1))
+
+
+def test_a_persons_files_are_erased_with_them_the_unsent_ones_too(ada: Owner, bob: Owner) -> None:
+    chats(ada, "thr_1", begun=1)
+    chats(bob, "thr_1", begun=1)
+    sent, unsent, bobs = attach(ada, "thr_1"), attach(ada), attach(bob, "thr_1")
+
+    report = told("erase_user", "ada")
+
+    assert report.endswith("attachments 2.\n")
+    assert [files.storage().exists(name) for name in (sent, unsent, bobs)] == [False, False, True]
+    assert list(models.Attachment.objects.values_list("user_id", flat=True)) == ["bob"]
 
 
 # --- export_user ----------------------------------------------------------------------------------
@@ -188,6 +222,18 @@ def test_an_export_can_be_read_again(ada: Owner, bob: Owner) -> None:
     assert TypeAdapter(list[ThreadItem]).validate_python(long.pop("items")) == ada.page("thr_2").data
     assert ThreadMetadata.model_validate(long) == ada.load_thread("thr_2")
     assert empty["items"] == []
+
+
+def test_an_export_holds_the_persons_files(ada: Owner, bob: Owner) -> None:
+    chats(ada, "thr_1", begun=1)
+    attach(ada, "thr_1")
+    files.storage().delete(attach(ada))  # lost since
+    attach(bob)
+
+    sent, lost = json.loads(told("export_user", "ada"))["attachments"]
+
+    assert (sent["name"], sent["size"], base64.b64decode(sent["content"])) == ("a.txt", 5, b"Hello")
+    assert lost["content"] is None
 
 
 def test_an_export_of_much_is_written_as_it_is_read(ada: Owner) -> None:
@@ -253,11 +299,11 @@ def test_a_reader_that_leaves_ends_the_export_with_an_error(ada: Owner, postgres
 
 
 @pytest.mark.parametrize("command", ["erase_user", "export_user"])
-def test_a_user_without_conversations_is_an_error_and_nothing_is_written(ada: Owner, command: str) -> None:
+def test_a_user_of_whom_there_is_nothing_is_an_error_and_nothing_is_written(ada: Owner, command: str) -> None:
     chats(ada, "thr_1", begun=1)
     out = StringIO()
 
-    with pytest.raises(CommandError, match="There are no conversations of a user 'nobody'"):
+    with pytest.raises(CommandError, match="There is nothing of a user 'nobody'"):
         call_command(command, "nobody", stdout=out)
 
     assert out.getvalue() == ""

@@ -7,20 +7,19 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from support.housekeeping import export
-from support.models import Thread
+from support.housekeeping import export, has_anything
 
 
 class Command(BaseCommand):
-    help = "Writes all of one person's conversations and feedback as one JSON document."
+    help = "Writes all of one person's conversations, feedback and files as one JSON document."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user_id", help="their id in Better Auth")
         parser.add_argument("--output", type=Path, metavar="FILE", help="a new file, instead of stdout")
 
     def handle(self, *, user_id: str, output: Path | None, **options: Any) -> None:
-        if not Thread.objects.owned_by(user_id).exists():
-            raise CommandError(f"There are no conversations of a user {user_id!r}.")
+        if not has_anything(user_id):
+            raise CommandError(f"There is nothing of a user {user_id!r}.")
         with closing(export(user_id)) as pieces:
             if output:
                 _write_new(output, pieces)
