@@ -26,7 +26,7 @@ check: $(PACKAGES)  ## style, types, production settings, missing migrations
 	$(RUN) chatbackend.dev check
 
 clean:  ## remove what was installed and the local database
-	rm -rf "$$(readlink -f .local/postgres/server)" .local .venv frontend/node_modules
+	rm -rf "$$(readlink -f .local/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules
 
 $(PACKAGES): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

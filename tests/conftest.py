@@ -1,5 +1,6 @@
 """The real parts, started once for the whole run: PostgreSQL, Better Auth and our own server."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ from django.db import connection, connections
 from pytest_django import DjangoDbBlocker
 
 from authn import keys
-from chatbackend.dev.frontend import better_auth, install_frontend
+from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port, server
 from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
@@ -48,12 +49,31 @@ def database_url(postgres_url: str, django_db_setup: None) -> str:
 @pytest.fixture(scope="session")
 def start_better_auth(database_url: str) -> Callable[..., Any]:
     """Start another Better Auth; names are of frontend/config.mjs. On the tests' database, unless told."""
-    install_frontend()
+    install_packages(FRONTEND)
 
     @contextmanager
     def start(port: int | None = None, **env: str) -> Iterator[BetterAuth]:
         secrets = {"BETTER_AUTH_SECRET": BETTER_AUTH_SECRET, "DATABASE_URL": database_url}
         with better_auth(secrets | env, port) as origin, closing(BetterAuth(origin)) as running:
+            yield running
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def start_other_better_auth() -> Callable[..., Any]:
+    """Start a Better Auth as another team has it; names are of tests/better_auth/server.mjs."""
+    install_packages(BETTER_AUTHS)
+
+    @contextmanager
+    def start(**env: str) -> Iterator[BetterAuth]:
+        port = free_port()
+        running = BetterAuth(f"http://localhost:{port}")
+        own = {"PORT": str(port), "BETTER_AUTH_URL": running.origin, "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET}
+        with (
+            node_server("better-auth", BETTER_AUTHS, os.environ | own | env, port, show=False),
+            closing(running),
+        ):
             yield running
 
     return start

