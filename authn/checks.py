@@ -6,10 +6,11 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
+from django.db import router
 
 from authn import naming
 from authn.conf import conf, origin
-from authn.models import PLUGINS
+from authn.models import PLUGINS, Session, SigningKey, User
 
 KEY_SOURCES = ("database", "jwks", "secret")
 SECRET_LENGTH = 32  # characters; RFC 7518 §3.2 asks for a key as long as the hash
@@ -17,7 +18,7 @@ ALGORITHMS = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (_url, _keys, _algorithms, _times, _plugins, _names, _time_zone)
+    checks = (_url, _keys, _algorithms, _times, _plugins, _names, _database, _time_zone)
     return [message for check in checks for message in check()]
 
 
@@ -120,7 +121,7 @@ def _names() -> list[CheckMessage]:
     known = {"BETTER_AUTH_TABLES": set(naming.MODELS), "BETTER_AUTH_COLUMNS": naming.fields}
     for setting, names in known.items():
         for name, given in getattr(conf, setting).items():
-            if name in names and given and '"' not in given:
+            if name in names and (given or name in naming.LATECOMERS) and '"' not in given:
                 continue
             faults.append(
                 Error(
@@ -130,6 +131,32 @@ def _names() -> list[CheckMessage]:
                 )
             )
     return faults
+
+
+def _database() -> list[CheckMessage]:
+    alias = settings.DATABASES[conf.BETTER_AUTH_DATABASE]
+    engine = alias.get("ENGINE", "").removeprefix("django.db.backends.")
+    # The default one is the project's to check.
+    if conf.BETTER_AUTH_DATABASE != "default" and (
+        engine not in ("postgresql", "sqlite3") or not alias.get("NAME")
+    ):
+        return [
+            Error(
+                "BETTER_AUTH_DATABASE_URL names no database of PostgreSQL or SQLite.",
+                hint="Write an address such as postgresql://reader:password@localhost:5432/name "
+                "or sqlite:////srv/auth.db.",
+                id="authn.E011",
+            )
+        ]
+    if any(router.db_for_read(model) != conf.BETTER_AUTH_DATABASE for model in (User, Session, SigningKey)):
+        return [
+            Error(
+                "DATABASE_ROUTERS sends the reads of Better Auth's tables elsewhere.",
+                hint="Put authn.routers.BetterAuthRouter first: a replica would know a session too late.",
+                id="authn.E012",
+            )
+        ]
+    return []
 
 
 def _time_zone() -> list[CheckMessage]:

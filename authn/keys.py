@@ -22,6 +22,7 @@ from jwt.utils import base64url_encode
 from authn.conf import conf
 from authn.errors import Unavailable
 from authn.models import SigningKey
+from authn.naming import exists
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,10 @@ def _load() -> Iterator[Key]:
     if conf.BETTER_AUTH_KEYS == "jwks":
         rows = [(jwk.get("kid"), jwk, jwk.get("alg"), None) for jwk in _fetch(conf.BETTER_AUTH_JWKS_URL)]
     else:
-        rows = [(row.kid, row.public_key, row.alg, row.expires_at) for row in _rows()]
+        rows = [
+            (row.kid, row.public_key, getattr(row, "alg", None), getattr(row, "expires_at", None))
+            for row in _rows()
+        ]
     for kid, jwk, alg, expires_at in rows:
         try:
             if not isinstance(kid, str):
@@ -138,6 +142,8 @@ def _load() -> Iterator[Key]:
 
 
 def _rows() -> QuerySet[SigningKey]:
+    if not exists("jwks", "expiresAt"):
+        return SigningKey.objects.all()
     # Rows stay for ever, so they would pile up here too. No token that is still good can be older than this.
     oldest = timezone.now() - conf.BETTER_AUTH_MAX_TOKEN_LIFETIME - 2 * conf.BETTER_AUTH_LEEWAY
     return SigningKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=oldest))

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
+from django.db.models import lookups
 from django.utils import timezone
 
 from authn.conf import conf
-from authn.naming import column, table
+from authn.naming import column, exists, table
 
 PLUGINS = ("admin", "anonymous", "organization", "two-factor")  # those whose columns are declared below
 
@@ -22,6 +23,20 @@ class IdField(models.TextField):  # type: ignore[type-arg]  # generic in the stu
 
     def from_db_value(self, value: Any, *_: Any) -> str | None:
         return None if value is None else str(value)
+
+
+class AsText:
+    """Compares an id to a value as text: "abc" is no number, and so no row's id, in place of an error of
+    PostgreSQL's. Where the column is text already the cast is none, and its index is used as ever."""
+
+    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> tuple[str, Any]:
+        sql, params = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]
+        is_value: bool = self.rhs_is_direct_value()  # type: ignore[attr-defined]
+        return (f"CAST({sql} AS text)" if is_value else sql), params
+
+
+for lookup in (lookups.Exact, lookups.In):
+    IdField.register_lookup(type(lookup.__name__, (AsText, lookup), {}))
 
 
 class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
@@ -114,8 +129,10 @@ class SigningKey(models.Model):
 
     kid = IdField(primary_key=True, db_column=column("jwks", "id"))
     public_key = models.TextField(db_column=column("jwks", "publicKey"))  # the JWK, without kid and alg
-    alg = models.TextField(null=True, db_column=column("jwks", "alg"))
-    expires_at = MomentField(null=True, db_column=column("jwks", "expiresAt"))
+    if exists("jwks", "alg"):
+        alg = models.TextField(null=True, db_column=column("jwks", "alg"))
+    if exists("jwks", "expiresAt"):
+        expires_at = MomentField(null=True, db_column=column("jwks", "expiresAt"))
 
     class Meta:
         managed = False

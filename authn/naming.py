@@ -10,12 +10,18 @@ from authn.conf import conf
 
 MODELS = ("user", "session", "jwks")
 fields: set[str] = set()  # "session.expiresAt", …: what BETTER_AUTH_COLUMNS may name
+LATECOMERS = {"jwks.expiresAt", "jwks.alg"}  # since Better Auth 1.4.0 and 1.7.0
 
 
 def table(model: str) -> str:
     """A ``db_table``; in another schema quoted as a whole, which Django then leaves as it is."""
     schema, _, name = conf.BETTER_AUTH_TABLES.get(model, model).rpartition(".")
     return f'"{schema}"."{name}"' if schema else name
+
+
+def exists(model: str, field: str) -> bool:
+    """Whether an older version's table has the column: an empty name says that it has not."""
+    return column(model, field) != ""
 
 
 def column(model: str, field: str) -> str:

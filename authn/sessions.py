@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import cast
 
-from django.db import DataError
 from django.db.models import F, FilteredRelation, Q
 from django.utils import timezone
 
@@ -59,10 +58,7 @@ def _look_up(claims: Claims) -> tuple[User | None, Session | None]:
         .values_list(*user_columns, *(f"live__{name}" for name in session_columns))
     )
     with database_or_unavailable():
-        try:
-            row = row_of.first()
-        except DataError as exc:  # the sid is not of the kind that the column holds, a number or a UUID
-            raise TokenRefused("sid") from exc
+        row = row_of.first()
     if row is None:
         return None, None
     user = User.from_db(row_of.db, user_columns, row[: len(user_columns)])

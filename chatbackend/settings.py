@@ -1,8 +1,11 @@
 """Django's settings, all from the environment. Every name is explained in .env.example."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
+from warnings import catch_warnings
 
 import environ
 from django.conf import global_settings
@@ -100,14 +103,19 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 # --- Database and cache ---------------------------------------------------------------------------
 
 
-def database(name: str, default: str) -> dict[str, Any]:
+def database(name: str) -> dict[str, Any]:
     """A connection belongs to a query, not to a thread: it goes back to the pool after each use, so that
     an open stream holds none. Checked on the way out, because a database that was restarted or
     suspended (Neon) leaves dead connections in the pool."""
-    alias: dict[str, Any] = env.db(name, default=default) | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
+    alias: dict[str, Any] = {"ENGINE": "", "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
+    # What is no address is left without an engine, for a system check to name; the warning would show
+    # the password of an address that begins with a misspelt "postgres:".
+    with suppress(ValueError), catch_warnings(action="ignore"):
+        alias |= env.db(name, default="postgresql:///")
     if alias["ENGINE"].endswith(".sqlite3"):  # Better Auth's alone, on somebody's laptop
-        # Python's own converters would read Better Auth's dates as None.
-        return alias | {"OPTIONS": {"detect_types": 0}}
+        # To be read and no more, and never made where there is none. Python's own converters would
+        # read Better Auth's dates as None.
+        return alias | {"NAME": f"file:{quote(alias['NAME'])}?mode=ro", "OPTIONS": {"detect_types": 0}}
     pool = {
         "min_size": number("DATABASE_POOL_MIN_SIZE", 1),
         "max_size": number("DATABASE_POOL_MAX_SIZE", 10),
@@ -116,14 +124,17 @@ def database(name: str, default: str) -> dict[str, Any]:
     return alias | {"OPTIONS": alias.get("OPTIONS", {}) | {"connect_timeout": 5, "pool": pool}}
 
 
-DATABASES = {"default": database("DATABASE_URL", "postgresql:///")}
+DATABASES = {"default": database("DATABASE_URL")}
 DATABASE_ROUTERS = ["authn.routers.BetterAuthRouter"]
 BETTER_AUTH_DATABASE = "default"
-if env.str("BETTER_AUTH_DATABASE_URL", default=""):
+BETTER_AUTH_TIME_ZONE = env.str("BETTER_AUTH_TIME_ZONE", default="UTC")
+has_its_own = bool(env.str("BETTER_AUTH_DATABASE_URL", default=""))
+if has_its_own or BETTER_AUTH_TIME_ZONE != "UTC":
     BETTER_AUTH_DATABASE = "better_auth"
-    DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL", "")
-# What a column without a zone means: PostgreSQL compares it, and Django reads it, in the connection's.
-DATABASES[BETTER_AUTH_DATABASE]["TIME_ZONE"] = env.str("BETTER_AUTH_TIME_ZONE", default="UTC")
+    # What a column without a zone means: PostgreSQL compares it, and Django reads it, in the connection's.
+    # Ours stays in UTC, so another zone is another connection.
+    DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL" if has_its_own else "DATABASE_URL")
+    DATABASES["better_auth"]["TIME_ZONE"] = BETTER_AUTH_TIME_ZONE
 
 CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
 
