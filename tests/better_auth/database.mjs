@@ -19,7 +19,7 @@ async function pool(connectionString) {
 async function sqlite(url) {
   const { default: Database } = await import("libsql");
   const { SqliteDialect } = await import("kysely");
-  return { dialect: new SqliteDialect({ database: new Database(url.replace(/^sqlite:\/\//, "")) }), type: "sqlite" };
+  return { dialect: new SqliteDialect({ database: new Database(url.replace(/^sqlite:\/\/\//, "")) }), type: "sqlite" };
 }
 
 function migrations(better_auth) {
