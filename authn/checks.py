@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jwt
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.db import router
@@ -51,15 +52,32 @@ def _keys() -> list[CheckMessage]:
                 id="authn.E003",
             )
         ]
-    if conf.BETTER_AUTH_KEYS == "secret" and len(conf.BETTER_AUTH_SECRET) < SECRET_LENGTH:
+    is_https = conf.BETTER_AUTH_JWKS_URL.startswith("https://")
+    if conf.BETTER_AUTH_KEYS == "jwks" and not is_https and not conf.BETTER_AUTH_JWKS_PRIVATE:
         return [
             Error(
-                "BETTER_AUTH_SECRET is too short to verify tokens with.",
+                "BETTER_AUTH_JWKS_URL is not https: whoever is on the way could put in keys of their own.",
+                hint="Write https, or BETTER_AUTH_JWKS_PRIVATE=True for an address in your own network.",
+                id="authn.E013",
+            )
+        ]
+    if conf.BETTER_AUTH_KEYS == "secret" and not _is_secret(conf.BETTER_AUTH_SECRET):
+        return [
+            Error(
+                "BETTER_AUTH_SECRET is too short to verify tokens with, or is a key that others may know.",
                 hint=f"Write the secret that signs the tokens, {SECRET_LENGTH} characters or more.",
                 id="authn.E007",
             )
         ]
     return []
+
+
+def _is_secret(secret: str) -> bool:
+    try:  # everybody may have a public key, and with one that is taken for a secret could sign tokens
+        jwt.get_algorithm_by_name("HS256").prepare_key(secret)
+    except jwt.InvalidKeyError:
+        return False
+    return len(secret) >= SECRET_LENGTH
 
 
 def _algorithms() -> list[CheckMessage]:

@@ -49,6 +49,11 @@ class Conf:
         return f"{base}{path}/jwks"
 
     @property
+    def BETTER_AUTH_JWKS_PRIVATE(self) -> bool:
+        """The JWKS address is inside the team's own network: plain http and private peers are meant."""
+        return bool(_setting("BETTER_AUTH_JWKS_PRIVATE", False))
+
+    @property
     def BETTER_AUTH_KEYS_TTL(self) -> timedelta:
         """A key that is revoked at Better Auth is trusted no longer than this."""
         return timedelta(seconds=_setting("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 import httpx2
@@ -35,6 +36,7 @@ PAUSE_AFTER_FAILURE_SECONDS = 2.0
 
 JWKS_TIMEOUT_SECONDS = 3.0
 JWKS_MAX_BYTES = 256 * 1024
+JWKS_MAX_KEYS = 1000  # Better Auth lists a key for 30 days after it has retired, even one of each hour
 
 THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
 
@@ -175,20 +177,34 @@ def _algorithm(jwk: dict[str, Any], alg: str | None) -> str:
 def _fetch(url: str) -> list[dict[str, Any]]:
     body = b""
     give_up_at = time.monotonic() + JWKS_TIMEOUT_SECONDS  # httpx2's own timeout is for each read
-    with httpx2.stream(
-        "GET",
-        url,
+    request: dict[str, Any] = {
         # Compression is not asked for, and not unpacked below: a few bytes of gzip can become gigabytes.
-        headers={"Accept-Encoding": "identity"},
-        timeout=JWKS_TIMEOUT_SECONDS,
-        follow_redirects=False,
-    ) as response:
+        "headers": {"Accept-Encoding": "identity"},
+        "follow_redirects": False,
+        "extensions": {"trace": _refuse_private_peer},
+    }
+    with (
+        httpx2.Client(timeout=JWKS_TIMEOUT_SECONDS) as client,
+        client.stream("GET", url, **request) as response,
+    ):
         response.raise_for_status()
         for chunk in response.iter_raw():
             body += chunk
             if len(body) > JWKS_MAX_BYTES or time.monotonic() > give_up_at:
                 raise ValueError("the JWKS document is too large or too slow")
     keys = json.loads(body)["keys"]
-    if not isinstance(keys, list):
-        raise ValueError("not a JWKS document")
+    if not isinstance(keys, list) or len(keys) > JWKS_MAX_KEYS:
+        raise ValueError("not a JWKS document, or one of too many keys")
     return keys
+
+
+def _refuse_private_peer(event: str, info: dict[str, Any]) -> None:
+    """Called by httpx2 for each step. The address is the one really connected to, before anything is sent:
+    a name that was looked up on its own could mean another one a moment later."""
+    if event != "connection.connect_tcp.complete" or conf.BETTER_AUTH_JWKS_PRIVATE:
+        return
+    connection = info["return_value"]
+    peer = ip_address(connection.get_extra_info("server_addr")[0].partition("%")[0])
+    if not (getattr(peer, "ipv4_mapped", None) or peer).is_global:
+        connection.close()
+        raise ValueError("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")

@@ -169,7 +169,7 @@ def test_a_token_of_better_auth_is_good_with_each_of_its_algorithms(
         token = person.token()
 
         from_table = tokens.verify(token)
-        settings.BETTER_AUTH_KEYS = "jwks"
+        settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
         settings.BETTER_AUTH_JWKS_URL = f"{running.origin}/api/auth/jwks"
         from_url = tokens.verify(token)
 

@@ -1,15 +1,28 @@
 """System checks: which setting trips which, and that a good configuration is silent."""
 
+import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.checks import ERROR, CheckMessage, run_checks
+
+from tests.signer import Signer
 
 SECONDS = [
     "BETTER_AUTH_LEEWAY_SECONDS",
     "BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS",
     "BETTER_AUTH_KEYS_TTL_SECONDS",
 ]
+
+A_PUBLIC_KEY = Signer.unknown("ES256")
+PUBLIC_KEYS = [
+    A_PUBLIC_KEY.private_key.public_key().public_bytes(*form).decode()
+    for form in [
+        (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        (Encoding.OpenSSH, PublicFormat.OpenSSH),
+    ]
+] + [json.dumps(A_PUBLIC_KEY.public_jwk())]
 
 
 def findings() -> list[CheckMessage]:
@@ -25,7 +38,8 @@ def test_the_configuration_of_the_tests_is_good() -> None:
     "good",
     [
         {"BETTER_AUTH_URL": "https://auth.example.com/api/auth"},
-        {"BETTER_AUTH_KEYS": "jwks"},
+        {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_URL": "https://auth.example.com"},
+        {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_PRIVATE": True},
         {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_URL": "https://keys.example/jwks.json"},
         {"BETTER_AUTH_ALGORITHMS": ["EdDSA"]},
         {"BETTER_AUTH_ALGORITHMS": ["ES384", "PS512", "RS384"]},
@@ -37,6 +51,7 @@ def test_the_configuration_of_the_tests_is_good() -> None:
         {"BETTER_AUTH_NAMING": "snake"},
         {"BETTER_AUTH_TABLES": {"user": "users", "session": "auth.sessions", "jwks": "jwkss"}},
         {"BETTER_AUTH_COLUMNS": {"user.emailVerified": "verified", "jwks.publicKey": "public"}},
+        {"BETTER_AUTH_COLUMNS": {"jwks.alg": "", "jwks.expiresAt": ""}},
     ],
     ids=str,
 )
@@ -61,8 +76,13 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
             "authn.E003",
             "BETTER_AUTH_JWKS_URL",
         ),
+        ({"BETTER_AUTH_KEYS": "jwks"}, "authn.E013", "BETTER_AUTH_JWKS_URL"),
         ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": ""}, "authn.E007", "BETTER_AUTH_SECRET"),
         ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": "s" * 31}, "authn.E007", "BETTER_AUTH_SECRET"),
+        *[
+            ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": key}, "authn.E007", "BETTER_AUTH_SECRET")
+            for key in PUBLIC_KEYS
+        ],
         (
             {
                 "BETTER_AUTH_KEYS": "secret",
@@ -89,6 +109,7 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
         ({"BETTER_AUTH_TABLES": {"user": ""}}, "authn.E009", "BETTER_AUTH_TABLES"),
         ({"BETTER_AUTH_TABLES": {"user": '"users"'}}, "authn.E009", "BETTER_AUTH_TABLES"),
         ({"BETTER_AUTH_COLUMNS": {"session.token": "token"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        ({"BETTER_AUTH_COLUMNS": {"session.expiresAt": ""}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
         ({"BETTER_AUTH_COLUMNS": {"expiresAt": "until"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
     ],
     ids=str,

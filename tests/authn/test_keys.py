@@ -332,6 +332,7 @@ def document(*listing: Signer | dict[str, Any]) -> bytes:
 def jwks(settings: Any) -> Iterator[JwksServer]:
     jwks = JwksServer()
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", f"{jwks.origin}/jwks"
+    settings.BETTER_AUTH_JWKS_PRIVATE = True
     serving = threading.Thread(target=jwks.server.serve_forever, args=[0.01])
     STOPPED.clear()
     serving.start()
@@ -344,6 +345,7 @@ def jwks(settings: Any) -> Iterator[JwksServer]:
 
 def test_the_keys_of_a_real_better_auths_address_are_good(person: Person, settings: Any) -> None:
     settings.BETTER_AUTH_KEYS = "jwks"  # its address follows from BETTER_AUTH_URL
+    settings.BETTER_AUTH_JWKS_PRIVATE = True
 
     assert tokens.verify(person.token()).subject == person.user_id
 
@@ -452,6 +454,7 @@ BAD_ANSWERS: dict[str, Answer] = {
     "nested-deeply": said(b"[" * 100_000),
     "cut-short": said(document(GOOD)[:-2], Content_Length=str(len(document(GOOD)))),
     "too-large": said(b" " * keys.JWKS_MAX_BYTES + document(GOOD)),
+    "too-many": said(document(GOOD, *[{}] * keys.JWKS_MAX_KEYS)),
     "compressed": said(gzip.compress(document(GOOD)), Content_Encoding="gzip"),
     "endless": endless,
     "silent": silent,
@@ -522,6 +525,57 @@ def test_an_address_where_nobody_listens_is_no_answer(
         tokens.verify(GOOD.token())
 
     assert failures(caplog) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+def test_a_private_address_is_left_before_anything_is_said_to_it_unless_it_is_meant(
+    jwks: JwksServer, settings: Any, caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    signer = Signer.unknown()
+    jwks.lists(signer)
+    settings.BETTER_AUTH_JWKS_URL = jwks.origin.replace("127.0.0.1", host)
+    settings.BETTER_AUTH_JWKS_PRIVATE = False
+
+    with pytest.raises(Unavailable):
+        tokens.verify(signer.token())
+
+    assert jwks.paths == []
+    assert "BETTER_AUTH_JWKS_PRIVATE is off" in caplog.text
+    settings.BETTER_AUTH_JWKS_PRIVATE = True
+    assert tokens.verify(signer.token()).key_id == signer.kid
+
+
+@pytest.mark.parametrize(
+    ("address", "is_refused"),
+    [
+        ("10.0.0.7", True),
+        ("169.254.169.254", True),  # where clouds keep their secrets
+        ("100.64.0.1", True),
+        ("fd00::1", True),
+        ("fe80::1%eth0", True),
+        ("::ffff:10.0.0.7", True),
+        ("0.0.0.0", True),
+        ("104.18.2.161", False),
+        ("::ffff:104.18.2.161", False),
+        ("2606:4700::6812:2a1", False),
+    ],
+)
+def test_what_is_private_is_judged_by_the_address_connected_to(address: str, is_refused: bool) -> None:
+    class Connection:
+        is_closed = False
+
+        def get_extra_info(self, name: str) -> Any:
+            return {"server_addr": (address, 443)}[name]
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    connection = Connection()
+
+    with suppress(ValueError):
+        keys._refuse_private_peer("connection.connect_tcp.complete", {"return_value": connection})
+
+    assert connection.is_closed == is_refused
 
 
 # --- Threads ---------------------------------------------------------------------------------------

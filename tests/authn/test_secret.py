@@ -1,0 +1,80 @@
+"""BETTER_AUTH_KEYS=secret: tokens that something of the team's own signs with HS256."""
+
+import json
+from typing import Any
+
+import jwt
+import pytest
+
+from authn import keys, tokens
+from authn.errors import TokenRefused
+from tests.signer import Signer
+
+SECRET = "a secret of thirty-two characters or more"
+NO_ONE = Signer("", "HS256", SECRET)
+
+
+@pytest.fixture(autouse=True)
+def _secret(settings: Any) -> None:
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_SECRET = "secret", SECRET
+
+
+def reason_for(token: str) -> str:
+    with pytest.raises(TokenRefused) as refused:
+        tokens.verify(token)
+    return refused.value.reason
+
+
+@pytest.mark.parametrize("kid", [None, "", "2026-11", "../../etc/passwd", 7])
+def test_a_token_of_the_secret_is_good_whatever_it_calls_it(kid: Any) -> None:
+    token = jwt.encode(NO_ONE.claims(), SECRET, "HS256", headers={"kid": kid} if isinstance(kid, str) else {})
+
+    claims = tokens.verify(token)
+
+    assert (claims.subject, claims.algorithm) == ("user-id", "HS256")
+    assert claims.key_id == keys.THE_SECRET
+
+
+@pytest.mark.parametrize("other", [SECRET + "!", SECRET.upper(), SECRET * 2])
+def test_another_secret_is_not(other: str) -> None:
+    assert reason_for(jwt.encode(NO_ONE.claims(), other, "HS256")) == "signature"
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_no_other_algorithm_will_do(algorithm: str) -> None:
+    token = jwt.encode(NO_ONE.claims(), SECRET * 2, algorithm)
+
+    assert reason_for(token) == "algorithm"
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
+def test_a_token_of_a_key_pair_is_not(algorithm: str) -> None:
+    assert reason_for(Signer.unknown(algorithm).token()) == "algorithm"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
+def test_a_public_key_is_no_secret(settings: Any, auth: Any, algorithm: str) -> None:
+    """Everybody can read it at /jwks; signed with as a secret, in each of the forms it has."""
+    settings.BETTER_AUTH_KEYS = "database"
+    signer = Signer.in_jwks_table(algorithm)
+    key = keys.find(signer.kid)
+    assert key
+    as_listed = json.dumps(signer.public_jwk())
+
+    for secret in (as_listed, signer.public_jwk().get("x", signer.public_jwk().get("n"))):
+        token = jwt.encode(signer.claims(), secret, "HS256", headers={"kid": signer.kid})
+        assert reason_for(token) == "algorithm"
+
+
+def test_better_auths_session_cache_is_no_token_for_us() -> None:
+    """cookieCache with strategy "jwt" is signed with the same secret, and names neither issuer nor reader."""
+    cache = {"session": {"session": {"id": "session-id"}, "user": {"id": "user-id"}}, "version": "1"}
+
+    token = jwt.encode(
+        cache | {"iat": NO_ONE.claims()["iat"], "exp": NO_ONE.claims()["exp"]}, SECRET, "HS256"
+    )
+
+    assert reason_for(token) == "missing_iss"
+    typed = jwt.encode(NO_ONE.claims(), SECRET, "HS256", headers={"typ": "better-auth.session-cache+jwt"})
+    assert reason_for(typed) == "type"
