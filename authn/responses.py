@@ -82,6 +82,8 @@ def json_errors_middleware(
         # The body alone: what others have said in headers (Allow, CORS, HSTS) stays true.
         response.content = json.dumps(error_body("", response.status_code))
         response.headers["Content-Type"] = "application/json"
+        if response.has_header("Content-Length"):  # Django's, of the page that this replaces
+            response.headers["Content-Length"] = str(len(response.content))
         return response
 
     return middleware
