@@ -186,7 +186,8 @@ def test_the_documentation_says_so(running: Running) -> None:
         / PACKAGES[running.deployment.better_auth.get("BETTER_AUTH_VERSION", "newest")]
     )
     version = json.loads((package / "package.json").read_text())["version"]
-    columns = (version, *column_types(running), header["alg"])
+    plugins = ", ".join(json.loads(running.deployment.better_auth.get("PLUGINS", '{"jwt": {}}')))
+    columns = (version, plugins, *column_types(running), header["alg"])
 
     row = f"| {running.deployment} | {' | '.join(columns)} |"
     variables = "\n".join(f"{name}={value}" for name, value in running.deployment.backend.items())
