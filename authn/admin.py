@@ -10,7 +10,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from authn.conf import conf
 from authn.models import Session, User
+
+# What Better Auth's own admin plugin adds, where it is declared.
+HAS_ADMIN_PLUGIN = "admin" in conf.BETTER_AUTH_PLUGINS
+OF_ADMIN_IN_USER = ["role", "banned"] if HAS_ADMIN_PLUGIN else []
+OF_ADMIN_IN_SESSION = ["impersonated_by"] if HAS_ADMIN_PLUGIN else []
 
 
 class ReadOnly:
@@ -42,6 +48,13 @@ class ActiveFilter(admin.SimpleListFilter):
         return queryset
 
 
+class SearchedNotFiltered:
+    """An address made by hand could compare an id to anything, which PostgreSQL would not have."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup == ActiveFilter.parameter_name
+
+
 class ShowsActive:
     @admin.display(boolean=True)
     def active(self, session: Session) -> bool:
@@ -50,7 +63,7 @@ class ShowsActive:
 
 class SessionInline(ReadOnly, ShowsActive, admin.TabularInline):  # type: ignore[type-arg]  # generic in the stubs alone
     model = Session
-    fields = ["id", "active", "created_at", "expires_at", "ip_address", "user_agent"]
+    fields = ["id", "active", "created_at", "expires_at", "ip_address", "user_agent", *OF_ADMIN_IN_SESSION]
     readonly_fields = ["active"]
     ordering = ["-created_at"]
     extra = 0
@@ -58,19 +71,20 @@ class SessionInline(ReadOnly, ShowsActive, admin.TabularInline):  # type: ignore
 
 
 @admin.register(User)
-class UserAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
-    list_display = ["email", "name", "id", "email_verified", "created_at"]
-    search_fields = ["=email", "=id"]  # exact: answered by an index, however many users there are
+class UserAdmin(ReadOnly, SearchedNotFiltered, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    list_display = ["email", "name", "id", "email_verified", "created_at", *OF_ADMIN_IN_USER]
+    # "=email" would be iexact: no index answers it.
+    search_fields = ["email__exact", "id__exact"]
     ordering = ["-created_at"]
     show_full_result_count = False
     inlines = [SessionInline]
 
 
 @admin.register(Session)
-class SessionAdmin(ReadOnly, ShowsActive, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
-    list_display = ["id", "user", "active", "created_at", "expires_at", "ip_address"]
+class SessionAdmin(ReadOnly, SearchedNotFiltered, ShowsActive, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    list_display = ["id", "user", "active", "created_at", "expires_at", "ip_address", *OF_ADMIN_IN_SESSION]
     list_filter = [ActiveFilter]
     list_select_related = ["user"]
-    search_fields = ["=id", "=user__email", "=user__id"]
+    search_fields = ["id__exact", "user__email__exact", "user__id__exact"]
     ordering = ["-created_at"]
     show_full_result_count = False

@@ -8,6 +8,7 @@ migrations, for there is nothing here that Django may migrate.
 from datetime import UTC, datetime
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models import lookups
 from django.utils import timezone
@@ -33,6 +34,11 @@ class AsText:
         sql, params = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]
         is_value: bool = self.rhs_is_direct_value()  # type: ignore[attr-defined]
         return (f"CAST({sql} AS text)" if is_value else sql), params
+
+    def process_rhs(self, compiler: Any, connection: Any) -> Any:
+        if "\0" in str(self.rhs):  # type: ignore[attr-defined]
+            raise EmptyResultSet  # PostgreSQL would refuse it in any text
+        return super().process_rhs(compiler, connection)  # type: ignore[misc]
 
 
 for lookup in (lookups.Exact, lookups.In):

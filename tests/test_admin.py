@@ -1,8 +1,10 @@
 """Staff look at sessions and conversations, and can change nothing."""
 
+import uuid
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
 from django.contrib.auth.models import User as Staff
 from django.db import connection
@@ -33,6 +35,54 @@ def test_a_session_is_found_by_who_and_by_its_id(staff: Client, person: Person, 
 
     assert page.context["cl"].result_count == 1
     assert person.email in page.content.decode()
+
+
+@pytest.fixture(params=["text", "integer", "uuid"])
+def ids(request: pytest.FixtureRequest, auth: Any) -> str:
+    """Better Auth's tables with ids of another type, each with a row, in the test's transaction."""
+    kind, row = request.param, {"text": "a" * 32, "integer": "7", "uuid": str(uuid.uuid4())}[request.param]
+    with connection.cursor() as cursor:
+        for table in ("session", "account"):
+            cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_userId_fkey"')
+        for table in ("user", "session"):
+            cursor.execute(f'TRUNCATE "{table}" CASCADE')
+            cursor.execute(f'ALTER TABLE "{table}" ALTER COLUMN "id" TYPE {kind} USING NULL::{kind}')
+        cursor.execute(f'ALTER TABLE "session" ALTER COLUMN "userId" TYPE {kind} USING NULL::{kind}')
+        cursor.execute(
+            'INSERT INTO "user" ("id", "name", "email", "emailVerified") '
+            "VALUES (%s, 'Ada', 'ada@example.com', false)",
+            [row],
+        )
+        cursor.execute(
+            'INSERT INTO "session" ("id", "userId", "token", "expiresAt", "updatedAt") '
+            "VALUES (%s, %s, 'secret', now(), now())",
+            [row, row],
+        )
+    return row
+
+
+NONSENSE = ["8", "abc", "9" * 40, "-1", "1.5", "07", "' OR 1=1", "ada@example"]
+
+
+@pytest.mark.parametrize("model", ["user", "session"])
+def test_an_id_of_any_type_is_found_and_nonsense_is_not(staff: Client, ids: str, model: str) -> None:
+    def found(sought: str) -> int:
+        page = staff.get(reverse(f"admin:authn_{model}_changelist"), {"q": sought})
+        return int(page.context["cl"].result_count)
+
+    assert (found(ids), found("ada@example.com")) == (1, 1)
+    assert [text for text in NONSENSE if found(text)] == []
+    assert staff.get(reverse(f"admin:authn_{model}_change", args=[ids])).status_code == 200
+    for text in [*NONSENSE, "7\0"]:
+        page = staff.get(reverse(f"admin:authn_{model}_change", args=[quote(text)]))
+        assert page.status_code == 302, text  # to the index, which says that there is none
+
+
+@pytest.mark.parametrize("name", ["id", "id__in", "id__gt", "user", "user__in", "user__id__lt"])
+def test_an_address_made_by_hand_compares_no_ids(staff: Client, name: str) -> None:
+    page = staff.get(reverse("admin:authn_session_changelist"), {name: "abc"})
+
+    assert page.status_code == 400
 
 
 def test_a_user_is_shown_with_their_sessions_and_without_any_secret(staff: Client, person: Person) -> None:

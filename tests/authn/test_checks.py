@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.checks import ERROR, CheckMessage, run_checks
 
+from chatbackend.settings import database
 from tests.signer import Signer
 
 SECONDS = [
@@ -125,6 +126,38 @@ def test_a_bad_setting_is_an_error_that_names_it_and_says_what_to_write(
     assert (finding.id, finding.level) == (check_id, ERROR)
     assert setting in finding.msg
     assert finding.hint
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "garbage",
+        "mysql://reader:hush@localhost/name",
+        "postgress://reader:hush@localhost/name",
+        "postgresql://reader:hush@localhost:port/name",
+        "postgresql://localhost",
+        "https://auth.example.com/db",
+    ],
+)
+def test_an_address_of_no_database_is_found_and_its_password_is_shown_nowhere(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], garbage: str
+) -> None:
+    monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", garbage)
+    monkeypatch.setitem(settings.DATABASES, "better_auth", database("BETTER_AUTH_DATABASE_URL"))
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    found = [finding for finding in findings() if finding.id == "authn.E011"]
+
+    assert "BETTER_AUTH_DATABASE_URL" in found[0].msg
+    assert "hush" not in f"{found}{capfd.readouterr()}"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Calcuta", "+05:30", "../../etc/passwd", "x" * 5000])
+def test_a_zone_that_is_none_is_found(settings: Any, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setitem(settings.DATABASES, "better_auth", {"TIME_ZONE": zone})
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    assert "authn.E010" in [finding.id for finding in findings()]
 
 
 def test_an_unknown_plugin_is_named(settings: Any) -> None:

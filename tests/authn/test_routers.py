@@ -7,6 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.utils import timezone
 
+from authn.checks import check_settings
 from authn.models import Session, SigningKey, User
 from support.models import Thread
 
@@ -19,6 +20,28 @@ def test_better_auths_tables_are_read_where_they_are(settings: Any, model: Any) 
 
     assert router.db_for_read(model) == "better_auth"
     assert router.db_for_read(Thread) == "default"
+
+
+class ReadsFromReplica:
+    """As a team has it for tables of its own."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+
+@pytest.mark.parametrize("model", BETTER_AUTHS)
+def test_they_are_read_from_the_primary_when_there_are_replicas(settings: Any, model: Any) -> None:
+    settings.DATABASE_ROUTERS = [*settings.DATABASE_ROUTERS, "tests.authn.test_routers.ReadsFromReplica"]
+
+    assert router.db_for_read(Thread) == "replica"
+    assert router.db_for_read(model) == "default"
+    assert [message.id for message in check_settings()] == []
+
+
+def test_a_router_that_would_send_them_to_a_replica_is_found_at_the_start(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = ["tests.authn.test_routers.ReadsFromReplica", *settings.DATABASE_ROUTERS]
+
+    assert [message.id for message in check_settings()] == ["authn.E012"]
 
 
 @pytest.mark.parametrize("model", BETTER_AUTHS)
