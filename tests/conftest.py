@@ -2,6 +2,7 @@
 
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -136,6 +137,30 @@ def other_person(auth: BetterAuth) -> Person:
 def signer(auth: BetterAuth, db: None) -> Signer:
     """Signs whatever a test wants, with a key that Better Auth's table lists as its own."""
     return Signer.in_jwks_table()
+
+
+@pytest.fixture(params=["text", "integer", "uuid"])
+def ids(request: pytest.FixtureRequest, auth: BetterAuth, db: None) -> str:
+    """Better Auth's tables with ids of another type, each with a row, in the test's transaction."""
+    kind, row = request.param, {"text": "a" * 32, "integer": "7", "uuid": str(uuid.uuid4())}[request.param]
+    with connection.cursor() as cursor:
+        for table in ("session", "account"):
+            cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_userId_fkey"')
+        for table in ("user", "session"):
+            cursor.execute(f'TRUNCATE "{table}" CASCADE')
+            cursor.execute(f'ALTER TABLE "{table}" ALTER COLUMN "id" TYPE {kind} USING NULL::{kind}')
+        cursor.execute(f'ALTER TABLE "session" ALTER COLUMN "userId" TYPE {kind} USING NULL::{kind}')
+        cursor.execute(
+            'INSERT INTO "user" ("id", "name", "email", "emailVerified") '
+            "VALUES (%s, 'Ada', 'ada@example.com', false)",
+            [row],
+        )
+        cursor.execute(
+            'INSERT INTO "session" ("id", "userId", "token", "expiresAt", "updatedAt") '
+            "VALUES (%s, %s, 'secret', now() + interval '1 day', now())",
+            [row, row],
+        )
+    return row
 
 
 @pytest.fixture(autouse=True)

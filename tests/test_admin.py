@@ -1,6 +1,5 @@
 """Staff look at sessions and conversations, and can change nothing."""
 
-import uuid
 from typing import Any
 
 import pytest
@@ -35,30 +34,6 @@ def test_a_session_is_found_by_who_and_by_its_id(staff: Client, person: Person, 
 
     assert page.context["cl"].result_count == 1
     assert person.email in page.content.decode()
-
-
-@pytest.fixture(params=["text", "integer", "uuid"])
-def ids(request: pytest.FixtureRequest, auth: Any) -> str:
-    """Better Auth's tables with ids of another type, each with a row, in the test's transaction."""
-    kind, row = request.param, {"text": "a" * 32, "integer": "7", "uuid": str(uuid.uuid4())}[request.param]
-    with connection.cursor() as cursor:
-        for table in ("session", "account"):
-            cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_userId_fkey"')
-        for table in ("user", "session"):
-            cursor.execute(f'TRUNCATE "{table}" CASCADE')
-            cursor.execute(f'ALTER TABLE "{table}" ALTER COLUMN "id" TYPE {kind} USING NULL::{kind}')
-        cursor.execute(f'ALTER TABLE "session" ALTER COLUMN "userId" TYPE {kind} USING NULL::{kind}')
-        cursor.execute(
-            'INSERT INTO "user" ("id", "name", "email", "emailVerified") '
-            "VALUES (%s, 'Ada', 'ada@example.com', false)",
-            [row],
-        )
-        cursor.execute(
-            'INSERT INTO "session" ("id", "userId", "token", "expiresAt", "updatedAt") '
-            "VALUES (%s, %s, 'secret', now(), now())",
-            [row, row],
-        )
-    return row
 
 
 NONSENSE = ["8", "abc", "9" * 40, "-1", "1.5", "07", "' OR 1=1", "ada@example"]

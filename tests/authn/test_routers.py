@@ -1,6 +1,10 @@
 """Where Better Auth's tables are read, and that nothing of ours writes or migrates them."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -9,6 +13,7 @@ from django.utils import timezone
 
 from authn.checks import check_settings
 from authn.models import Session, SigningKey, User
+from chatbackend.settings import database
 from support.models import Thread
 
 BETTER_AUTHS = [User, Session, SigningKey]
@@ -70,6 +75,26 @@ def test_nothing_is_migrated_in_better_auths_own_database(settings: Any) -> None
     assert not router.allow_migrate("better_auth", "authn")
     assert not router.allow_migrate("default", "authn")
     assert router.allow_migrate("default", "support")
+
+
+def test_a_file_of_sqlite_is_read_and_neither_written_nor_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, missing = tmp_path / "auth #1?.db", tmp_path / "missing.db"
+    with closing(sqlite3.connect(file)) as owner, owner:
+        owner.execute("CREATE TABLE user (id text)")
+
+    def as_we_open(path: Path) -> closing[sqlite3.Connection]:
+        monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", f"sqlite:///{quote(str(path))}")
+        return closing(sqlite3.connect(database("BETTER_AUTH_DATABASE_URL")["NAME"], uri=True))
+
+    with as_we_open(file) as connection:
+        assert connection.execute("SELECT count(*) FROM user").fetchone() == (0,)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM user")
+    with pytest.raises(sqlite3.OperationalError), as_we_open(missing):
+        pass
+    assert not missing.exists()
 
 
 def test_ours_are_written_as_ever(settings: Any) -> None:

@@ -1,9 +1,11 @@
 """Who it is, and whether the session behind the token is alive: on rows that Better Auth itself wrote."""
 
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 from django.db import connection
@@ -14,7 +16,7 @@ from authn.errors import NoActiveSession, Refused, TokenRefused, UserNotFound
 from authn.models import Session, User
 from authn.tokens import Claims
 from chatbackend.dev.postgres import create_database
-from tests.people import Person
+from tests.people import BetterAuth, Person
 from tests.server import Api, operation
 from tests.signer import Signer
 
@@ -141,6 +143,18 @@ def test_hostile_values_are_refused_before_the_database_sees_them(signer: Signer
     for changes in ({"sub": "a\0"}, {"sid": "a\0"}, {"email": "a\0@example.com"}, {"sid": "\ud800"}):
         with pytest.raises(TokenRefused):
             tokens.verify(signer.token(**{"sub": person.user_id, "email": person.email} | changes))
+
+
+@pytest.mark.parametrize("sid", ["abc", "8", "9" * 128, "-1", "07", "_", "0x7", uuid.uuid4().hex])
+def test_a_sid_that_is_no_id_here_is_nobodys_session_and_no_error_of_the_database(ids: str, sid: str) -> None:
+    """Whatever type the ids have, and whatever a team's definePayload puts there."""
+    ada = Person(BetterAuth(""), "Ada", "ada@example.com", httpx2.Client(), user_id=ids)
+
+    with pytest.raises(NoActiveSession):
+        sessions.resolve(claims_of(ada, session_id=sid))
+
+    assert sessions.resolve(claims_of(ada, session_id=ids)).session.id == ids
+    assert sessions.resolve(claims_of(ada)).user_id == ids
 
 
 def test_columns_and_rows_of_plugins_we_do_not_know_are_no_concern(person: Person) -> None:
