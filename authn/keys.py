@@ -61,11 +61,35 @@ def find(kid: str) -> Key | None:
     return _cache.find(kid)
 
 
+def known() -> list[str]:
+    """The ids of the set in use."""
+    return sorted(_cache._keys or {})
+
+
+def fault_of(jwk: Any, alg: Any) -> str:
+    """Why a key of the table or of a JWKS document is not usable; empty when it is."""
+    try:
+        _public_key(jwk, alg)
+    except UnusableKey as exc:
+        return str(exc)
+    except Exception as exc:
+        return f"it cannot be read ({type(exc).__name__})"
+    return ""
+
+
 def forget(**kwargs: Any) -> None:
     """Drop the cached set; also the receiver of Django's ``setting_changed``."""
     global _cache
     if str(kwargs.get("setting", "BETTER_AUTH")).startswith("BETTER_AUTH"):
         _cache = _Cache()
+
+
+class UnusableKey(ValueError):
+    """Says why in words, which name nothing of the key but its algorithm."""
+
+
+class PrivateAddress(ValueError):
+    """Where keys would be fetched, and BETTER_AUTH_JWKS_PRIVATE does not say that it is meant."""
 
 
 class _Cache:
@@ -127,7 +151,8 @@ def _load() -> Iterator[Key]:
         yield Key(THE_SECRET, jwt.PyJWK(secret, "HS256"), None)
         return
     if conf.BETTER_AUTH_KEYS == "jwks":
-        rows = [(jwk.get("kid"), jwk, jwk.get("alg"), None) for jwk in _fetch(conf.BETTER_AUTH_JWKS_URL)]
+        jwks = fetch(conf.BETTER_AUTH_JWKS_URL, may_be_private=conf.BETTER_AUTH_JWKS_PRIVATE)
+        rows = [(jwk.get("kid"), jwk, jwk.get("alg"), None) for jwk in jwks]
     else:
         rows = [
             (row.kid, row.public_key, getattr(row, "alg", None), getattr(row, "expires_at", None))
@@ -154,11 +179,11 @@ def _rows() -> QuerySet[SigningKey]:
 def _public_key(jwk: Any, alg: Any) -> jwt.PyJWK:
     members = json.loads(jwk) if isinstance(jwk, str) else jwk
     if "d" in members:
-        raise ValueError("a private key: whoever can read it can sign")
+        raise UnusableKey("it is a private key, and whoever can read it can sign")
     key = jwt.PyJWK(members, algorithm=_algorithm(members, alg))
     # PyJWT looks at the curve and the length only when it verifies, and merely warns of a short key.
     if key.Algorithm.check_key_length(key.Algorithm.prepare_key(key.key)):
-        raise ValueError("too short")
+        raise UnusableKey("it is too short")
     return key
 
 
@@ -170,18 +195,19 @@ def _algorithm(jwk: dict[str, Any], alg: str | None) -> str:
     elif alg is None:
         alg = CURVES.get(jwk["crv"])
     if alg not in allowed:
-        raise ValueError("an algorithm that is not allowed")
+        raise UnusableKey(f"{alg} is not in BETTER_AUTH_ALGORITHMS")
     return alg
 
 
-def _fetch(url: str) -> list[dict[str, Any]]:
+def fetch(url: str, *, may_be_private: bool) -> list[dict[str, Any]]:
+    """The keys of a JWKS document; raises whatever goes wrong."""
     body = b""
     give_up_at = time.monotonic() + JWKS_TIMEOUT_SECONDS  # httpx2's own timeout is for each read
     request: dict[str, Any] = {
         # Compression is not asked for, and not unpacked below: a few bytes of gzip can become gigabytes.
         "headers": {"Accept-Encoding": "identity"},
         "follow_redirects": False,
-        "extensions": {"trace": _refuse_private_peer},
+        "extensions": {} if may_be_private else {"trace": _refuse_private_peer},
     }
     with (
         httpx2.Client(timeout=JWKS_TIMEOUT_SECONDS) as client,
@@ -201,10 +227,10 @@ def _fetch(url: str) -> list[dict[str, Any]]:
 def _refuse_private_peer(event: str, info: dict[str, Any]) -> None:
     """Called by httpx2 for each step. The address is the one really connected to, before anything is sent:
     a name that was looked up on its own could mean another one a moment later."""
-    if event != "connection.connect_tcp.complete" or conf.BETTER_AUTH_JWKS_PRIVATE:
+    if event != "connection.connect_tcp.complete":
         return
     connection = info["return_value"]
     peer = ip_address(connection.get_extra_info("server_addr")[0].partition("%")[0])
     if not (getattr(peer, "ipv4_mapped", None) or peer).is_global:
         connection.close()
-        raise ValueError("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")
+        raise PrivateAddress("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")

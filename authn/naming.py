@@ -26,6 +26,9 @@ def exists(model: str, field: str) -> bool:
 
 def column(model: str, field: str) -> str:
     fields.add(f"{model}.{field}")
-    is_snake = conf.BETTER_AUTH_NAMING == "snake"
-    name = re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", field) if is_snake else field
-    return conf.BETTER_AUTH_COLUMNS.get(f"{model}.{field}", name)
+    return conf.BETTER_AUTH_COLUMNS.get(f"{model}.{field}", spelled(field, conf.BETTER_AUTH_NAMING))
+
+
+def spelled(field: str, naming: str) -> str:
+    is_snake = naming == "snake"
+    return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", field) if is_snake else field
