@@ -1,0 +1,132 @@
+"""Which tables and columns there are, and what our role may do with them, whatever they are called."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from authn.conf import conf
+
+# What gives a table away under any name: columns, without regard to case and underscores.
+MARKS = {
+    "user": {"email", "emailverified"},
+    "session": {"token", "userid", "expiresat", "useragent"},
+    "jwks": {"publickey", "privatekey"},
+    "account": {"accountid", "providerid", "userid"},
+    "verification": {"identifier", "value", "expiresat"},
+}
+PLURALS = {"jwks": "jwkss"}
+
+# From the catalogue itself and not from information_schema, which hides what one may not read.
+POSTGRESQL = """
+SELECT n.nspname, c.relname, c.oid, array_position(current_schemas(true), n.nspname),
+       has_schema_privilege(n.oid, 'USAGE'), pg_has_role(c.relowner, 'USAGE'),
+       array_remove(ARRAY[
+           CASE WHEN has_any_column_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
+           CASE WHEN has_any_column_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
+           CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END,
+           CASE WHEN has_table_privilege(c.oid, 'TRUNCATE') THEN 'TRUNCATE' END], NULL),
+       a.attname, format_type(a.atttypid, NULL), has_column_privilege(c.oid, a.attnum, 'SELECT')
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^(pg_|information_schema$)'
+  AND (c.relname = ANY (%s) OR EXISTS (
+      SELECT FROM pg_attribute m WHERE m.attrelid = c.oid
+      AND lower(replace(m.attname, '_', '')) IN
+          ('emailverified', 'useragent', 'publickey', 'providerid', 'identifier')))
+ORDER BY n.nspname, c.relname, a.attnum LIMIT 20000
+"""
+SQLITE = """
+SELECT '', t.name, 0, 1, 1, 1, NULL, c.name, c.type, 1
+FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type IN ('table', 'view') ORDER BY t.name, c.cid
+"""
+
+
+@dataclass(slots=True)
+class Table:
+    """``in_path``: found without its schema's name. ``is_ours``: our role owns it, or acts for its owner."""
+
+    schema: str
+    name: str
+    oid: int
+    in_path: int | None
+    may_enter_schema: bool
+    is_ours: bool
+    writable: list[str]
+    types: dict[str, str] = field(default_factory=dict)
+    readable: set[str] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+    @property
+    def sql(self) -> str:
+        return f"{quoted(self.schema)}.{quoted(self.name)}" if self.schema else quoted(self.name)
+
+    @property
+    def setting(self) -> str:
+        """What BETTER_AUTH_TABLES has to say."""
+        return self.name if self.in_path else str(self)
+
+    def column_like(self, name: str) -> str | None:
+        """The column that differs from ``name`` in nothing but case and underscores."""
+        return next((column for column in self.types if plain(column) == plain(name)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    tables: list[Table]
+
+    @classmethod
+    def read(cls, cursor: Any, vendor: str) -> Self:
+        tables: dict[tuple[str, str], Table] = {}
+        if vendor == "postgresql":
+            names = [table for model in MARKS for _, table in (configured(model),)]
+            cursor.execute(POSTGRESQL, [names])
+        else:
+            cursor.execute(SQLITE)
+        for schema, name, oid, position, may_enter, is_ours, writable, column, kind, readable in cursor:
+            head = (schema, name, oid, position, bool(may_enter), bool(is_ours), writable or [])
+            table = tables.setdefault((schema, name), Table(*head))
+            table.types[column] = kind
+            if readable:
+                table.readable.add(column)
+        return cls(list(tables.values()))
+
+    def configured(self, model: str) -> Table | None:
+        """The table that the settings name."""
+        schema, name = configured(model)
+        if schema:
+            return next(
+                (table for table in self.tables if (table.schema, table.name) == (schema, name)), None
+            )
+        seen = [table for table in self.tables if table.name == name and table.in_path]
+        return min(seen, key=lambda table: table.in_path or 0, default=None)
+
+    def likely(self, model: str) -> Table | None:
+        """The one that looks most as if it were meant: by its columns, then by its name."""
+        names = {plain(model), PLURALS.get(model, f"{model}s")}
+        alike = [table for table in self.tables if MARKS[model] <= set(map(plain, table.types))]
+        alike = alike or [
+            table for table in self.tables if plain(table.name) in names and "id" in table.types
+        ]
+        return min(
+            alike,
+            key=lambda table: (plain(table.name) not in names, not table.in_path, str(table)),
+            default=None,
+        )
+
+    def found(self, model: str) -> Table | None:
+        return self.configured(model) or self.likely(model)
+
+
+def configured(model: str) -> tuple[str, str]:
+    schema, _, name = conf.BETTER_AUTH_TABLES.get(model, model).rpartition(".")
+    return schema, name
+
+
+def plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
