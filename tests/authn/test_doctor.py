@@ -15,7 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings as django_settings
-from django.db import connection
+from django.core.management import call_command
+from django.db import InternalError, connection
 from django.utils import timezone
 
 from authn.doctor import EXAMINATIONS, examine, make, patient
@@ -372,6 +373,22 @@ def test_it_changes_nothing_and_reads_no_secret(token: str) -> None:
     }
     for secret in ('"privateKey"', '"token"', '"account"', '"verification"', "count(", "*)"):
         assert secret not in "\n".join(seen).replace("COUNT", "count")
+
+
+def test_what_it_looks_through_cannot_be_written_through() -> None:
+    with pytest.raises(InternalError, match="read-only"), patient.looking("default") as cursor:
+        cursor.execute("CREATE TABLE made_by_the_doctor ()")
+
+
+def test_what_a_table_holds_cannot_steer_the_terminal(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run("""UPDATE "jwks" SET "id" = E'\\x1b[2J'""")
+
+    with pytest.raises(SystemExit):
+        call_command("betterauth", "doctor")
+
+    said = capsys.readouterr().out
+    assert "Key ?[2J is usable." in said
+    assert "\x1b[2J" not in said
 
 
 def test_one_examination_that_breaks_down_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

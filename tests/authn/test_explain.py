@@ -296,6 +296,17 @@ def test_whatever_comes_on_stdin_gets_a_sentence(
     assert said.err.startswith("There is nothing to explain") if status == 2 else "Refused" in said.out
 
 
+def test_the_log_which_goes_to_stdout_does_not_come_between(
+    signer: Signer, settings: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", "http://127.0.0.1:9/jwks"
+
+    assert command("--json", signer.token()) == 1
+
+    assert json.loads(capsys.readouterr().out)["reason"] == "keys_unavailable"
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
