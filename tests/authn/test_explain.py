@@ -106,7 +106,10 @@ FLAWS = [
 ]
 
 
-@pytest.mark.parametrize("first", range(len(FLAWS)), ids=[flaw.step for flaw in FLAWS])
+PLACES = [flaw.step for flaw in FLAWS]
+
+
+@pytest.mark.parametrize("first", range(len(FLAWS)), ids=PLACES)
 def test_of_many_flaws_the_first_step_stops_it_so_that_passed_is_true(
     signer: Signer, person: Person, settings: Any, first: int
 ) -> None:
@@ -123,6 +126,7 @@ def test_of_many_flaws_the_first_step_stops_it_so_that_passed_is_true(
 
     assert (explained.stopped_at, explained.reason) == (FLAWS[first].step, FLAWS[first].reason)
     steps = list(explain.STEPS)
+    assert [step for step in steps if step in PLACES] == PLACES
     outcomes = [outcome for _, outcome in explained.steps()]
     place = steps.index(FLAWS[first].step)
     assert outcomes == ["passed"] * place + ["stopped"] + ["not reached"] * (len(steps) - place - 1)
