@@ -97,9 +97,9 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
     """Start our server in a process of its own, under production's settings but for those given."""
 
     @contextmanager
-    def start(**env: str) -> Iterator[Api]:
+    def start(application: str = "chatbackend.asgi:application", **env: str) -> Iterator[Api]:
         port, log = free_port(), tmp_path_factory.mktemp("api") / "log"
-        uvicorn = [sys.executable, "-X", "dev", "-m", "uvicorn", "chatbackend.asgi:application"]
+        uvicorn = [sys.executable, "-X", "dev", "-m", "uvicorn", application]
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
         # Its own log file: what is said there is production's JSON, and the tests read it.
         command = ["sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *uvicorn, *options]

@@ -27,6 +27,9 @@ from tests.server import Api, operation
 
 TOP = Path(__file__).parent.parent.parent
 PAGE = TOP / "docs/compatibility.md"
+# The whole server for those where there is most to see, for the others what lets people in.
+WHOLE_SERVER = {"CHATKIT_CONTEXT": "tests.support.servers.build_and_tell"}
+DOOR = {"application": "tests.authn.door:application", "DJANGO_SETTINGS_MODULE": "tests.authn.door_settings"}
 PACKAGES = {"oldest": "better-auth-oldest", "1.4": "better-auth-1.4", "newest": "better-auth"}
 
 
@@ -90,7 +93,7 @@ def running(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
     deployment: Deployment = request.param
-    backend = {"CHATKIT_CONTEXT": "tests.support.servers.build_and_tell"} | deployment.backend
+    backend = WHOLE_SERVER | deployment.backend if deployment.has_admin else DOOR | deployment.backend
     if deployment.is_on_sqlite:
         url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/auth.db"
     elif deployment.schema != "public":  # in one database with ours

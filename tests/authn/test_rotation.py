@@ -8,6 +8,7 @@ import jwt
 
 from chatbackend.dev.postgres import create_database
 from tests.authn.deployments import with_plugins
+from tests.authn.test_compatibility import DOOR
 from tests.server import operation
 
 
@@ -15,7 +16,7 @@ def test_rotation_refuses_none_of_fifty_requests_in_flight(
     postgres_url: str, start_other_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> None:
     url = create_database(postgres_url, "rotation")
-    own = {"BETTER_AUTH_DATABASE_URL": url, "SUPPORT_RATE_PER_USER": "100000/min"}
+    own = DOOR | {"BETTER_AUTH_DATABASE_URL": url}
     rotating = with_plugins(rotationInterval=2)
     with (
         start_other_better_auth(DATABASE_URL=url, PLUGINS=rotating) as auth,

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
-from io import StringIO
 from typing import Any
 
 from chatkit.actions import Action
@@ -35,13 +34,13 @@ from chatkit.types import (
     WidgetItem,
 )
 from chatkit.widgets import DynamicWidgetRoot
-from django.core.management import call_command
 from django.db.backends.signals import connection_created
 
 from authn.models import User
 from support.context import RequestContext, build
 from support.models import Thread
 from support.server import SupportServer
+from tests.authn.telling import tell
 
 
 class SlowServer(SupportServer):
@@ -193,19 +192,8 @@ echo_server = EchoServer()
 
 
 def build_and_tell(request: Any) -> RequestContext:
-    """The default context. The log has what it says of Better Auth's rows, and what Django would migrate."""
-    context, answer = build(request), StringIO()
-    call_command("makemigrations", dry_run=True, stdout=answer)
-    user, session = context.user, context.session
-    told = {
-        "session_id": session.id,
-        "types": [type(each).__name__ for each in (user.id, session.id, session.user_id)],
-        "user": [user.name, user.email, user.email_verified],
-        "times": [moment.isoformat() for moment in (session.created_at, session.expires_at, user.created_at)],
-        "migrations_to_make": answer.getvalue().strip(),
-    }
-    logging.getLogger(__name__).info("told", extra={"told": told})
-    return context
+    tell(request.auth)
+    return build(request)
 
 
 def build_dict(request: Any) -> dict[str, Any]:

@@ -1,0 +1,7 @@
+"""The project's settings, with the door of ``door.py`` in place of what is behind it."""
+
+from chatbackend.settings import *  # noqa: F403
+from chatbackend.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [app for app in INSTALLED_APPS if app != "support"]
+ROOT_URLCONF = "tests.authn.door"
