@@ -26,7 +26,7 @@ TEXTS = ("text/plain", "text/csv", "text/markdown")
 TYPES = (*IMAGES, PDF, *TEXTS)
 
 # In 256 folders, so that sweeping never has to list all files at once.
-FOLDER, NAME = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
+NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
 CHUNK = 256 * 1024
 NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # control characters, but for tab, line ends, ESC
 

@@ -70,6 +70,6 @@ def _strays(before: datetime) -> Iterator[list[str]]:
 
 def _folders() -> list[str]:
     try:
-        return sorted(name for name in files.storage().listdir("")[0] if files.FOLDER.fullmatch(name))
+        return sorted(files.storage().listdir("")[0])
     except FileNotFoundError:  # nothing was ever uploaded
         return []
