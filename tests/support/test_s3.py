@@ -1,6 +1,4 @@
-"""S3 by settings alone, on moto's server. It is as large as all of the backend, so it is not installed
-with the rest: ``pip install 'django-storages[s3]' 'moto[s3]' flask flask-cors``.
-"""
+"""S3 by settings alone, on moto's server."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -17,9 +15,6 @@ from tests.environment import of_a_process
 from tests.people import Person
 from tests.server import Api, operation
 from tests.support.test_attachments import NOT_FOUND, PNG, attach, row, send
-
-for package in ("storages", "moto", "flask_cors"):
-    pytest.importorskip(package, reason=f"{package} is not installed")
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
