@@ -8,7 +8,8 @@ class AuthnConfig(AppConfig):
     verbose_name = "Better Auth"
 
     def ready(self) -> None:
-        from authn import checks, keys
+        from authn import checks, keys, session_checks
 
         register(checks.check_settings)
+        register(session_checks.check_settings)
         setting_changed.connect(keys.forget)  # tests override settings; a key set belongs to its source

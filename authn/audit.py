@@ -30,8 +30,8 @@ USER_AGENT_LENGTH = 256
 class Attempt:
     """An attempt under way. Its clock starts here; ``accepted`` or ``refused`` writes the record."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, credential: str | None = None) -> None:
+        self.request, self.credential = request, credential  # of BETTER_AUTH_CREDENTIALS
         self.started = time.perf_counter()
         self.claims: Claims | None = None
 
@@ -40,11 +40,16 @@ class Attempt:
         self._write(logging.INFO, "accepted", "ok", 200, session=identity.session)
 
     def refused(
-        self, reason: str, status: int, key_id: str | None = None, algorithm: str | None = None
+        self,
+        reason: str,
+        status: int,
+        key_id: str | None = None,
+        algorithm: str | None = None,
+        session: "Session | None" = None,
     ) -> None:
         """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's."""
         level = logging.ERROR if status >= 500 else logging.INFO
-        self._write(level, "refused", reason, status, key_id=key_id, algorithm=algorithm)
+        self._write(level, "refused", reason, status, session=session, key_id=key_id, algorithm=algorithm)
 
     def _write(
         self,
@@ -67,7 +72,8 @@ class Attempt:
                 "outcome": outcome,
                 "reason": reason,
                 "status": status,
-                "user_id": claims and claims.subject,
+                "credential": self.credential,
+                "user_id": session.user_id if session else (claims and claims.subject),
                 "session_id": session.id if session else (claims and claims.session_id),
                 "impersonated_by": getattr(session, "impersonated_by", None),  # of the admin() plugin
                 "key_id": key_id or (claims and claims.key_id),

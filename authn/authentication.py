@@ -1,43 +1,162 @@
-"""DRF's side of it: from a request's header to ``request.user``, ``request.auth`` and ``request.user_id``."""
+"""DRF's side of it: from headers to ``request.user``, ``request.auth`` and ``request.user_id``."""
+
+import re
+from collections.abc import Container, Iterable
 
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from authn import sessions, tokens
+from authn import session_tokens, sessions, tokens
 from authn.audit import Attempt
-from authn.errors import Refused
+from authn.conf import conf
+from authn.errors import OriginRefused, Refused, TokenRefused, TwoCredentials
 from authn.models import User
 from authn.sessions import Identity
 
+ANOTHER_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
-class BetterAuthJWTAuthentication(BaseAuthentication):
-    """``Authorization: Bearer <JWT from Better Auth's jwt() plugin>``.
+
+class Credential(BaseAuthentication):
+    """One way of saying who is calling. It takes its own kind and leaves every other to others.
 
     Gives ``request.user`` (``authn.models.User``), ``request.auth`` (``Identity``) and
     ``request.user_id`` (``str``).
     """
 
-    @sensitive_variables("token")
+    name: str
+
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
-        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None  # no credentials, or somebody else's scheme; past this line the answer is ours
-        attempt = Attempt(request)
-        try:
-            attempt.claims = claims = tokens.verify(token)
-            identity = sessions.resolve(claims)
-        except Refused as refused:
-            attempt.refused(refused.reason, refused.status_code, refused.key_id, refused.algorithm)
-            raise
-        except Exception:
-            attempt.refused("error", 500)
-            raise
-        attempt.accepted(identity)
-        # On Django's request, where DRF's finds it too: middleware and views see the same.
-        setattr(request._request, "user_id", identity.user_id)  # noqa: B010
-        return identity.user, identity
+        return _authenticate(request, [self])
 
     def authenticate_header(self, request: Request) -> str:
         # Without it DRF answers 403 in place of 401.
         return 'Bearer realm="chatbackend"'
+
+    def offered(self, request: Request) -> list[str]:
+        """The values of this kind that the request carries."""
+        raise NotImplementedError
+
+    def identify(self, value: str, attempt: Attempt) -> Identity:
+        """Raises ``Refused``."""
+        raise NotImplementedError
+
+
+class BetterAuthJWTAuthentication(Credential):
+    """``Authorization: Bearer <JWT from Better Auth's jwt() plugin>``."""
+
+    name = "jwt"
+
+    def offered(self, request: Request) -> list[str]:
+        return _bearers(request, dots=(2,))
+
+    @sensitive_variables("value")
+    def identify(self, value: str, attempt: Attempt) -> Identity:
+        attempt.claims = tokens.verify(value)
+        return sessions.resolve(attempt.claims)
+
+
+class BetterAuthBearerAuthentication(Credential):
+    """``Authorization: Bearer <session token, signed>``, as Better Auth's bearer() plugin gives it out.
+
+    The bare token, too, where ``BETTER_AUTH_BEARER_REQUIRE_SIGNATURE`` is off.
+    """
+
+    name = "bearer"
+
+    def offered(self, request: Request) -> list[str]:
+        return _bearers(request, dots=(1,) if conf.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE else (0, 1))
+
+    @sensitive_variables("value")
+    def identify(self, value: str, attempt: Attempt) -> Identity:
+        if "." in value:
+            return sessions.resolve_token(session_tokens.verify(value), is_signed=True)
+        return sessions.resolve_token(session_tokens.bare(value), is_signed=False)
+
+
+class BetterAuthCookieAuthentication(Credential):
+    """Better Auth's session cookie, from pages that may send it."""
+
+    name = "cookie"
+
+    def offered(self, request: Request) -> list[str]:
+        # Not request.COOKIES: of two with one name it keeps the last, and Better Auth takes the first.
+        pairs = [pair.partition("=") for pair in request.META.get("HTTP_COOKIE", "").split(";")]
+        return [value.strip() for name, _, value in pairs if name.strip() == conf.BETTER_AUTH_COOKIE_NAME]
+
+    @sensitive_variables("value")
+    def identify(self, value: str, attempt: Attempt) -> Identity:
+        # A browser sends cookies along with whatever any page has it send (CSRF). The Origin it adds to
+        # every unsafe request is the browser's word and no script's, so no second token is needed.
+        origin = attempt.request.META.get("HTTP_ORIGIN")
+        if attempt.request.method not in SAFE_METHODS and origin not in conf.BETTER_AUTH_COOKIE_ORIGINS:
+            raise OriginRefused
+        return sessions.resolve_token(session_tokens.verify(value), is_signed=True)
+
+
+CREDENTIALS: dict[str, Credential] = {
+    each.name: each
+    for each in (
+        BetterAuthJWTAuthentication(),
+        BetterAuthCookieAuthentication(),
+        BetterAuthBearerAuthentication(),
+    )
+}
+
+
+class BetterAuthAuthentication(BaseAuthentication):
+    """Whichever of the ``BETTER_AUTH_CREDENTIALS`` the request carries, and none that is not listed."""
+
+    def authenticate(self, request: Request) -> tuple[User, Identity] | None:
+        enabled = [CREDENTIALS[name] for name in conf.BETTER_AUTH_CREDENTIALS]
+        identified = _authenticate(request, enabled)
+        if identified is None and _scheme(request) == "bearer":  # of a kind that is not listed, or of none
+            refused = TokenRefused("malformed")
+            Attempt(request).refused(refused.reason, refused.status_code)
+            raise refused
+        return identified
+
+    def authenticate_header(self, request: Request) -> str:
+        return Credential().authenticate_header(request)
+
+
+@sensitive_variables("offered", "value")
+def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[User, Identity] | None:
+    offered = [(each, value) for each in credentials for value in each.offered(request)]
+    if not offered:
+        return None  # no credentials, or somebody else's; past this line the answer is ours
+    credential, value = offered[0]
+    attempt = Attempt(request, ",".join(each.name for each, _ in offered))
+    try:
+        if len(offered) > 1:
+            raise TwoCredentials
+        identity = credential.identify(value, attempt)
+    except Refused as refused:
+        reason, session = refused.reason, refused.session
+        attempt.refused(reason, refused.status_code, refused.key_id, refused.algorithm, session)
+        raise
+    except Exception:
+        attempt.refused("error", 500)
+        raise
+    attempt.accepted(identity)
+    # On Django's request, where DRF's finds it too: middleware and views see the same.
+    setattr(request._request, "user_id", identity.user_id)  # noqa: B010
+    return identity.user, identity
+
+
+def _bearers(request: Request, dots: Container[int]) -> list[str]:
+    """What stands behind ``Bearer``, if it has so many dots: a JWT two, a signed token one, a bare one none.
+
+    Several headers, which an ASGI server joins with commas, count whatever they hold: which of them was
+    meant would be a guess, and a proxy in front of us may have made another one.
+    """
+    if _scheme(request) != "bearer":
+        return []
+    values = ANOTHER_BEARER.split(request.META["HTTP_AUTHORIZATION"][len("bearer ") :])
+    return [value for value in values if len(values) > 1 or value.count(".") in dots]
+
+
+def _scheme(request: Request) -> str:
+    scheme: str = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")[0]
+    return scheme.lower()

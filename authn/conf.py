@@ -30,14 +30,48 @@ class Conf:
         return audiences or [origin(self.BETTER_AUTH_URL)]
 
     @property
+    def BETTER_AUTH_CREDENTIALS(self) -> list[str]:
+        """What a caller may show: ``jwt``, ``cookie``, ``bearer`` (``authn.authentication.CREDENTIALS``)."""
+        return cast(list[str], _setting("BETTER_AUTH_CREDENTIALS", ["jwt"]))
+
+    @property
+    def BETTER_AUTH_COOKIE_NAME(self) -> str:
+        """What the session cookie is called, for the scheme of Better Auth's address and for no other."""
+        name = cast(str, _setting("BETTER_AUTH_COOKIE_NAME", "better-auth.session_token"))
+        is_secure = origin(self.BETTER_AUTH_URL).startswith("https:")
+        return f"__Secure-{name}" if is_secure and not name.startswith("__Secure-") else name
+
+    @property
+    def BETTER_AUTH_COOKIE_ORIGINS(self) -> set[str]:
+        """Whose pages may send it: those that CORS lets in, and Better Auth's own. Never ``null``, which
+        anybody's sandboxed frame can send."""
+        pages: list[str] = _setting("CORS_ALLOWED_ORIGINS", [])
+        return {origin(page) for page in [self.BETTER_AUTH_URL, *pages]} - {""}
+
+    @property
+    def BETTER_AUTH_BEARER_REQUIRE_SIGNATURE(self) -> bool:
+        """Off: the bare ``session.token`` is let in as well, so whoever reads a row or a log line is."""
+        return bool(_setting("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True))
+
+    @property
     def BETTER_AUTH_KEYS(self) -> str:
         """What tokens are verified with: ``database`` (the jwks table), ``jwks`` (a URL) or ``secret``."""
         return cast(str, _setting("BETTER_AUTH_KEYS", "database"))
 
     @property
     def BETTER_AUTH_SECRET(self) -> str:
-        """Better Auth's own secret; read only where a setting makes something depend on it."""
-        return cast(str, _setting("BETTER_AUTH_SECRET", ""))
+        """Better Auth's own secret; read only where a setting makes something depend on it.
+
+        Of several the first: Better Auth neither signs nor accepts a cookie by another, and an old
+        secret is often old because somebody else has it.
+        """
+        newest, _, _ = self.BETTER_AUTH_SECRETS.partition(",")
+        return newest.partition(":")[2].strip() or cast(str, _setting("BETTER_AUTH_SECRET", ""))
+
+    @property
+    def BETTER_AUTH_SECRETS(self) -> str:
+        """Better Auth's own variable of that name, where secrets are rotated: ``2:new,1:old``."""
+        return cast(str, _setting("BETTER_AUTH_SECRETS", ""))
 
     @property
     def BETTER_AUTH_JWKS_URL(self) -> str:

@@ -2,19 +2,29 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError
 from rest_framework import status
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
+if TYPE_CHECKING:
+    from authn.models import Session
+
 
 class Refused(APIException):
-    """A request that is not let in. ``reason`` is for the audit record alone; the caller sees the message."""
+    """A request that is not let in. What is more than the message is for the audit record alone."""
 
-    def __init__(self, reason: str = "", key_id: str | None = None, algorithm: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: str = "",
+        key_id: str | None = None,
+        algorithm: str | None = None,
+        session: "Session | None" = None,
+    ) -> None:
         super().__init__()
         self.reason = reason or self.default_code
-        self.key_id, self.algorithm = key_id, algorithm
+        self.key_id, self.algorithm, self.session = key_id, algorithm, session
 
 
 class TokenRefused(Refused, AuthenticationFailed):
@@ -22,6 +32,20 @@ class TokenRefused(Refused, AuthenticationFailed):
 
     default_detail = "Invalid or expired JWT token"
     default_code = "invalid_token"
+
+
+class TwoCredentials(Refused):
+    """Which of the two counts would be a guess, and whoever planted one of them would know it."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = "More than one credential on one request"
+    default_code = "two_credentials"
+
+
+class OriginRefused(Refused):
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = "A session cookie is only accepted with the Origin of an allowed page"
+    default_code = "origin"
 
 
 class UserNotFound(Refused):
@@ -43,7 +67,7 @@ class UserBanned(Refused):
 
 
 class Unavailable(Refused):
-    """The database or the key source does not answer: nobody gets in, nobody is told to go."""
+    """What is needed to answer cannot be reached: nobody gets in, nobody is told to go."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Service temporarily unavailable"

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models import lookups
+from django.db.models.expressions import Col
 from django.utils import timezone
 
 from authn.conf import conf
@@ -128,6 +129,15 @@ class Session(models.Model):
     @property
     def is_active(self) -> bool:
         return bool(self.expires_at > timezone.now())
+
+    @classmethod
+    def with_token(cls, token: str) -> "models.QuerySet[Session]":
+        """The token is a login: it is compared where it is, and no field that could be read or shown."""
+        return cls.objects.filter(lookups.Exact(Col(cls._meta.db_table, SESSION_TOKEN), token))
+
+
+SESSION_TOKEN: "models.TextField[str, str]" = models.TextField()
+SESSION_TOKEN.set_attributes_from_name(column("session", "token"))
 
 
 class SigningKey(models.Model):

@@ -1,10 +1,11 @@
-"""Whose token is it, and is the session behind it still alive? One statement, one round trip."""
+"""Who is it, and is their session still alive? One statement, one round trip."""
 
 from dataclasses import dataclass
 from typing import cast
 
 from django.db.models import F, FilteredRelation, Q
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
 from authn.models import Session, User
@@ -13,11 +14,11 @@ from authn.tokens import Claims
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """``request.auth``: the user, the live session that vouches for them, and the token's claims."""
+    """``request.auth``: the user, the live session that vouches for them, and the claims of a JWT."""
 
     user: User
     session: Session
-    claims: Claims
+    claims: Claims | None
 
     @property
     def user_id(self) -> str:
@@ -41,6 +42,30 @@ def resolve(claims: Claims) -> Identity:
     if session is None:
         raise NoActiveSession
     return Identity(user, session, claims)
+
+
+@sensitive_variables("token")
+def resolve_token(token: str, *, is_signed: bool) -> Identity:
+    """Find the session with that token, and its user. Raises what ``resolve`` raises.
+
+    ``is_signed``: Better Auth gave the token out, so a session that is not there has ended. Nothing
+    says so of a token without a signature.
+    """
+    session = _with_token(token)
+    if session is None:
+        raise NoActiveSession if is_signed else TokenRefused("unknown_token")
+    if session.user.is_banned:
+        raise UserBanned(session=session)
+    if not session.is_active:
+        raise NoActiveSession(session=session)
+    return Identity(session.user, session, None)
+
+
+@sensitive_variables("token")
+def _with_token(token: str) -> Session | None:
+    """Whether or not it is still alive, and with its user."""
+    with database_or_unavailable():
+        return Session.with_token(token).select_related("user").first()
 
 
 def _look_up(claims: Claims) -> tuple[User | None, Session | None]:

@@ -141,7 +141,7 @@ CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
 # --- REST framework -------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["authn.authentication.BetterAuthJWTAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["authn.authentication.BetterAuthAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
@@ -155,11 +155,15 @@ JSON_ERRORS_UNDER = "/support/"
 BETTER_AUTH_URL = env.str("BETTER_AUTH_URL", default="")
 BETTER_AUTH_ISSUER = env.str("BETTER_AUTH_ISSUER", default="")
 BETTER_AUTH_AUDIENCE = env.list("BETTER_AUTH_AUDIENCE", default=[])
+BETTER_AUTH_CREDENTIALS = env.list("BETTER_AUTH_CREDENTIALS", default=["jwt"])
+BETTER_AUTH_COOKIE_NAME = env.str("BETTER_AUTH_COOKIE_NAME", default="better-auth.session_token")
+BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = env.bool("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", default=True)
 BETTER_AUTH_KEYS = env.str("BETTER_AUTH_KEYS", default="database")
 BETTER_AUTH_JWKS_URL = env.str("BETTER_AUTH_JWKS_URL", default="")
 BETTER_AUTH_JWKS_PRIVATE = env.bool("BETTER_AUTH_JWKS_PRIVATE", default=DEBUG)
 BETTER_AUTH_KEYS_TTL_SECONDS = number("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0)
 BETTER_AUTH_SECRET = env.str("BETTER_AUTH_SECRET", default="")
+BETTER_AUTH_SECRETS = env.str("BETTER_AUTH_SECRETS", default="")
 BETTER_AUTH_ALGORITHMS = env.list("BETTER_AUTH_ALGORITHMS", default=[])
 BETTER_AUTH_LEEWAY_SECONDS = number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
 BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS = number("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", 3600.0)
@@ -214,6 +218,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1_000_000)  
 
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_URLS_REGEX = r"^/support/"
+CORS_ALLOW_CREDENTIALS = "cookie" in BETTER_AUTH_CREDENTIALS  # a token needs no page's cookies
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "OPTIONS"]
 CORS_ALLOW_HEADERS = [
     "accept",

@@ -19,7 +19,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from authn.authentication import BetterAuthJWTAuthentication
+from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge
 from authn.sessions import Identity
 from support import addresses, attachments, connections, files
@@ -39,7 +39,7 @@ class AlreadyUploaded(APIException):
 class AttachmentView(APIView):
     """What all of them have but the one that is read without a header."""
 
-    authentication_classes = [BetterAuthJWTAuthentication]
+    authentication_classes = [BetterAuthAuthentication]
     throttle_classes = [PerUserThrottle]
     parser_classes = [MultiPartParser]
     content_negotiation_class = AnyAccept

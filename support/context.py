@@ -13,12 +13,13 @@ from authn.tokens import Claims
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """``user_id``: whose data this request may touch. ``locale``: a lower-case language tag, or empty."""
+    """``user_id``: whose data this request may touch. ``claims``: of a JWT; ``None`` where a
+    session's own token let the caller in. ``locale``: a lower-case language tag, or empty."""
 
     user_id: str
     user: User
     session: Session
-    claims: Claims
+    claims: Claims | None
     locale: str
     request_id: str
 

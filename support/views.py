@@ -18,7 +18,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from authn.authentication import BetterAuthJWTAuthentication
+from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from support import addresses, connections, dictation, files, protocol, streaming
 from support.conf import conf
@@ -47,7 +47,7 @@ class ChatKitView(APIView):
     """``POST /support/chatkit``: ChatKit's one endpoint. JSON, or a stream of server-sent events."""
 
     http_method_names = ["post"]
-    authentication_classes = [BetterAuthJWTAuthentication]
+    authentication_classes = [BetterAuthAuthentication]
     throttle_classes = [PerUserThrottle]
     content_negotiation_class = AnyAccept
 

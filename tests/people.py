@@ -59,6 +59,15 @@ class Person:
     def session_id(self) -> str:
         return str(jwt.decode(self.token(), options={"verify_signature": False})["sid"])
 
+    @property
+    def cookie(self) -> str:
+        """The session cookie's value, percent-encoded as the browser has it."""
+        return next(value for name, value in self.browser.cookies.items() if name.endswith("session_token"))
+
+    @property
+    def session_token(self) -> str:
+        return self.cookie.partition(".")[0]
+
     def sign_out(self) -> None:
         self.post("sign-out")
 

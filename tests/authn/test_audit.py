@@ -17,6 +17,7 @@ FIELDS = {
     "outcome",
     "reason",
     "status",
+    "credential",
     "user_id",
     "session_id",
     "key_id",
@@ -37,7 +38,8 @@ def test_an_accepted_attempt_is_one_json_line_with_who_and_how(api: Api, person:
     assert set(record) >= FIELDS
     assert (record["outcome"], record["reason"], record["status"]) == ("accepted", "ok", 200)
     assert (record["user_id"], record["session_id"]) == (person.user_id, person.session_id)
-    assert (record["algorithm"], record["client_address"]) == ("EdDSA", "127.0.0.1")
+    assert (record["credential"], record["algorithm"]) == ("jwt", "EdDSA")
+    assert record["client_address"] == "127.0.0.1"
     assert record["user_agent"] == "Browser/1.0"
     assert record["key_id"]
     assert 0 < record["duration_ms"] < 5000

@@ -51,6 +51,10 @@ def test_the_configuration_of_the_tests_is_good() -> None:
         {"BETTER_AUTH_PLUGINS": ["admin", "anonymous", "organization", "two-factor"]},
         {"BETTER_AUTH_NAMING": "snake"},
         {"BETTER_AUTH_TABLES": {"user": "users", "session": "auth.sessions", "jwks": "jwkss"}},
+        {"BETTER_AUTH_COLUMNS": {"session.token": "secret_token"}},
+        {"BETTER_AUTH_CREDENTIALS": ["cookie", "bearer"], "BETTER_AUTH_SECRET": "of Better Auth"},
+        {"BETTER_AUTH_CREDENTIALS": ["cookie"], "BETTER_AUTH_SECRETS": "2: new ,1:old"},
+        {"BETTER_AUTH_COOKIE_NAME": "__Secure-acme.session_token"},
         {"BETTER_AUTH_COLUMNS": {"user.emailVerified": "verified", "jwks.publicKey": "public"}},
         {"BETTER_AUTH_COLUMNS": {"jwks.alg": "", "jwks.expiresAt": ""}},
     ],
@@ -109,9 +113,23 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
         ({"BETTER_AUTH_TABLES": {"account": "accounts"}}, "authn.E009", "BETTER_AUTH_TABLES"),
         ({"BETTER_AUTH_TABLES": {"user": ""}}, "authn.E009", "BETTER_AUTH_TABLES"),
         ({"BETTER_AUTH_TABLES": {"user": '"users"'}}, "authn.E009", "BETTER_AUTH_TABLES"),
-        ({"BETTER_AUTH_COLUMNS": {"session.token": "token"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        ({"BETTER_AUTH_COLUMNS": {"account.password": "secret"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
         ({"BETTER_AUTH_COLUMNS": {"session.expiresAt": ""}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
         ({"BETTER_AUTH_COLUMNS": {"expiresAt": "until"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        *[
+            ({"BETTER_AUTH_CREDENTIALS": listed}, "authn.E020", "BETTER_AUTH_CREDENTIALS")
+            for listed in ([], [""], ["JWT"], ["jwt", "session"], ["jwt", "jwt"])
+        ],
+        ({"BETTER_AUTH_CREDENTIALS": ["jwt", "cookie"]}, "authn.E021", "BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_CREDENTIALS": ["bearer"]}, "authn.E021", "BETTER_AUTH_SECRET"),
+        *[
+            ({"BETTER_AUTH_SECRETS": given}, "authn.E022", "BETTER_AUTH_SECRETS")
+            for given in ("secret", "v2:secret", "2:", "2: ,1:old", ",1:old")
+        ],
+        *[
+            ({"BETTER_AUTH_COOKIE_NAME": name}, "authn.E024", "BETTER_AUTH_COOKIE_NAME")
+            for name in ("", "__Secure-", "session token", "sid;", "sid=", "sïd")
+        ],
     ],
     ids=str,
 )

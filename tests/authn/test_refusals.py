@@ -114,11 +114,6 @@ def test_the_scheme_is_case_insensitive(client: Client, person: Person, scheme: 
     assert post(client, f"{scheme} {person.token()}").status_code == 200
 
 
-def test_two_authorization_headers_are_no_token(client: Client, person: Person) -> None:
-    # An ASGI server joins them with a comma.
-    assert post(client, f"Bearer {person.token()},Bearer {person.token()}").status_code == 401
-
-
 def test_better_auths_opaque_session_token_is_no_jwt(client: Client, person: Person) -> None:
     answer = person.auth.sign_in(person.email).browser.get("get-session").json()
 
