@@ -55,13 +55,18 @@ class SearchedNotFiltered:
         return lookup == ActiveFilter.parameter_name
 
 
-class ShowsActive:
+class OfSessions:
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody's, where sessions are in Redis: there may be no table to show."""
+        is_there = conf.BETTER_AUTH_SESSION_SOURCE == "database"
+        return is_there and super().has_view_permission(request, obj)  # type: ignore[misc]
+
     @admin.display(boolean=True)
     def active(self, session: Session) -> bool:
         return session.is_active
 
 
-class SessionInline(ReadOnly, ShowsActive, admin.TabularInline):  # type: ignore[type-arg]  # generic in the stubs alone
+class SessionInline(ReadOnly, OfSessions, admin.TabularInline):  # type: ignore[type-arg]  # generic in the stubs alone
     model = Session
     fields = ["id", "active", "created_at", "expires_at", "ip_address", "user_agent", *OF_ADMIN_IN_SESSION]
     readonly_fields = ["active"]
@@ -81,7 +86,7 @@ class UserAdmin(ReadOnly, SearchedNotFiltered, admin.ModelAdmin):  # type: ignor
 
 
 @admin.register(Session)
-class SessionAdmin(ReadOnly, SearchedNotFiltered, ShowsActive, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+class SessionAdmin(ReadOnly, SearchedNotFiltered, OfSessions, admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
     list_display = ["id", "user", "active", "created_at", "expires_at", "ip_address", *OF_ADMIN_IN_SESSION]
     list_filter = [ActiveFilter]
     list_select_related = ["user"]

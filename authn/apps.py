@@ -1,5 +1,5 @@
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 from django.core.signals import setting_changed
 
 
@@ -12,4 +12,5 @@ class AuthnConfig(AppConfig):
 
         register(checks.check_settings)
         register(session_checks.check_settings)
+        register(Tags.database)(session_checks.check_tables)
         setting_changed.connect(keys.forget)  # tests override settings; a key set belongs to its source

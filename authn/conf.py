@@ -54,6 +54,16 @@ class Conf:
         return bool(_setting("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True))
 
     @property
+    def BETTER_AUTH_SESSION_SOURCE(self) -> str:
+        """Where sessions are: ``database``, or the address of the Redis that is the only one to have them."""
+        return cast(str, _setting("BETTER_AUTH_SESSION_SOURCE", "database"))
+
+    @property
+    def BETTER_AUTH_SESSION_PREFIX(self) -> str:
+        """What Better Auth's keys in that Redis begin with."""
+        return cast(str, _setting("BETTER_AUTH_SESSION_PREFIX", ""))
+
+    @property
     def BETTER_AUTH_KEYS(self) -> str:
         """What tokens are verified with: ``database`` (the jwks table), ``jwks`` (a URL) or ``secret``."""
         return cast(str, _setting("BETTER_AUTH_KEYS", "database"))

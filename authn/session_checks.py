@@ -1,21 +1,69 @@
-"""System checks of what callers show."""
+"""System checks of what callers show and of where their sessions are."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
+from django.db.models import Model
 
 from authn.authentication import CREDENTIALS
 from authn.conf import conf
+from authn.models import Session, User
 
 SIGNED = {"cookie", "bearer"}  # by Better Auth, with its secret
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 §4.1.1
 NEWEST_SECRET = re.compile(r" *\d+ *: *[^, ]")  # 2:new,1:old
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    each = (_credentials, _secret, _cookie_name)
+    each = (_credentials, _secret, _cookie_name, _session_source)
     return [message for check in each for message in check()]
+
+
+def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Asks the database, so Django runs it for ``migrate`` and ``check --database`` alone, and
+    ``chatbackend.asgi`` before it serves. One that is down may be back for the first request."""
+    if conf.BETTER_AUTH_DATABASE not in (databases or []):
+        return []
+    try:
+        if not _has_table(User):
+            return [
+                checks.Warning(
+                    f"Better Auth's tables are not there: {User._meta.db_table} is missing.",
+                    hint="Run Better Auth's own migrations first: npx auth migrate.",
+                    id="authn.W001",
+                )
+            ]
+        if conf.BETTER_AUTH_SESSION_SOURCE != "database" or _has_table(Session):
+            return []
+    except (OperationalError, InterfaceError):
+        return []
+    return [
+        Error(
+            f"There are users but no sessions: {Session._meta.db_table} is missing. "
+            "Better Auth makes no such table where it has a secondaryStorage.",
+            hint="Set session.storeSessionInDatabase there and run its migrations, or name the Redis "
+            "it uses: BETTER_AUTH_SESSION_SOURCE=redis://….",
+            id="authn.E025",
+        )
+    ]
+
+
+def _has_table(model: type[Model]) -> bool:
+    try:
+        with transaction.atomic(conf.BETTER_AUTH_DATABASE):
+            model._default_manager.exists()
+    except (ProgrammingError, OperationalError) as exc:
+        if getattr(exc.__cause__, "sqlstate", "") == "42P01" or "no such table" in str(exc):
+            return False
+        if isinstance(exc, OperationalError):
+            raise
+        # It is there, and something else is wrong with it.
+    return True
 
 
 def _credentials() -> list[CheckMessage]:
@@ -61,3 +109,22 @@ def _cookie_name() -> list[CheckMessage]:
             id="authn.E024",
         )
     ]
+
+
+def _session_source() -> list[CheckMessage]:
+    source = conf.BETTER_AUTH_SESSION_SOURCE
+    if source == "database" or (source.startswith(REDIS_SCHEMES) and _is_usable(source)):
+        return []
+    return [
+        Error(
+            "BETTER_AUTH_SESSION_SOURCE is neither database nor the address of a Redis.",
+            hint="Write database, or redis://…, rediss://… or unix://… as of Better Auth's secondaryStorage.",
+            id="authn.E023",
+        )
+    ]
+
+
+def _is_usable(url: str) -> bool:
+    from authn import secondary_storage  # with it, the server's start has loaded Redis' client
+
+    return secondary_storage.usable(url)

@@ -1,12 +1,14 @@
 """Who is it, and is their session still alive? One statement, one round trip."""
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import cast
 
 from django.db.models import F, FilteredRelation, Q
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
 from authn.models import Session, User
 from authn.tokens import Claims
@@ -64,11 +66,43 @@ def resolve_token(token: str, *, is_signed: bool) -> Identity:
 @sensitive_variables("token")
 def _with_token(token: str) -> Session | None:
     """Whether or not it is still alive, and with its user."""
-    with database_or_unavailable():
-        return Session.with_token(token).select_related("user").first()
+    if conf.BETTER_AUTH_SESSION_SOURCE == "database":
+        with database_or_unavailable():
+            return Session.with_token(token).select_related("user").first()
+    session: Session | None = _secondary_storage().with_token(token)
+    if session is None:
+        return None
+    user = _user(id=session.user_id)  # and never the copy in the storage: it knows of no ban
+    if user is None:
+        raise UserNotFound(session=session)
+    session.user = user
+    return session
 
 
 def _look_up(claims: Claims) -> tuple[User | None, Session | None]:
+    if conf.BETTER_AUTH_SESSION_SOURCE == "database":
+        return _in_one_statement(claims)
+    user = _user(email=claims.email)
+    if user is None or user.id != claims.subject:
+        return user, None
+    session = _secondary_storage().live_session(user.id, claims.session_id)
+    if session is not None:
+        session.user = user
+    return user, session
+
+
+def _secondary_storage() -> ModuleType:
+    from authn import secondary_storage  # brings Redis' client, which nobody else needs
+
+    return secondary_storage
+
+
+def _user(**named: str) -> User | None:
+    with database_or_unavailable():
+        return User.objects.filter(**named).first()
+
+
+def _in_one_statement(claims: Claims) -> tuple[User | None, Session | None]:
     is_live = Q(sessions__expires_at__gt=timezone.now())
     if claims.session_id is not None:
         is_live &= Q(sessions__id=claims.session_id)

@@ -15,6 +15,7 @@ django.setup(set_prefix=False)
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
+from django.db import connections
 from servestatic import ServeStaticASGI
 
 from chatbackend.handler import OneHopHandler
@@ -26,6 +27,13 @@ from support.views import chatkit_server
 # finds everything loaded.
 call_command("check", stdout=StringIO())  # its "no issues" would be a line of the log that is no JSON
 chatkit_server()
+better_auth = connections[settings.BETTER_AUTH_DATABASE]
+call_command(
+    "check", tags=["database"], databases=[better_auth.alias], fail_level="WARNING", stdout=StringIO()
+)
+better_auth.close()
+if hasattr(better_auth, "close_pool"):  # its threads would not come along, should the server fork now
+    better_auth.close_pool()
 
 
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.

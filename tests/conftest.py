@@ -20,6 +20,7 @@ from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port, server
 from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
 from tests.people import BetterAuth, Person
+from tests.redis_server import redis_server
 from tests.server import Api
 from tests.signer import Signer
 
@@ -78,6 +79,12 @@ def start_other_better_auth() -> Callable[..., Any]:
             yield running
 
     return start
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

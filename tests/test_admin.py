@@ -71,6 +71,20 @@ def test_a_user_is_shown_with_their_sessions_and_without_any_secret(staff: Clien
     assert secret not in page
 
 
+def test_a_user_is_shown_where_there_is_no_table_of_sessions(
+    admin_client: Client, person: Person, settings: Any
+) -> None:
+    settings.BETTER_AUTH_SESSION_SOURCE = "redis://localhost"
+    with connection.cursor() as cursor:  # undone with the test's transaction
+        cursor.execute('ALTER TABLE "session" RENAME TO "session_elsewhere"')
+
+    user = admin_client.get(reverse("admin:authn_user_change", args=[person.user_id]))
+    sessions = admin_client.get(reverse("admin:authn_session_changelist"))
+
+    assert person.email in user.content.decode()
+    assert (user.status_code, sessions.status_code) == (200, 403)
+
+
 def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person: Person) -> None:
     expired = person.auth.sign_in(person.email).session_id
     Session.objects.using("default").filter(id=expired).update(expires_at="2020-01-01T00:00:00Z")

@@ -43,6 +43,14 @@ def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def starting(**env: str) -> subprocess.CompletedProcess[str]:
+    """What an ASGI server does first: it imports the application."""
+    command = [sys.executable, "-c", "import chatbackend.asgi"]
+    return subprocess.run(
+        command, cwd=TOP, env=of_a_process(**env), capture_output=True, text=True, timeout=60
+    )
+
+
 def test_migrate_makes_our_tables_and_touches_none_of_better_auths(
     postgres_url: str, start_better_auth: Callable[..., Any]
 ) -> None:
@@ -63,12 +71,8 @@ def test_migrate_makes_our_tables_and_touches_none_of_better_auths(
 
 def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_write() -> None:
     wrong = {"BETTER_AUTH_URL": "auth.example.com", "CHATKIT_SERVER": "no.such.Server"}
-    # What an ASGI server does first: it imports the application.
-    command = [sys.executable, "-c", "import chatbackend.asgi"]
 
-    done = subprocess.run(
-        command, cwd=TOP, env=of_a_process(**wrong), capture_output=True, text=True, timeout=60
-    )
+    done = starting(**wrong)
 
     assert done.returncode != 0
     assert "Write Better Auth's own baseURL" in done.stderr

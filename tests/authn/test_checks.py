@@ -54,6 +54,9 @@ def test_the_configuration_of_the_tests_is_good() -> None:
         {"BETTER_AUTH_COLUMNS": {"session.token": "secret_token"}},
         {"BETTER_AUTH_CREDENTIALS": ["cookie", "bearer"], "BETTER_AUTH_SECRET": "of Better Auth"},
         {"BETTER_AUTH_CREDENTIALS": ["cookie"], "BETTER_AUTH_SECRETS": "2: new ,1:old"},
+        {"BETTER_AUTH_SESSION_SOURCE": "redis://:password@localhost:6379/1"},
+        {"BETTER_AUTH_SESSION_SOURCE": "rediss://user:password@redis.example.com"},
+        {"BETTER_AUTH_SESSION_SOURCE": "unix:///run/redis.sock?db=1"},
         {"BETTER_AUTH_COOKIE_NAME": "__Secure-acme.session_token"},
         {"BETTER_AUTH_COLUMNS": {"user.emailVerified": "verified", "jwks.publicKey": "public"}},
         {"BETTER_AUTH_COLUMNS": {"jwks.alg": "", "jwks.expiresAt": ""}},
@@ -125,6 +128,10 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
         *[
             ({"BETTER_AUTH_SECRETS": given}, "authn.E022", "BETTER_AUTH_SECRETS")
             for given in ("secret", "v2:secret", "2:", "2: ,1:old", ",1:old")
+        ],
+        *[
+            ({"BETTER_AUTH_SESSION_SOURCE": source}, "authn.E023", "BETTER_AUTH_SESSION_SOURCE")
+            for source in ("", "redis", "redis://h:port/0", "http://localhost:6379", "file:///x", "REDIS://h")
         ],
         *[
             ({"BETTER_AUTH_COOKIE_NAME": name}, "authn.E024", "BETTER_AUTH_COOKIE_NAME")

@@ -22,6 +22,7 @@ import pytest
 from chatbackend.dev.frontend import BETTER_AUTHS
 from chatbackend.dev.postgres import create_database
 from tests.authn.deployments import DEPLOYMENTS, WITH_ADMIN, Deployment
+from tests.environment import BETTER_AUTH_SECRET
 from tests.people import BetterAuth, Person
 from tests.server import Api, operation
 
@@ -93,7 +94,8 @@ def running(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
     deployment: Deployment = request.param
-    backend = WHOLE_SERVER | deployment.backend if deployment.has_admin else DOOR | deployment.backend
+    backend = {"BETTER_AUTH_CREDENTIALS": "jwt,cookie", "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET}
+    backend |= (WHOLE_SERVER if deployment.has_admin else DOOR) | deployment.backend
     if deployment.is_on_sqlite:
         url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/auth.db"
     elif deployment.schema != "public":  # in one database with ours
@@ -134,6 +136,18 @@ def test_a_token_gets_in_as_the_user_and_session_it_names(running: Running) -> N
     assert abs(signed_up - before) < timedelta(seconds=20)
     assert timedelta(days=6, hours=23) < expires - before < timedelta(days=7, minutes=1)
     assert told["migrations_to_make"] == "No changes detected"
+
+
+@everywhere
+def test_the_session_cookie_gets_in_as_well_and_sign_out_ends_that_too(running: Running) -> None:
+    person = running.auth.sign_up()
+    shown = {"Cookie": f"better-auth.session_token={person.cookie}", "Origin": running.auth.origin}
+
+    before = running.api.post(operation("threads.list"), **shown).status_code
+    person.sign_out()
+    after = running.api.post(operation("threads.list"), **shown).status_code
+
+    assert (before, after) == (200, 404)
 
 
 @everywhere

@@ -18,6 +18,7 @@ from authn.authentication import BetterAuthCookieAuthentication
 from authn.errors import OriginRefused
 from authn.models import Session
 from chatbackend.dev.postgres import create_database
+from support import context
 from tests.authn.test_refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, body_of
 from tests.authn.test_session_tokens import signed
 from tests.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL, PAGE_ORIGIN
@@ -43,9 +44,13 @@ def listed(settings: Any) -> Callable[..., None]:
     return make
 
 
-def post(client: Client, authorization: str = "", cookie: str = "", origin: str = PAGE_ORIGIN) -> Any:
-    given = {"HTTP_AUTHORIZATION": authorization, "HTTP_COOKIE": cookie, "HTTP_ORIGIN": origin}
-    headers = {name: value for name, value in given.items() if value}
+def post(client: Client, authorization: str = "", cookie: str = "", origin: str | None = PAGE_ORIGIN) -> Any:
+    given = {
+        "HTTP_AUTHORIZATION": authorization or None,
+        "HTTP_COOKIE": cookie or None,
+        "HTTP_ORIGIN": origin,
+    }
+    headers = {name: value for name, value in given.items() if value is not None}
     body = json.dumps(operation("threads.list"))
     return client.post("/support/chatkit", body, content_type="application/json", **headers)
 
@@ -111,17 +116,15 @@ def test_the_context_has_no_claims_then(
 
     post(client, cookie=f"{NAME}={person.cookie}")
 
-    context = KEPT.pop()
-    assert (context.user_id, context.session.id) == (person.user_id, person.session_id)
-    assert context.claims is None
+    kept = KEPT.pop()
+    assert (kept.user_id, kept.session.id) == (person.user_id, person.session_id)
+    assert kept.claims is None
 
 
 KEPT: list[Any] = []
 
 
 def kept_context(request: Any) -> Any:
-    from support import context
-
     KEPT.append(context.build(request))
     return KEPT[-1]
 
@@ -161,20 +164,19 @@ def test_a_cookie_that_is_not_listed_is_no_credential(client: Client, person: Pe
 # --- One at a time ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "show",
-    {
-        "JWT and cookie": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}"),
-        "bearer and cookie": lambda jwt, token: (f"Bearer {token}", f"{NAME}={token}"),
-        "a bad one and a good one": lambda jwt, token: ("Bearer a.b.c", f"{NAME}={token}"),
-        "two JWTs": lambda jwt, token: (f"Bearer {jwt},Bearer {jwt}", ""),
-        "JWT and bearer": lambda jwt, token: (f"Bearer {jwt}, bearer {token}", ""),
-        "JWT and what is nothing": lambda jwt, token: (f"Bearer {jwt},BEARER {token[:8]}", ""),
-        "two cookies of one name": lambda jwt, token: ("", f"{NAME}={token}; {NAME}={token}"),
-        "a planted cookie": lambda jwt, token: ("", f"{NAME}=planted; a=b;{NAME}={token}"),
-    }.values(),
-    ids=["jwt+cookie", "bearer+cookie", "bad+good", "jwts", "jwt+bearer", "jwt+none", "cookies", "planted"],
-)
+TWO = {
+    "JWT and cookie": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}"),
+    "bearer and cookie": lambda jwt, token: (f"Bearer {token}", f"{NAME}={token}"),
+    "a bad one and a good one": lambda jwt, token: ("Bearer a.b.c", f"{NAME}={token}"),
+    "two JWTs": lambda jwt, token: (f"Bearer {jwt},Bearer {jwt}", ""),
+    "JWT and bearer": lambda jwt, token: (f"Bearer {jwt}, bearer {token}", ""),
+    "JWT and what is nothing": lambda jwt, token: (f"Bearer {jwt},BEARER {token[:8]}", ""),
+    "two cookies of one name": lambda jwt, token: ("", f"{NAME}={token}; {NAME}={token}"),
+    "a planted cookie": lambda jwt, token: ("", f"{NAME}=planted; a=b;{NAME}={token}"),
+}
+
+
+@pytest.mark.parametrize("show", TWO.values(), ids=TWO)
 def test_two_credentials_are_a_400_that_says_so(
     client: Client,
     person: Person,
@@ -243,18 +245,17 @@ def test_only_the_cookie_of_better_auths_own_scheme_and_name_counts(
     assert {response.json()["error"] for response in alone} == {NO_CREDENTIALS}
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    {
-        "forged": lambda cookie: cookie[:40] + "AAAA" + cookie[44:],
-        "truncated": lambda cookie: cookie[:-3],
-        "quoted": lambda cookie: f'"{cookie}"',
-        "empty": lambda cookie: "",
-        "old secret": lambda cookie: signed(cookie.partition(".")[0], "the-secret-before"),
-        "in two headers": lambda cookie: f"{cookie},{NAME}={cookie}",  # as an ASGI server joins them
-    }.values(),
-    ids=["forged", "truncated", "quoted", "empty", "old secret", "in two headers"],
-)
+SPOILT = {
+    "forged": lambda cookie: cookie[:40] + "AAAA" + cookie[44:],
+    "truncated": lambda cookie: cookie[:-3],
+    "quoted": lambda cookie: f'"{cookie}"',
+    "empty": lambda cookie: "",
+    "old secret": lambda cookie: signed(cookie.partition(".")[0], "the-secret-before"),
+    "in two headers": lambda cookie: f"{cookie},{NAME}={cookie}",  # as an ASGI server joins them
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_cookie_that_better_auth_did_not_sign_is_the_uniform_refusal(
     client: Client, person: Person, listed: Callable[..., None], spoil: Callable[[str], str]
 ) -> None:
@@ -272,6 +273,7 @@ def test_a_jwt_is_no_session_cookie(client: Client, person: Person, listed: Call
 @pytest.mark.parametrize(
     "origin",
     [
+        None,
         "",
         "null",
         "https://evil.example",
@@ -289,7 +291,7 @@ def test_a_jwt_is_no_session_cookie(client: Client, person: Person, listed: Call
     ids=repr,
 )
 def test_a_page_that_may_not_send_the_cookie_is_a_403_that_says_why(
-    client: Client, person: Person, listed: Callable[..., None], settings: Any, origin: str
+    client: Client, person: Person, listed: Callable[..., None], settings: Any, origin: str | None
 ) -> None:
     listed("jwt", "cookie")
     settings.CORS_ALLOWED_ORIGINS = [PAGE_ORIGIN, "null"]  # which django-cors-headers allows to be written
@@ -326,19 +328,19 @@ def test_a_bearer_needs_no_origin_for_no_browser_adds_it_by_itself(
 ) -> None:
     listed("jwt", "cookie", "bearer")
 
-    assert post(client, f"Bearer {person.cookie}", origin="").status_code == 200
+    assert post(client, f"Bearer {person.cookie}", origin=None).status_code == 200
 
 
 # --- What becomes of the session -----------------------------------------------------------------------
 
 
-SHOWN = [
-    lambda person: {"cookie": f"{NAME}={person}"},
-    lambda person: {"authorization": f"Bearer {person}"},
-]
+SHOWN = {
+    "cookie": lambda value: {"cookie": f"{NAME}={value}"},
+    "bearer": lambda value: {"authorization": f"Bearer {value}"},
+}
 
 
-@pytest.mark.parametrize("show", SHOWN, ids=["cookie", "bearer"])
+@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
 def test_a_token_that_better_auth_signed_finds_no_session_after_sign_out_or_expiry(
     client: Client,
     person: Person,
@@ -411,17 +413,17 @@ def test_the_role_needs_the_tokens_column_only_where_it_is_compared(
     jwt, cookie = f"Bearer {person.token()}", f"{NAME}={person.cookie}"
     columns = '"id", "userId", "expiresAt", "createdAt", "updatedAt", "ipAddress", "userAgent"'
     with connection.cursor() as cursor:  # all of it is undone with the test's transaction
-        cursor.execute("CREATE ROLE reader")
-        cursor.execute('GRANT SELECT ("id", "publicKey", "alg", "expiresAt") ON "jwks" TO reader')
-        cursor.execute('GRANT SELECT ON "user" TO reader')
-        cursor.execute("GRANT SELECT ON support_thread TO reader")
-        cursor.execute(f'GRANT SELECT ({columns}) ON "session" TO reader')
+        cursor.execute("CREATE ROLE without_token")
+        cursor.execute('GRANT SELECT ("id", "publicKey", "alg", "expiresAt") ON "jwks" TO without_token')
+        cursor.execute('GRANT SELECT ON "user" TO without_token')
+        cursor.execute("GRANT SELECT ON support_thread TO without_token")
+        cursor.execute(f'GRANT SELECT ({columns}) ON "session" TO without_token')
         before = transaction.savepoint()
-        cursor.execute("SET LOCAL ROLE reader")
+        cursor.execute("SET LOCAL ROLE without_token")
         statuses = [post(client, jwt).status_code, post(client, cookie=cookie).status_code]
         transaction.savepoint_rollback(before)
-        cursor.execute('GRANT SELECT ("token") ON "session" TO reader')
-        cursor.execute("SET LOCAL ROLE reader")
+        cursor.execute('GRANT SELECT ("token") ON "session" TO without_token')
+        cursor.execute("SET LOCAL ROLE without_token")
         statuses.append(post(client, cookie=cookie).status_code)
 
     assert statuses == [200, 500, 200]
