@@ -22,6 +22,16 @@ REASONS: dict[str, Reason] = {
         "The request has no Authorization: Bearer header.",
         "Send the token of authClient.token(); look whether a proxy drops the header.",
     ),
+    "two_credentials": Reason(
+        "form",
+        "The request carries more than one credential: two tokens, or a token and a cookie.",
+        'Send one. A page that sends a token fetches with credentials: "omit".',
+    ),
+    "origin": Reason(
+        "form",
+        "A session cookie came without the Origin of a page that may send it.",
+        "Name the page in CORS_ALLOWED_ORIGINS.",
+    ),
     "too_long": Reason(
         "form",
         "The token is longer than 8192 characters.",
@@ -66,6 +76,11 @@ REASONS: dict[str, Reason] = {
         "The token names another algorithm than its key has.",
         "Send the token unchanged. For an RSA key without an algorithm of its own, name it first in "
         "BETTER_AUTH_ALGORITHMS.",
+    ),
+    "no_secret": Reason(
+        "signature",
+        "There is no secret to check a session token's signature with.",
+        "Write Better Auth's own secret in BETTER_AUTH_SECRET.",
     ),
     "signature": Reason(
         "signature",
@@ -153,6 +168,16 @@ REASONS: dict[str, Reason] = {
         "user",
         "The database does not answer, so that nobody can be looked up.",
         "manage.py betterauth doctor says why.",
+    ),
+    "sessions_unavailable": Reason(
+        "session",
+        "The Redis with the sessions does not answer.",
+        "manage.py betterauth doctor says why.",
+    ),
+    "unknown_token": Reason(
+        "session",
+        "No session has this token, and without a signature nothing says that one ever had.",
+        "Send the signed token, which the bearer() plugin gives in the header set-auth-token.",
     ),
     "user_not_found": Reason(
         "user",

@@ -27,6 +27,7 @@ EXAMINATIONS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
     "grants": grants.too_few,
     "least_privilege": grants.too_many,
     "sessions": sessions.in_the_table,
+    "secondary_storage": sessions.in_redis,
     "keys": key_set.in_the_table,
     "jwks": key_set.at_the_address,
     "issuer": issuer.issuer,

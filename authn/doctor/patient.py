@@ -21,6 +21,7 @@ from authn.doctor.findings import CannotLook
 
 STATEMENT_TIMEOUT_MS = 3000  # of each statement, so that no large table is read to its end
 HTTP_TIMEOUT_SECONDS = 3.0
+SHOWN_AS_TOKENS = {"cookie", "bearer"}  # the credentials that are looked up by session.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ def address(url: str) -> str:
 def fields_of(model: str) -> dict[str, str]:
     """Better Auth's fields that we read, and the columns that the settings take them from."""
     fields = sorted(name.partition(".")[2] for name in naming.fields if name.startswith(f"{model}."))
+    if not SHOWN_AS_TOKENS & set(conf.BETTER_AUTH_CREDENTIALS):
+        fields = [name for name in fields if (model, name) != ("session", "token")]
     columns = {name: naming.column(model, name) for name in fields}
     return {name: column for name, column in columns.items() if column}  # "": an older version has it not
 

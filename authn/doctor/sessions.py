@@ -1,18 +1,26 @@
-"""Whether the sessions that people have are the ones in the table."""
+"""Whether the sessions that people have are where they are looked for."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
+from itertools import islice
+from typing import Any
 
+from authn.conf import conf
 from authn.doctor.catalogue import quoted
-from authn.doctor.findings import CannotLook, Finding, ok, warning
+from authn.doctor.findings import CannotLook, Finding, failure, ok, warning
 from authn.doctor.patient import Patient, looking
 from authn.doctor.tables import columns_of
 
+MOST_KEYS = 10_000  # of a Redis, looked through for one that shows the prefix
 SIGN_UP_TAKES = timedelta(minutes=1)
+PATIENCE: dict[str, Any] = {"socket_connect_timeout": 3.0, "socket_timeout": 3.0}
 
 
 def in_the_table(patient: Patient) -> Iterator[Finding]:
     """With a secondaryStorage Better Auth goes on without this table, which then is an old one."""
+    if conf.BETTER_AUTH_SESSION_SOURCE != "database":
+        raise CannotLook("The table is not read: BETTER_AUTH_SESSION_SOURCE names a Redis.")
     if patient.database.vendor != "postgresql":
         raise CannotLook(f"{patient.database.display_name} is for one person's laptop.")
     users, sessions = patient.catalogue.found("user"), patient.catalogue.found("session")
@@ -35,7 +43,41 @@ def in_the_table(patient: Patient) -> Iterator[Finding]:
         yield warning(
             f"Users have signed up, and {sessions} has no new row {since}: unless they have all signed out, "
             "Better Auth keeps its sessions in its secondaryStorage.",
-            "Give Better Auth session: { storeSessionInDatabase: true }.",
+            "Give Better Auth session: { storeSessionInDatabase: true }; or BETTER_AUTH_SESSION_SOURCE=redis://…",
         )
     else:
         yield ok(f"The newest row of {sessions} is of {newest_session:%Y-%m-%d %H:%M}.")
+
+
+def in_redis(patient: Patient) -> Iterator[Finding]:
+    """Its address is not shown: it may hold a password."""
+    if conf.BETTER_AUTH_SESSION_SOURCE == "database":
+        raise CannotLook("Sessions are in the database.")
+    import redis  # nobody else needs it
+
+    prefix, names = conf.BETTER_AUTH_SESSION_PREFIX, []
+    try:
+        with closing(redis.Redis.from_url(conf.BETTER_AUTH_SESSION_SOURCE, **PATIENCE)) as client:
+            client.ping()
+            for name in islice(client.scan_iter("*active-sessions-*", count=1000), MOST_KEYS):
+                names.append(name.decode(errors="replace").partition("active-sessions-")[0])
+                if names[-1] == prefix:
+                    break
+    except (redis.RedisError, ValueError) as exc:
+        yield failure(
+            f"The Redis of BETTER_AUTH_SESSION_SOURCE cannot be read ({type(exc).__name__}).",
+            "Start it, or write the address, password and number of Better Auth's secondaryStorage there.",
+        )
+        return
+    if prefix in names:
+        yield ok("The Redis of BETTER_AUTH_SESSION_SOURCE has sessions of Better Auth.")
+    elif names:
+        yield failure(
+            f"The Redis has Better Auth's sessions, but none under {prefix or 'no prefix'}.",
+            f"BETTER_AUTH_SESSION_PREFIX={names[0]}",
+        )
+    else:
+        yield warning(
+            "The Redis of BETTER_AUTH_SESSION_SOURCE has no session of Better Auth.",
+            "Sign in once and run this again; if there is still none, Better Auth has another Redis.",
+        )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from django.core.checks import ERROR
 
-from authn import checks
+from authn import checks, session_checks
 from authn.conf import conf
 from authn.doctor.findings import CannotLook, Finding, failure, ok, warning
 from authn.doctor.patient import Patient
@@ -12,7 +12,8 @@ from authn.doctor.patient import Patient
 
 def system_checks(patient: Patient) -> Iterator[Finding]:
     """This app's own. Those of the others load the whole project; ``manage.py check`` makes them all."""
-    messages = [message for message in checks.check_settings() if not message.is_silenced()]
+    each = [*checks.check_settings(), *session_checks.check_settings()]
+    messages = [message for message in each if not message.is_silenced()]
     for message in messages:
         say = failure if message.level >= ERROR else warning
         yield say(f"{message.msg} ({message.id})", message.hint or "")

@@ -19,7 +19,13 @@ PLUGIN_OF = {
 
 
 def needed() -> list[str]:
-    return ["user", "session", *(["jwks"] if conf.BETTER_AUTH_KEYS == "database" else [])]
+    """The models whose tables are read."""
+    wanted = {
+        "user": True,
+        "session": conf.BETTER_AUTH_SESSION_SOURCE == "database",
+        "jwks": conf.BETTER_AUTH_KEYS == "database",
+    }
+    return [model for model, is_wanted in wanted.items() if is_wanted]
 
 
 def tables(patient: Patient) -> Iterator[Finding]:
@@ -57,8 +63,8 @@ def tables(patient: Patient) -> Iterator[Finding]:
 WITHOUT = {
     "user": "Write Better Auth's own database in DATABASE_URL, or run its migration: npx auth@latest migrate",
     "session": "Better Auth keeps its sessions in its secondaryStorage: give it session: "
-    "{ storeSessionInDatabase: "
-    "true } and run its migration, npx auth@latest migrate",
+    "{ storeSessionInDatabase: true } and run its migration, npx auth@latest migrate; or have them read "
+    "there: BETTER_AUTH_SESSION_SOURCE=redis://…",
     "jwks": "Better Auth's jwt() plugin is missing, or its migration: add jwt() to plugins, then npx "
     "auth@latest "
     "migrate; or BETTER_AUTH_KEYS=jwks where its keys are elsewhere",

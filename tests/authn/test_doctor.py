@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import InternalError, connection
@@ -402,6 +403,39 @@ def test_one_examination_that_breaks_down_does_not_stop_the_others(monkeypatch: 
     assert made["tables"].outcome == Outcome.FAILURE
     assert "password" not in str(made["tables"])
     assert made["indexes"].outcome == Outcome.OK
+
+
+def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) -> None:
+    settings.BETTER_AUTH_SESSION_SOURCE = redis_url
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        nothing = findings("secondary_storage")
+        client.set("better-auth:active-sessions-ada", "[]")
+        elsewhere = findings("secondary_storage")
+        apply(elsewhere[0].remedy, settings)
+        found = findings("secondary_storage")
+        client.flushall()
+    settings.BETTER_AUTH_SESSION_SOURCE = "redis://:geheim@127.0.0.1:9"
+    gone = findings("secondary_storage")
+
+    assert [each[0].outcome for each in (nothing, elsewhere, found, gone)] == [
+        Outcome.WARNING,
+        Outcome.FAILURE,
+        Outcome.OK,
+        Outcome.FAILURE,
+    ]
+    assert "none under no prefix" in elsewhere[0].message
+    assert "geheim" not in str(gone)
+    assert findings("sessions")[0].outcome == Outcome.SKIPPED
+
+
+def test_a_sessions_token_is_needed_where_callers_show_it(token: str, settings: Any) -> None:
+    assert "read token" in findings("least_privilege")[0].message
+    assert '"token"' not in findings("least_privilege")[0].remedy
+
+    settings.BETTER_AUTH_CREDENTIALS = ["jwt", "cookie"]
+
+    assert "read token" not in findings("least_privilege")[0].message
+    assert '"token"' in findings("least_privilege")[0].remedy
 
 
 # --- As a command, on deployments of their own -------------------------------------------------------

@@ -19,7 +19,7 @@ from authn import errors, explain, sessions, tokens
 from authn.errors import Refused, Unavailable
 from authn.reasons import REASONS
 from tests.authn.test_tokens import FORGERIES
-from tests.environment import BETTER_AUTH_URL
+from tests.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
 from tests.people import Person
 from tests.signer import Signer, part
 
@@ -254,6 +254,49 @@ def test_what_a_stranger_wrote_cannot_steer_the_terminal(signer: Signer) -> None
 
     assert explained.shown["iss"].isprintable()
     assert len(explained.shown["iss"]) < 130
+
+
+@pytest.fixture
+def session_token(settings: Any, person: Person) -> str:
+    """What the bearer() plugin and the cookie carry, of somebody who is signed in."""
+    settings.BETTER_AUTH_CREDENTIALS = ["cookie", "bearer"]
+    settings.BETTER_AUTH_SECRET = BETTER_AUTH_SECRET
+    return str(person.browser.cookies["better-auth.session_token"])
+
+
+def test_a_session_token_is_explained_where_one_is_taken(session_token: str, person: Person) -> None:
+    accepted = explain.explain(f"Cookie: better-auth.session_token={session_token}")
+    forged = explain.explain(session_token.replace("%3D", "")[:-1] + "A%3D")
+    jwt = explain.explain(person.token())
+    person.sign_out()
+    ended = explain.explain(session_token)
+
+    assert accepted.accepted
+    assert (forged.reason, forged.stopped_at) == ("signature", "signature")
+    assert (ended.reason, ended.stopped_at) == ("no_active_session", "session")
+    assert (jwt.reason, jwt.stopped_at) == ("malformed", "form")
+    assert "does not list jwt" in jwt.message
+    for explained in (accepted, forged, ended):
+        assert session_token.partition(".")[0] not in str(explained)
+
+
+def test_a_session_that_has_expired_had_the_token(session_token: str, person: Person) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute('UPDATE "session" SET "expiresAt" = now() WHERE "userId" = %s', [person.user_id])
+
+    explained = explain.explain(session_token)
+
+    assert (explained.reason, explained.stopped_at) == ("no_active_session", "alive")
+    assert explained.passed("ban")
+
+
+def test_the_bare_token_is_explained_only_where_it_is_taken(session_token: str, settings: Any) -> None:
+    bare = session_token.partition(".")[0]
+
+    assert explain.explain(bare).reason == "malformed"
+    settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
+    assert explain.explain(bare).accepted
+    assert explain.explain("nobodys").reason == "unknown_token"
 
 
 # --- As a command --------------------------------------------------------------------------------------

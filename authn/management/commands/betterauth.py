@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from authn.doctor import examine
 from authn.doctor.findings import Outcome
-from authn.explain import STEPS, Explanation, explain
+from authn.explain import Explanation, explain
 
 FAILED, USAGE = 1, 2  # exit statuses; a token that is refused has failed
 MAX_INPUT = 64 * 1024  # bytes of stdin
@@ -111,7 +111,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {name:6}{value}")
             self.stdout.write("")
         for step, outcome in explanation.steps():
-            self._row(outcome, step, STEPS[step], "")
+            self._row(outcome, step, explanation.walk[step], "")
         verdict = (
             "Accepted" if explanation.accepted else f"Refused, {explanation.status} ({explanation.reason})"
         )
