@@ -140,7 +140,7 @@ def kept_context(request: Any) -> Any:
         (["cookie"], lambda person: f"Bearer {person.token()}"),
         (["cookie", "bearer"], lambda person: f"Bearer {person.token()}"),
     ],
-    ids=str,
+    ids=lambda value: ",".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_not_listed_is_the_uniform_refusal(
     client: Client,
@@ -303,7 +303,7 @@ def test_a_page_that_may_not_send_the_cookie_is_a_403_that_says_why(
     assert forged.json() == good.json()  # nor does such a page learn whether there is a session
 
 
-@pytest.mark.parametrize("origin", [PAGE_ORIGIN, BETTER_AUTH_URL])
+@pytest.mark.parametrize("origin", [PAGE_ORIGIN, BETTER_AUTH_URL], ids=["a page", "Better Auth"])
 def test_the_pages_that_cors_lets_in_may_send_it_and_better_auths_own(
     client: Client, person: Person, listed: Callable[..., None], origin: str
 ) -> None:
