@@ -17,7 +17,8 @@ from chatkit.types import (
 from support import addresses, connections, files
 from support.connections import on_database
 from support.models import Attachment as AttachmentRow
-from support.store import OwnerT, as_attachment, new_id, storable
+from support.rows import as_attachment, storable
+from support.store import OwnerT, new_id
 
 MAX_NAME = 120
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories

@@ -3,28 +3,24 @@
 import asyncio
 import json
 import secrets
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from chatkit.store import NotFoundError, StoreItemType
 from chatkit.store import Store as ChatKitStore
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, UserMessageItem, WidgetItem
-from chatkit.widgets import DynamicWidgetRoot
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Model, QuerySet, Subquery
-from pydantic import TypeAdapter, ValidationError
 
-from support import addresses, files
+from support import files
 from support.connections import on_database
 from support.models import PLACE, Item, Thread
 from support.models import Attachment as AttachmentRow
+from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
 
 Row = TypeVar("Row", bound=Model)
 
-THREAD_ITEM: TypeAdapter[ThreadItem] = TypeAdapter(ThreadItem)
-ATTACHMENT: TypeAdapter[Attachment] = TypeAdapter(Attachment)
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 MAX_PAGE = 100  # ChatKit's client asks for 20 to 50; the protocol sets no bound
 
@@ -73,10 +69,6 @@ class Owner(Protocol):
 
 
 OwnerT = TypeVar("OwnerT", bound=Owner)
-
-
-class UnreadableRow(Exception):
-    """A stored row that ChatKit's SDK cannot read, from a newer version perhaps."""
 
 
 class Store(ChatKitStore[OwnerT]):
@@ -155,20 +147,20 @@ def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
     row = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).first()
     if row is None:
         raise NotFoundError(thread_id)
-    return _as_thread(row)
+    return as_thread(row)
 
 
 @on_database
 def save_thread(user_id: str, thread: ThreadMetadata) -> None:
-    created_at = _in_utc(thread.created_at)
-    data = _as_data(thread, created_at)
+    created_at = in_utc(thread.created_at)
+    data = as_data(thread, created_at)
     with connection.cursor() as cursor:
         cursor.execute(SAVE_THREAD, [user_id, thread.id, data["title"], created_at, json.dumps(data)])
 
 
 @on_database
 def change_thread(user_id: str, thread: ThreadMetadata) -> None:
-    data = _as_data(thread, _in_utc(thread.created_at))
+    data = as_data(thread, in_utc(thread.created_at))
     changed = Thread.objects.owned_by(user_id).filter(thread_id=thread.id)
     if not changed.update(title=data["title"], data=data):
         raise NotFoundError(thread.id)
@@ -178,7 +170,7 @@ def change_thread(user_id: str, thread: ThreadMetadata) -> None:
 def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Page[ThreadMetadata]:
     rows, has_more = _page(Thread.objects.owned_by(user_id), "thread_id", limit, after, order)
     return Page(
-        data=[_as_thread(row) for row in rows],
+        data=[as_thread(row) for row in rows],
         has_more=has_more,
         after=rows[-1].thread_id if has_more else None,
     )
@@ -198,7 +190,7 @@ def delete_thread(user_id: str, thread_id: str) -> None:
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
     rows, has_more = _page(Item.objects.of_thread(user_id, thread_id), "item_id", limit, after, order)
     return Page(
-        data=[_as_item(user_id, row) for row in rows],
+        data=[as_item(user_id, row) for row in rows],
         has_more=has_more,
         after=rows[-1].item_id if has_more else None,
     )
@@ -209,7 +201,7 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
     row = Item.objects.of_thread(user_id, thread_id).filter(item_id=item_id).first()
     if row is None:
         raise NotFoundError(item_id)
-    return _as_item(user_id, row)
+    return as_item(user_id, row)
 
 
 @on_database
@@ -225,8 +217,8 @@ def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> 
 
 
 def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
-    created_at = _in_utc(item.created_at)
-    data = json.dumps(_as_data(item, created_at))
+    created_at = in_utc(item.created_at)
+    data = json.dumps(as_data(item, created_at))
     with connection.cursor() as cursor:
         cursor.execute(INSERT_ITEM + on_conflict, [item.id, item.type, created_at, data, user_id, thread_id])
         return bool(cursor.rowcount)
@@ -292,53 +284,6 @@ def _page(rows: QuerySet[Row], key: str, limit: int, after: str | None, order: s
     return found[:limit], len(found) > limit
 
 
-def _as_thread(row: Thread) -> ThreadMetadata:
-    try:
-        return ThreadMetadata.model_validate(row.data)
-    except ValidationError:
-        raise UnreadableRow(f"thread {row.pk}") from None  # pydantic quotes the row, too
-
-
-def _as_item(user_id: str, row: Item) -> ThreadItem:
-    try:
-        item = THREAD_ITEM.validate_python(row.data)
-        if isinstance(item, WidgetItem) and item.widget.model_dump(mode="json") != row.data["widget"]:
-            # Widgets made of a template may have properties that the SDK's own classes drop.
-            item.widget = DynamicWidgetRoot.model_validate(row.data["widget"])
-    except ValidationError:
-        raise UnreadableRow(f"item {row.pk}") from None
-    if isinstance(item, UserMessageItem):
-        item.attachments = [addresses.renewed(user_id, attachment) for attachment in item.attachments]
-    return item
-
-
-def as_attachment(row: AttachmentRow) -> Attachment:
-    try:
-        attachment = ATTACHMENT.validate_python(row.data)
-    except ValidationError:
-        raise UnreadableRow(f"attachment {row.pk}") from None
-    return addresses.renewed(row.user_id, attachment)
-
-
-def _as_data(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:
-    # In threads.create the SDK hands us a Thread, whose items are not metadata. Times are naive, as the
-    # SDK must get them back: it subtracts them from naive ones.
-    dump = stored.model_dump(mode="json", exclude={"items"})
-    return storable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
-
-
-def storable(value: Any) -> Any:
-    """Without what PostgreSQL refuses in JSON: NUL and halves of surrogate pairs. Some models utter them."""
-    match value:
-        case str():
-            return value.replace("\0", "").encode(errors="replace").decode()
-        case list():
-            return [storable(part) for part in value]
-        case dict():
-            return {storable(key): storable(part) for key, part in value.items()}
-    return value
-
-
 def _task() -> "asyncio.Task[Any]":
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  # a coroutine runs in one
@@ -347,8 +292,3 @@ def _task() -> "asyncio.Task[Any]":
 
 def new_id(item_type: StoreItemType) -> str:
     return f"{PREFIXES[item_type]}_{secrets.token_hex(16)}"
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """The SDK stamps naive local times, and the process runs in UTC (TIME_ZONE)."""
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -5,7 +5,7 @@ from typing import Any
 from chatkit.types import ThreadItem
 
 from support.models import Item
-from support.store import THREAD_ITEM
+from support.rows import THREAD_ITEM
 from tests.people import Person
 from tests.server import Api
 

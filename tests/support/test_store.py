@@ -80,7 +80,8 @@ from pydantic import BaseModel
 
 from support import models
 from support.feedback import save_feedback
-from support.store import MAX_PAGE, PREFIXES, Store, UnreadableRow
+from support.rows import UnreadableRow
+from support.store import MAX_PAGE, PREFIXES, Store
 from tests.server import eventually
 from tests.support.meanwhile import InThread, wait_for_lock
 from tests.support.owner import MOMENT, STORE, Owner, answer, message, thread_of
