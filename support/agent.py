@@ -1,48 +1,31 @@
 """The answer of a model, through OpenAI's Agents SDK."""
 
 import asyncio
-import base64
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agents import Agent, Runner, RunResultStreaming, TResponseInputItem
+from agents import Agent, Runner, RunResultStreaming
 from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.stream_events import StreamEvent
-from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_response
+from chatkit.agents import AgentContext, stream_agent_response
 from chatkit.store import Store
 from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
-    Attachment,
-    HiddenContextItem,
     ProgressUpdateEvent,
-    ThreadItem,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
-    UserMessageTagContent,
-)
-from openai.types.responses import (
-    EasyInputMessageParam,
-    ResponseInputContentParam,
-    ResponseInputFileParam,
-    ResponseInputImageParam,
-    ResponseInputTextParam,
 )
 
-from support import faults, files, provider, title, tools
+from support import faults, history, provider, title, tools
 from support.conf import conf
 from support.context import RequestContext
 from support.instructions import instructions_for
 
-# What the model sees of the conversation, the newest: so many items, and together so long as JSON.
-HISTORY = 40
-HISTORY_LENGTH = 200_000
-MAX_TEXT = 100_000  # characters of an attached text that it sees
 MAX_TURNS = 10  # calls of the model for one answer; between them it calls tools
 
 
@@ -50,7 +33,7 @@ async def respond(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> AsyncIterator[ThreadStreamEvent]:
     """Raises ``CustomStreamError``, in words for the user, where the model fails; what it said is kept."""
-    items = await _newest_items(store, thread, context)
+    items = await history.newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
     answer = _Answer(agent_context)
     async with (
@@ -68,7 +51,7 @@ async def respond(
         )
         run = Runner.run_streamed(
             agent,
-            await Converter().to_agent_input(items),
+            await history.as_input(items),
             context=agent_context,
             max_turns=MAX_TURNS,
             run_config=provider.run_config(),
@@ -94,60 +77,6 @@ async def respond(
             await agent_context.stream(ProgressUpdateEvent(text=""))
             if run.run_loop_task:  # a tool's call must end before its connection does
                 await asyncio.wait([run.run_loop_task], timeout=tools.CLOSE_SECONDS)
-
-
-async def _newest_items(
-    store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
-) -> list[ThreadItem]:
-    """In their order. A tool's call and what came of it are one item, so nothing parts them."""
-    page = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
-    items, length = page.data[:1], 0
-    for item in page.data[1:]:
-        length += len(item.model_dump_json())
-        if length > HISTORY_LENGTH:
-            break
-        items.append(item)
-    return items[::-1]
-
-
-class Converter(ThreadItemConverter):
-    """What the model reads of the conversation."""
-
-    async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
-        # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
-        text = "".join(part.text for part in item.content)
-        return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
-
-    async def hidden_context_to_input(
-        self, item: HiddenContextItem
-    ) -> TResponseInputItem | list[TResponseInputItem] | None:
-        # The SDK's own raises for anything but text, and so does the next for tags: one of them, and
-        # its thread would fail for good.
-        if not isinstance(item.content, str):
-            item = item.model_copy(update={"content": json.dumps(item.content, ensure_ascii=False)})
-        return await super().hidden_context_to_input(item)
-
-    async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
-        return ResponseInputTextParam(
-            type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
-        )
-
-    async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
-        name = json.dumps(attachment.name, ensure_ascii=False)  # the user's own words, too
-        try:
-            content = await asyncio.to_thread(files.read, attachment)
-        except FileNotFoundError:
-            text = f"The user attached a file named {name}, which has been deleted since."
-            return ResponseInputTextParam(type="input_text", text=text)
-        if attachment.mime_type in files.TEXTS:
-            text = content.decode(errors="replace")
-            cut = f", its first {MAX_TEXT} characters" if len(text) > MAX_TEXT else ""
-            text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT]}"
-            return ResponseInputTextParam(type="input_text", text=text)
-        data = f"data:{attachment.mime_type};base64,{base64.b64encode(content).decode()}"
-        if attachment.mime_type in files.IMAGES:
-            return ResponseInputImageParam(type="input_image", image_url=data, detail="auto")
-        return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
 
 
 class _Answer:

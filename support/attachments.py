@@ -68,7 +68,8 @@ def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
     connections.give_back()  # storing may take a while
     file = files.keep(content)
     attachment = as_attachment(row)
-    attachment.upload_descriptor, attachment.metadata = None, (attachment.metadata or {}) | {"file": file}
+    attachment.upload_descriptor = None
+    attachment.metadata = (attachment.metadata or {}) | {"file": file, "size": size}
     # Meanwhile somebody may have deleted it, or uploaded it from a second window.
     awaited = AttachmentRow.objects.owned_by(user_id).filter(id=row.id, file="")
     if not awaited.update(file=file, size=size, data=storable(attachment.model_dump(mode="json"))):
@@ -84,7 +85,7 @@ def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment
     connections.give_back()
     file = files.keep(content)
     attachment = _attachment(user_id, new_id("attachment"), name, mime_type)
-    attachment.metadata = {"file": file}
+    attachment.metadata = {"file": file, "size": size}
     AttachmentRow.objects.create(
         user_id=user_id,
         attachment_id=attachment.id,

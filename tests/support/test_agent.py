@@ -24,7 +24,7 @@ from chatkit.types import (
 )
 from chatkit.widgets import DynamicWidgetRoot
 
-from support import agent
+from support import history
 from support.instructions import instructions_for
 from support.store import Store
 from tests.model_server import Model
@@ -153,21 +153,21 @@ def test_of_a_long_conversation_the_model_reads_the_newest_part(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_of(assistant.events(create("Message 0"), person.token()))
-    store(person, *(answer(thread_id, f"Message {number}") for number in range(1, agent.HISTORY + 5)))
+    store(person, *(answer(thread_id, f"Message {number}") for number in range(1, history.HISTORY + 5)))
     model.play("Yes")
 
     assistant.events(add(thread_id, "The newest"), person.token())
 
     (call,) = model.calls
     texts = [text for _, text in call.conversation]
-    assert texts == [f"Message {number}" for number in range(6, agent.HISTORY + 5)] + ["The newest"]
-    assert len(texts) == agent.HISTORY
+    assert texts == [f"Message {number}" for number in range(6, history.HISTORY + 5)] + ["The newest"]
+    assert len(texts) == history.HISTORY
 
 
 def test_one_enormous_message_does_not_fill_up_the_model_for_good(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    enormous = "word " * (agent.HISTORY_LENGTH // 5)
+    enormous = "word " * (history.HISTORY_LENGTH // 5)
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
     assistant.events(add(thread_id, enormous), person.token())
     model.play("Yes")
@@ -223,7 +223,7 @@ def test_a_tools_call_and_its_output_are_read_together_or_not_at_all(
     call = ClientToolCallItem(
         **common(thread_id), status="completed", call_id="call_1", name="look", arguments={}, output="seen"
     )
-    store(person, call, *(answer(thread_id, str(number)) for number in range(agent.HISTORY - 2)))
+    store(person, call, *(answer(thread_id, str(number)) for number in range(history.HISTORY - 2)))
     model.play("Yes")
 
     assistant.events(add(thread_id, "At the edge"), person.token())

@@ -1,44 +1,43 @@
 """What the model gets of an attachment, through the real agent and its real HTTP client."""
 
 import base64
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from chatkit.types import FileAttachment
 
-from support import agent, files
+from support import files, history
 from support.models import Attachment
-from tests.model_server import Model, model_server
+from tests.model_server import Model
 from tests.people import Person
 from tests.server import Api, add
+from tests.support.owner import message
 from tests.support.test_attachments import PDF, PNG, attach, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[Model]:
-    with model_server() as running:
-        yield running
+def parts_of(model: Model) -> list[tuple[str, ...]]:
+    """Of the first message, as the model got it last; without what the user typed. Alike for both APIs."""
+    body = model.calls[-1].body
+    said = body["input"] if "input" in body else body["messages"]
+    parts = next(each["content"] for each in said if each["role"] == "user")
+    return [told for told in map(part_of, parts) if told != ("text", "Look")]
 
 
-@pytest.fixture(scope="module")
-def api(auth: Any, start_api: Callable[..., Any], model: Model) -> Iterator[Api]:
-    with start_api(
-        OPENAI_BASE_URL=model.base_url, SUPPORT_MODEL="m", SUPPORT_RATE_PER_USER="100000/min"
-    ) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _the_model_answers(model: Model) -> None:
-    model.play("I see.")
-
-
-def parts_of(model: Model) -> list[dict[str, Any]]:
-    """The first message, as the model got it last; without what the user typed."""
-    content: list[dict[str, Any]] = model.calls[-1].body["input"][0]["content"]
-    return [part for part in content if part.get("text") != "Look"]
+def part_of(part: dict[str, Any]) -> tuple[str, ...]:
+    match part:
+        case {"type": "input_text" | "text", "text": text}:
+            return "text", text
+        case {"type": "input_image", "image_url": url} | {"type": "image_url", "image_url": {"url": url}}:
+            return "image", url
+        case {"type": "input_file", "filename": name, "file_data": data} | {
+            "type": "file",
+            "file": {"filename": name, "file_data": data},
+        }:
+            return "file", name, data
+    raise AssertionError(part)
 
 
 def data_url(mime_type: str, content: bytes) -> str:
@@ -46,56 +45,74 @@ def data_url(mime_type: str, content: bytes) -> str:
 
 
 def test_the_model_sees_pictures_and_documents_and_reads_texts(
-    api: Api, person: Person, model: Model
+    assistant: Api, person: Person, model: Model
 ) -> None:
     attached = [
-        attach(api, person),
-        attach(api, person, PDF, "minutes.pdf", "application/pdf"),
-        attach(api, person, "Grüezi ✓".encode(), 'a".txt', "text/plain"),
+        attach(assistant, person),
+        attach(assistant, person, PDF, "minutes.pdf", "application/pdf"),
+        attach(assistant, person, "Grüezi ✓".encode(), 'a".txt', "text/plain"),
     ]
 
-    thread_id = send(api, person, *(attachment["id"] for attachment in attached))
+    thread_id = send(assistant, person, *(attachment["id"] for attachment in attached))
 
     seen = [
-        {"type": "input_image", "image_url": data_url("image/png", PNG), "detail": "auto"},
-        {
-            "type": "input_file",
-            "filename": "minutes.pdf",
-            "file_data": data_url("application/pdf", PDF),
-        },
-        {"type": "input_text", "text": 'The user attached a file named "a\\".txt":\nGrüezi ✓'},
+        ("image", data_url("image/png", PNG)),
+        ("file", "minutes.pdf", data_url("application/pdf", PDF)),
+        ("text", 'The user attached a file named "a\\".txt":\nGrüezi ✓'),
     ]
     assert parts_of(model) == seen
-    api.events(add(thread_id), person.token())
+    assistant.events(add(thread_id), person.token())
     assert parts_of(model) == seen
 
 
-def test_of_a_long_text_the_model_reads_the_beginning(api: Api, person: Person, model: Model) -> None:
-    text = "word " * agent.MAX_TEXT
-    attachment = attach(api, person, text.encode(), "a.txt", "text/plain")
+def test_of_a_long_text_the_model_reads_the_beginning(assistant: Api, person: Person, model: Model) -> None:
+    text = "word " * history.MAX_TEXT
+    attachment = attach(assistant, person, text.encode(), "a.txt", "text/plain")
 
-    send(api, person, attachment["id"])
+    send(assistant, person, attachment["id"])
 
-    (part,) = parts_of(model)
-    told, _, read = part["text"].partition("\n")
-    assert told == f'The user attached a file named "a.txt", its first {agent.MAX_TEXT} characters:'
-    assert read == text[: agent.MAX_TEXT]
+    ((_, text_read),) = parts_of(model)
+    told, _, read = text_read.partition("\n")
+    assert told == f'The user attached a file named "a.txt", its first {history.MAX_TEXT} characters:'
+    assert read == text[: history.MAX_TEXT]
 
 
 @pytest.mark.parametrize("gone", ["attachment", "file"])
 def test_a_file_that_is_gone_does_not_break_its_conversation(
-    api: Api, person: Person, model: Model, gone: str
+    assistant: Api, person: Person, model: Model, gone: str
 ) -> None:
-    attachment = attach(api, person, name="ring.png")
-    thread_id = send(api, person, attachment["id"])
+    attachment = attach(assistant, person, name="ring.png")
+    thread_id = send(assistant, person, attachment["id"])
     row = Attachment.objects.get(attachment_id=attachment["id"])
     if gone == "attachment":
         Attachment.objects.filter(pk=row.pk).delete_with_files()
     else:
         files.delete([row.file])
 
-    events = api.events(add(thread_id), person.token())
+    events = assistant.events(add(thread_id), person.token())
 
     assert events[-1]["type"] == "thread.item.done"
-    (part,) = parts_of(model)
-    assert part["text"] == 'The user attached a file named "ring.png", which has been deleted since.'
+    assert parts_of(model) == [
+        ("text", 'The user attached a file named "ring.png", which has been deleted since.')
+    ]
+
+
+def carrying(attachment_id: str, size: int) -> Any:
+    file = FileAttachment(
+        id=attachment_id, name=f"{attachment_id}.txt", mime_type="text/plain", metadata={"size": size}
+    )
+    return message(f"msg_{attachment_id}", "Look").model_copy(update={"attachments": [file]})
+
+
+@pytest.mark.parametrize("newest", [1, history.HISTORY_FILES + 1])
+def test_of_much_that_was_attached_only_the_newest_goes_along(newest: int) -> None:
+    items = [carrying("old", history.HISTORY_FILES), message("msg_0", "Hm"), carrying("new", newest)]
+
+    told: list[Any] = async_to_sync(history.as_input)(items)
+
+    assert [
+        part["text"] for each in told for part in each["content"] if "attached" in part.get("text", "")
+    ] == [
+        'The user attached a file named "old.txt", too long ago for you to see it still.',
+        'The user attached a file named "new.txt", which has been deleted since.',  # asked for, and not there
+    ]

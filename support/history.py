@@ -1,0 +1,115 @@
+"""What the model reads of a conversation: the newest of it, files included."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Sequence
+
+from agents import TResponseInputItem
+from chatkit.agents import ThreadItemConverter
+from chatkit.store import Store
+from chatkit.types import (
+    AssistantMessageItem,
+    Attachment,
+    HiddenContextItem,
+    ThreadItem,
+    ThreadMetadata,
+    UserMessageItem,
+    UserMessageTagContent,
+)
+from openai.types.responses import (
+    EasyInputMessageParam,
+    ResponseInputContentParam,
+    ResponseInputFileParam,
+    ResponseInputImageParam,
+    ResponseInputTextParam,
+)
+
+from support import files
+from support.context import RequestContext
+
+# So many items, and together so long as JSON; of their files so many bytes, which go along anew each time.
+HISTORY = 40
+HISTORY_LENGTH = 200_000
+HISTORY_FILES = 20_000_000
+MAX_TEXT = 100_000  # characters of an attached text
+
+
+async def as_input(items: Sequence[ThreadItem]) -> list[TResponseInputItem]:
+    return await Converter(items).to_agent_input(items)
+
+
+async def newest_items(
+    store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
+) -> list[ThreadItem]:
+    """In their order. A tool's call and what came of it are one item, so nothing parts them."""
+    page = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
+    items, length = page.data[:1], 0
+    for item in page.data[1:]:
+        length += len(item.model_dump_json())
+        if length > HISTORY_LENGTH:
+            break
+        items.append(item)
+    return items[::-1]
+
+
+class Converter(ThreadItemConverter):
+    """In the model's terms."""
+
+    def __init__(self, items: Sequence[ThreadItem]) -> None:
+        self._too_much = _too_much(items)
+
+    async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
+        # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
+        text = "".join(part.text for part in item.content)
+        return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
+
+    async def hidden_context_to_input(
+        self, item: HiddenContextItem
+    ) -> TResponseInputItem | list[TResponseInputItem] | None:
+        # The SDK's own raises for anything but text, and so does the next for tags: one of them, and
+        # its thread would fail for good.
+        if not isinstance(item.content, str):
+            item = item.model_copy(update={"content": json.dumps(item.content, ensure_ascii=False)})
+        return await super().hidden_context_to_input(item)
+
+    async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
+        return ResponseInputTextParam(
+            type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
+        )
+
+    async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
+        name = json.dumps(attachment.name, ensure_ascii=False)  # the user's own words, too
+        if attachment.id in self._too_much:
+            text = f"The user attached a file named {name}, too long ago for you to see it still."
+            return ResponseInputTextParam(type="input_text", text=text)
+        try:
+            content = await asyncio.to_thread(files.read, attachment)
+        except FileNotFoundError:
+            text = f"The user attached a file named {name}, which has been deleted since."
+            return ResponseInputTextParam(type="input_text", text=text)
+        if attachment.mime_type in files.TEXTS:
+            text = content.decode(errors="replace")
+            cut = f", its first {MAX_TEXT} characters" if len(text) > MAX_TEXT else ""
+            text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT]}"
+            return ResponseInputTextParam(type="input_text", text=text)
+        data = f"data:{attachment.mime_type};base64,{base64.b64encode(content).decode()}"
+        if attachment.mime_type in files.IMAGES:
+            return ResponseInputImageParam(type="input_image", image_url=data, detail="auto")
+        return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
+
+
+def _too_much(items: Sequence[ThreadItem]) -> set[str]:
+    """The ids of attachments that are left out, the oldest; never the newest one."""
+    attached = [
+        attachment
+        for item in reversed(items)
+        if isinstance(item, UserMessageItem)
+        for attachment in item.attachments
+    ]
+    too_much, length = set(), 0
+    for number, attachment in enumerate(attached):
+        length += int((attachment.metadata or {}).get("size", 0))
+        if number and length > HISTORY_FILES:
+            too_much.add(attachment.id)
+    return too_much
