@@ -25,8 +25,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Asks the database, so Django runs it for ``migrate`` and ``check --database`` alone, and
-    ``chatbackend.asgi`` before it serves. One that is down may be back for the first request."""
+    """Asks the database, so Django runs it for ``migrate`` and ``check --database`` alone, and the
+    project before it serves. One that is down may be back for the first request."""
     if conf.BETTER_AUTH_DATABASE not in (databases or []):
         return []
     try:

@@ -1,7 +1,6 @@
 """The real parts, started once for the whole run: PostgreSQL, Better Auth and our own server."""
 
 import os
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,8 +16,9 @@ from pytest_django import DjangoDbBlocker
 from authn import keys
 from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
-from chatbackend.dev.processes import free_port, server
+from chatbackend.dev.processes import free_port
 from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
+from tests.forked import uvicorn
 from tests.people import BetterAuth, Person
 from tests.redis_server import redis_server
 from tests.server import Api
@@ -106,14 +106,11 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
     @contextmanager
     def start(application: str = "chatbackend.asgi:application", **env: str) -> Iterator[Api]:
         port, log = free_port(), tmp_path_factory.mktemp("api") / "log"
-        uvicorn = [sys.executable, "-X", "dev", "-m", "uvicorn", application]
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
-        # Its own log file: what is said there is production's JSON, and the tests read it.
-        command = ["sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *uvicorn, *options]
         known = {"DATABASE_URL": database_url, "PUBLIC_URL": f"http://localhost:{port}"}
-        environment = of_a_process(**known | env)
         try:
-            with server("api", command, environment, port, "/support/health", show=False):
+            # Its own log file: what is said there is production's JSON, and the tests read it.
+            with uvicorn([application, *options], of_a_process(**known | env), port, log):
                 yield Api(f"http://localhost:{port}", log)
         except Exception:
             print(log.read_text())

@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from subprocess import Popen
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -64,9 +64,7 @@ def server(
         listener = Thread(target=listen, daemon=True)
         listener.start()
         try:
-            wait_until(
-                lambda: _answers(port, path), process, f"[{name}]", lambda: "" if show else "".join(printed)
-            )
+            wait_until_it_answers(process, port, path, f"[{name}]", lambda: "" if show else "".join(printed))
             yield process
         finally:
             end(process)
@@ -95,7 +93,20 @@ def end(process: Popen[str], stop: int = signal.SIGTERM) -> None:
             process.wait(timeout=10)
 
 
-def wait_until(ready: Callable[[], bool], process: Popen[str], name: str, printed: Callable[[], str]) -> None:
+class Process(Protocol):
+    @property
+    def returncode(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+
+def wait_until_it_answers(
+    process: Process, port: int, path: str, name: str, printed: Callable[[], str]
+) -> None:
+    wait_until(lambda: _answers(port, path), process, name, printed)
+
+
+def wait_until(ready: Callable[[], bool], process: Process, name: str, printed: Callable[[], str]) -> None:
     """Return once ``ready``; ``StartError`` when the process ends first or a minute has passed."""
     limit = time.monotonic() + 60
     while not ready():
@@ -106,7 +117,7 @@ def wait_until(ready: Callable[[], bool], process: Popen[str], name: str, printe
         time.sleep(0.1)
 
 
-def how_it_ended(process: Popen[str]) -> str:
+def how_it_ended(process: Process) -> str:
     """Say it in words that follow the process's name."""
     status = process.returncode
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -408,6 +408,7 @@ def test_one_examination_that_breaks_down_does_not_stop_the_others(monkeypatch: 
 def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = redis_url
     with closing(redis.Redis.from_url(redis_url)) as client:
+        client.flushall()
         nothing = findings("secondary_storage")
         client.set("better-auth:active-sessions-ada", "[]")
         elsewhere = findings("secondary_storage")

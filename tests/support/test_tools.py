@@ -189,7 +189,7 @@ def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none
         ("warning", f"The tools of “{name}” are not available at the moment.")
         for name in ("locked", "down", "silent", "page", "signed")
     }
-    assert took < tools.CONNECT_SECONDS + 3  # all at once, and not for as long as the slowest likes
+    assert took < 3 * tools.CONNECT_SECONDS  # not for as long as the slowest likes, which is for ever
     assert headers
     assert all("authorization" not in each.lower() for each in headers)
     assert all("Bearer ey" in each and token not in each for each in signed_headers)
