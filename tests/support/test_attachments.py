@@ -38,6 +38,7 @@ def image(kind: str = "PNG", size: int = 8) -> bytes:
 
 
 PNG, PDF, TEXT = image(), b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "Grüezi ✓\n\tline two\r\n".encode()
+JPEG = image("JPEG")
 HTML = b"<!doctype html><script>fetch('/support/chatkit')</script>"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
@@ -359,6 +360,9 @@ DISGUISES = [
     pytest.param(image("GIF"), "image/png", id="gif as png"),
     pytest.param(image(size=100)[:-20], "image/png", id="png that breaks off"),
     pytest.param(image("WEBP", 100)[:-20], "image/webp", id="webp that breaks off"),
+    # Images, but Pillow would be busy for half a minute with ten megabytes of these.
+    pytest.param(JPEG[:2] + b"\xff" * 10_000 + JPEG[2:], "image/jpeg", id="jpeg of fill bytes"),
+    pytest.param(JPEG[:2] + b"\xff\xe1\0\2" * 5_000 + JPEG[2:], "image/jpeg", id="jpeg of tiny segments"),
     pytest.param(PNG, "text/plain", id="png as text"),
     pytest.param(b"MZ\x90\x00\x03", "text/plain", id="program as text"),
     pytest.param(b"\x7fELF\x01\x01\x01\x00\x00\x00", "text/plain", id="program of ascii as text"),
