@@ -10,7 +10,7 @@ import httpx2
 from agents import RunContextWrapper, UserError
 from agents.mcp import MCPServer, MCPServerStreamableHttp
 from chatkit.types import NoticeEvent, ProgressUpdateEvent, ThreadStreamEvent
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, ContentBlock, TextContent
 
 from support import tool_servers
 from support.tool_servers import ToolServer
@@ -81,10 +81,7 @@ class _Connection(MCPServerStreamableHttp):
             if self._required.get(tool_name, set()) <= set(arguments or {}):  # else it is the model's fault
                 await self._failed("failed in a call", exc)
             raise
-        for part in result.content:
-            if part.type == "text" and len(part.text) > MAX_OUTPUT_LENGTH:
-                part.text = f"{part.text[:MAX_OUTPUT_LENGTH]} … (cut off here)"
-        return result
+        return _bearable(result)
 
     async def close(self) -> None:
         try:
@@ -115,6 +112,21 @@ class InTheNameOf(httpx2.Auth):
             request.headers["Authorization"] = f"Bearer {self._server.token_for(self._user_id)}"
         response = yield request
         self.status = response.status_code
+
+
+def _bearable(result: CallToolResult) -> CallToolResult:
+    """Cut to MAX_OUTPUT_LENGTH in all; what is neither text nor picture counts as the JSON it is told as."""
+    kept: list[ContentBlock] = []
+    left = MAX_OUTPUT_LENGTH
+    for part in result.content:
+        if part.type != "image":
+            text = part.text if part.type == "text" else part.model_dump_json()
+            if len(text) > left:
+                kept.append(TextContent(type="text", text=f"{text[:left]} … (cut off here)"))
+                break
+            left -= len(text)
+        kept.append(part)
+    return result.model_copy(update={"content": kept})
 
 
 def _as_the_model_is_told(context: RunContextWrapper[Any], exc: Exception) -> str:

@@ -23,5 +23,10 @@ def recite_everything() -> str:
     return "word " * 100_000
 
 
+@server.tool()
+def recite_in_parts() -> list[str]:
+    return ["word " * 3_000] * 20
+
+
 if __name__ == "__main__":
     server.run("streamable-http", port=int(sys.argv[1]))

@@ -228,14 +228,15 @@ def test_a_server_that_dies_in_the_middle_of_a_call_is_told_once_and_the_answer_
     assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Never mind"]
 
 
-def test_what_a_tool_says_is_cut_to_what_a_model_can_bear(
+def test_what_a_tool_says_is_cut_to_what_a_model_can_bear_in_however_many_parts(
     start_assistant: Callable[..., Any], slow_server: ToolProcess, person: Person, model: Model
 ) -> None:
-    model.play(tools=[("mcp_slow__recite_everything", {})]).then("Enough")
+    recite = [("mcp_slow__recite_everything", {}), ("mcp_slow__recite_in_parts", {})]
+    model.play(tools=recite).then("Enough")
 
     with start_assistant(SUPPORT_MCP_SERVERS=configured(slow_server.entry("slow"))) as api:
         events = api.events(create("Tell me"), person.token())
 
-    [output] = model.calls[1].tool_outputs
-    assert len(output) < tools.MAX_OUTPUT_LENGTH + 30
+    lengths = [len(output) for output in model.calls[1].tool_outputs]
+    assert lengths == [tools.MAX_OUTPUT_LENGTH + len(" … (cut off here)")] * 2
     assert of_type(events, "progress_update")[0]["text"] == "recite everything"
