@@ -28,7 +28,8 @@ from openai.types.responses import (
 from support import files
 from support.context import RequestContext
 
-# So many items, and together so long as JSON; of their files so many bytes, which go along anew each time.
+# So many items, and together so long as JSON, their attached texts once more as long; of all their files so
+# many bytes, which go along anew each time.
 HISTORY = 40
 HISTORY_LENGTH = 200_000
 HISTORY_FILES = 20_000_000
@@ -81,7 +82,7 @@ class Converter(ThreadItemConverter):
     async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
         name = json.dumps(attachment.name, ensure_ascii=False)  # the user's own words, too
         if attachment.id in self._too_much:
-            text = f"The user attached a file named {name}, too long ago for you to see it still."
+            text = f"The user attached a file named {name}, too much to show you beside the others."
             return ResponseInputTextParam(type="input_text", text=text)
         try:
             content = await asyncio.to_thread(files.read, attachment)
@@ -100,16 +101,18 @@ class Converter(ThreadItemConverter):
 
 
 def _too_much(items: Sequence[ThreadItem]) -> set[str]:
-    """The ids of attachments that are left out, the oldest; never the newest one."""
+    """The ids of attachments that are left out: the oldest messages', never the newest one's first."""
     attached = [
         attachment
         for item in reversed(items)
         if isinstance(item, UserMessageItem)
         for attachment in item.attachments
     ]
-    too_much, length = set(), 0
+    too_much, length, text_length = set(), 0, 0
     for number, attachment in enumerate(attached):
-        length += int((attachment.metadata or {}).get("size", 0))
-        if number and length > HISTORY_FILES:
+        size = int((attachment.metadata or {}).get("size", 0))
+        length += size
+        text_length += min(size, MAX_TEXT) if attachment.mime_type in files.TEXTS else 0
+        if number and (length > HISTORY_FILES or text_length > HISTORY_LENGTH):
             too_much.add(attachment.id)
     return too_much

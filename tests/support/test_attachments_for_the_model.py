@@ -113,6 +113,21 @@ def test_of_much_that_was_attached_only_the_newest_goes_along(newest: int) -> No
     assert [
         part["text"] for each in told for part in each["content"] if "attached" in part.get("text", "")
     ] == [
-        'The user attached a file named "old.txt", too long ago for you to see it still.',
+        'The user attached a file named "old.txt", too much to show you beside the others.',
         'The user attached a file named "new.txt", which has been deleted since.',  # asked for, and not there
     ]
+
+
+def test_of_many_long_texts_as_many_go_along_as_a_model_can_read() -> None:
+    fit = history.HISTORY_LENGTH // history.MAX_TEXT
+    texts = [carrying(str(number), 5 * history.MAX_TEXT) for number in range(fit + 3)]
+
+    told: list[Any] = async_to_sync(history.as_input)(texts)
+
+    shown = [
+        "deleted since" in part["text"]
+        for each in told
+        for part in each["content"]
+        if "attached" in part["text"]
+    ]
+    assert shown == [False] * 3 + [True] * fit
