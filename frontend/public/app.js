@@ -30,7 +30,7 @@ const attachments = new Attachments({
   problem: $("attach-alert"),
   chatkit: () => chatkit,
   report,
-  changed: () => renderComposer(),
+  changed: () => current && renderComposer(), // an upload may end when the reader has signed out
 });
 
 await start();

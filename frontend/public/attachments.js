@@ -27,7 +27,7 @@ export class Attachments {
   add(files) {
     this.problem.textContent = "";
     for (const file of files) {
-      if (this.#chips.length === MAX_FILES) {
+      if (this.#chips.length >= MAX_FILES) { // more, where some were put back
         this.problem.textContent = `A message carries up to ${MAX_FILES} files.`;
         break;
       }
