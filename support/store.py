@@ -178,11 +178,13 @@ def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Pag
 
 @on_database
 def delete_thread(user_id: str, thread_id: str) -> None:
-    # Locked: an upload to it that ends this moment either is in the list, or finds no row.
-    attached = AttachmentRow.objects.of_thread(user_id, thread_id).select_for_update()
+    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
+    attached = AttachmentRow.objects.of_thread(user_id, thread_id)
     with transaction.atomic():
-        names = list(attached.values_list("file", flat=True))
-        Thread.objects.owned_by(user_id).filter(thread_id=thread_id).delete()
+        # Locked: what is sent to it or uploaded this moment either is in the list, or finds no row.
+        list(thread.select_for_update().values_list("id"))
+        names = list(attached.select_for_update().values_list("file", flat=True))
+        thread.delete()
         transaction.on_commit(partial(files.delete, names))
 
 

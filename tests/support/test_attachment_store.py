@@ -1,15 +1,19 @@
 """ChatKit's store and attachments: the contract, whose they are, where they go, and their addresses."""
 
 import time
+from functools import partial
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote
 
+import psycopg
 import pytest
 from chatkit.store import NotFoundError
 from chatkit.types import AttachmentUploadDescriptor, FileAttachment, ImageAttachment, UserMessageItem
 
-from support import addresses, models
+from support import addresses, files, models
 from support.files import Refused
+from tests.support.meanwhile import InThread, wait_for_lock
 from tests.support.owner import Owner, message
 
 # Store calls run in threads of their own, with connections of their own: no transaction around a test.
@@ -91,6 +95,25 @@ def test_a_thread_takes_its_attachments_with_it(ada: Owner) -> None:
     ada.delete_thread("thr_1")
 
     assert [row.attachment_id for row in models.Attachment.objects.all()] == ["atc_2"]
+
+
+def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
+    ada: Owner, postgres_url: str
+) -> None:
+    ada.starts()
+    ada.save_attachment(attachment())
+    file = files.keep(BytesIO(b"Hello"))
+    models.Attachment.objects.update(file=file)
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("UPDATE support_attachment SET thread_id = (SELECT id FROM support_thread)")
+        with InThread(partial(ada.delete_thread, "thr_1")) as deleting:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    deleting.result()
+    assert models.Attachment.objects.count() == 0
+    assert not files.storage().exists(file)
 
 
 def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> None:
