@@ -64,7 +64,7 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def handle_stream_cancelled(
         self, thread: ThreadMetadata, pending_items: list[ThreadItem], context: RequestContext
     ) -> None:
-        # As the SDK's own, but in one statement: when the server is shut down, a second cancellation
+        # As the SDK's own, but in one call: when the server is shut down, a second cancellation
         # follows the first at once. And without overwriting: cancelled while the whole answer was
         # being stored, a part of it must not take its place.
         said = [item for item in pending_items if _says_something(item)]
