@@ -29,6 +29,24 @@ def number(name: str, default: N) -> N:
         raise ImproperlyConfigured(f"{name} should be a number, such as {default}.") from None
 
 
+def flag(name: str, default: bool) -> bool:
+    """Strict, where django-environ's own takes "Ture", and nothing, for False: some are on for safety."""
+    match env.str(name, default=str(default)).strip().lower():
+        case "true" | "on" | "yes" | "y" | "1":
+            return True
+        case "false" | "off" | "no" | "n" | "0":
+            return False
+    raise ImproperlyConfigured(f"{name} should be True or False.")
+
+
+def mapping(name: str) -> dict[str, str]:
+    try:
+        given: dict[str, str] = env.dict(name, default={})
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} should be name=value,name=value.") from None
+    return given
+
+
 def from_json(name: str, default: str) -> Any:
     """Parsed here and not where it is used, so that Django's error reports hide what is called a secret."""
     try:
@@ -40,7 +58,7 @@ def from_json(name: str, default: str) -> Any:
 
 # --- Django ---------------------------------------------------------------------------------------
 
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = flag("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", default="")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
@@ -157,22 +175,22 @@ BETTER_AUTH_ISSUER = env.str("BETTER_AUTH_ISSUER", default="")
 BETTER_AUTH_AUDIENCE = env.list("BETTER_AUTH_AUDIENCE", default=[])
 BETTER_AUTH_CREDENTIALS = env.list("BETTER_AUTH_CREDENTIALS", default=["jwt"])
 BETTER_AUTH_COOKIE_NAME = env.str("BETTER_AUTH_COOKIE_NAME", default="better-auth.session_token")
-BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = env.bool("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", default=True)
+BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = flag("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True)
 BETTER_AUTH_SESSION_SOURCE = env.str("BETTER_AUTH_SESSION_SOURCE", default="database")
 BETTER_AUTH_SESSION_PREFIX = env.str("BETTER_AUTH_SESSION_PREFIX", default="")
 BETTER_AUTH_KEYS = env.str("BETTER_AUTH_KEYS", default="database")
 BETTER_AUTH_JWKS_URL = env.str("BETTER_AUTH_JWKS_URL", default="")
-BETTER_AUTH_JWKS_PRIVATE = env.bool("BETTER_AUTH_JWKS_PRIVATE", default=DEBUG)
+BETTER_AUTH_JWKS_PRIVATE = flag("BETTER_AUTH_JWKS_PRIVATE", DEBUG)
 BETTER_AUTH_KEYS_TTL_SECONDS = number("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0)
 BETTER_AUTH_SECRET = env.str("BETTER_AUTH_SECRET", default="")
 BETTER_AUTH_SECRETS = env.str("BETTER_AUTH_SECRETS", default="")
 BETTER_AUTH_ALGORITHMS = env.list("BETTER_AUTH_ALGORITHMS", default=[])
 BETTER_AUTH_LEEWAY_SECONDS = number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
 BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS = number("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", 3600.0)
-BETTER_AUTH_REQUIRE_SID = env.bool("BETTER_AUTH_REQUIRE_SID", default=False)
+BETTER_AUTH_REQUIRE_SID = flag("BETTER_AUTH_REQUIRE_SID", False)
 BETTER_AUTH_NAMING = env.str("BETTER_AUTH_NAMING", default="camel")
-BETTER_AUTH_TABLES = env.dict("BETTER_AUTH_TABLES", default={})
-BETTER_AUTH_COLUMNS = env.dict("BETTER_AUTH_COLUMNS", default={})
+BETTER_AUTH_TABLES = mapping("BETTER_AUTH_TABLES")
+BETTER_AUTH_COLUMNS = mapping("BETTER_AUTH_COLUMNS")
 BETTER_AUTH_PLUGINS = env.list("BETTER_AUTH_PLUGINS", default=[])
 
 # --- ChatKit --------------------------------------------------------------------------------------
@@ -188,7 +206,7 @@ SUPPORT_TRANSCRIPTION_MODEL = env.str("SUPPORT_TRANSCRIPTION_MODEL", default="")
 SUPPORT_INSTRUCTIONS = env.str("SUPPORT_INSTRUCTIONS", default="")
 SUPPORT_INSTRUCTIONS_FILE = env.str("SUPPORT_INSTRUCTIONS_FILE", default="")
 SUPPORT_MCP_SERVERS = from_json("SUPPORT_MCP_SERVERS", "[]")
-SUPPORT_TRACING = env.bool("SUPPORT_TRACING", default=False)
+SUPPORT_TRACING = flag("SUPPORT_TRACING", False)
 SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
 
 # --- Attachments ----------------------------------------------------------------------------------
@@ -234,13 +252,13 @@ CORS_ALLOW_HEADERS = [
 ]
 CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "www-authenticate"]
 
-SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", not DEBUG)
 SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 0 if DEBUG else 31_536_000)
 # These two speak for a whole domain and are hard to take back, so they are the team's to set.
-SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
-SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD = flag("SECURE_HSTS_PRELOAD", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
-if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+if flag("TRUST_X_FORWARDED_PROTO", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Logs -----------------------------------------------------------------------------------------

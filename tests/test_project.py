@@ -18,7 +18,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port, server
-from chatbackend.settings import from_json, number
+from chatbackend.settings import flag, from_json, mapping, number
 from tests.environment import PAGE_ORIGIN, of_a_process
 from tests.people import Person
 from tests.server import Api, create, operation
@@ -127,6 +127,25 @@ def test_a_number_that_is_none_names_its_variable(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(ImproperlyConfigured, match="BETTER_AUTH_LEEWAY_SECONDS should be a number"):
         number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
+
+
+@pytest.mark.parametrize("value", ["Ture", "", "enabled", "2"])
+def test_a_flag_that_is_neither_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", value)
+
+    with pytest.raises(ImproperlyConfigured, match="BETTER_AUTH_BEARER_REQUIRE_SIGNATURE should be True or"):
+        flag("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True)
+
+
+def test_every_flag_is_read_so() -> None:
+    assert "env.bool(" not in (TOP / "chatbackend/settings.py").read_text()
+
+
+def test_names_without_their_values_name_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BETTER_AUTH_TABLES", "users")
+
+    with pytest.raises(ImproperlyConfigured, match="BETTER_AUTH_TABLES should be name=value"):
+        mapping("BETTER_AUTH_TABLES")
 
 
 def test_json_that_is_none_names_its_variable_and_hides_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
