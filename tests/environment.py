@@ -24,7 +24,7 @@ os.environ |= {
     "SECRET_KEY": "a-secret-key-of-the-tests-that-signs-nothing-of-worth",
     "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     "SECURE_SSL_REDIRECT": "False",
-    "DATABASE_URL": "postgresql://not.yet.known.invalid/",  # conftest.py starts the server, on a free port
+    "DATABASE_URL": "postgresql://not.yet.known.invalid/none",  # conftest.py starts it, on a free port
     "BETTER_AUTH_URL": BETTER_AUTH_URL,
     "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
     "PUBLIC_URL": "https://api.example.com",  # conftest.py gives each server its own
