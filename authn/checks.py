@@ -178,9 +178,9 @@ def _database() -> list[CheckMessage]:
 
 
 def _time_zone() -> list[CheckMessage]:
-    name = settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE") or "UTC"
+    name = settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE")
     try:
-        ZoneInfo(name)
+        ZoneInfo("UTC" if name is None else name)
     except (ValueError, OSError, KeyError):
         return [
             Error(
