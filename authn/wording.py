@@ -82,7 +82,7 @@ LIKENESSES = [
         "It looks like Better Auth's signed session cookie, which is no JWT.",
     ),
     (r"[A-Za-z0-9]{32}", "It looks like Better Auth's session token, which is a login by itself and no JWT."),
-    (r"\S+(\.\S+){4}", "It has five parts, as an encrypted token does."),
+    (r"[^.\s]+(\.[^.\s]*){4}", "It has five parts, as an encrypted token does."),
     (r".*[^\x20-\x7e].*", "It holds characters that no token has."),
     (r".*\s.*", "It has a space or a line break in it."),
     (r"[^.]*(\.[^.]*)?", "It has fewer than three parts: the end may be cut off."),

@@ -235,6 +235,14 @@ def test_what_is_no_jwt_is_called_what_it_looks_like_and_not_repeated(given: str
     assert len(given) < 12 or given not in explained.message
 
 
+def test_what_somebody_made_to_be_looked_at_for_ever_is_not() -> None:
+    started = time.perf_counter()
+
+    explain.explain("a." * 500 + " x")
+
+    assert time.perf_counter() - started < 5  # with a pattern that tries every split it would be minutes
+
+
 @pytest.mark.parametrize("prefix", ["Bearer ", "bearer  ", "Authorization: Bearer ", " \n", '"'])
 def test_a_token_may_be_pasted_with_what_stood_around_it(person: Person, prefix: str) -> None:
     assert explain.explain(f"{prefix}{person.token()}\n").accepted
