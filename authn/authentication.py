@@ -129,7 +129,8 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
     credential, value = offered[0]
     attempt = Attempt(request, ",".join(each.name for each, _ in offered))
     try:
-        if len(offered) > 1:
+        # Behind "Bearer" may also stand what none of these takes: "undefined" is still not the cookie.
+        if len(offered) > 1 or (credential.name == "cookie" and _scheme(request) == "bearer"):
             raise TwoCredentials
         identity = credential.identify(value, attempt)
     except Refused as refused:

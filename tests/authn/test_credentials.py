@@ -168,6 +168,7 @@ TWO = {
     "JWT and cookie": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}"),
     "bearer and cookie": lambda jwt, token: (f"Bearer {token}", f"{NAME}={token}"),
     "a bad one and a good one": lambda jwt, token: ("Bearer a.b.c", f"{NAME}={token}"),
+    "what is nothing and cookie": lambda jwt, token: ("Bearer undefined", f"{NAME}={token}"),
     "two JWTs": lambda jwt, token: (f"Bearer {jwt},Bearer {jwt}", ""),
     "JWT and bearer": lambda jwt, token: (f"Bearer {jwt}, bearer {token}", ""),
     "JWT and what is nothing": lambda jwt, token: (f"Bearer {jwt},BEARER {token[:8]}", ""),
