@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
-from itertools import islice
 from typing import Any
 
 from authn.conf import conf
@@ -12,7 +11,7 @@ from authn.doctor.findings import CannotLook, Finding, failure, ok, warning
 from authn.doctor.patient import Patient, looking
 from authn.doctor.tables import columns_of
 
-MOST_KEYS = 10_000  # of a Redis, looked through for one that shows the prefix
+MOST_KEYS, KEYS_AT_ONCE = 100_000, 1000  # of a Redis, looked through for one that shows the prefix
 SIGN_UP_TAKES = timedelta(minutes=1)
 PATIENCE: dict[str, Any] = {"socket_connect_timeout": 3.0, "socket_timeout": 3.0}
 
@@ -55,15 +54,12 @@ def in_redis(patient: Patient) -> Iterator[Finding]:
         raise CannotLook("Sessions are in the database.")
     import redis  # nobody else needs it
 
-    prefix, names = conf.BETTER_AUTH_SESSION_PREFIX, []
+    prefix = conf.BETTER_AUTH_SESSION_PREFIX
     try:
         with closing(redis.Redis.from_url(conf.BETTER_AUTH_SESSION_SOURCE, **PATIENCE)) as client:
-            client.ping()
-            for name in islice(client.scan_iter("*active-sessions-*", count=1000), MOST_KEYS):
-                names.append(name.decode(errors="replace").partition("active-sessions-")[0])
-                if names[-1] == prefix:
-                    break
-    except (redis.RedisError, ValueError) as exc:
+            client.mget([f"{prefix}active-sessions-"])  # all that the server itself has to be allowed
+            names = _prefixes(client, prefix)
+    except (redis.RedisError, ValueError, TypeError) as exc:
         yield failure(
             f"The Redis of BETTER_AUTH_SESSION_SOURCE cannot be read ({type(exc).__name__}).",
             "Start it, or write the address, password and number of Better Auth's secondaryStorage there.",
@@ -81,3 +77,21 @@ def in_redis(patient: Patient) -> Iterator[Finding]:
             "The Redis of BETTER_AUTH_SESSION_SOURCE has no session of Better Auth.",
             "Sign in once and run this again; if there is still none, Better Auth has another Redis.",
         )
+
+
+def _prefixes(client: Any, wanted: str) -> list[str]:
+    """What stands before Better Auth's own names. Not by scan_iter: where nothing matches, that goes
+    through the whole of a Redis that others fill as well."""
+    from redis.exceptions import NoPermissionError
+
+    found: list[str] = []
+    position = 0
+    try:
+        for _ in range(MOST_KEYS // KEYS_AT_ONCE):
+            position, names = client.scan(position, "*active-sessions-*", KEYS_AT_ONCE)
+            found += [name.decode(errors="replace").partition("active-sessions-")[0] for name in names]
+            if position == 0 or wanted in found:
+                break
+    except NoPermissionError:
+        raise CannotLook("The Redis lets us read, and not look through its keys.") from None
+    return found

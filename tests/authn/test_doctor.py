@@ -406,6 +406,7 @@ def test_one_examination_that_breaks_down_does_not_stop_the_others(monkeypatch: 
 
 
 def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) -> None:
+    redis_url = f"{redis_url.removesuffix('0')}1"  # the other tests' sessions are in 0
     settings.BETTER_AUTH_SESSION_SOURCE = redis_url
     with closing(redis.Redis.from_url(redis_url)) as client:
         client.flushall()
@@ -414,7 +415,7 @@ def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) 
         elsewhere = findings("secondary_storage")
         apply(elsewhere[0].remedy, settings)
         found = findings("secondary_storage")
-        client.flushall()
+        client.flushdb()
     settings.BETTER_AUTH_SESSION_SOURCE = "redis://:geheim@127.0.0.1:9"
     gone = findings("secondary_storage")
 
@@ -427,6 +428,30 @@ def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) 
     assert "none under no prefix" in elsewhere[0].message
     assert "geheim" not in str(gone)
     assert findings("sessions")[0].outcome == Outcome.SKIPPED
+
+
+def test_a_redis_of_very_many_other_keys_is_not_gone_through_whole(
+    redis_url: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_url = f"{redis_url.removesuffix('0')}2"
+    settings.BETTER_AUTH_SESSION_SOURCE = redis_url
+    monkeypatch.setattr("authn.doctor.sessions.MOST_KEYS", 4000)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.mset({f"cart-{number}": "" for number in range(20_000)})
+        client.config_resetstat()
+        findings("secondary_storage")
+        asked = client.info("commandstats")["cmdstat_scan"]["calls"]
+        client.flushdb()
+
+    assert asked == 4
+
+
+def test_a_redis_that_lets_us_read_alone_is_no_failure(redis_url: str, settings: Any) -> None:
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.acl_setuser("reader", enabled=True, passwords=["+p"], commands=["+mget"], keys=["*"])
+    settings.BETTER_AUTH_SESSION_SOURCE = f"redis://reader:p@{redis_url.partition('@')[2]}"
+
+    assert findings("secondary_storage")[0].outcome == Outcome.SKIPPED
 
 
 def test_a_sessions_token_is_needed_where_callers_show_it(token: str, settings: Any) -> None:
