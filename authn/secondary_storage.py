@@ -62,8 +62,9 @@ def live_session(user_id: str, session_id: str | None) -> Session | None:
 def usable(url: str) -> bool:
     """Whether it is an address of a Redis at all; nothing is connected."""
     try:
-        _client(url)
-    except ValueError:
+        pool = _client(url).connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # else the first request finds an option that is none
+    except (ValueError, TypeError):
         return False
     return True
 

@@ -131,7 +131,15 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
         ],
         *[
             ({"BETTER_AUTH_SESSION_SOURCE": source}, "authn.E023", "BETTER_AUTH_SESSION_SOURCE")
-            for source in ("", "redis", "redis://h:port/0", "http://localhost:6379", "file:///x", "REDIS://h")
+            for source in (
+                "",
+                "redis",
+                "redis://h:port/0",
+                "http://localhost:6379",
+                "file:///x",
+                "REDIS://h",
+                "redis://h?x=1",
+            )
         ],
         *[
             ({"BETTER_AUTH_COOKIE_NAME": name}, "authn.E024", "BETTER_AUTH_COOKIE_NAME")
