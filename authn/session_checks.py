@@ -11,11 +11,12 @@ from django.db.models import Model
 
 from authn.authentication import CREDENTIALS
 from authn.conf import conf
-from authn.models import Session, User
+from authn.models import Session, SigningKey, User
 
 SIGNED = {"cookie", "bearer"}  # by Better Auth, with its secret
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 §4.1.1
 NEWEST_SECRET = re.compile(r" *\d+ *: *[^, ]")  # 2:new,1:old
+MISSING = "42P01"  # PostgreSQL's undefined_table
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -30,40 +31,59 @@ def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
     if conf.BETTER_AUTH_DATABASE not in (databases or []):
         return []
     try:
-        if not _has_table(User):
-            return [
-                checks.Warning(
-                    f"Better Auth's tables are not there: {User._meta.db_table} is missing.",
-                    hint="Run Better Auth's own migrations first: npx auth migrate.",
-                    id="authn.W001",
-                )
-            ]
-        if conf.BETTER_AUTH_SESSION_SOURCE != "database" or _has_table(Session):
-            return []
+        faults = {model: _fault(model) for model in _models()}
     except (OperationalError, InterfaceError):
         return []
+    if faults[User] == MISSING:
+        return [
+            checks.Warning(
+                f"Better Auth's tables are not there: {User._meta.db_table} is missing.",
+                hint="Run Better Auth's own migrations first: npx auth migrate.",
+                id="authn.W001",
+            )
+        ]
+    if faults.get(Session) == MISSING:
+        return [
+            Error(
+                f"There are users but no sessions: {Session._meta.db_table} is missing. "
+                "Better Auth makes no such table where it has a secondaryStorage.",
+                hint="Set session.storeSessionInDatabase there and run its migrations, or name the Redis "
+                "it uses: BETTER_AUTH_SESSION_SOURCE=redis://….",
+                id="authn.E025",
+            )
+        ]
     return [
-        Error(
-            f"There are users but no sessions: {Session._meta.db_table} is missing. "
-            "Better Auth makes no such table where it has a secondaryStorage.",
-            hint="Set session.storeSessionInDatabase there and run its migrations, or name the Redis "
-            "it uses: BETTER_AUTH_SESSION_SOURCE=redis://….",
-            id="authn.E025",
+        checks.Warning(
+            f"{model._meta.db_table} cannot be read as the settings describe it ({fault}).",
+            hint="manage.py betterauth doctor says which table, column or right it is, and what to write.",
+            id="authn.W002",
         )
+        for model, fault in faults.items()
+        if fault
     ]
 
 
-def _has_table(model: type[Model]) -> bool:
+def _models() -> list[type[Model]]:
+    """Those whose tables are read."""
+    sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
+    keys = [SigningKey] if conf.BETTER_AUTH_KEYS == "database" else []
+    return [User, *sessions, *keys]
+
+
+def _fault(model: type[Model]) -> str:
+    """PostgreSQL's code for what is wrong with the table, its columns or our rights; empty: nothing."""
     try:
         with transaction.atomic(conf.BETTER_AUTH_DATABASE):
-            model._default_manager.exists()
+            model._default_manager.first()
+            if model is Session and SIGNED & set(conf.BETTER_AUTH_CREDENTIALS):
+                Session.with_token("-").first()
     except (ProgrammingError, OperationalError) as exc:
-        if getattr(exc.__cause__, "sqlstate", "") == "42P01" or "no such table" in str(exc):
-            return False
-        if isinstance(exc, OperationalError):
+        if "no such table" in str(exc):  # SQLite, which has no codes
+            return MISSING
+        if isinstance(exc, OperationalError) and "no such column" not in str(exc):
             raise
-        # It is there, and something else is wrong with it.
-    return True
+        return str(getattr(exc.__cause__, "sqlstate", "42703"))
+    return ""
 
 
 def _credentials() -> list[CheckMessage]:

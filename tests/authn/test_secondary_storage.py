@@ -1,6 +1,7 @@
 """Sessions in a real Redis alone, written there by a real Better Auth with a secondaryStorage."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -437,6 +438,27 @@ def test_no_tables_at_all_are_a_warning_for_migrate_may_come_first(settings: Any
     [finding] = tables_missing("session", "user")
 
     assert (finding.id, finding.level) == ("authn.W001", checks.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ('ALTER TABLE "session" RENAME COLUMN "expiresAt" TO "expires_at"', "session cannot .* (42703)"),
+        ('ALTER TABLE "user" RENAME COLUMN "emailVerified" TO "verified"', "user cannot .* (42703)"),
+        ('ALTER TABLE "jwks" RENAME TO "jwkss"', "jwks cannot .* (42P01)"),
+    ],
+    ids=["session's column", "user's column", "table of keys"],
+)
+def test_what_every_request_would_stumble_over_stops_the_start(settings: Any, wrong: str, code: str) -> None:
+    settings.BETTER_AUTH_SESSION_SOURCE = "database"
+    with connection.cursor() as cursor:
+        cursor.execute(wrong)
+
+    [finding] = checks.run_checks(tags=["database"], databases=["default"])
+
+    assert finding.id == "authn.W002"
+    assert re.search(code.replace("(", r"\(").replace(")", r"\)"), finding.msg)
+    assert "betterauth doctor" in str(finding.hint)
 
 
 def test_nothing_is_found_where_all_is_there_or_need_not_be(settings: Any, redis_url: str) -> None:
