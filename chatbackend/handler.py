@@ -11,6 +11,8 @@ from django.http.response import HttpResponseBase
 from authn.responses import error_body
 from support import attachment_views, views
 
+TOO_LONG = "chatbackend.too_long"  # in a request's scope: the limit that its body exceeds
+
 
 class OneHopHandler(ASGIHandler):
     """Django's handler, with the middleware and the view run as one piece of sync code, as under WSGI.
@@ -24,16 +26,16 @@ class OneHopHandler(ASGIHandler):
 
         async def receive_within_limit() -> Any:
             nonlocal length
-            message = await receive()
-            length += len(message.get("body", b""))
-            # To Django the client has left, and so it throws away what it has stored.
-            return message if length <= limit else {"type": "http.disconnect"}
+            while True:
+                message = await receive()
+                length += len(message.get("body", b""))
+                if length <= limit or message["type"] != "http.request":
+                    return message
+                if TOO_LONG not in scope:
+                    scope[TOO_LONG] = limit
+                    return {"type": "http.request"}  # to Django the body ends here; the rest is dropped
 
         await super().handle(scope, receive_within_limit, send)
-        if length > limit:
-            refusal = JsonResponse(error_body(f"The request body exceeds {limit} bytes", 413), status=413)
-            refusal.headers["Content-Length"] = str(len(refusal.content))
-            await self.send_response(refusal, send)
 
     def create_request(self, scope: Any, body_file: Any) -> Any:
         request, response = super().create_request(scope, body_file)
@@ -42,6 +44,14 @@ class OneHopHandler(ASGIHandler):
             request.META["CONTENT_LENGTH"] = str(body_file.seek(0, SEEK_END))
             body_file.seek(0)
         return request, response
+
+    def _get_response(self, request: HttpRequest) -> HttpResponseBase:
+        # In the view's place, so that the refusal has what middleware adds: CORS, a request id, a log line.
+        limit = getattr(request, "scope", {}).get(TOO_LONG)
+        if limit is not None:
+            return JsonResponse(error_body(f"The request body exceeds {limit} bytes", 413), status=413)
+        response: HttpResponseBase = super()._get_response(request)  # type: ignore[misc]  # not in the stubs
+        return response
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)

@@ -266,6 +266,12 @@ if flag("TRUST_X_FORWARDED_PROTO", False):
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {
+        "no_404": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: not record.exc_info or record.exc_info[0].__name__ != "NotFoundError",
+        }
+    },
     "formatters": {
         "json": {
             "()": "pythonjsonlogger.json.JsonFormatter",
@@ -289,8 +295,9 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
-        # ChatKit's own "Received request op", once a request.
-        "chatkit": {"level": "WARNING"},
+        # ChatKit's own "Received request op", once a request; and what it says of a thread that is not there,
+        # which is the caller's 404 and would let them fill the log with made-up ids.
+        "chatkit": {"level": "WARNING", "filters": ["no_404"]},
         "httpx2": {"level": "WARNING"},
         # MCP's client logs what it could not read, which is what a tool said to somebody; what of it
         # matters, support.tools says in words of its own.

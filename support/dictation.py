@@ -40,6 +40,8 @@ async def transcribe(audio: AudioInput) -> str:
         written = await provider.client().audio.transcriptions.create(
             model=conf.SUPPORT_TRANSCRIPTION_MODEL, file=(FILE_NAMES[media_type], audio.data, media_type)
         )
+    except (openai.BadRequestError, openai.UnprocessableEntityError):
+        raise AudioRefused("params.audio_base64 is no audio that can be written down") from None
     except openai.OpenAIError as exc:
         logger.error("Nothing was transcribed: %s", type(exc).__name__)
         raise Failed from None  # from None: its text may quote what was said

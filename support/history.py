@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 from collections.abc import Sequence
 
 from agents import TResponseInputItem
@@ -27,6 +28,8 @@ from openai.types.responses import (
 
 from support import files
 from support.context import RequestContext
+
+logger = logging.getLogger(__name__)
 
 # So many items, and together so long as JSON, their attached texts once more as long; of all their files so
 # many bytes, which go along anew each time.
@@ -88,6 +91,10 @@ class Converter(ThreadItemConverter):
             content = await asyncio.to_thread(files.read, attachment)
         except FileNotFoundError:
             text = f"The user attached a file named {name}, which has been deleted since."
+            return ResponseInputTextParam(type="input_text", text=text)
+        except Exception:  # a storage is anybody's code, and must not end the conversation
+            logger.exception("An attached file cannot be read")
+            text = f"The user attached a file named {name}, which cannot be read at the moment."
             return ResponseInputTextParam(type="input_text", text=text)
         if attachment.mime_type in files.TEXTS:
             text = content.decode(errors="replace")

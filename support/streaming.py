@@ -28,7 +28,7 @@ HEADERS = {
     "Content-Encoding": "identity",
     "X-Accel-Buffering": "no",  # nginx
 }
-
+PATIENCE_SECONDS = 10  # of a shutdown with what is being put away
 
 # Also what keeps them alive: asyncio itself holds its tasks by weak references alone.
 _under_way: set["asyncio.Task[None]"] = set()
@@ -84,8 +84,8 @@ async def end_all() -> None:
     """End every stream of this process and wait until what was said is put away: for its shutdown."""
     for work in _under_way:
         work.cancel()
-    if _under_way:
-        await asyncio.wait(_under_way)
+    if _under_way:  # with a limit: a database that hangs must not keep the process
+        await asyncio.wait(_under_way, timeout=PATIENCE_SECONDS)
 
 
 async def _work(

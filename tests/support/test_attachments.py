@@ -427,6 +427,19 @@ def test_a_body_without_an_end_is_cut_off_before_anybody_is_asked_for_a_token(sm
     assert told["message"] == f"The request body exceeds {LIMIT + 65536} bytes"
 
 
+def test_the_refusal_of_a_body_that_is_too_long_can_be_read_by_a_page_and_found_in_the_log(
+    small: Api,
+) -> None:
+    headers = {"Origin": PAGE_ORIGIN, "X-Request-ID": "much-too-long"}
+
+    answer = httpx2.post(f"{small.origin}/support/attachments", content=b"a" * 200_000, headers=headers)
+
+    assert answer.status_code == 413
+    assert answer.headers["Access-Control-Allow-Origin"] == PAGE_ORIGIN
+    assert answer.headers["X-Request-ID"] == "much-too-long"
+    assert "Request Entity Too Large: /support/attachments" in small.log.read_text()
+
+
 def test_a_chunked_request_to_chatkit_has_the_same_limit_as_any(small: Api, person: Person) -> None:
     body = json.dumps(create("a" * 110_000)).encode()
 

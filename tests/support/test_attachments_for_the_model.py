@@ -97,6 +97,17 @@ def test_a_file_that_is_gone_does_not_break_its_conversation(
     ]
 
 
+def test_a_storage_that_fails_does_not_break_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> Any:
+        raise PermissionError
+
+    monkeypatch.setattr(files, "open_file", refuse)
+
+    told: list[Any] = async_to_sync(history.as_input)([carrying("new", 1)])
+
+    assert 'named "new.txt", which cannot be read at the moment.' in told[0]["content"][0]["text"]
+
+
 def carrying(attachment_id: str, size: int) -> Any:
     file = FileAttachment(
         id=attachment_id, name=f"{attachment_id}.txt", mime_type="text/plain", metadata={"size": size}

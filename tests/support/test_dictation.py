@@ -77,6 +77,18 @@ def test_what_is_no_recording_is_refused(
     assert model.transcriptions == []
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_what_the_model_cannot_take_for_a_recording_is_the_callers_fault(
+    listening: Api, person: Person, model: Model, status: int
+) -> None:
+    model.transcript = Turn(status=status)
+
+    response = listening.post(dictated(), person.token())
+
+    assert response.status_code == 400
+    assert response.json()["message"] == "params.audio_base64 is no audio that can be written down"
+
+
 @pytest.mark.parametrize("status", [401, 429, 500])
 def test_a_model_that_does_not_listen_is_a_503_that_tells_nothing(
     listening: Api, person: Person, model: Model, status: int

@@ -245,3 +245,12 @@ def timed(api: Api, token: str) -> float:
         assert api.post(operation("threads.list", limit=1), token).status_code == 200
         times.append(time.perf_counter() - started)
     return sorted(times)[4]
+
+
+def test_made_up_threads_do_not_fill_the_log(small_pool: Api, person: Person) -> None:
+    said = small_pool.log.stat().st_size
+
+    response = small_pool.post(add("thr_made_up"), person.token())
+
+    assert response.status_code == 404
+    assert b"Traceback" not in small_pool.log.read_bytes()[said:]

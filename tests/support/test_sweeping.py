@@ -141,6 +141,21 @@ def test_a_message_that_takes_an_attachment_meanwhile_keeps_it(
     assert files.storage().exists(name)
 
 
+def test_a_file_that_is_deleted_meanwhile_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, other = sorted([stray(), stray()])
+    look = type(files.storage()).get_modified_time
+
+    def deleted_first(storage: Any, name: str) -> Any:
+        if name == gone:
+            storage.delete(name)
+        return look(storage, name)
+
+    monkeypatch.setattr(type(files.storage()), "get_modified_time", deleted_first)
+
+    assert sweep() == "Removed 0 attachments that were never sent and 1 files without one."
+    assert not files.storage().exists(other)
+
+
 def test_before_anything_was_uploaded_there_is_nothing_to_do(settings: Any, tmp_path: Path) -> None:
     storage = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",

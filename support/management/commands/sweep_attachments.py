@@ -65,7 +65,14 @@ def _strays(before: datetime) -> Iterator[list[str]]:
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
             named = set(Attachment.objects.filter(file__in=batch).values_list("file", flat=True))
-            yield [name for name in batch if name not in named and storage.get_modified_time(name) < before]
+            yield [name for name in batch if name not in named and _is_old(name, before)]
+
+
+def _is_old(name: str, before: datetime) -> bool:
+    try:
+        return files.storage().get_modified_time(name) < before
+    except FileNotFoundError:  # deleted meanwhile, with its attachment
+        return False
 
 
 def _folders() -> list[str]:
