@@ -130,6 +130,8 @@ def database(name: str) -> dict[str, Any]:
     # the password of an address that begins with a misspelt "postgres:".
     with suppress(ValueError), catch_warnings(action="ignore"):
         alias |= env.db(name, default="postgresql:///")
+    if not alias["ENGINE"].endswith((".postgresql", ".sqlite3")):
+        alias["ENGINE"] = ""  # a scheme that Django has nothing for would end the start before any check
     if alias["ENGINE"].endswith(".sqlite3"):  # Better Auth's alone, on somebody's laptop
         # To be read and no more, and never made where there is none. Python's own converters would
         # read Better Auth's dates as None.

@@ -598,6 +598,16 @@ def test_a_database_that_is_down_is_said_once_and_its_password_never() -> None:
     assert "geheim" not in report.output
 
 
+def test_an_address_of_no_database_we_know_is_said_once_too() -> None:
+    report = doctor(
+        DATABASE_URL="garbage://backend:geheim@localhost/chat", BETTER_AUTH_URL="http://auth.invalid"
+    )
+
+    assert report.status == 1
+    assert report.named("failure").keys() == {"database"}
+    assert "geheim" not in report.output
+
+
 def test_the_table_that_is_printed_says_the_same(auth: BetterAuth, database_url: str, tmp_path: Path) -> None:
     env = of_a_process(DATABASE_URL=database_url, BETTER_AUTH_ISSUER=f"{BETTER_AUTH_URL}/")
     command = [sys.executable, "manage.py", "betterauth", "doctor", "--token", "-"]
