@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage, Error
-from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
+from django.db import DataError, InterfaceError, OperationalError, ProgrammingError, transaction
 from django.db.models import Model
 
 from authn.authentication import CREDENTIALS
@@ -83,6 +83,8 @@ def _fault(model: type[Model]) -> str:
         if isinstance(exc, OperationalError) and "no such column" not in str(exc):
             raise
         return str(getattr(exc.__cause__, "sqlstate", "42703"))
+    except DataError:  # one row's, such as a time of "infinity", and not the table's
+        pass
     return ""
 
 

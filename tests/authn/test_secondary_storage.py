@@ -461,6 +461,14 @@ def test_what_every_request_would_stumble_over_stops_the_start(settings: Any, wr
     assert "betterauth doctor" in str(finding.hint)
 
 
+def test_a_row_that_cannot_be_read_does_not_stop_the_start(person: Person, settings: Any) -> None:
+    settings.BETTER_AUTH_SESSION_SOURCE = "database"
+    with connection.cursor() as cursor:
+        cursor.execute('UPDATE "user" SET "createdAt" = \'infinity\'')
+
+    assert checks.run_checks(tags=["database"], databases=["default"]) == []
+
+
 def test_nothing_is_found_where_all_is_there_or_need_not_be(settings: Any, redis_url: str) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "database"
     assert tables_missing() == []
