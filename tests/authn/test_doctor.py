@@ -626,6 +626,7 @@ def test_the_table_that_is_printed_says_the_same(auth: BetterAuth, database_url:
     lines = done.stdout.splitlines()
     assert done.returncode == 1
     assert any(line.startswith("failure     issuer") for line in lines)
+    assert ["skipped", "secondary_storage"] in [line.split()[:2] for line in lines]  # the longest name
     assert any(line.strip().startswith("→ Leave BETTER_AUTH_ISSUER out") for line in lines)
     assert lines[-1].endswith("2 failures, 1 warnings.")
     assert "no.such.token" not in done.stdout

@@ -124,9 +124,9 @@ class Command(BaseCommand):
         styles = {"failure": self.style.ERROR, "stopped": self.style.ERROR, "warning": self.style.WARNING}
         label = f"{outcome:12}"
         shown = styles[outcome](label) if outcome in styles else label
-        self.stdout.write(f"{shown}{name:16}{printable(message)}")
+        self.stdout.write(f"{shown}{name:18}{printable(message)}")
         for line in remedy.splitlines():
-            self.stdout.write(f"{'':28}→ {printable(line)}")
+            self.stdout.write(f"{'':30}→ {printable(line)}")
 
     def _write_json(self, content: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(content, indent=2))
