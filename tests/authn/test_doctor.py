@@ -608,7 +608,7 @@ def test_an_address_of_no_database_we_know_is_said_once_too() -> None:
     assert "geheim" not in report.output
 
 
-def test_the_table_that_is_printed_says_the_same(auth: BetterAuth, database_url: str, tmp_path: Path) -> None:
+def test_the_table_that_is_printed_says_the_same(token: str, database_url: str, tmp_path: Path) -> None:
     env = of_a_process(DATABASE_URL=database_url, BETTER_AUTH_ISSUER=f"{BETTER_AUTH_URL}/")
     command = [sys.executable, "manage.py", "betterauth", "doctor", "--token", "-"]
 
