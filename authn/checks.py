@@ -13,6 +13,8 @@ from authn import naming
 from authn.conf import conf, origin
 from authn.models import PLUGINS, Session, SigningKey, User
 
+MAX_LEEWAY = timedelta(minutes=5)  # between two clocks; more would keep expired tokens alive
+YEAR = timedelta(days=365)
 KEY_SOURCES = ("database", "jwks", "secret")
 SECRET_LENGTH = 32  # characters; RFC 7518 §3.2 asks for a key as long as the hash
 ALGORITHMS = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
@@ -97,8 +99,8 @@ def _algorithms() -> list[CheckMessage]:
 def _times() -> list[CheckMessage]:
     zero = timedelta(0)
     try:
-        shortest = min(conf.BETTER_AUTH_MAX_TOKEN_LIFETIME, conf.BETTER_AUTH_KEYS_TTL)
-        is_good = zero <= conf.BETTER_AUTH_LEEWAY and zero < shortest
+        others = (conf.BETTER_AUTH_MAX_TOKEN_LIFETIME, conf.BETTER_AUTH_KEYS_TTL)
+        is_good = zero <= conf.BETTER_AUTH_LEEWAY <= MAX_LEEWAY and zero < min(others) <= max(others) <= YEAR
     except (ValueError, OverflowError):  # an environment variable may say "nan" or "inf"
         is_good = False
     if is_good:

@@ -40,7 +40,7 @@ def resolve(claims: Claims) -> Identity:
     if user.id != claims.subject:
         raise TokenRefused("subject_mismatch")
     if user.is_banned:
-        raise UserBanned
+        raise UserBanned(session=session)
     if session is None:
         raise NoActiveSession
     return Identity(user, session, claims)

@@ -106,6 +106,8 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
         ({"BETTER_AUTH_ALGORITHMS": ["eddsa"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
         ({"BETTER_AUTH_ALGORITHMS": "EdDSA"}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
         ({"BETTER_AUTH_LEEWAY_SECONDS": -1.0}, "authn.E005", "BETTER_AUTH_LEEWAY_SECONDS"),
+        ({"BETTER_AUTH_LEEWAY_SECONDS": 301.0}, "authn.E005", "BETTER_AUTH_LEEWAY_SECONDS"),
+        *[({name: 1e11}, "authn.E005", name) for name in SECONDS],
         *[({name: -0.5}, "authn.E005", name) for name in SECONDS],
         *[({name: 0.0}, "authn.E005", name) for name in SECONDS[1:]],
         *[({name: float("nan")}, "authn.E005", name) for name in SECONDS],
