@@ -75,8 +75,6 @@ async def respond(
             reader.stop()
             run.cancel()
             await agent_context.stream(ProgressUpdateEvent(text=""))
-            if run.run_loop_task:  # a tool's call must end before its connection does
-                await asyncio.wait([run.run_loop_task], timeout=tools.CLOSE_SECONDS)
 
 
 class _Answer:
@@ -102,7 +100,7 @@ class _Answer:
                 self._said[item.id] = item, []
             case ThreadItemUpdatedEvent(
                 item_id=item_id, update=AssistantMessageContentPartTextDelta(delta=delta)
-            ):
+            ) if item_id in self._said:  # some providers announce no message before its first word
                 self._said[item_id][1].append(delta)
             case ThreadItemDoneEvent(item=AssistantMessageItem() as item):
                 self._said.pop(item.id, None)

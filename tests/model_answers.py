@@ -44,12 +44,10 @@ def _events(turn: "Turn", body: Json) -> Iterator[Json]:
     if turn.tokens or not turn.tools:
         message = _message("")
         part = {"item_id": message["id"], "output_index": 0, "content_index": 0}
-        yield {
-            "type": "response.output_item.added",
-            "output_index": 0,
-            "item": message | {"status": "in_progress", "content": []},
-        }
-        yield part | {"type": "response.content_part.added", "part": _text("")}
+        if turn.announced:
+            opened = message | {"status": "in_progress", "content": []}
+            yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
+            yield part | {"type": "response.content_part.added", "part": _text("")}
         for token in turn.tokens:
             yield part | {"type": "response.output_text.delta", "delta": token, "logprobs": []}
         if turn.ending != "complete":

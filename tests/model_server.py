@@ -25,6 +25,7 @@ class Turn:
 
     ``ending``: "complete"; "silence" (no more until the client leaves); "hang up" and "nonsense" (no JSON),
     after words as soon as the test says that they were ``heard``. ``held``: says nothing before that.
+    ``announced``: whether it opens a message before the first word, as some that speak Responses do not.
     """
 
     tokens: list[str] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Turn:
     headers: dict[str, str] = field(default_factory=dict)
     ending: str = "complete"
     held: bool = False
+    announced: bool = True
 
 
 @dataclass

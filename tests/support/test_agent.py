@@ -111,6 +111,16 @@ def test_two_conversations_at_once_do_not_mix(
     }
 
 
+def test_a_model_that_announces_no_message_before_it_speaks_is_understood(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("Good ", "morning", "!", announced=False)
+
+    events = assistant.events(create("Hello"), person.token())
+
+    assert said_in(items_of(person, thread_of(events))) == ["Hello", "Good morning!"]
+
+
 @pytest.mark.parametrize("status", [LockedStatus(reason="Under review"), ClosedStatus()])
 def test_a_conversation_that_is_closed_is_not_answered(
     assistant: Api, person: Person, model: Model, status: Any
