@@ -86,8 +86,8 @@ def _read(request: Request) -> tuple[bytes, ChatKitReq]:
     _check_length(announced, longest)
     body: bytes = request.read() if announced > usual else request.body  # which itself checks for the usual
     operation = protocol.parse(body)
-    # What it asks for is known only now, and so is the length of a body that came in chunks.
-    _check_length(len(body), longest if operation.type == "input.transcribe" else usual)
+    if operation.type != "input.transcribe":  # known only now
+        _check_length(len(body), usual)
     return body, operation
 
 
