@@ -432,7 +432,9 @@ def test_the_refusal_of_a_body_that_is_too_long_can_be_read_by_a_page_and_found_
 ) -> None:
     headers = {"Origin": PAGE_ORIGIN, "X-Request-ID": "much-too-long"}
 
-    answer = httpx2.post(f"{small.origin}/support/attachments", content=b"a" * 200_000, headers=headers)
+    answer = httpx2.post(
+        f"{small.origin}/support/attachments", content=b"a" * (LIMIT + 65537), headers=headers
+    )
 
     assert answer.status_code == 413
     assert answer.headers["Access-Control-Allow-Origin"] == PAGE_ORIGIN
