@@ -1,6 +1,5 @@
 """The house as a whole: how it starts, what it migrates, what a browser on another origin may do."""
 
-import asyncio
 import os
 import re
 import subprocess
@@ -93,35 +92,6 @@ def test_a_management_command_does_not_wait_for_the_agent_stack() -> None:
     )
 
     assert done.stdout.endswith("set()\n"), done.stderr
-
-
-def test_a_request_that_a_shutdown_finds_under_way_still_comes_to_its_end(
-    monkeypatch: pytest.MonkeyPatch, database_url: str
-) -> None:
-    from chatbackend import asgi
-
-    ended = []
-
-    async def last_words(*_: Any) -> None:
-        await asyncio.sleep(0.1)
-        ended.append("request")
-
-    async def receive() -> None: ...
-
-    async def send(message: dict[str, str]) -> None:
-        ended.append(message["type"])
-
-    async def shut_down() -> None:
-        request = asyncio.create_task(asgi.application({"type": "http"}, None, None))
-        await asyncio.sleep(0)
-        request.cancel()  # as uvicorn does when its patience is at its end
-        await asgi.application({"type": "lifespan"}, receive=receive, send=send)
-        await request
-
-    monkeypatch.setattr(asgi, "http_application", last_words)
-    asyncio.run(shut_down())
-
-    assert ended == ["lifespan.startup.complete", "request", "lifespan.shutdown.complete"]
 
 
 @pytest.mark.parametrize(
