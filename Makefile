@@ -17,7 +17,7 @@ setup: $(PACKAGES)  ## only install what `make run` and `make test` need
 	@$(RUN) chatbackend.dev setup
 
 test: setup  ## the whole suite; make test ARGS="-k audit" for a part of it
-	PYTHONDEVMODE=1 $(RUN) pytest -n 2 --dist loadfile $(ARGS)
+	PYTHONDEVMODE=1 $(RUN) pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(PACKAGES)  ## style, types, production settings, missing migrations
 	$(RUN) ruff format --check .

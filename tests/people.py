@@ -31,7 +31,7 @@ class BetterAuth:
 
     def _browser(self) -> httpx2.Client:
         address, headers = f"{self.origin}/api/auth/", {"Origin": self.origin}
-        self.browsers.append(httpx2.Client(base_url=address, headers=headers, timeout=20))
+        self.browsers.append(httpx2.Client(base_url=address, headers=headers, timeout=20, verify=False))
         return self.browsers[-1]
 
     def close(self) -> None:

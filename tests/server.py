@@ -13,6 +13,10 @@ import httpx2
 
 T = TypeVar("T")
 
+# One client for all: each would read the machine's certificates anew, which takes longer than most
+# requests. A connection is used once all the same.
+http = httpx2.Client(verify=False, limits=httpx2.Limits(max_keepalive_connections=0))
+
 NOTHING_ELSE = {"attachments": [], "inference_options": {}}
 
 
@@ -54,7 +58,7 @@ class Api:
 
     def post(self, body: Any, token: str | None = None, **headers: str) -> httpx2.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return httpx2.post(self.url, content=content, headers=_headers(token, headers), timeout=30)
+        return http.post(self.url, content=content, headers=_headers(token, headers), timeout=30)
 
     def events(self, body: Any, token: str) -> list[dict[str, Any]]:
         """The whole stream, parsed."""
@@ -67,7 +71,7 @@ class Api:
     ) -> Iterator[Iterator[tuple[httpx2.Response, dict[str, Any]]]]:
         """The events as they come, each with its response."""
         accept = {"Accept": "text/event-stream"}
-        with httpx2.stream(
+        with http.stream(
             "POST", self.url, json=body, headers=_headers(token, accept | headers), timeout=30
         ) as response:
             assert response.status_code == 200, response.read()

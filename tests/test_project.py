@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psycopg
 import pytest
 from django.conf import settings
@@ -22,7 +21,7 @@ from chatbackend.dev.processes import free_port, server
 from chatbackend.settings import flag, from_json, mapping, number
 from tests.environment import PAGE_ORIGIN, of_a_process
 from tests.people import Person
-from tests.server import Api, create, operation
+from tests.server import Api, create, http, operation
 
 TOP = Path(__file__).parent.parent
 
@@ -196,7 +195,7 @@ def test_the_page_on_another_origin_may_call_the_api_with_the_headers_chatkits_c
         "Access-Control-Request-Headers": sent,
     }
 
-    preflight = httpx2.options(api.url, headers=asked)
+    preflight = http.options(api.url, headers=asked)
     response = api.post(operation("threads.list"), person.token(), Origin=PAGE_ORIGIN)
     refusal = api.post(operation("threads.list"), Origin=PAGE_ORIGIN)
 
@@ -216,7 +215,7 @@ def test_a_page_of_somebody_else_may_not(api: Api, person: Person) -> None:
 
 
 def test_the_admins_files_are_served_without_collecting_them(api: Api) -> None:
-    answer = httpx2.get(f"{api.origin}/static/admin/css/base.css")
+    answer = http.get(f"{api.origin}/static/admin/css/base.css")
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, 'text/css; charset="utf-8"')
 

@@ -23,7 +23,7 @@ from tests.authn.test_refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, body_of
 from tests.authn.test_session_tokens import signed
 from tests.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL, PAGE_ORIGIN
 from tests.people import PASSWORD, BetterAuth, Person
-from tests.server import Api, operation
+from tests.server import Api, http, operation
 
 pytestmark = pytest.mark.django_db
 
@@ -198,7 +198,7 @@ def test_two_authorization_headers_are_a_400_over_the_wire_too(api: Api, person:
     token = person.token()
     headers = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
 
-    response = httpx2.post(api.url, json=operation("threads.list"), headers=headers)
+    response = http.post(api.url, json=operation("threads.list"), headers=headers)
 
     assert response.status_code == 400
 
@@ -532,7 +532,7 @@ def test_a_page_may_send_cookies_along_only_where_they_are_listed(
     preflight = {"Origin": PAGE_ORIGIN, "Access-Control-Request-Method": "POST"}
     _, with_cookies, _ = deployment
 
-    allowed, not_allowed = (httpx2.options(each.url, headers=preflight) for each in (with_cookies, api))
+    allowed, not_allowed = (http.options(each.url, headers=preflight) for each in (with_cookies, api))
 
     assert allowed.headers["Access-Control-Allow-Credentials"] == "true"
     assert allowed.headers["Access-Control-Allow-Origin"] == PAGE_ORIGIN

@@ -23,7 +23,7 @@ from support.attachments import harmless
 from support.models import Attachment, Thread
 from tests.environment import ATTACHMENT_DIRECTORY, PAGE_ORIGIN
 from tests.people import Person
-from tests.server import Api, add, create, eventually, operation
+from tests.server import Api, add, create, eventually, http, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +72,7 @@ def announce(
 
 def put(api: Api, person: Person, attachment_id: str, content: Any, method: str = "PUT") -> httpx2.Response:
     url = f"{api.origin}/support/attachments/{attachment_id}/upload"
-    return httpx2.request(method, url, content=content, headers=bearer(person), timeout=30)
+    return http.request(method, url, content=content, headers=bearer(person), timeout=30)
 
 
 def attach(
@@ -87,7 +87,7 @@ def attach(
 
 def direct(api: Api, person: Person, content: bytes, name: str, mime_type: str) -> httpx2.Response:
     form = {"file": (name, content, mime_type)}
-    return httpx2.post(f"{api.origin}/support/attachments", files=form, headers=bearer(person))
+    return http.post(f"{api.origin}/support/attachments", files=form, headers=bearer(person))
 
 
 def sending(*attachment_ids: str, thread_id: str = "") -> dict[str, Any]:
@@ -108,7 +108,7 @@ def items_of(api: Api, person: Person, thread_id: str) -> list[dict[str, Any]]:
 
 
 def content_url(api: Api, person: Person, attachment_id: str) -> str:
-    response = httpx2.get(f"{api.origin}/support/attachments/{attachment_id}", headers=bearer(person))
+    response = http.get(f"{api.origin}/support/attachments/{attachment_id}", headers=bearer(person))
     return str(response.json()["content_url"])
 
 
@@ -127,7 +127,7 @@ def test_an_attachment_is_announced_uploaded_sent_and_seen(api: Api, person: Per
     announced = announce(api, person, "ring.png", size=len(PNG)).json()
     descriptor = announced["upload_descriptor"]
     form = {"file": ("ring.png", PNG, "image/png")}
-    uploaded = httpx2.request(
+    uploaded = http.request(
         descriptor["method"], descriptor["url"], files=form, headers=bearer(person) | descriptor["headers"]
     ).json()
     thread_id = send(api, person, announced["id"])
@@ -145,7 +145,7 @@ def test_an_attachment_is_announced_uploaded_sent_and_seen(api: Api, person: Per
     thread = api.post(operation("threads.get_by_id", thread_id=thread_id), person.token()).json()
     assert thread["items"]["data"][0]["attachments"] == [sent]
     for address in (uploaded["preview_url"], sent["preview_url"]):
-        assert httpx2.get(address).content == PNG
+        assert http.get(address).content == PNG
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
@@ -163,7 +163,7 @@ def test_bytes_come_as_a_form_or_alone_whole_or_in_pieces(
         content_sent = content
     pieces = (content_sent[start : start + 10_000] for start in range(0, len(content_sent), 10_000))
 
-    response = httpx2.request(
+    response = http.request(
         method,
         f"{api.origin}/support/attachments/{attachment_id}/upload",
         content=pieces if "chunked" in shape else content_sent,
@@ -171,7 +171,7 @@ def test_bytes_come_as_a_form_or_alone_whole_or_in_pieces(
     )
 
     assert response.status_code == 200
-    assert httpx2.get(response.json()["preview_url"]).content == content
+    assert http.get(response.json()["preview_url"]).content == content
     assert Attachment.objects.get(attachment_id=attachment_id).size == len(content)
 
 
@@ -198,7 +198,7 @@ def test_a_file_is_uploaded_directly_and_sent(
     assert attachment["mime_type"] == mime_type.partition(";")[0].lower()
     assert "metadata" not in attachment
     assert "metadata" not in items_of(api, person, thread_id)[0]["attachments"][0]
-    assert httpx2.get(content_url(api, person, attachment["id"])).content == content
+    assert http.get(content_url(api, person, attachment["id"])).content == content
 
 
 def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg(api: Api, person: Person) -> None:
@@ -233,7 +233,7 @@ def test_a_file_can_do_nothing_to_whoever_opens_it(
 ) -> None:
     attachment = attach(api, person, content, name, mime_type)
 
-    response = httpx2.get(content_url(api, person, attachment["id"]), headers={"Accept": "image/*"})
+    response = http.get(content_url(api, person, attachment["id"]), headers={"Accept": "image/*"})
 
     assert (response.status_code, response.content) == (200, content)
     assert response.headers["Content-Type"] == content_type
@@ -253,8 +253,8 @@ def test_the_page_may_read_a_file_and_upload_one_from_its_own_origin(api: Api, p
         "Access-Control-Request-Headers": "authorization, content-type",
     }
 
-    read = httpx2.get(attachment["preview_url"], headers={"Origin": PAGE_ORIGIN})
-    preflight = httpx2.options(f"{api.origin}/support/attachments/x/upload", headers=asked)
+    read = http.get(attachment["preview_url"], headers={"Origin": PAGE_ORIGIN})
+    preflight = http.options(f"{api.origin}/support/attachments/x/upload", headers=asked)
 
     assert read.headers["Access-Control-Allow-Origin"] in ("*", PAGE_ORIGIN)
     assert preflight.status_code == 200
@@ -265,7 +265,7 @@ def test_the_page_may_read_a_file_and_upload_one_from_its_own_origin(api: Api, p
 def test_a_browser_keeps_a_file_no_longer_than_its_address_is_good(api: Api, person: Person) -> None:
     address = attach(api, person)["preview_url"]
 
-    cache_control = httpx2.get(address).headers["Cache-Control"]
+    cache_control = http.get(address).headers["Cache-Control"]
 
     seconds = int(cache_control.removeprefix("private, max-age="))
     assert 290 <= seconds <= 600
@@ -282,7 +282,7 @@ def test_a_large_file_comes_whole(api: Api, person: Person) -> None:
     content = "".join(f"{number}\n" for number in range(300_000)).encode()
     attachment = attach(api, person, content, "a.txt", "text/plain")
 
-    assert httpx2.get(content_url(api, person, attachment["id"])).content == content
+    assert http.get(content_url(api, person, attachment["id"])).content == content
 
 
 def test_readers_that_do_not_read_hold_no_database_connection(
@@ -432,9 +432,7 @@ def test_the_refusal_of_a_body_that_is_too_long_can_be_read_by_a_page_and_found_
 ) -> None:
     headers = {"Origin": PAGE_ORIGIN, "X-Request-ID": "much-too-long"}
 
-    answer = httpx2.post(
-        f"{small.origin}/support/attachments", content=b"a" * (LIMIT + 65537), headers=headers
-    )
+    answer = http.post(f"{small.origin}/support/attachments", content=b"a" * (LIMIT + 65537), headers=headers)
 
     assert answer.status_code == 413
     assert answer.headers["Access-Control-Allow-Origin"] == PAGE_ORIGIN
@@ -446,7 +444,7 @@ def test_a_chunked_request_to_chatkit_has_the_same_limit_as_any(small: Api, pers
     body = json.dumps(create("a" * 110_000)).encode()
 
     whole = small.post(body, person.token())
-    chunked = httpx2.post(small.url, content=iter([body]), headers=bearer(person))
+    chunked = http.post(small.url, content=iter([body]), headers=bearer(person))
 
     assert (whole.status_code, chunked.status_code) == (413, 413)
     assert whole.json() == chunked.json()
@@ -493,7 +491,7 @@ def test_a_form_that_is_broken_or_has_no_one_file_is_refused(api: Api, person: P
     headers = bearer(person) | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
     answers = [
-        httpx2.post(f"{api.origin}/support/attachments{path}", content=body, headers=headers)
+        http.post(f"{api.origin}/support/attachments{path}", content=body, headers=headers)
         for path in (f"/{attachment_id}/upload", "")
     ]
 
@@ -505,7 +503,7 @@ def test_a_form_that_is_broken_or_has_no_one_file_is_refused(api: Api, person: P
 def test_a_direct_upload_has_to_be_a_form(api: Api, person: Person, content_type: str) -> None:
     headers = bearer(person) | {"Content-Type": content_type}
 
-    response = httpx2.post(f"{api.origin}/support/attachments", content=b"{}", headers=headers)
+    response = http.post(f"{api.origin}/support/attachments", content=b"{}", headers=headers)
 
     assert response.status_code in (400, 415)
     assert response.json()["status"] == response.status_code
@@ -541,7 +539,7 @@ def test_a_name_is_only_shown_and_never_a_path(
         assert attachment["name"] == shown
     assert len(attachment["name"]) <= 120
     assert files.NAME.fullmatch(row(attachment).file)
-    response = httpx2.get(content_url(api, person, attachment["id"]))
+    response = http.get(content_url(api, person, attachment["id"]))
     assert (response.status_code, "Set-Cookie" in response.headers) == (200, False)
 
 
@@ -566,7 +564,7 @@ def test_somebody_elses_attachment_is_as_absent_as_a_missing_one(
     def answers(attachment_id: str) -> list[tuple[int, Any]]:
         asked = [
             put(api, other_person, attachment_id, PNG),
-            httpx2.get(f"{api.origin}/support/attachments/{attachment_id}", headers=bearer(other_person)),
+            http.get(f"{api.origin}/support/attachments/{attachment_id}", headers=bearer(other_person)),
             api.post(operation("attachments.delete", attachment_id=attachment_id), token),
             api.post(sending(attachment_id), token),
             api.post(sending(attachment_id, thread_id=mine), token),
@@ -585,9 +583,9 @@ def test_an_id_of_any_shape_is_just_not_found(api: Api, person: Person) -> None:
     for attachment_id in ("a%00b", "x" * 3000, "%F0%9F%92%8D", "'; --"):
         url = f"{api.origin}/support/attachments/{attachment_id}"
         answers = [
-            httpx2.get(url, headers=bearer(person)),
-            httpx2.put(f"{url}/upload", content=PNG, headers=bearer(person)),
-            httpx2.get(f"{url}/content?signature=x"),
+            http.get(url, headers=bearer(person)),
+            http.put(f"{url}/upload", content=PNG, headers=bearer(person)),
+            http.get(f"{url}/content?signature=x"),
         ]
         assert [answer.status_code for answer in answers] == [404] * 3, attachment_id
 
@@ -669,7 +667,7 @@ def test_what_was_uploaded_never_changes(api: Api, person: Person) -> None:
     again = put(api, person, attachment["id"], image())
 
     assert (again.status_code, again.json()["message"]) == (409, "This attachment has been uploaded already")
-    assert httpx2.get(attachment["preview_url"]).content == PNG
+    assert http.get(attachment["preview_url"]).content == PNG
     assert stored() == before
 
 
@@ -690,7 +688,7 @@ def test_of_uploads_at_the_same_time_one_wins_and_one_file_stays(
         answers = [upload.result() for upload in uploads]
     assert sorted(answer.status_code for answer in answers) == [200, *[409] * 3]
     (winner,) = [content for content, answer in zip(contents, answers, strict=True) if answer.is_success]
-    assert httpx2.get(content_url(api, person, attachment_id)).content == winner
+    assert http.get(content_url(api, person, attachment_id)).content == winner
     assert len(stored() - before) == 1
 
 
@@ -732,7 +730,7 @@ def test_deleting_an_attachment_deletes_its_file(api: Api, person: Person) -> No
     assert [answer.status_code for answer in answers] == [200, 200, 404]
     assert not Attachment.objects.owned_by(person.user_id).exists()
     assert not files.storage().exists(file)
-    assert httpx2.get(attachment["preview_url"]).status_code == 404
+    assert http.get(attachment["preview_url"]).status_code == 404
 
 
 def test_deleting_a_thread_deletes_the_files_of_its_messages_alone(api: Api, person: Person) -> None:
@@ -746,7 +744,7 @@ def test_deleting_a_thread_deletes_the_files_of_its_messages_alone(api: Api, per
     assert response.status_code == 200
     assert not files.storage().exists(file)
     assert not Attachment.objects.filter(attachment_id=gone["id"]).exists()
-    statuses = [httpx2.get(each["preview_url"]).status_code for each in (gone, kept, unsent)]
+    statuses = [http.get(each["preview_url"]).status_code for each in (gone, kept, unsent)]
     assert statuses == [404, 200, 200]
 
 
@@ -758,7 +756,7 @@ def test_somebody_else_deletes_neither_thread_nor_file(
 
     api.post(operation("threads.delete", thread_id=thread_id), other_person.token())
 
-    assert httpx2.get(attachment["preview_url"]).content == PNG
+    assert http.get(attachment["preview_url"]).content == PNG
 
 
 def test_a_file_that_cannot_be_deleted_is_logged_by_its_id_and_nothing_fails(
@@ -827,11 +825,11 @@ def test_an_address_is_good_for_one_attachment_of_one_owner_and_some_minutes(
         address_of(api, person.user_id, waiting),
     ]
 
-    answers = [httpx2.get(address) for address in bad]
+    answers = [http.get(address) for address in bad]
 
     assert [(answer.status_code, answer.json()) for answer in answers] == [(404, NOT_FOUND)] * len(bad)
     assert len({str(sorted(set(answer.headers) - {"x-request-id"})) for answer in answers}) == 1
-    assert [httpx2.get(address).content for address in (good, older)] == [PNG, PNG]
+    assert [http.get(address).content for address in (good, older)] == [PNG, PNG]
 
 
 def test_the_bearer_is_no_substitute_for_a_signature(api: Api, person: Person) -> None:
@@ -839,7 +837,7 @@ def test_the_bearer_is_no_substitute_for_a_signature(api: Api, person: Person) -
 
     url = f"{api.origin}/support/attachments/{attachment_id}/content"
 
-    assert httpx2.get(url, headers=bearer(person)).status_code == 404
+    assert http.get(url, headers=bearer(person)).status_code == 404
 
 
 def test_a_signature_that_was_made_for_anything_else_is_none(api: Api, person: Person) -> None:
@@ -850,14 +848,14 @@ def test_a_signature_that_was_made_for_anything_else_is_none(api: Api, person: P
 
     url = f"{api.origin}/support/attachments/{attachment_id}/content"
 
-    assert httpx2.get(url, params={"signature": elsewhere}).status_code == 404
+    assert http.get(url, params={"signature": elsewhere}).status_code == 404
 
 
 def test_no_signature_and_no_name_is_in_the_log(api: Api, person: Person) -> None:
     attachment = attach(api, person, name="my diagnosis.png")
     signature = attachment["preview_url"].partition("signature=")[2]
-    httpx2.get(attachment["preview_url"])
-    httpx2.get(attachment["preview_url"].replace(attachment["id"], "atc_x"))
+    http.get(attachment["preview_url"])
+    http.get(attachment["preview_url"].replace(attachment["id"], "atc_x"))
 
     log = api.log.read_text()
     assert "diagnosis" not in log

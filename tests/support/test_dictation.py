@@ -4,13 +4,12 @@ import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
 import pytest
 
 from support import dictation
 from tests.model_server import Model, Turn
 from tests.people import Person
-from tests.server import Api, operation
+from tests.server import Api, http, operation
 
 SPEECH = b"\x1aE\xdf\xa3 what a browser recorded"
 USUAL_LIMIT = 1_000_000
@@ -139,7 +138,7 @@ def test_a_body_that_comes_in_chunks_may_be_no_longer(assistant: Api, person: Pe
     body = b'{"type": "threads.update", "params": {"thread_id": "t", "title": "%s"}}' % (b"x" * USUAL_LIMIT)
     headers = {"Authorization": f"Bearer {person.token()}"}
 
-    response = httpx2.post(assistant.url, content=iter([body]), headers=headers)
+    response = http.post(assistant.url, content=iter([body]), headers=headers)
 
     assert response.request.headers["Transfer-Encoding"] == "chunked"
     assert response.status_code == 413

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.people import Person
-from tests.server import Api, add, create, operation
+from tests.server import Api, add, create, http, operation
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "moving-from-fastapi.md"
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", GUIDE.read_text(), re.S))
@@ -81,7 +81,7 @@ def threads(api: Api, person: Person) -> list[str]:
 def customer(api: Api, thread_id: str, token: str | None) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"{api.origin}/support/customer"
-    return httpx2.get(url, params={"thread_id": thread_id}, headers=headers, timeout=30)
+    return http.get(url, params={"thread_id": thread_id}, headers=headers, timeout=30)
 
 
 def test_the_step_to_a_product_is_under_ten_lines() -> None:

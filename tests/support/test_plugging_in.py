@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.request import Request
@@ -12,7 +11,7 @@ from authn.authentication import BetterAuthJWTAuthentication
 from support.context import build
 from support.views import chatkit_server
 from tests.people import Person
-from tests.server import create, operation
+from tests.server import create, http, operation
 from tests.support.servers import EchoServer
 
 
@@ -28,7 +27,7 @@ def test_a_server_written_for_another_framework_answers_unchanged(
             operation("attachments.create", name="a.png", size=1, mime_type="image/png"), person.token()
         )
         headers = {"Authorization": f"Bearer {person.token()}"}
-        upload = httpx2.post(f"{api.origin}/support/attachments", headers=headers, files={"file": b"Hello"})
+        upload = http.post(f"{api.origin}/support/attachments", headers=headers, files={"file": b"Hello"})
 
     assert events[-1]["item"]["content"][0]["text"] == f"Hello {person.name}, {person.user_id}"
     assert [thread["id"] for thread in listed["data"]] == [events[0]["thread"]["id"]]

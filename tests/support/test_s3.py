@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import call_command
@@ -13,7 +12,7 @@ from chatbackend.dev.processes import free_port, server
 from support import files
 from tests.environment import of_a_process
 from tests.people import Person
-from tests.server import Api, operation
+from tests.server import Api, http, operation
 from tests.support.test_attachments import NOT_FOUND, PNG, attach, row, send
 
 pytestmark = [
@@ -31,7 +30,7 @@ def s3() -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-p", str(port)]
     with server("s3", command, of_a_process(**KEYS), port, "/", show=False):
-        httpx2.put(f"http://127.0.0.1:{port}/chat").raise_for_status()
+        http.put(f"http://127.0.0.1:{port}/chat").raise_for_status()
         yield f'{{"bucket_name": "chat", "endpoint_url": "http://127.0.0.1:{port}", "location": "files"}}'
 
 
@@ -56,7 +55,7 @@ def test_a_file_is_kept_on_s3_read_from_it_and_deleted_there(api: Api, person: P
     file = row(attachment).file
     thread_id = send(api, person, attachment["id"])
 
-    read = httpx2.get(attachment["preview_url"])
+    read = http.get(attachment["preview_url"])
 
     assert (read.content, read.headers["Content-Length"]) == (PNG, str(len(PNG)))
     with files.open_file(file) as there:
@@ -69,7 +68,7 @@ def test_a_file_that_is_gone_from_s3_is_a_404(api: Api, person: Person) -> None:
     attachment = attach(api, person)
     files.delete([row(attachment).file])
 
-    read = httpx2.get(attachment["preview_url"])
+    read = http.get(attachment["preview_url"])
 
     assert (read.status_code, read.json()) == (404, NOT_FOUND)
 

@@ -12,6 +12,7 @@ import pytest
 from support import tool_servers
 from support.tool_servers import ToolServer
 from support.tools import InTheNameOf
+from tests.server import http
 from tests.support.conftest import ToolProcess
 
 TOP = Path(__file__).parents[2]
@@ -68,7 +69,7 @@ def test_the_secret_is_not_shown() -> None:
 def status_of(server: ToolProcess, token: str | None) -> int:
     headers = {"Accept": "application/json, text/event-stream"}
     headers |= {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx2.post(server.url, json=INITIALIZE, headers=headers).status_code
+    return http.post(server.url, json=INITIALIZE, headers=headers).status_code
 
 
 def forged(server: ToolProcess, key: str = "", algorithm: str = "HS256", **changes: Any) -> str:
