@@ -148,12 +148,12 @@ DATABASES = {"default": database("DATABASE_URL")}
 DATABASE_ROUTERS = ["authn.routers.BetterAuthRouter"]
 BETTER_AUTH_DATABASE = "default"
 BETTER_AUTH_TIME_ZONE = env.str("BETTER_AUTH_TIME_ZONE", default="UTC")
-has_its_own = bool(env.str("BETTER_AUTH_DATABASE_URL", default=""))
-if has_its_own or BETTER_AUTH_TIME_ZONE != "UTC":
+_has_its_own = bool(env.str("BETTER_AUTH_DATABASE_URL", default=""))
+if _has_its_own or BETTER_AUTH_TIME_ZONE != "UTC":
     BETTER_AUTH_DATABASE = "better_auth"
     # What a column without a zone means: PostgreSQL compares it, and Django reads it, in the connection's.
     # Ours stays in UTC, so another zone is another connection.
-    DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL" if has_its_own else "DATABASE_URL")
+    DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL" if _has_its_own else "DATABASE_URL")
     DATABASES["better_auth"]["TIME_ZONE"] = BETTER_AUTH_TIME_ZONE
 
 CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
