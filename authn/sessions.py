@@ -1,13 +1,15 @@
 """Who is it, and is their session still alive? One statement, one round trip."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from django.db.models import F, FilteredRelation, Q
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from authn.compiled import Compiled
 from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
 from authn.models import Session, User
@@ -103,27 +105,41 @@ def _user(**named: str) -> User | None:
 
 
 def _in_one_statement(claims: Claims) -> tuple[User | None, Session | None]:
-    is_live = Q(sessions__expires_at__gt=timezone.now())
-    if claims.session_id is not None:
-        is_live &= Q(sessions__id=claims.session_id)
-    user_columns = [field.attname for field in User._meta.concrete_fields]
-    session_columns = [field.attname for field in Session._meta.concrete_fields]
-    row_of = (
+    values = {"email": claims.email, "now": timezone.now(), "session_id": claims.session_id}
+    with database_or_unavailable():
+        rows = _row_of(claims.session_id is not None, **values)
+    if not rows:
+        return None, None
+    user_row, session_row = rows[0][: len(USER_COLUMNS)], rows[0][len(USER_COLUMNS) :]
+    user = User.from_db(conf.BETTER_AUTH_DATABASE, USER_COLUMNS, user_row)
+    if session_row[0] is None:
+        return user, None
+    session = Session.from_db(conf.BETTER_AUTH_DATABASE, SESSION_COLUMNS, session_row)
+    session.user = user
+    return user, session
+
+
+def _user_with_session(is_named: bool, email: str, now: datetime, session_id: str) -> Any:
+    is_live = Q(sessions__expires_at__gt=now)
+    if is_named:
+        is_live &= Q(sessions__id=session_id)
+    return (
         # Matched exactly: the column's uniqueness is case-sensitive, so "iexact" could find two people.
-        User.objects.filter(email=claims.email)
+        User.objects.filter(email=email)
         # A left join: a user without a live session comes back too, and gets another answer than nobody.
         .annotate(live=FilteredRelation("sessions", condition=is_live))
         .order_by(F("live__expires_at").desc(nulls_last=True))
-        .values_list(*user_columns, *(f"live__{name}" for name in session_columns))
+        .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS))[:1]
     )
-    with database_or_unavailable():
-        row = row_of.first()
-    if row is None:
-        return None, None
-    user = User.from_db(row_of.db, user_columns, row[: len(user_columns)])
-    session_row = row[len(user_columns) :]
-    if session_row[0] is None:
-        return user, None
-    session = Session.from_db(row_of.db, session_columns, session_row)
-    session.user = user
-    return user, session
+
+
+USER_COLUMNS = [field.attname for field in User._meta.concrete_fields]
+SESSION_COLUMNS = [field.attname for field in Session._meta.concrete_fields]
+
+_row_of = Compiled(
+    User,
+    _user_with_session,
+    email=User._meta.get_field("email"),
+    now=Session._meta.get_field("expires_at"),
+    session_id=Session._meta.pk,
+)

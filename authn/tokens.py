@@ -83,7 +83,8 @@ def _key(token: str) -> keys.Key:
     if not COMPACT.fullmatch(token):
         raise TokenRefused("malformed")
     try:
-        header = jwt.get_unverified_header(token)
+        # The header alone, as a token without the rest: PyJWT would decode that, too, and again below.
+        header = jwt.get_unverified_header(token.partition(".")[0] + "..")
     except (jwt.PyJWTError, ValueError) as exc:
         raise TokenRefused("malformed") from exc
     # Session caches, access tokens and logout tokens of Better Auth name their kind here (RFC 8725 §3.11).

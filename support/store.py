@@ -3,23 +3,23 @@
 import asyncio
 import json
 import secrets
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from chatkit.store import NotFoundError, StoreItemType
 from chatkit.store import Store as ChatKitStore
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Model, QuerySet, Subquery
+from django.db.models import QuerySet, Subquery
 
+from authn.compiled import Compiled
 from support import files
 from support.connections import on_database
 from support.models import PLACE, Item, Thread
 from support.models import Attachment as AttachmentRow
 from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
-
-Row = TypeVar("Row", bound=Model)
 
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 MAX_PAGE = 100  # ChatKit's client asks for 20 to 50; the protocol sets no bound
@@ -58,7 +58,7 @@ SAVE_ATTACHMENT = """
 
 # The thread that a task has loaded or saved. It exists: should somebody delete it meanwhile, during an
 # answer perhaps, a new title must not bring it back.
-_at_hand: WeakKeyDictionary["asyncio.Task[Any]", tuple[str, str]] = WeakKeyDictionary()
+_at_hand: ContextVar[Any] = ContextVar("at_hand", default=None)
 
 
 class Owner(Protocol):
@@ -83,15 +83,15 @@ class Store(ChatKitStore[OwnerT]):
 
     async def load_thread(self, thread_id: str, context: OwnerT) -> ThreadMetadata:
         thread = await load_thread(context.user_id, thread_id)
-        _at_hand[_task()] = (context.user_id, thread_id)
+        _at_hand.set(_in_this_task(context.user_id, thread_id))
         return thread
 
     # The whole of it, each time: of two who change a thread at once, the last one's stays.
     async def save_thread(self, thread: ThreadMetadata, context: OwnerT) -> None:
-        this = (context.user_id, thread.id)
-        save = change_thread if _at_hand.get(_task()) == this else save_thread
+        this = _in_this_task(context.user_id, thread.id)
+        save = change_thread if _at_hand.get() == this else save_thread
         await save(context.user_id, thread)
-        _at_hand[_task()] = this
+        _at_hand.set(this)
 
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: OwnerT
@@ -100,7 +100,7 @@ class Store(ChatKitStore[OwnerT]):
 
     async def delete_thread(self, thread_id: str, context: OwnerT) -> None:
         await delete_thread(context.user_id, thread_id)
-        _at_hand.pop(_task(), None)
+        _at_hand.set(None)
 
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: OwnerT
@@ -144,10 +144,10 @@ class Store(ChatKitStore[OwnerT]):
 
 @on_database
 def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
-    row = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).first()
-    if row is None:
+    rows = _thread(user_id=user_id, key=thread_id)
+    if not rows:
         raise NotFoundError(thread_id)
-    return as_thread(row)
+    return as_thread(Thread.from_db("default", THREAD, rows[0]))
 
 
 @on_database
@@ -168,11 +168,11 @@ def change_thread(user_id: str, thread: ThreadMetadata) -> None:
 
 @on_database
 def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Page[ThreadMetadata]:
-    rows, has_more = _page(Thread.objects.owned_by(user_id), "thread_id", limit, after, order)
+    rows, has_more = _page(_threads, _thread, limit, order, after, user_id=user_id)
     return Page(
-        data=[as_thread(row) for row in rows],
+        data=[as_thread(Thread.from_db("default", THREAD, row)) for row in rows],
         has_more=has_more,
-        after=rows[-1].thread_id if has_more else None,
+        after=rows[-1][1] if has_more else None,
     )
 
 
@@ -190,20 +190,20 @@ def delete_thread(user_id: str, thread_id: str) -> None:
 
 @on_database
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
-    rows, has_more = _page(Item.objects.of_thread(user_id, thread_id), "item_id", limit, after, order)
+    rows, has_more = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
     return Page(
-        data=[as_item(user_id, row) for row in rows],
+        data=[as_item(user_id, Item.from_db("default", ITEM, row)) for row in rows],
         has_more=has_more,
-        after=rows[-1].item_id if has_more else None,
+        after=rows[-1][1] if has_more else None,
     )
 
 
 @on_database
 def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
-    row = Item.objects.of_thread(user_id, thread_id).filter(item_id=item_id).first()
-    if row is None:
+    rows = _item(user_id=user_id, thread_id=thread_id, key=item_id)
+    if not rows:
         raise NotFoundError(item_id)
-    return as_item(user_id, row)
+    return as_item(user_id, Item.from_db("default", ITEM, rows[0]))
 
 
 @on_database
@@ -273,23 +273,71 @@ def require_sendable(user_id: str, attachment_ids: list[str], thread_id: str) ->
         raise files.Refused("An attachment belongs to another conversation")
 
 
-def _page(rows: QuerySet[Row], key: str, limit: int, after: str | None, order: str) -> tuple[list[Row], bool]:
-    """``limit`` rows behind the one whose ``key`` is ``after``, and whether more follow."""
-    limit = min(max(limit, 1), MAX_PAGE)
+# The reads of nearly every request, compiled once. A row: its primary key, its id and its JSON.
+
+THREAD = ("id", "thread_id", "data")
+ITEM = ("id", "item_id", "data")
+_TEXT = Thread._meta.get_field("thread_id")
+
+_thread = Compiled(
+    Thread,
+    lambda user_id, key: Thread.objects.owned_by(user_id).filter(thread_id=key).values_list(*THREAD)[:1],
+    user_id=_TEXT,
+    key=_TEXT,
+)
+_threads = Compiled(
+    Thread,
+    lambda *shape, user_id, after: _in_order(Thread.objects.owned_by(user_id), THREAD, after, *shape),
+    user_id=_TEXT,
+    after=_TEXT,
+)
+_item = Compiled(
+    Item,
+    lambda user_id, thread_id, key: (
+        Item.objects.of_thread(user_id, thread_id).filter(item_id=key).values_list(*ITEM)[:1]
+    ),
+    user_id=_TEXT,
+    thread_id=_TEXT,
+    key=_TEXT,
+)
+_items = Compiled(
+    Item,
+    lambda *shape, user_id, thread_id, after: _in_order(
+        Item.objects.of_thread(user_id, thread_id), ITEM, after, *shape
+    ),
+    user_id=_TEXT,
+    thread_id=_TEXT,
+    after=_TEXT,
+)
+
+
+def _in_order(
+    rows: QuerySet[Any], columns: tuple[str, ...], after: str, limit: int, order: str, has_cursor: bool
+) -> Any:
     page = rows.alias(place=PLACE).order_by("place" if order == "asc" else "-place")
-    if after is not None:
-        cursor = Subquery(rows.filter(**{key: after}).values("id"))
+    if has_cursor:
+        cursor = Subquery(rows.filter(**{columns[1]: after}).values("id"))
         page = page.filter(**{"place__gt" if order == "asc" else "place__lt": cursor})
-    found = list(page[: limit + 1])
-    if not found and after is not None and not rows.filter(**{key: after}).exists():
+    return page.values_list(*columns)[:limit]
+
+
+def _page(
+    rows: Compiled, row: Compiled, limit: int, order: str, after: str | None, **owner: str
+) -> tuple[list[list[Any]], bool]:
+    """``limit`` rows behind the one whose id is ``after``, and whether more follow."""
+    limit = min(max(limit, 1), MAX_PAGE)
+    found = rows(limit + 1, order, after is not None, after=after, **owner)
+    if not found and after is not None and not row(key=after, **owner):
         raise NotFoundError(after)
     return found[:limit], len(found) > limit
 
 
-def _task() -> "asyncio.Task[Any]":
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  # a coroutine runs in one
-    return task
+def _in_this_task(*thread: str) -> Any:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # at_once runs in a context of its own instead
+        task = None
+    return (task and ref(task), *thread)
 
 
 def new_id(item_type: StoreItemType) -> str:

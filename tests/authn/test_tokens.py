@@ -341,7 +341,7 @@ HEADER = [
     pytest.param(headed(crit=[]), "malformed", id="crit-empty"),
     pytest.param(headed(crit=["b64"], b64=True), "critical_header", id="crit-that-pyjwt-knows"),
     pytest.param(headed(b64=True), "critical_header", id="b64"),
-    pytest.param(headed(crit=["b64"], b64=False), "malformed", id="b64-detached"),
+    pytest.param(headed(crit=["b64"], b64=False), "critical_header", id="b64-detached"),
     pytest.param(unsigned, "malformed", id="alg-none"),
     pytest.param(unsigned_with_some_signature, "algorithm", id="alg-none-with-some-signature"),
     pytest.param(hs256_with_the_public_jwk, "algorithm", id="hs256-with-the-public-jwk"),
