@@ -155,7 +155,7 @@ def _names() -> list[CheckMessage]:
 
 def _database() -> list[CheckMessage]:
     alias = settings.DATABASES[conf.BETTER_AUTH_DATABASE]
-    engine = alias.get("ENGINE", "").removeprefix("django.db.backends.")
+    engine = alias.get("ENGINE", "").rpartition(".")[2]
     # The default one is the project's to check.
     if conf.BETTER_AUTH_DATABASE != "default" and (
         engine not in ("postgresql", "sqlite3") or not alias.get("NAME")

@@ -70,20 +70,23 @@ def json_errors_middleware(
     """Says as JSON what Django says as HTML: an unknown path, a bad host, a crash, DEBUG's pages."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        response = get_response(request)
-        if (
-            response.status_code < HTTPStatus.BAD_REQUEST
-            or not isinstance(response, HttpResponse)
-            or not conf.JSON_ERRORS_UNDER
-            or not request.path_info.startswith(conf.JSON_ERRORS_UNDER)
-            or response.headers.get("Content-Type", "").startswith("application/json")
-        ):
-            return response
-        # The body alone: what others have said in headers (Allow, CORS, HSTS) stays true.
-        response.content = json.dumps(error_body("", response.status_code))
-        response.headers["Content-Type"] = "application/json"
-        if response.has_header("Content-Length"):  # Django's, of the page that this replaces
-            response.headers["Content-Length"] = str(len(response.content))
-        return response
+        return as_json(request, get_response(request))
 
     return middleware
+
+
+def as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    if (
+        response.status_code < HTTPStatus.BAD_REQUEST
+        or not isinstance(response, HttpResponse)
+        or not conf.JSON_ERRORS_UNDER
+        or not request.path_info.startswith(conf.JSON_ERRORS_UNDER)
+        or response.headers.get("Content-Type", "").startswith("application/json")
+    ):
+        return response
+    # The body alone: what others have said in headers (Allow, CORS, HSTS) stays true.
+    response.content = json.dumps(error_body("", response.status_code))
+    response.headers["Content-Type"] = "application/json"
+    if response.has_header("Content-Length"):  # Django's, of the page that this replaces
+        response.headers["Content-Length"] = str(len(response.content))
+    return response

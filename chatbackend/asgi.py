@@ -1,6 +1,7 @@
 """``chatbackend.asgi:application``: what an ASGI server serves. It boots ready, or not at all."""
 
 import asyncio
+import logging
 import os
 from contextlib import suppress
 from io import StringIO
@@ -16,11 +17,16 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import connections
+from django.utils.module_loading import import_string
 from servestatic import ServeStaticASGI
 
-from chatbackend.handler import OneHopHandler
+from authn import keys
+from chatbackend.body_limit import limited
 from support import streaming
+from support.connections import workers
 from support.views import chatkit_server
+
+logger = logging.getLogger(__name__)
 
 # An ASGI server runs no system checks by itself, and a wrong setting must stop the start, not the
 # first user. They also import the URLconf, and the next line the agent stack: the first request
@@ -31,18 +37,26 @@ better_auth = connections[settings.BETTER_AUTH_DATABASE]
 call_command(
     "check", tags=["database"], databases=[better_auth.alias], fail_level="WARNING", stdout=StringIO()
 )
-better_auth.close()
-if hasattr(better_auth, "close_pool"):  # its threads would not come along, should the server fork now
-    better_auth.close_pool()
-
+better_auth.close()  # this thread is the event loop's from here on
 
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
-http_application = ServeStaticASGI(OneHopHandler(), allow_all_origins=False)
+handler = import_string(settings.ASGI_HANDLER)()
+http_application = ServeStaticASGI(limited(handler), allow_all_origins=False)
 for finder in get_finders():
     for path, storage in finder.list([]):
         http_application.add_file_to_dictionary(
             f"/{settings.STATIC_URL.lstrip('/')}{path}", storage.path(path)
         )
+
+
+def warm_up() -> None:
+    """Connect, and read the keys, before anybody asks. What is down now may be up again when they do."""
+    try:
+        for connection in connections.all():
+            connection.ensure_connection()
+        keys.find("")
+    except Exception as exc:
+        logger.warning("Not everything is there yet: %s", exc)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -51,6 +65,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await _unhurried(asyncio.create_task(http_application(scope, receive, send)))
         return
     await receive()
+    await asyncio.get_running_loop().run_in_executor(workers, warm_up)
     await send({"type": "lifespan.startup.complete"})
     await receive()
     # The server has waited for the streams as long as it was told to. It kills the process after this.

@@ -19,10 +19,9 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     if not database.get("ENGINE", "").endswith(".postgresql") or not database.get("NAME"):
         hint = "Write the address of the database, such as postgresql://user:password@localhost:5432/name."
         faults.append(Error("DATABASE_URL names no PostgreSQL database.", hint=hint, id="chatbackend.E003"))
-    pool = database.get("OPTIONS", {}).get("pool", {"min_size": 1, "max_size": 1, "timeout": 1})
-    if not 0 <= pool["min_size"] <= pool["max_size"] or pool["max_size"] < 1 or not pool["timeout"] > 0:
-        hint = "DATABASE_POOL_MIN_SIZE goes from 0 to DATABASE_POOL_MAX_SIZE, and that from 1."
-        faults.append(Error("The sizes of the database pool do not fit.", hint=hint, id="chatbackend.E004"))
+    if settings.WORKER_THREADS < 1:
+        hint = "Write how many threads may wait for the database at once, such as 10."
+        faults.append(Error("WORKER_THREADS leaves nobody to answer.", hint=hint, id="chatbackend.E004"))
     if settings.DATA_UPLOAD_MAX_MEMORY_SIZE < 1:
         hint = "Write a number of bytes, such as 1000000."
         faults.append(Error("DATA_UPLOAD_MAX_MEMORY_SIZE lets nothing in.", hint=hint, id="chatbackend.E005"))

@@ -1,64 +1,129 @@
-"""Django's ASGI handler, with fewer changes of threads and a limit to what it stores."""
+"""Django's ASGI handler, with the sync part of a request as one piece of work for one of a few threads.
 
-from io import SEEK_END
+Django's own makes a thread for each request, and changes threads for each hook of a middleware and for
+each signal. Here signals, middleware and a sync view are one hop, to ``support.connections.workers``;
+what is async (a stream, ``support.later``, an async view) is the event loop's. Two things differ from
+what Django documents: ``request_finished`` is sent before a body that is no stream leaves, not after;
+and a sync view is not told of a client that leaves while it runs, which could not stop it anyway.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler
-from django.http import HttpRequest, JsonResponse
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core import signals
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
+from django.core.handlers.exception import response_for_exception
+from django.http import FileResponse
 from django.http.response import HttpResponseBase
+from django.urls import Resolver404, URLResolver, get_resolver, resolve, set_script_prefix
+from django.utils.log import log_response
 
-from authn.responses import error_body
-from support import attachment_views, views
+from authn.responses import as_json
+from support.connections import workers
+from support.later import Later
 
-TOO_LONG = "chatbackend.too_long"  # in a request's scope: the limit that its body exceeds
+
+class Request(ASGIRequest):
+    answers_later = True
 
 
 class OneHopHandler(ASGIHandler):
-    """Django's handler, with the middleware and the view run as one piece of sync code, as under WSGI.
+    request_class = Request
 
-    All of ours is sync, and Django's own would change threads for each middleware's hook. A body is
-    stored before anybody is asked for a token, so here its length has a limit.
-    """
-
-    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        limit, length = _longest_body(), 0
-
-        async def receive_within_limit() -> Any:
-            nonlocal length
-            while True:
-                message = await receive()
-                length += len(message.get("body", b""))
-                if length <= limit or message["type"] != "http.request":
-                    return message
-                if TOO_LONG not in scope:
-                    scope[TOO_LONG] = limit
-                    return {"type": "http.request"}  # to Django the body ends here; the rest is dropped
-
-        await super().handle(scope, receive_within_limit, send)
-
-    def create_request(self, scope: Any, body_file: Any) -> Any:
-        request, response = super().create_request(scope, body_file)
-        if request is not None:
-            # What it is and not what was said, or a chunked body would pass all of Django's limits.
-            request.META["CONTENT_LENGTH"] = str(body_file.seek(0, SEEK_END))
-            body_file.seek(0)
-        return request, response
-
-    def _get_response(self, request: HttpRequest) -> HttpResponseBase:
-        # In the view's place, so that the refusal has what middleware adds: CORS, a request id, a log line.
-        limit = getattr(request, "scope", {}).get(TOO_LONG)
-        if limit is not None:
-            return JsonResponse(error_body(f"The request body exceeds {limit} bytes", 413), status=413)
-        response: HttpResponseBase = super()._get_response(request)  # type: ignore[misc]  # not in the stubs
-        return response
+    def __init__(self) -> None:
+        super().__init__()
+        # None of ours is async. Where a team has added one, it is Django's own handler that runs it.
+        self._of_async_views = ASGIHandler() if _has_async_views(get_resolver()) else None
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
-    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        return await sync_to_async(self.get_response)(request)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._of_async_views and _is_for_an_async_view(scope):
+            await self._of_async_views(scope, receive, send)
+        elif scope["type"] != "http":
+            raise ValueError(f"Django can only handle ASGI/HTTP connections, not {scope['type']}.")
+        else:
+            await self.handle(scope, receive, send)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            body_file = await self.read_body(receive)
+        except RequestAborted:
+            return
+        with body_file:
+            request, response = await _hop(self._respond)(scope, body_file)
+            if response.closed:
+                await self.send_response(response, send)
+            else:
+                await self._while_connected(receive, self._finish(request, response, send))
+
+    def _respond(self, scope: Any, body_file: Any) -> tuple[Any, HttpResponseBase]:
+        """The sync part. A response that is complete is closed here, which saves the hop to do it later."""
+        set_script_prefix(get_script_prefix(scope))
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        request, error = self.create_request(scope, body_file)
+        response: Any = error if request is None else self.get_response(request)
+        response._handler_class = self.__class__
+        if isinstance(response, FileResponse):
+            response.block_size = self.chunk_size
+        if not response.streaming:
+            response.close()
+        return request, response
+
+    async def _finish(self, request: Any, response: HttpResponseBase, send: Any) -> None:
+        to_be_closed = response
+        try:
+            if isinstance(response, Later):
+                response = await self._answer(request, response)
+            await self.send_response(response, send)
+        finally:
+            await _hop(to_be_closed.close)()
+
+    async def _answer(self, request: Any, later: Later) -> Any:
+        """As ``get_response`` answers: any exception is a response, and what is an error is logged."""
+        try:
+            response: Any = await later.answer()
+        except Exception as exc:
+            response = await _hop(response_for_exception)(request, exc)
+            response = as_json(request, later.dressed(response))
+        if response.status_code >= 400:
+            reason, path = response.reason_phrase, request.path
+            log_response("%s: %s", reason, path, response=response, request=request)
+        return response
+
+    async def _while_connected(self, receive: Any, work: Coroutine[Any, Any, None]) -> None:
+        """Until the client leaves: then the work is cancelled where it awaits something, and waited for."""
+        working, leaving = asyncio.create_task(work), asyncio.create_task(self.listen_for_disconnect(receive))
+        try:
+            await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.wait([working, leaving])
+        for task in (working, leaving):
+            with suppress(asyncio.CancelledError, RequestAborted):
+                task.result()
 
 
-def _longest_body() -> int:
-    return max(views.longest_body(), attachment_views.longest_body())
+def _hop(call: Callable[..., Any]) -> Any:
+    return sync_to_async(call, thread_sensitive=False, executor=workers)
+
+
+def _has_async_views(resolver: URLResolver) -> bool:
+    return any(
+        _has_async_views(each) if isinstance(each, URLResolver) else iscoroutinefunction(each.callback)
+        for each in resolver.url_patterns
+    )
+
+
+def _is_for_an_async_view(scope: Any) -> bool:
+    prefix = get_script_prefix(scope).rstrip("/")
+    try:
+        return iscoroutinefunction(resolve(scope["path"].removeprefix(prefix)).func)
+    except Resolver404:
+        return False

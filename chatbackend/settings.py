@@ -63,7 +63,11 @@ SECRET_KEY = env.str("SECRET_KEY", default="")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
 ROOT_URLCONF = "chatbackend.urls"
+API_PREFIX = "/support/"  # what lies under it answers in JSON, to callers without cookies of Django's
 ASGI_APPLICATION = "chatbackend.asgi.application"
+# Ours, or Django's own: "django.core.handlers.asgi.ASGIHandler".
+ASGI_HANDLER = env.str("ASGI_HANDLER", default="chatbackend.handler.OneHopHandler")
+WORKER_THREADS = number("WORKER_THREADS", 10)
 APPEND_SLASH = False  # a redirect would turn a POST into a GET
 USE_TZ = True
 # Django makes this the zone of the process: ChatKit's SDK stamps naive local times, which so are UTC.
@@ -90,12 +94,13 @@ MIDDLEWARE = [
     "authn.responses.json_errors_middleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "chatbackend.pages_only.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "chatbackend.pages_only.AuthenticationMiddleware",
+    "chatbackend.pages_only.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "chatbackend.body_limit.refuse_middleware",
 ]
 
 TEMPLATES = [
@@ -122,10 +127,11 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 
 
 def database(name: str) -> dict[str, Any]:
-    """A connection belongs to a query, not to a thread: it goes back to the pool after each use, so that
-    an open stream holds none. Checked on the way out, because a database that was restarted or
-    suspended (Neon) leaves dead connections in the pool."""
-    alias: dict[str, Any] = {"ENGINE": "", "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
+    """A worker keeps its connection, and an open stream has none. Checked before each use, because a
+    database that was restarted or suspended (Neon) leaves dead ones behind."""
+    alias: dict[str, Any] = {"ENGINE": "", "CONN_HEALTH_CHECKS": True}
+    # Django's own handler makes a thread for each request; what such a thread keeps, nobody closes.
+    alias["CONN_MAX_AGE"] = None if ASGI_HANDLER == "chatbackend.handler.OneHopHandler" else 0
     # What is no address is left without an engine, for a system check to name; the warning would show
     # the password of an address that begins with a misspelt "postgres:".
     with suppress(ValueError), catch_warnings(action="ignore"):
@@ -136,12 +142,13 @@ def database(name: str) -> dict[str, Any]:
         # To be read and no more, and never made where there is none. Python's own converters would
         # read Better Auth's dates as None.
         return alias | {"NAME": f"file:{quote(alias['NAME'])}?mode=ro", "OPTIONS": {"detect_types": 0}}
-    pool = {
-        "min_size": number("DATABASE_POOL_MIN_SIZE", 1),
-        "max_size": number("DATABASE_POOL_MAX_SIZE", 10),
-        "timeout": number("DATABASE_POOL_TIMEOUT_SECONDS", 5.0),
-    }
-    return alias | {"OPTIONS": alias.get("OPTIONS", {}) | {"connect_timeout": 5, "pool": pool}}
+    if alias["ENGINE"]:
+        alias["ENGINE"] = "chatbackend.postgresql"
+    prepared = {
+        "server_side_binding": True,
+        "prepare_threshold": 5,
+    }  # what is said often, once on a connection
+    return alias | {"OPTIONS": {"connect_timeout": 5} | prepared | alias.get("OPTIONS", {})}
 
 
 DATABASES = {"default": database("DATABASE_URL")}
@@ -168,7 +175,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "authn.responses.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
-JSON_ERRORS_UNDER = "/support/"
+JSON_ERRORS_UNDER = API_PREFIX
 
 # --- Better Auth ----------------------------------------------------------------------------------
 
@@ -239,7 +246,7 @@ STORAGES = global_settings.STORAGES | {
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1_000_000)  # bytes
 
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
-CORS_URLS_REGEX = r"^/support/"
+CORS_URLS_REGEX = f"^{API_PREFIX}"
 CORS_ALLOW_CREDENTIALS = "cookie" in BETTER_AUTH_CREDENTIALS  # a token needs no page's cookies
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "OPTIONS"]
 CORS_ALLOW_HEADERS = [

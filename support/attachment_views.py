@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge
 from authn.sessions import Identity
-from support import addresses, attachments, connections, files
+from support import addresses, attachments, files
 from support.conf import conf
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
@@ -98,7 +98,6 @@ class ContentView(APIView):
         try:
             user_id, seconds = addresses.verify(attachment_id, request.GET.get("signature", ""))
             row = AttachmentRow.objects.owned_by(user_id).get(attachment_id=attachment_id)
-            connections.give_back()
             content = files.open_file(row.file)
         except (addresses.BadAddress, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
             raise NotFound("Not found") from exc
@@ -174,7 +173,7 @@ def longest_body() -> int:
 
 
 def _check_length(request: Request, limit: int) -> None:
-    """Before it is copied once more. Its length is the measured one: see chatbackend/handler.py."""
+    """Before it is copied once more. Its length is the measured one: see chatbackend/body_limit.py."""
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
         raise files.TooLarge(f"The file exceeds {conf.ATTACHMENT_MAX_BYTES} bytes")
 

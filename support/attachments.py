@@ -14,7 +14,7 @@ from chatkit.types import (
     ImageAttachment,
 )
 
-from support import addresses, connections, files
+from support import addresses, files
 from support.connections import on_database
 from support.models import Attachment as AttachmentRow
 from support.rows import as_attachment, storable
@@ -65,7 +65,6 @@ def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
     if row.file:
         raise AlreadyUploaded
     _, size = files.check(content, row.data["mime_type"])
-    connections.give_back()  # storing may take a while
     file = files.keep(content)
     attachment = as_attachment(row)
     attachment.upload_descriptor = None
@@ -82,7 +81,6 @@ def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
 def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment:
     """The direct way, in one phase. Raises ``support.files.Refused``."""
     mime_type, size = files.check(content, claimed)
-    connections.give_back()
     file = files.keep(content)
     attachment = _attachment(user_id, new_id("attachment"), name, mime_type)
     attachment.metadata = {"file": file, "size": size}

@@ -83,6 +83,11 @@ class Conf:
         return cast(str, _setting("SUPPORT_RATE_PER_USER", "120/min"))
 
     @property
+    def WORKER_THREADS(self) -> int:
+        """How many threads a process answers on. Each keeps one connection to each database."""
+        return cast(int, _setting("WORKER_THREADS", 10))
+
+    @property
     def PUBLIC_URL(self) -> str:
         """Where clients reach this backend, before /support/; empty: where the request says."""
         return cast(str, _setting("PUBLIC_URL", ""))

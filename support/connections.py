@@ -1,7 +1,8 @@
-"""Database connections are lent for as long as a call takes, and no longer."""
+"""Threads for all that waits for the database: few, each with a connection of its own that it keeps."""
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -11,51 +12,45 @@ from typing import Any, ParamSpec, TypeVar
 from asgiref.sync import ThreadSensitiveContext
 from django.db import connections
 
+from support.conf import conf
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-
-def give_back() -> None:
-    """Return this thread's connections to their pools. Inside a transaction they stay."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
+logger = logging.getLogger(__name__)
 
 
 class _Workers(ThreadPoolExecutor):
-    """Threads for what must wait for the database; each gives its connection back after every call."""
-
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        return super().submit(_lend, call, *args, **kwargs)
+        return super().submit(_in_good_order, call, *args, **kwargs)
 
 
-workers = _Workers(thread_name_prefix="database")
+# A bound on connections, too, and on how much waits for one thing. The threads are made when needed.
+workers = _Workers(max_workers=conf.WORKER_THREADS, thread_name_prefix="worker")
 
 
 @asynccontextmanager
 async def lending() -> AsyncIterator[None]:
-    """Inside, what asks asgiref for "the" thread, as Django's async ORM does, gets one of its own.
+    """Inside, what asks asgiref for "the" thread, as Django's async ORM does, gets one of the workers.
 
-    The request's own is waiting for us, and gone when a stream goes on; and it would keep the
-    connection until the end. The thread is made when first asked for: our own store never does.
+    The request's own is gone by then, and one for each stream would be a connection for each stream.
     """
-    thread = _Workers(max_workers=1, thread_name_prefix="lent")
-    try:
-        async with ThreadSensitiveContext(executor=thread):
-            yield
-    finally:
-        thread.shutdown(wait=False)
+    async with ThreadSensitiveContext(executor=workers):
+        yield
 
 
 def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Lift a function that uses the ORM to async: one hop to a worker thread, one connection, given back."""
+    """Lift a function that uses the ORM to async: one hop to a worker; none for ``at_once``."""
 
     @wraps(query)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # at_once: this is a worker already
+            return query(*args, **kwargs)
         # Handed over here and now, not by a task that might be cancelled before it begins: whoever
         # puts away what was said does so while everything around is being cancelled.
-        in_context = partial(contextvars.copy_context().run, query, *args, **kwargs)
-        work = asyncio.get_running_loop().run_in_executor(workers, in_context)
+        work = loop.run_in_executor(workers, partial(contextvars.copy_context().run, query, *args, **kwargs))
         # A thread cannot be interrupted: a write that was under way when the client left happens all
         # the same. Whoever cleans up after the cancellation must find it done, so we wait for it, also
         # when cancelled again: a server that shuts down does not wait for threads, but for us.
@@ -70,8 +65,27 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     return call
 
 
-def _lend(call: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+def at_once(work: Coroutine[Any, Any, R]) -> R:
+    """Run in this thread, and without an event loop, what awaits nothing but ``on_database``."""
+    try:
+        contextvars.copy_context().run(work.send, None)
+    except StopIteration as finished:
+        result: R = finished.value
+        return result
+    work.close()
+    raise RuntimeError("It awaits something other than the database")
+
+
+def _in_good_order(call: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+    for connection in connections.all(initialized_only=True):
+        connection.close_if_unusable_or_obsolete()
     try:
         return call(*args, **kwargs)
     finally:
-        give_back()
+        for connection in connections.all(initialized_only=True):
+            # One that was begun here and is to be ended by another call, which may get another thread:
+            # it would swallow what others write through this connection until then.
+            if connection.in_atomic_block:
+                logger.error("A transaction was left open, and is rolled back")
+                connection.close()
+                del connections[connection.alias]

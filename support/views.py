@@ -1,10 +1,11 @@
 """HTTP on one side, ChatKit's server on the other."""
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from inspect import isfunction
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from chatkit.store import NotFoundError
 from chatkit.types import ChatKitReq, ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.conf import settings
@@ -22,10 +23,14 @@ from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from support import addresses, connections, dictation, files, protocol, streaming
 from support.conf import conf
+from support.later import later
 from support.store import Store
 from support.throttling import PerUserThrottle
 
 NO_STORE = {"Cache-Control": "no-store"}
+
+# Operations that the SDK answers with calls of the store, and of nothing that a team writes.
+OF_THE_STORE = {"threads.list", "threads.get_by_id", "threads.update", "threads.delete", "items.list"}
 
 
 class NotSupported(APIException):
@@ -56,27 +61,57 @@ class ChatKitView(APIView):
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
         context = context_builder()(request)
-        # What follows takes connections of its own. With ours still in hand, two such requests
-        # would wait for each other on a pool of two.
-        connections.give_back()
+        if operation.type in OF_THE_STORE and _is_ours(server):
+            with _refusals(), addresses.as_seen_by(request._request):
+                return _json(connections.at_once(server.process(body, context)).json)
+        work = partial(self._answer, request, server, operation, body, context)
+        return later(request._request, work)
+
+    async def _answer(self, request: Request, *asked: Any) -> HttpResponseBase:
+        """``post``, gone on with by the event loop, and so with DRF's way of answering for its errors."""
         try:
-            with addresses.as_seen_by(request._request):
-                answer = async_to_sync(_process)(server, operation, body, context)
-        except NotFoundError as exc:
-            raise NotFound("Not found") from exc
-        except (dictation.AudioRefused, files.Refused) as exc:
-            raise ParseError(str(exc)) from exc
-        except dictation.Failed as exc:
-            raise Unavailable from exc
-        except ValueError as exc:
-            if not streaming.is_misfit(exc):
-                raise
-            raise ParseError("The operation does not fit the state of its thread") from exc
-        except NotImplementedError as exc:
-            raise NotSupported from exc
-        if isinstance(answer, bytes):
-            return HttpResponse(answer, content_type="application/json", headers=NO_STORE)
-        return answer.response()
+            with _refusals(), addresses.as_seen_by(request._request):
+                answer = await _process(*asked)
+        except Exception as exc:
+            refusal = self.finalize_response(request, self.handle_exception(exc))
+            rendered: HttpResponseBase = refusal.render()
+            return rendered
+        return _json(answer) if isinstance(answer, bytes) else answer.response()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What ChatKit's server raises, in DRF's words."""
+    try:
+        yield
+    except NotFoundError as exc:
+        raise NotFound("Not found") from exc
+    except (dictation.AudioRefused, files.Refused) as exc:
+        raise ParseError(str(exc)) from exc
+    except dictation.Failed as exc:
+        raise Unavailable from exc
+    except ValueError as exc:
+        if not streaming.is_misfit(exc):
+            raise
+        raise ParseError("The operation does not fit the state of its thread") from exc
+    except NotImplementedError as exc:
+        raise NotSupported from exc
+
+
+def _json(content: bytes) -> HttpResponse:
+    return HttpResponse(content, content_type="application/json", headers=NO_STORE)
+
+
+@cache
+def _is_ours(server: Any) -> bool:
+    """Whether the SDK's own code answers ``OF_THE_STORE``, and from our store: it awaits nothing else."""
+    from chatkit.server import ChatKitServer
+
+    return type(server.store) is Store and all(
+        getattr(type(server), name) is its_own
+        for name, its_own in vars(ChatKitServer).items()
+        if name == "process" or (isfunction(its_own) and name.startswith("_") and name != "__init__")
+    )
 
 
 def _read(request: Request) -> tuple[bytes, ChatKitReq]:

@@ -5,12 +5,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import environ
 import pytest
 from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection, connections
+from django.db.backends.signals import connection_created
 from pytest_django import DjangoDbBlocker
 
 from authn import keys
@@ -32,14 +34,29 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(postgres_url: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def every_connection() -> Iterator[WeakSet[Any]]:
+    """Django's connections in all threads of this process; workers keep theirs from test to test."""
+    opened: WeakSet[Any] = WeakSet()
+
+    def remember(connection: Any, **_: Any) -> None:
+        opened.add(connection)
+
+    connection_created.connect(remember)
+    yield opened
+    for each in opened:
+        if each.connection is not None:
+            each.connection.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    postgres_url: str, every_connection: WeakSet[Any], django_db_blocker: DjangoDbBlocker
+) -> None:
     """In place of pytest-django's: the server is new and thrown away, so its database is ours as it is."""
-    connections.settings["default"].update(environ.Env.db_url_config(postgres_url))
+    address = environ.Env.db_url_config(postgres_url)
+    connections.settings["default"].update(address | {"ENGINE": "chatbackend.postgresql"})
     with django_db_blocker.unblock():
         call_command("migrate", verbosity=0)
-    yield
-    with django_db_blocker.unblock():
-        connection.close_pool()
 
 
 @pytest.fixture(scope="session")

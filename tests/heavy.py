@@ -10,7 +10,6 @@ with warnings.catch_warnings():
         "chatkit.agents",
         "chatkit.server",
         "PIL.Image",
-        "psycopg_pool",
         "uvicorn.main",
     ):
         importlib.import_module(name)

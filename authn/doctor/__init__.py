@@ -18,7 +18,7 @@ EXAMINATIONS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
     "settings": settings.system_checks,
     "plugins": settings.plugins,
     "database": database.reachable,
-    "pool": database.pool,
+    "connections": database.threads,
     "tables": tables.tables,
     "columns": tables.columns,
     "types": shapes.types,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
@@ -51,27 +52,27 @@ def _known(database: BaseDatabaseWrapper) -> Finding:
     return ok(f"{place(database)}{role}: {shown}.")
 
 
-def pool(patient: Patient) -> Iterator[Finding]:
-    """All our processes' pools together, against what the server gives out."""
+def threads(patient: Patient) -> Iterator[Finding]:
+    """What all our processes' threads keep, against what the server gives out."""
     if patient.unreachable:
         raise CannotLook("The database cannot be reached.")
     if patient.database.vendor != "postgresql":
         raise CannotLook(f"{patient.database.display_name} has no connections to run out of.")
-    # Two pools to one server share its connections; only the one with Better Auth's tables is asked.
+    # Two databases of one server share its connections; only the one with Better Auth's tables is asked.
     alike = {connections["default"], patient.database}
-    sizes = [_pool_size(each) for each in alike if _server(each) == _server(patient.database)]
-    ours = sum(sizes) * patient.processes
+    databases = sum(_server(each) == _server(patient.database) for each in alike)
+    ours = settings.WORKER_THREADS * databases * patient.processes
     with looking(patient.database.alias) as cursor:
         cursor.execute(LIMITS)
         most, reserved, *limits = cursor.fetchone()
     free = min([most - reserved, *(limit for limit in limits if limit is not None and limit >= 0)])
     processes = "1 process" if patient.processes == 1 else f"each of {patient.processes} processes"
-    shown = f"The {sum(sizes)} connections of {processes}"
+    shown = f"The {settings.WORKER_THREADS * databases} connections of {processes}"
     if ours > free:
         yield failure(
             f"{shown} are more than the server gives out, {free} "
             f"(max_connections {most}, {reserved} reserved).",
-            f"DATABASE_POOL_MAX_SIZE={max(1, free // (patient.processes * len(sizes)))}, or raise "
+            f"WORKER_THREADS={max(1, free // (patient.processes * databases))}, or raise "
             "max_connections and the limits of the role and the database.",
         )
     else:
@@ -115,11 +116,6 @@ def place(database: BaseDatabaseWrapper) -> str:
 def _server(database: BaseDatabaseWrapper) -> str:
     parts = (database.settings_dict["HOST"], database.settings_dict["PORT"])
     return ":".join(str(part) for part in parts if part) or "the local socket"
-
-
-def _pool_size(database: BaseDatabaseWrapper) -> int:
-    options: Any = database.settings_dict["OPTIONS"].get("pool") or {}
-    return int(options.get("max_size", 1)) if isinstance(options, dict) else 4  # psycopg_pool's own default
 
 
 def _difference(ahead: float) -> str:

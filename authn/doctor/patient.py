@@ -73,7 +73,7 @@ class Patient:
 
 
 def why_unreachable(database: Any) -> str:
-    """Empty: it can be reached. Asked past the pool, which would only say that it has waited in vain."""
+    """Empty: it can be reached."""
     if database.vendor == "unknown":
         return "its address is none that is understood"
     if database.connection is None:

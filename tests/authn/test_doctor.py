@@ -321,16 +321,15 @@ def test_clocks_that_differ_are_named(
     assert {finding.outcome for finding in findings("clock")} == {Outcome.OK}
 
 
-def test_more_connections_than_the_server_gives_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    (finding,) = findings("pool", processes=20)
+def test_more_connections_than_the_server_gives_out_are_named(settings: Any) -> None:
+    (finding,) = findings("connections", processes=20)
 
     assert finding.outcome == Outcome.FAILURE
     assert "each of 20 processes" in finding.message
     name, _, rest = finding.remedy.partition("=")
-    assert name == "DATABASE_POOL_MAX_SIZE"
-    size = int(rest.partition(",")[0])
-    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", {"min_size": 1, "max_size": size})
-    assert findings("pool", processes=20)[0].outcome == Outcome.OK
+    assert name == "WORKER_THREADS"
+    settings.WORKER_THREADS = int(rest.partition(",")[0])
+    assert findings("connections", processes=20)[0].outcome == Outcome.OK
 
 
 def test_a_good_newer_key_makes_a_bad_older_one_a_warning(signer: Signer) -> None:

@@ -260,7 +260,7 @@ def test_a_database_that_is_gone_is_a_503_for_every_kind_of_operation(
     with ExitStack() as running:
         with postgres_process(tmp_path, throwaway=True) as (database, url):
             auth = running.enter_context(start_better_auth(DATABASE_URL=url))
-            own = {"DATABASE_URL": url, "BETTER_AUTH_URL": auth.origin, "DATABASE_POOL_TIMEOUT_SECONDS": "1"}
+            own = {"DATABASE_URL": url, "BETTER_AUTH_URL": auth.origin}
             api = running.enter_context(start_api(**own))
             token = auth.sign_up().token()
             asked = operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm")

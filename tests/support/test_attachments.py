@@ -288,7 +288,7 @@ def test_a_large_file_comes_whole(api: Api, person: Person) -> None:
 def test_readers_that_do_not_read_hold_no_database_connection(
     start_api: Callable[..., Any], person: Person
 ) -> None:
-    with start_api(DATABASE_POOL_MAX_SIZE="2") as tight, ExitStack() as readers:
+    with start_api(WORKER_THREADS="2") as tight, ExitStack() as readers:
         large = attach(tight, person, b"a" * 9_500_000, "a.txt", "text/plain")  # no buffer takes it all
         address = urlsplit(content_url(tight, person, large["id"]))
         for _ in range(6):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from chatkit.types import ImageAttachment
@@ -102,10 +103,9 @@ class Statement:
 
 
 @pytest.fixture
-def heard() -> Iterator[list[Statement]]:
-    """The SQL of all connections that are made during the test, those in other threads too."""
+def heard(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
+    """The SQL of all connections, the workers' too."""
     said: list[Statement] = []
-    listened_to: list[Any] = []
 
     def record(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         said.append(Statement(sql, params))
@@ -114,13 +114,15 @@ def heard() -> Iterator[list[Statement]]:
     def listen(connection: Any, **_: Any) -> None:
         if record not in connection.execute_wrappers:
             connection.execute_wrappers.append(record)
-            listened_to.append(connection)
 
+    for each in every_connection:
+        listen(each)
     connection_created.connect(listen)
     yield said
     connection_created.disconnect(listen)
-    for each in listened_to:
-        each.execute_wrappers.remove(record)
+    for each in every_connection:
+        if record in each.execute_wrappers:
+            each.execute_wrappers.remove(record)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -73,7 +73,6 @@ from chatkit.widgets import (
     Text,
     WidgetRoot,
 )
-from django.db import DataError, connection, connections
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -82,7 +81,6 @@ from support import models
 from support.feedback import save_feedback
 from support.rows import UnreadableRow
 from support.store import MAX_PAGE, PREFIXES, Store
-from tests.server import eventually
 from tests.support.meanwhile import InThread, wait_for_lock
 from tests.support.owner import MOMENT, STORE, Owner, answer, message, thread_of
 
@@ -739,82 +737,3 @@ def test_an_item_without_a_thread_is_not_quoted(ada: Owner) -> None:
         ada.add_thread_item("thr_1", message(text=SECRET))
 
     assert "Failing row contains" not in "".join(traceback.format_exception(caught.value))
-
-
-# --- Connections ----------------------------------------------------------------------------------
-
-
-def lent() -> int:
-    """How many of the pool's connections are in somebody's hand."""
-    connection.close()  # this thread's own
-    stats = connections["default"].pool.get_stats()
-    return int(stats["pool_size"] - stats["pool_available"])
-
-
-def test_a_call_gives_its_connection_back(ada: Owner) -> None:
-    async def work() -> None:
-        await STORE.save_thread(thread_of(), ada)
-        assert connections["default"].pool.get_stats()["pool_size"] >= 1
-        await STORE.add_thread_item("thr_1", message(), ada)
-        await STORE.load_thread_items("thr_1", None, 20, "asc", ada)
-        assert await asyncio.to_thread(lent) == 0
-        await STORE.delete_thread("thr_1", ada)
-        assert await asyncio.to_thread(lent) == 0
-
-    async_to_sync(work)()
-
-    assert lent() == 0
-
-
-def test_a_call_that_raised_gives_its_connection_back(ada: Owner) -> None:
-    ada.starts()
-    too_long = "msg_" + 300 * "x"
-
-    async def work() -> None:
-        with pytest.raises(NotFoundError):
-            await STORE.load_thread("thr_9", ada)
-        with pytest.raises(NotFoundError):
-            await STORE.add_thread_item("thr_9", message(), ada)
-        with pytest.raises(DataError):
-            await STORE.add_thread_item("thr_1", message(too_long), ada)
-        assert await asyncio.to_thread(lent) == 0
-
-    async_to_sync(work)()
-
-
-def test_a_cancelled_call_waits_for_its_write_and_gives_its_connection_back(
-    ada: Owner, postgres_url: str
-) -> None:
-    ada.starts()
-    ada.add_thread_item("thr_1", message())
-
-    async def work() -> None:
-        with psycopg.connect(postgres_url) as elsewhere:
-            elsewhere.execute("SELECT FROM support_item FOR UPDATE")
-            saving = asyncio.create_task(STORE.save_item("thr_1", message("msg_1", "changed"), ada))
-            await asyncio.sleep(0.2)  # by now it waits for the row
-
-            saving.cancel()
-            _, unfinished = await asyncio.wait([saving], timeout=0.2)
-            assert unfinished == {saving}
-
-            elsewhere.rollback()
-            with pytest.raises(asyncio.CancelledError):
-                await saving
-        assert await STORE.load_item("thr_1", "msg_1", ada) == message("msg_1", "changed")
-        assert await asyncio.to_thread(lent) == 0
-
-    async_to_sync(work)()
-
-
-def test_many_calls_at_once_share_a_small_pool(ada: Owner) -> None:
-    ada.starts()
-
-    async def work() -> None:
-        saves = (STORE.add_thread_item("thr_1", message(f"msg_{n}"), ada) for n in range(40))
-        await asyncio.gather(*saves)
-
-    async_to_sync(work)()
-
-    assert len(set(ada.item_ids(limit=100))) == 40
-    eventually(lent, lambda number: number == 0)  # the pool may still be opening one

@@ -19,9 +19,9 @@ from tests.server import Api, add, create, eventually, operation
 
 
 @pytest.fixture(scope="module")
-def small_pool(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+def few_threads(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
     with start_api(
-        DATABASE_POOL_MAX_SIZE="2",
+        WORKER_THREADS="2",
         CHATKIT_SERVER="tests.support.servers.SlowServer",
         SUPPORT_RATE_PER_USER="100000/min",
     ) as running:
@@ -49,9 +49,9 @@ def test_the_headers_keep_proxies_and_compressors_from_holding_events_back(api: 
 
 
 def test_a_client_that_leaves_ends_the_work_and_what_was_said_is_kept_once(
-    small_pool: Api, person: Person
+    few_threads: Api, person: Person
 ) -> None:
-    with small_pool.stream(create("until I leave"), person.token()) as events:
+    with few_threads.stream(create("until I leave"), person.token()) as events:
         thread_id = next(events)[1]["thread"]["id"]
         said = next(
             event["update"]["delta"]
@@ -59,40 +59,42 @@ def test_a_client_that_leaves_ends_the_work_and_what_was_said_is_kept_once(
             if event["type"] == "thread.item.updated" and event["update"]["type"].endswith("text_delta")
         )
 
-    items = eventually(lambda: items_of(small_pool, person, thread_id), lambda items: len(items) > 1)
+    items = eventually(lambda: items_of(few_threads, person, thread_id), lambda items: len(items) > 1)
     assert [item["type"] for item in items] == ["user_message", "assistant_message"]
     kept = items[1]["content"][0]["text"]
     assert kept.startswith(said)
     time.sleep(0.5)
-    assert items_of(small_pool, person, thread_id)[1]["content"][0]["text"] == kept
+    assert items_of(few_threads, person, thread_id)[1]["content"][0]["text"] == kept
 
 
-def test_a_stream_that_fails_in_the_middle_ends_with_an_error_event(small_pool: Api, person: Person) -> None:
-    events = small_pool.events(create("break"), person.token())
+def test_a_stream_that_fails_in_the_middle_ends_with_an_error_event(few_threads: Api, person: Person) -> None:
+    events = few_threads.events(create("break"), person.token())
 
     assert events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
     thread_id = events[0]["thread"]["id"]
-    assert [item["type"] for item in items_of(small_pool, person, thread_id)] == ["user_message"]
+    assert [item["type"] for item in items_of(few_threads, person, thread_id)] == ["user_message"]
 
 
-def test_fifty_open_streams_on_a_pool_of_two_leave_the_api_answering(small_pool: Api, person: Person) -> None:
+def test_fifty_open_streams_with_two_threads_leave_the_api_answering(
+    few_threads: Api, person: Person
+) -> None:
     token = person.token()
-    alone = timed(small_pool, token)
+    alone = timed(few_threads, token)
 
     measured = Event()
 
     def stream(number: int) -> bool:
         """Whether it was still open, and well, when all was measured."""
-        with small_pool.stream(create("until I leave"), token) as events:
+        with few_threads.stream(create("until I leave"), token) as events:
             return any(measured.is_set() for _, event in events if event["type"] == "thread.item.updated")
 
     with ThreadPoolExecutor(50) as clients:
         streams = [clients.submit(stream, number) for number in range(50)]
         eventually(
-            lambda: small_pool.post(operation("threads.list", limit=100), token).json(),
+            lambda: few_threads.post(operation("threads.list", limit=100), token).json(),
             lambda page: len(page["data"]) == 50,
         )
-        beside = timed(small_pool, token)
+        beside = timed(few_threads, token)
         measured.set()
         assert all(still_open.result() for still_open in streams)
 
@@ -100,16 +102,16 @@ def test_fifty_open_streams_on_a_pool_of_two_leave_the_api_answering(small_pool:
 
 
 def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_meanwhile(
-    small_pool: Api, person: Person
+    few_threads: Api, person: Person
 ) -> None:
     token = person.token()
 
     def stream(number: int) -> str:
-        return str(small_pool.events(create("count 3"), token)[-1]["type"])
+        return str(few_threads.events(create("count 3"), token)[-1]["type"])
 
     with ThreadPoolExecutor(10) as clients:
         streams = [clients.submit(stream, number) for number in range(10)]
-        answered = small_pool.post(operation("threads.list"), token).status_code
+        answered = few_threads.post(operation("threads.list"), token).status_code
         ends = {finished.result() for finished in streams}
 
     assert (answered, ends) == (200, {"thread.item.done"})
@@ -247,10 +249,10 @@ def timed(api: Api, token: str) -> float:
     return sorted(times)[4]
 
 
-def test_made_up_threads_do_not_fill_the_log(small_pool: Api, person: Person) -> None:
-    said = small_pool.log.stat().st_size
+def test_made_up_threads_do_not_fill_the_log(few_threads: Api, person: Person) -> None:
+    said = few_threads.log.stat().st_size
 
-    response = small_pool.post(add("thr_made_up"), person.token())
+    response = few_threads.post(add("thr_made_up"), person.token())
 
     assert response.status_code == 404
-    assert b"Traceback" not in small_pool.log.read_bytes()[said:]
+    assert b"Traceback" not in few_threads.log.read_bytes()[said:]

@@ -1,0 +1,40 @@
+"""Answers that the event loop gives when the sync part of a request is done.
+
+That part (middleware, authentication, the view) runs in one of a few threads. What a ChatKit server
+does is async and may take a while: waiting for it in the thread would be one thread fewer for all
+others, and once all threads waited, a server that calls the database could never be answered.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import async_to_sync
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+Work = Callable[[], Awaitable[HttpResponseBase]]
+
+
+class Later(HttpResponseBase):
+    """Stands for the answer while the middleware looks at it. The handler awaits ``answer``."""
+
+    streaming = True  # so that no middleware asks for its content
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        del self.headers["Content-Type"]
+        self._work = work
+
+    async def answer(self) -> HttpResponseBase:
+        return self.dressed(await self._work())
+
+    def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
+        """With the headers and cookies that middleware has put on this one."""
+        for name, value in self.items():
+            response.headers.setdefault(name, value)
+        response.cookies.update(self.cookies)
+        return response
+
+
+def later(request: HttpRequest, work: Work) -> HttpResponseBase:
+    """``Later`` where the handler asks for it; elsewhere (Django's own, its test client) the answer."""
+    return Later(work) if getattr(request, "answers_later", False) else async_to_sync(work)()
