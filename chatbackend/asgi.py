@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import StringIO
 from typing import Any
@@ -33,11 +34,20 @@ logger = logging.getLogger(__name__)
 # finds everything loaded.
 call_command("check", stdout=StringIO())  # its "no issues" would be a line of the log that is no JSON
 chatkit_server()
-better_auth = connections[settings.BETTER_AUTH_DATABASE]
-call_command(
-    "check", tags=["database"], databases=[better_auth.alias], fail_level="WARNING", stdout=StringIO()
-)
-better_auth.close()  # this thread is the event loop's from here on
+
+
+def _check_database() -> None:
+    better_auth = connections[settings.BETTER_AUTH_DATABASE]
+    call_command(
+        "check", tags=["database"], databases=[better_auth.alias], fail_level="WARNING", stdout=StringIO()
+    )
+    better_auth.close()
+
+
+# In a thread: of several workers uvicorn imports this in the event loop, where Django asks no database.
+with ThreadPoolExecutor(1) as aside:
+    aside.submit(_check_database).result()
+
 
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
 handler = import_string(settings.ASGI_HANDLER)()

@@ -38,9 +38,9 @@ def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def starting(**env: str) -> subprocess.CompletedProcess[str]:
+def starting(program: str = "import chatbackend.asgi", **env: str) -> subprocess.CompletedProcess[str]:
     """What an ASGI server does first: it imports the application."""
-    command = [sys.executable, "-c", "import chatbackend.asgi"]
+    command = [sys.executable, "-c", program]
     return subprocess.run(
         command, cwd=TOP, env=of_a_process(**env), capture_output=True, text=True, timeout=180
     )
@@ -72,6 +72,16 @@ def test_an_asgi_server_does_not_start_with_a_wrong_setting_and_says_what_to_wri
     assert done.returncode != 0
     assert "Write Better Auth's own baseURL" in done.stderr
     assert "Write the dotted path" in done.stderr
+
+
+def test_it_starts_in_a_running_event_loop_as_with_several_workers_of_uvicorn(
+    auth: Any, database_url: str
+) -> None:
+    program = "import asyncio\nasync def start(): import chatbackend.asgi\nasyncio.run(start())"
+
+    done = starting(program, DATABASE_URL=database_url)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_management_command_does_not_wait_for_the_agent_stack() -> None:
