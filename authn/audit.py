@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from django.dispatch import Signal
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from authn.tokens import Claims
 
 logger = logging.getLogger("authn.audit")
+
+attempted = Signal()  # outcome, reason, seconds: of every record; for whoever counts them
 
 # What proxies and tracers send (UUIDs, hex, AWS's "Root=1-…"), and nothing that could forge a log line.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
@@ -63,6 +66,8 @@ class Attempt:
         algorithm: str | None = None,
     ) -> None:
         claims, meta = self.claims, self.request.META
+        seconds = time.perf_counter() - self.started
+        attempted.send(None, outcome=outcome, reason=reason, seconds=seconds)
         logger.log(
             level,
             "%s: %s",
@@ -81,7 +86,7 @@ class Attempt:
                 "client_address": meta.get("REMOTE_ADDR"),
                 "user_agent": meta.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
                 "request_id": getattr(self.request, "request_id", None),
-                "duration_ms": round((time.perf_counter() - self.started) * 1000, 3),
+                "duration_ms": round(seconds * 1000, 3),
             },
         )
 

@@ -22,6 +22,7 @@ from django.utils.module_loading import import_string
 from servestatic import ServeStaticASGI
 
 from authn import keys
+from chatbackend import exposition
 from chatbackend.body_limit import limited
 from support import streaming
 from support.connections import workers
@@ -76,6 +77,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         return
     await receive()
     await asyncio.get_running_loop().run_in_executor(workers, warm_up)
+    try:
+        exposition.start()
+    except OSError as exc:
+        await send({"type": "lifespan.startup.failed", "message": f"METRICS_PORT: {exc}"})
+        return
     await send({"type": "lifespan.startup.complete"})
     await receive()
     # The server has waited for the streams as long as it was told to. It kills the process after this.

@@ -1,5 +1,7 @@
 """System checks of what Django itself finds out only when a request needs it."""
 
+import os
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -25,7 +27,33 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     if settings.DATA_UPLOAD_MAX_MEMORY_SIZE < 1:
         hint = "Write a number of bytes, such as 1000000."
         faults.append(Error("DATA_UPLOAD_MAX_MEMORY_SIZE lets nothing in.", hint=hint, id="chatbackend.E005"))
+    return faults + (_check_metrics() if settings.METRICS_PORT else [])
+
+
+def _check_metrics() -> list[CheckMessage]:
+    faults: list[CheckMessage] = []
+    directory = settings.METRICS_DIRECTORY
+    if not 0 < settings.METRICS_PORT < 65536:
+        hint = "Write a free port, such as 9100; 0 for no metrics."
+        faults.append(Error("METRICS_PORT is no port.", hint=hint, id="chatbackend.E006"))
+    if not _is_ip_address(settings.METRICS_ADDRESS):
+        hint = "Write an address of this machine's, such as 127.0.0.1; 0.0.0.0 for all of them."
+        faults.append(Error("METRICS_ADDRESS is no IP address.", hint=hint, id="chatbackend.E007"))
+    if directory and not (os.path.isdir(directory) and os.access(directory, os.R_OK | os.W_OK | os.X_OK)):
+        hint = "Make it, for the server's user alone, and empty it before each start of the server."
+        faults.append(Error("METRICS_DIRECTORY cannot be written to.", hint=hint, id="chatbackend.E008"))
+    if not directory and os.environ.get("WEB_CONCURRENCY", "1") not in ("", "1"):
+        hint = "Write in METRICS_DIRECTORY where the workers of WEB_CONCURRENCY may keep their numbers."
+        faults.append(Error("METRICS_PORT is one for several workers.", hint=hint, id="chatbackend.E009"))
     return faults
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _has_secret_key() -> bool:

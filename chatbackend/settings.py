@@ -270,6 +270,12 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 if flag("TRUST_X_FORWARDED_PROTO", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+# --- Metrics --------------------------------------------------------------------------------------
+
+METRICS_PORT = number("METRICS_PORT", 0)
+METRICS_ADDRESS = env.str("METRICS_ADDRESS", default="127.0.0.1")
+METRICS_DIRECTORY = env.str("METRICS_DIRECTORY", default="")
+
 # --- Logs -----------------------------------------------------------------------------------------
 
 LOGGING = {

@@ -1,6 +1,7 @@
 """The answer of a model, through OpenAI's Agents SDK."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from chatkit.types import (
     ThreadMetadata,
     ThreadStreamEvent,
 )
+from django.dispatch import Signal
 
 from support import faults, history, provider, title, tools
 from support.conf import conf
@@ -27,6 +29,8 @@ from support.context import RequestContext
 from support.instructions import instructions_for
 
 MAX_TURNS = 10  # calls of the model for one answer; between them it calls tools
+
+model_spoke = Signal()  # seconds: until the first word of an answer; for whoever measures them
 
 
 async def respond(
@@ -84,6 +88,7 @@ class _Answer:
         self._context = context
         self._real_id = ""
         self._said: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
+        self._asked_at, self._is_silent = time.perf_counter(), True
 
     def follows(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
         """The event, with a real id: over Chat Completions the SDK gives every message one and the same."""
@@ -95,6 +100,10 @@ class _Answer:
                 event = type(event)(item=item.model_copy(update={"id": self._real_id}))
             case ThreadItemUpdatedEvent(item_id=item_id, update=update) if item_id == FAKE_RESPONSES_ID:
                 event = ThreadItemUpdatedEvent(item_id=self._real_id, update=update)
+        match event:
+            case ThreadItemUpdatedEvent(update=AssistantMessageContentPartTextDelta()) if self._is_silent:
+                self._is_silent = False
+                model_spoke.send(None, seconds=time.perf_counter() - self._asked_at)
         match event:
             case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
                 self._said[item.id] = item, []

@@ -17,7 +17,6 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge
@@ -26,7 +25,7 @@ from support import addresses, attachments, files
 from support.conf import conf
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
-from support.views import NO_STORE, AnyAccept, NotSupported, chatkit_server
+from support.views import NO_STORE, AnyAccept, MeasuredView, NotSupported, chatkit_server
 
 FORM_BYTES = 64 * 1024  # what a form may add to its file
 
@@ -36,7 +35,7 @@ class AlreadyUploaded(APIException):
     default_detail = "This attachment has been uploaded already"
 
 
-class AttachmentView(APIView):
+class AttachmentView(MeasuredView):
     """What all of them have but the one that is read without a header."""
 
     authentication_classes = [BetterAuthAuthentication]
@@ -53,6 +52,7 @@ class AttachmentView(APIView):
 class DirectUploadView(AttachmentView):
     """``POST /support/attachments``: a form with the file as ``file``. Answers the attachment."""
 
+    operation = "attachments.add"
     http_method_names = ["post"]
 
     def post(self, request: Request) -> HttpResponse:
@@ -64,6 +64,7 @@ class DirectUploadView(AttachmentView):
 class UploadView(AttachmentView):
     """``POST`` or ``PUT /support/attachments/<id>/upload``: a form with ``file``, or the bytes alone."""
 
+    operation = "attachments.upload"
     http_method_names = ["post", "put"]
 
     def post(self, request: Request, attachment_id: str) -> HttpResponse:
@@ -77,6 +78,7 @@ class UploadView(AttachmentView):
 class DetailView(AttachmentView):
     """``GET /support/attachments/<id>``: the attachment, and an address to read it from, as new."""
 
+    operation = "attachments.show"
     http_method_names = ["get"]
 
     def get(self, request: Request, attachment_id: str) -> HttpResponse:
@@ -86,9 +88,10 @@ class DetailView(AttachmentView):
         return _answer(attachment, content_url=str(content_url))
 
 
-class ContentView(APIView):
+class ContentView(MeasuredView):
     """``GET /support/attachments/<id>/content?signature=…``: the bytes, for whoever has the address."""
 
+    operation = "attachments.read"
     http_method_names = ["get", "head"]
     authentication_classes = []
     permission_classes = []

@@ -9,6 +9,7 @@ import openai
 import pydantic
 from agents.exceptions import AgentsException, MaxTurnsExceeded
 from chatkit.errors import CustomStreamError
+from django.dispatch import Signal
 
 logger = logging.getLogger(__name__)
 
@@ -19,33 +20,37 @@ BROKE_OFF = "The answer broke off. Please try again."
 ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
 LONGEST_WAIT_SECONDS = 3600
 
+model_failed = Signal()  # kind: one of KINDS; for whoever counts them
+KINDS = ("busy", "unreachable", "refused", "unavailable", "endless", "broke_off")
+
 
 def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
     """What to raise in place of a model's failure; ``None`` if it is none. ``begun``: it had spoken."""
     match exc:
         case openai.RateLimitError() if exc.code != "insufficient_quota":
-            said = CustomStreamError(_busy(exc.response.headers.get("Retry-After", "")), allow_retry=True)
+            kind, message = "busy", _busy(exc.response.headers.get("Retry-After", ""))
         case openai.APIConnectionError() | openai.InternalServerError() if not begun:
-            said = CustomStreamError(UNREACHABLE, allow_retry=True)
+            kind, message = "unreachable", UNREACHABLE
         case openai.BadRequestError() | openai.UnprocessableEntityError():
-            said = CustomStreamError(REFUSED, allow_retry=False)
+            kind, message = "refused", REFUSED
         case openai.APIStatusError():  # no key, no such model, nothing left to spend: nothing a user could do
-            said = CustomStreamError(UNAVAILABLE, allow_retry=False)
+            kind, message = "unavailable", UNAVAILABLE
         case MaxTurnsExceeded():
-            said = CustomStreamError(ENDLESS, allow_retry=True)
+            kind, message = "endless", ENDLESS
         case openai.OpenAIError() | AgentsException() | httpx2.HTTPError():
-            said = CustomStreamError(BROKE_OFF, allow_retry=True)
+            kind, message = "broke_off", BROKE_OFF
         case json.JSONDecodeError() | pydantic.ValidationError():  # it speaks, but not its API
-            said = CustomStreamError(BROKE_OFF, allow_retry=True)
+            kind, message = "broke_off", BROKE_OFF
         case _:
             return None
+    model_failed.send(None, kind=kind)
     # Neither its message nor its traceback: both may quote the conversation, or the key.
     logger.error(
         "The model failed: %s, status %s, code %s, request %s",
         type(exc).__name__,
         *(getattr(exc, name, None) for name in ("status_code", "code", "request_id")),
     )
-    return said
+    return CustomStreamError(message, allow_retry=kind not in ("refused", "unavailable"))
 
 
 def _busy(retry_after: str) -> str:

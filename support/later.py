@@ -23,9 +23,16 @@ class Later(HttpResponseBase):
         super().__init__()
         del self.headers["Content-Type"]
         self._work = work
+        self.when_answered: Callable[[int], None] = lambda status_code: None
 
     async def answer(self) -> HttpResponseBase:
-        return self.dressed(await self._work())
+        status_code = 500  # what the handler makes of whatever is raised
+        try:
+            response = self.dressed(await self._work())
+            status_code = response.status_code
+            return response
+        finally:
+            self.when_answered(status_code)
 
     def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
         """With the headers and cookies that middleware has put on this one."""

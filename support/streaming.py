@@ -8,6 +8,7 @@ client leaves: only there does the SDK keep what was said so far.
 
 import asyncio
 import logging
+import time
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator
 
@@ -15,6 +16,7 @@ from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 from django.db import InterfaceError, OperationalError
+from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 
 from support import connections
@@ -29,6 +31,13 @@ HEADERS = {
     "X-Accel-Buffering": "no",  # nginx
 }
 PATIENCE_SECONDS = 10  # of a shutdown with what is being put away
+ERROR = b'data: {"type":"error"'  # how the SDK's error event begins
+
+# For whoever counts streams.
+opened = Signal()
+began = Signal()  # seconds: until the first event
+closed = Signal()  # seconds, ending: one of ENDINGS
+ENDINGS = ("complete", "error", "cancelled", "refused")
 
 # Also what keeps them alive: asyncio itself holds its tasks by weak references alone.
 _under_way: set["asyncio.Task[None]"] = set()
@@ -91,24 +100,32 @@ async def end_all() -> None:
 async def _work(
     source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", refusal: list[Exception]
 ) -> None:
-    begun = False
+    begun, ending, opened_at = False, "refused", time.perf_counter()
+    opened.send(None)
     try:
         async with connections.lending():
             async for event in source:
                 # Unbounded, so that nothing here is awaited but the SDK; an answer bounds its own length.
                 events.put_nowait(event)
-                begun = True
+                if not begun:
+                    begun, ending = True, "complete"
+                    began.send(None, seconds=time.perf_counter() - opened_at)
+                if event.startswith(ERROR):
+                    ending = "error"
     except asyncio.CancelledError:
+        ending = "cancelled"
         events.put_nowait(_failure())  # for who still listens when the server is shut down
         raise
     except Exception as exc:
         if begun or not _is_refusal(exc):
+            ending = "error"
             logger.exception("A stream failed")
             events.put_nowait(_failure())
         else:
             refusal.append(exc)
     finally:
         events.put_nowait(None)
+        closed.send(None, seconds=time.perf_counter() - opened_at, ending=ending)
 
 
 def _is_refusal(exc: Exception) -> bool:

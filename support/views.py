@@ -1,5 +1,6 @@
 """HTTP on one side, ChatKit's server on the other."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -10,6 +11,7 @@ from chatkit.store import NotFoundError
 from chatkit.types import ChatKitReq, ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
@@ -23,7 +25,7 @@ from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from support import addresses, connections, dictation, files, protocol, streaming
 from support.conf import conf
-from support.later import later
+from support.later import Later, later
 from support.store import Store
 from support.throttling import PerUserThrottle
 
@@ -31,6 +33,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 # Operations that the SDK answers with calls of the store, and of nothing that a team writes.
 OF_THE_STORE = {"threads.list", "threads.get_by_id", "threads.update", "threads.delete", "items.list"}
+
+answered = Signal()  # operation, status, seconds: of a request to a MeasuredView; for whoever counts them
 
 
 class NotSupported(APIException):
@@ -48,7 +52,31 @@ class AnyAccept(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class ChatKitView(APIView):
+class MeasuredView(APIView):
+    """Tells ``answered`` of each request. ``operation``: what it asks for, as soon as that is known."""
+
+    operation = "unknown"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        begun = time.perf_counter()
+
+        def tell(status_code: int) -> None:
+            seconds = time.perf_counter() - begun
+            answered.send(None, operation=self.operation, status=status_code, seconds=seconds)
+
+        try:
+            response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
+        except Exception:
+            tell(500)  # what Django makes of whatever is raised
+            raise
+        if isinstance(response, Later):
+            response.when_answered = tell
+        else:
+            tell(response.status_code)
+        return response
+
+
+class ChatKitView(MeasuredView):
     """``POST /support/chatkit``: ChatKit's one endpoint. JSON, or a stream of server-sent events."""
 
     http_method_names = ["post"]
@@ -58,6 +86,7 @@ class ChatKitView(APIView):
 
     def post(self, request: Request) -> HttpResponseBase:
         (body, operation), server = _read(request), chatkit_server()
+        self.operation = operation.type
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
         context = context_builder()(request)
