@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import promql_parser
 import pytest
+import yaml
 from django.conf import settings
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
@@ -422,3 +425,64 @@ def test_a_worker_keeps_what_a_predecessor_of_its_number_has_counted_and_nothing
 
         assert f'chatbackend_model_errors_total{{kind="busy"}} {times}' in said
         assert "chatbackend_streams_open 1.0" in said
+
+
+# --- What is written about them -------------------------------------------------------------------
+
+GUIDE = (TOP / "docs/metrics.md").read_text()
+DASHBOARD = json.loads((TOP / "docs/grafana-dashboard.json").read_text())
+RULES = yaml.safe_load(re.search(r"```yaml\n(groups:.*?)```", GUIDE, re.DOTALL)[1])
+
+IN_THE_TABLE = re.findall(r"^\| .+\? \| `(.+)` \|$", GUIDE, re.MULTILINE)
+ON_THE_DASHBOARD = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+IN_RULES = [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
+
+
+def selectors(query: str) -> list[promql_parser.VectorSelector]:
+    """Raises ``ValueError`` for what Prometheus would not read either."""
+    found = []
+
+    def note(part: Any) -> bool:
+        if isinstance(part, promql_parser.VectorSelector):
+            found.append(part)
+        return True
+
+    promql_parser.walk(promql_parser.parse(query), note)
+    return found
+
+
+@pytest.mark.parametrize("query", [*IN_THE_TABLE, *IN_RULES])
+def test_a_query_asks_for_series_that_there_are(scraped: Scraped, person: Person, query: str) -> None:
+    scraped.api.events(create(), person.token())
+    series = list(scraped.numbers())
+
+    for selector in selectors(query):
+        its = [dict(labels) for name, labels in series if name == selector.name]
+        assert its, f"there is no {selector.name}"
+        named = {label for by in re.findall(r"by \((.*?)\)", query) for label in by.split(", ")}
+        assert named | {matcher.name for matcher in selector.matchers.matchers} <= set(its[0])
+        for matcher in selector.matchers.matchers:
+            values = matcher.value.split("|") if matcher.op == promql_parser.MatchOp.Re else [matcher.value]
+            for value in filter(str.isidentifier, values):  # not of a pattern such as 5..
+                assert value in {labels[matcher.name] for labels in its}
+
+
+def test_the_dashboard_draws_what_the_guide_asks() -> None:
+    assert len(IN_THE_TABLE) == 12
+    assert len(IN_RULES) == 7
+    assert ON_THE_DASHBOARD == IN_THE_TABLE
+
+
+def test_every_metric_is_described_with_its_labels(scraped: Scraped, person: Person) -> None:
+    scraped.api.events(create(), person.token())
+    described = {
+        name: set(re.findall(r"`(\w+)`", labels))
+        for name, labels in re.findall(r"^\| `(chatbackend_\w+)` \|([^|]*)\|", GUIDE, re.MULTILINE)
+    }
+
+    exposed: dict[str, set[str]] = {}
+    for name, labels in scraped.numbers():
+        if name.startswith("chatbackend_"):
+            base = re.sub(r"_(bucket|count|sum)$", "", name)
+            exposed.setdefault(base, set()).update(each for each, _ in labels if each != "le")
+    assert exposed == described
