@@ -4,7 +4,7 @@ PACKAGES := .venv/.installed
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check clean
+.PHONY: help run setup test image check clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -18,6 +18,9 @@ setup: $(PACKAGES)  ## only install what `make run` and `make test` need
 
 test: setup  ## the whole suite; make test ARGS="-k audit" for a part of it
 	PYTHONDEVMODE=1 $(RUN) pytest -n 3 --dist loadfile $(ARGS)
+
+image: setup  ## the steps of the Dockerfile, one by one, without a container engine
+	PYTHONDEVMODE=1 $(RUN) pytest -m image tests/test_image.py
 
 check: $(PACKAGES)  ## style, types, production settings, missing migrations
 	$(RUN) ruff format --check .

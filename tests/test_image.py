@@ -1,0 +1,233 @@
+"""The image and what is written around it, as far as that goes without a container engine."""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chatbackend.dev.processes import free_port, server
+from tests.dockerfile import Stage, build, ignored, steps
+from tests.environment import BETTER_AUTH_URL, PAGE_ORIGIN
+from tests.people import Person
+from tests.server import http
+
+TOP = Path(__file__).parent.parent
+STEPS = steps((TOP / "Dockerfile").read_text())
+COMPOSE = yaml.safe_load((TOP / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+
+# --- The Dockerfile, step by step -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Stage]:
+    place = Path(tempfile.mkdtemp(prefix="image-"))
+    place.chmod(0o755)  # its user is not the one that builds it
+    yield build(TOP / "Dockerfile", place)
+    shutil.rmtree(place)
+
+
+def environment(image: Stage, **env: str) -> dict[str, str]:
+    """What the image sets, and what a deployment has to; nothing of this process's."""
+    given = {
+        "SECRET_KEY": "k" * 50,
+        "ALLOWED_HOSTS": "localhost",
+        "BETTER_AUTH_URL": BETTER_AUTH_URL,
+        "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
+        "SECURE_SSL_REDIRECT": "False",
+    }
+    return image.environment() | given | env
+
+
+def run(image: Stage, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """In the image, as its user."""
+    argv = [*image.as_its_user(), *map(image.moved, command)]
+    return subprocess.run(argv, env=environment(image, **env), capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.image
+def test_it_holds_what_it_runs_on_and_nothing_to_build_or_test_with(image: Stage) -> None:
+    packages = {
+        path.name.partition("-")[0].lower() for path in image.root.glob("opt/venv/lib/*/site-packages/*")
+    }
+
+    assert {"django", "uvicorn", "chatkit", "prometheus_client"} <= packages
+    assert not packages & {"pip", "setuptools", "pytest", "pytest_django", "ruff", "mypy", "moto"}
+    assert sorted(os.listdir(image.path("."))) == [
+        "__pycache__",
+        "authn",
+        "chatbackend",
+        "manage.py",
+        "support",
+    ]
+    assert not image.path("chatbackend/dev").exists()
+    assert list(image.path("support").rglob("views.*.pyc"))
+
+
+@pytest.mark.image
+def test_its_user_reads_everything_and_writes_nothing_but_attachments(image: Stage) -> None:
+    others = {
+        path: stat.filemode(mode)[-3:]
+        for top in ("/app", "/opt/venv")
+        for path in image.path(top).rglob("*")
+        if not stat.S_ISLNK(mode := path.lstat().st_mode)
+    }
+
+    assert int(image.user.partition(":")[0]) > 0
+    assert set(others.values()) <= {"r--", "r-x"}
+    if os.geteuid() == 0:
+        assert run(image, "touch", "/app/authn/audit.py").returncode != 0
+        assert run(image, "touch", "/opt/venv/new").returncode != 0
+    assert run(image, "touch", "/var/lib/chatbackend/attachments/new").returncode == 0
+    assert image.said["VOLUME"] == image.env["ATTACHMENT_DIRECTORY"]
+
+
+@pytest.mark.image
+def test_it_migrates_serves_says_that_it_is_well_and_stops(
+    image: Stage, auth: Any, database_url: str, person: Person
+) -> None:
+    port = free_port()
+    origin, listens = f"http://localhost:{port}", {"UVICORN_PORT": str(port)}
+    env = environment(image, DATABASE_URL=database_url, PUBLIC_URL=origin, **listens)
+
+    migrated = run(image, "python", "manage.py", "migrate", DATABASE_URL=database_url)
+    assert migrated.returncode == 0, migrated.stderr
+
+    healthcheck = image.command("HEALTHCHECK")
+    assert subprocess.run(healthcheck, env=env, stderr=subprocess.DEVNULL).returncode != 0
+
+    with server("image", image.command(), env, port, "/support/health", show=False) as process:
+        assert http.get(f"{origin}/support/health").status_code == 200
+        assert http.get(f"{origin}/static/admin/css/base.css").status_code == 200
+        bearer = {"Authorization": f"Bearer {person.token()}"}
+        note = {"file": ("note.txt", b"To be kept", "text/plain")}
+        assert http.post(f"{origin}/support/attachments", headers=bearer, files=note).status_code == 200
+        [kept] = [
+            path
+            for path in image.path(image.env["ATTACHMENT_DIRECTORY"]).rglob("*")
+            if path.stat().st_size == 10
+        ]
+        assert kept.read_bytes() == b"To be kept"
+        assert subprocess.run(healthcheck, env=env).returncode == 0
+
+        process.send_signal(signal.Signals[image.said["STOPSIGNAL"]])
+        assert process.wait(timeout=20) in (0, -signal.SIGTERM)
+
+
+def test_it_starts_as_the_readme_says() -> None:
+    [command] = [value for instruction, value in STEPS if instruction == "CMD"]
+    said = re.search(r"^\$ (uvicorn .*)$", (TOP / "README.md").read_text(), re.MULTILINE)
+
+    assert said
+    assert yaml.safe_load(command) == ["python", "-m", *said[1].split()]
+
+
+def test_it_is_made_of_a_python_whose_minor_version_is_pinned() -> None:
+    bases = {value.split()[0] for instruction, value in STEPS if instruction == "FROM"}
+
+    assert bases == {"python:3.11-slim-trixie"}
+
+
+SECRETS = [
+    ".env",
+    ".env.production",
+    ".git/config",
+    ".local/secret-key",
+    "attachments/a.pdf",
+    "authn/__pycache__/x",
+]
+NOT_NEEDED = ["tests/conftest.py", "frontend/server.mjs", "chatbackend/dev/postgres.py", ".venv/bin/python"]
+NEEDED = ["requirements.txt", "manage.py", "authn/audit.py", "support/migrations/0001_initial.py"]
+
+
+def test_only_what_is_needed_is_sent_to_the_builder() -> None:
+    rules = (TOP / ".dockerignore").read_text()
+
+    assert [path for path in SECRETS + NOT_NEEDED + NEEDED if not ignored(rules, path)] == NEEDED
+
+
+# --- compose.yaml ---------------------------------------------------------------------------------
+
+
+def test_it_is_what_the_compose_specification_allows() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        "compose.yaml",
+    ]
+
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_variable_that_it_wants_is_explained() -> None:
+    wanted = set(re.findall(r"\$\{?(\w+)", (TOP / "compose.yaml").read_text()))
+    explained = set(re.findall(r"^#?([A-Z_]+)=", (TOP / ".env.example").read_text(), re.MULTILINE))
+
+    assert wanted == {"POSTGRES_PASSWORD"}
+    assert wanted | set(SERVICES["api"]["environment"]) <= explained
+
+
+def test_the_server_waits_for_migrations_and_those_for_the_database() -> None:
+    def awaited(service: str) -> dict[str, str]:
+        return {name: each["condition"] for name, each in SERVICES[service]["depends_on"].items()}
+
+    assert awaited("api") == {
+        "migrate": "service_completed_successfully",
+        "postgres": "service_healthy",
+        "redis": "service_healthy",
+    }
+    assert awaited("migrate") == {"postgres": "service_healthy"}
+    assert SERVICES["migrate"]["restart"] == "no"
+    assert all("healthcheck" in SERVICES[name] for name in ("postgres", "redis"))
+
+
+def test_nothing_can_be_reached_from_outside_but_the_server_from_this_machine() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert published == {"api": ["127.0.0.1:8000:8000"]}
+    assert COMPOSE["networks"]["data"]["internal"]
+    assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["data"]
+
+
+@pytest.mark.parametrize("name", ["api", "migrate", "redis"])
+def test_a_service_that_is_broken_into_can_change_nothing(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert not str(service.get("user", "10001")).startswith("0")
+
+
+def test_what_has_to_outlive_a_container_is_on_a_volume() -> None:
+    volumes = {name: service["volumes"] for name, service in SERVICES.items() if "volumes" in service}
+
+    assert volumes == {
+        "api": ["attachments:/var/lib/chatbackend/attachments"],
+        "postgres": ["postgres:/var/lib/postgresql"],
+    }
+    assert set(COMPOSE["volumes"]) == {"attachments", "postgres"}
+
+
+def test_nobody_is_killed_before_they_had_the_time_to_stop() -> None:
+    [command] = [value for instruction, value in STEPS if instruction == "CMD"]
+    patience = int(yaml.safe_load(command)[-1])
+
+    assert SERVICES["api"]["stop_grace_period"] == "30s"
+    assert patience + 10 + 1 < 30  # and support.streaming's, and a second for the last words
