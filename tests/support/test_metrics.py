@@ -8,12 +8,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import promql_parser
+import psycopg
 import pytest
 import yaml
 from django.conf import settings
@@ -22,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chatbackend.checks import check_settings
 from chatbackend.dev.processes import free_port, server
+from support import views
 from tests.environment import of_a_process
 from tests.model_server import Model
 from tests.people import Person
@@ -183,13 +186,46 @@ def test_a_model_that_fails_is_counted_by_how_and_its_stream_as_an_error(
     assert after.of(errors) == before.of(errors) + 1
 
 
-def test_connections_are_told_of_their_pool(scraped: Scraped, person: Person) -> None:
-    scraped.api.post(operation("threads.list"), person.token())
+IN_USE = "chatbackend_database_connections_in_use"
+AWAITED = "chatbackend_database_connections_awaited"
 
-    numbers = scraped.eventually("chatbackend_database_connections_limit", 10)
 
-    assert numbers.of("chatbackend_database_connections_in_use") == 0
-    assert numbers.of("chatbackend_database_connections_awaited") == 0
+def test_connections_that_are_in_use_and_those_that_are_awaited_are_told(
+    start_api: Callable[..., Any], database_url: str, person: Person
+) -> None:
+    port, token = free_port(), person.token()
+    env = {"METRICS_PORT": str(port), "DATABASE_POOL_MAX_SIZE": "2", "DATABASE_POOL_TIMEOUT_SECONDS": "30"}
+    with start_api(**env) as api, ThreadPoolExecutor(5) as clients:
+        running = Scraped(api, port)
+        assert api.post(operation("threads.list"), token).status_code == 200  # it knows its keys
+
+        with psycopg.connect(database_url) as somebody:
+            somebody.execute('LOCK TABLE "session" IN ACCESS EXCLUSIVE MODE')
+            answers = [clients.submit(api.post, operation("threads.list"), token) for _ in range(5)]
+            busy = running.eventually(AWAITED, 3)
+        assert [answer.result().status_code for answer in answers] == [200] * 5
+
+        assert (busy.of(IN_USE), busy.of("chatbackend_database_connections_limit")) == (2, 2)
+        assert running.eventually(IN_USE, 0).of(AWAITED) == 0
+
+
+def test_a_view_that_breaks_is_counted_as_the_500_that_it_becomes(rf: Any) -> None:
+    class Broken(views.MeasuredView):
+        authentication_classes = permission_classes = []
+
+        def get(self, request: Any) -> None:
+            raise RuntimeError
+
+    counted = []
+
+    def count(operation: str, status: int, **kwargs: Any) -> None:
+        counted.append((operation, status))
+
+    views.answered.connect(count)
+    with pytest.raises(RuntimeError):
+        Broken.as_view()(rf.get("/"))
+
+    assert counted == [("unknown", 500)]
 
 
 # --- What is not ----------------------------------------------------------------------------------
