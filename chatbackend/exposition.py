@@ -43,7 +43,7 @@ def start() -> None:
         allow_reuse_port = bool(settings.METRICS_DIRECTORY)
 
         def service_actions(self) -> None:  # twice a second
-            metrics.look_at_database()
+            metrics.look_at_workers()
 
     application = make_wsgi_app(_registry())
     server = make_server(settings.METRICS_ADDRESS, settings.METRICS_PORT, application, Server, _Handler)

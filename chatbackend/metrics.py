@@ -8,13 +8,13 @@ are ours and never a caller's: nobody can grow the number of series.
 from functools import cache
 from typing import Any, TypeVar
 
-from django.db import connections
 from django.dispatch import Signal
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from authn import audit
 from authn.reasons import REASONS
-from support import agent, faults, streaming, views
+from support import agent, connections, faults, streaming, views
+from support.conf import conf
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use to rate()
 
@@ -60,14 +60,16 @@ FIRST_WORD_SECONDS = Histogram(
     buckets=SECONDS,
 )
 MODEL_ERRORS = Counter("chatbackend_model_errors_total", "Answers that a model failed to give.", ["kind"])
-CONNECTIONS_IN_USE = Gauge(
-    "chatbackend_database_connections_in_use", "Lent to a query.", multiprocess_mode="livesum"
+WORKERS_BUSY = Gauge(
+    "chatbackend_workers_busy",
+    "Threads at work, each with its database connection.",
+    multiprocess_mode="livesum",
 )
-CONNECTIONS_LIMIT = Gauge(
-    "chatbackend_database_connections_limit", "As many as there may be.", multiprocess_mode="livesum"
-)
-CONNECTIONS_AWAITED = Gauge(
-    "chatbackend_database_connections_awaited", "Calls that wait for one.", multiprocess_mode="livesum"
+WORKERS_LIMIT = Gauge("chatbackend_workers_limit", "WORKER_THREADS.", multiprocess_mode="livesum")
+WORKERS_AWAITED = Gauge(
+    "chatbackend_workers_awaited",
+    "Requests, and calls of streams, that wait for a thread.",
+    multiprocess_mode="livesum",
 )
 
 M = TypeVar("M", Counter, Histogram)
@@ -101,12 +103,11 @@ def listen() -> None:
         signal.connect(receiver)
 
 
-def look_at_database() -> None:
-    """The one place that knows where connections are kept: in psycopg's pools, one for each alias."""
-    pools = [pool.get_stats() for each in connections.all() if (pool := getattr(each, "pool", None))]
-    CONNECTIONS_IN_USE.set(sum(pool["pool_size"] - pool["pool_available"] for pool in pools))
-    CONNECTIONS_LIMIT.set(sum(pool["pool_max"] for pool in pools))
-    CONNECTIONS_AWAITED.set(sum(pool["requests_waiting"] for pool in pools))
+def look_at_workers() -> None:
+    busy, awaited = connections.workers.load()
+    WORKERS_BUSY.set(busy)
+    WORKERS_LIMIT.set(conf.WORKER_THREADS)
+    WORKERS_AWAITED.set(awaited)
 
 
 def _attempted(outcome: str, reason: str, seconds: float, **kwargs: Any) -> None:

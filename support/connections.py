@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,13 @@ logger = logging.getLogger(__name__)
 class _Workers(ThreadPoolExecutor):
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         return super().submit(_in_good_order, call, *args, **kwargs)
+
+    def load(self) -> tuple[int, int]:
+        """How many threads are at work, and how many calls wait for one."""
+        return len(_busy), self._work_queue.qsize()
+
+
+_busy: set[int] = set()  # threads, by their identifiers
 
 
 # A bound on connections, too, and on how much waits for one thing. The threads are made when needed.
@@ -77,11 +85,13 @@ def at_once(work: Coroutine[Any, Any, R]) -> R:
 
 
 def _in_good_order(call: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+    _busy.add(threading.get_ident())
     for connection in connections.all(initialized_only=True):
         connection.close_if_unusable_or_obsolete()
     try:
         return call(*args, **kwargs)
     finally:
+        _busy.discard(threading.get_ident())
         for connection in connections.all(initialized_only=True):
             # One that was begun here and is to be ended by another call, which may get another thread:
             # it would swallow what others write through this connection until then.

@@ -186,15 +186,15 @@ def test_a_model_that_fails_is_counted_by_how_and_its_stream_as_an_error(
     assert after.of(errors) == before.of(errors) + 1
 
 
-IN_USE = "chatbackend_database_connections_in_use"
-AWAITED = "chatbackend_database_connections_awaited"
+BUSY = "chatbackend_workers_busy"
+AWAITED = "chatbackend_workers_awaited"
 
 
-def test_connections_that_are_in_use_and_those_that_are_awaited_are_told(
+def test_how_many_threads_are_at_work_and_how_many_calls_wait_is_told(
     start_api: Callable[..., Any], database_url: str, person: Person
 ) -> None:
     port, token = free_port(), person.token()
-    env = {"METRICS_PORT": str(port), "DATABASE_POOL_MAX_SIZE": "2", "DATABASE_POOL_TIMEOUT_SECONDS": "30"}
+    env = {"METRICS_PORT": str(port), "WORKER_THREADS": "2"}
     with start_api(**env) as api, ThreadPoolExecutor(5) as clients:
         running = Scraped(api, port)
         assert api.post(operation("threads.list"), token).status_code == 200  # it knows its keys
@@ -205,8 +205,8 @@ def test_connections_that_are_in_use_and_those_that_are_awaited_are_told(
             busy = running.eventually(AWAITED, 3)
         assert [answer.result().status_code for answer in answers] == [200] * 5
 
-        assert (busy.of(IN_USE), busy.of("chatbackend_database_connections_limit")) == (2, 2)
-        assert running.eventually(IN_USE, 0).of(AWAITED) == 0
+        assert (busy.of(BUSY), busy.of("chatbackend_workers_limit")) == (2, 2)
+        assert running.eventually(BUSY, 0).of(AWAITED) == 0
 
 
 def test_a_view_that_breaks_is_counted_as_the_500_that_it_becomes(rf: Any) -> None:
