@@ -46,7 +46,7 @@ def node_server(
     name: str, folder: Path, env: Mapping[str, str], port: int, *, show: bool
 ) -> Iterator[Popen[str]]:
     """The ``server.mjs`` of a folder, once its ``/healthz`` answers."""
-    program, _npm = _node_and_npm()
+    program, _npm = node_and_npm()
     with server(name, [*program, str(folder / "server.mjs")], env, port, "/healthz", show=show) as process:
         yield process
 
@@ -57,13 +57,13 @@ def install_packages(*folders: Path) -> None:
         lockfile, installed = folder / "package-lock.json", folder / "node_modules/.package-lock.json"
         if installed.exists() and installed.stat().st_mtime >= lockfile.stat().st_mtime:
             continue
-        program, npm = _node_and_npm()
+        program, npm = node_and_npm()
         say("Installing Node packages …")
         path = f"{Path(program[0]).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         finish([*npm, "ci", "--ignore-scripts"], cwd=folder, env={**os.environ, "PATH": path})
 
 
-def _node_and_npm() -> tuple[list[str], list[str]]:
+def node_and_npm() -> tuple[list[str], list[str]]:
     """Two commands: the machine's own if new enough, else PyPI's, installed here on demand."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:

@@ -1,0 +1,287 @@
+"""A server deployed as docs/deployment.md says: its unit, its role, its cache, its proxies, its log."""
+
+import configparser
+import gzip
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import psycopg
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.contrib.auth.models import User as Staff
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from chatbackend.dev.processes import free_port, server
+from support import dictation, streaming
+from support.conf import conf
+from tests.documents.blocks import TOP, blocks
+from tests.environment import of_a_process
+from tests.forked import uvicorn
+from tests.people import Person
+from tests.server import Api, create
+
+HOST = "api.example.com"
+NAME_AND_PASSWORD = "chatbackend_server:another-password-of-its-own"
+PAGE = (TOP / "docs/deployment.md").read_text()
+
+[UNIT] = blocks("test_deployment.py", "ini")
+[ROLE] = blocks("test_deployment.py", "sql")
+[NGINX] = blocks("test_deployment.py", "nginx")
+[CADDY] = blocks("test_deployment.py", "caddy")
+[LOGROTATE] = blocks("test_deployment.py", "logrotate")
+
+
+def unit() -> configparser.SectionProxy:
+    parser = configparser.RawConfigParser()
+    parser.read_string(UNIT.text)
+    return parser["Service"]
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    auth: Any, database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The server, started by the unit's command with the page's variables and the page's role."""
+    with psycopg.connect(database_url) as database:
+        database.execute(ROLE.text)
+    written = dict(re.findall(r"^(TRUST_X_FORWARDED_PROTO|PUBLIC_URL)=(.*)$", PAGE, re.MULTILINE))
+    env = of_a_process(
+        **written,
+        ALLOWED_HOSTS=HOST,
+        BETTER_AUTH_DATABASE_URL=database_url,
+        CACHE_URL=redis_url,
+        DATABASE_URL=as_role(database_url),
+        SECURE_SSL_REDIRECT="True",
+    )
+    program, *arguments = shlex.split(unit()["ExecStart"])
+    port, log = free_port(), tmp_path_factory.mktemp("deployed") / "log"
+    arguments[arguments.index("--port") + 1] = str(port)
+    assert program.endswith("/uvicorn")
+    with uvicorn(arguments, env, port, log):
+        yield Api(f"http://127.0.0.1:{port}", log)
+
+
+def as_role(database_url: str) -> str:
+    address = urlsplit(database_url)
+    return address._replace(netloc=f"{NAME_AND_PASSWORD}@{address.netloc.rpartition('@')[2]}").geturl()
+
+
+# --- The process ----------------------------------------------------------------------------------
+
+
+def test_the_unit_waits_for_as_long_as_a_shutdown_may_take() -> None:
+    arguments = shlex.split(unit()["ExecStart"])
+    patience = int(arguments[arguments.index("--timeout-graceful-shutdown") + 1])
+
+    assert int(unit()["TimeoutStopSec"]) > patience + streaming.PATIENCE_SECONDS
+
+
+def test_without_a_proxy_that_says_https_everything_is_redirected(deployed: Api) -> None:
+    answer = httpx2.get(f"{deployed.origin}/support/health", headers={"Host": HOST}, verify=False)
+
+    assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{HOST}/support/health")
+
+
+def test_throttles_are_counted_where_all_replicas_see_them(
+    deployed: Api, person: Person, redis_url: str
+) -> None:
+    deployed.post(create(), person.token(), Host=HOST, X_Forwarded_Proto="https")
+
+    with closing(redis.Redis.from_url(redis_url)) as cache:
+        assert cache.keys(f"*throttle*{person.user_id}*")
+
+
+# --- The proxy ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def nginx(port: int, api: Api, folder: Path) -> Iterator[None]:
+    self_signed(folder / f"{HOST}.pem", folder / f"{HOST}.key")
+    block = NGINX.text.replace("listen 443", f"listen 127.0.0.1:{port}")
+    block = block.replace("/etc/ssl", str(folder)).replace("http://127.0.0.1:8000", api.origin)
+    spaces = "".join(f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi"))
+    spaces += "".join(f"{name}_temp_path {folder}/{name};\n" for name in ("uwsgi", "scgi"))
+    root = "user root;\n" if os.geteuid() == 0 else ""
+    whole = (
+        f"{root}pid {folder}/pid;\ndaemon off;\nevents {{}}\nhttp {{\naccess_log off;\n{spaces}{block}}}\n"
+    )
+    (folder / "nginx.conf").write_text(whole)
+    command = ["nginx", "-e", "stderr", "-c", str(folder / "nginx.conf")]
+    with server("nginx", command, os.environ, port, "/", show=False):
+        yield
+
+
+@contextmanager
+def caddy(port: int, api: Api, folder: Path) -> Iterator[None]:
+    locally = "{\n admin off\n local_certs\n skip_install_trust\n auto_https disable_redirects\n}\n"
+    block = CADDY.text.replace(f"{HOST} {{", f"https://{HOST}:{port} {{\n    bind 127.0.0.1")
+    (folder / "Caddyfile").write_text(locally + block.replace("127.0.0.1:8000", urlsplit(api.origin).netloc))
+    command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    env = os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    with server("caddy", command, env, port, "/", show=False):
+        yield
+
+
+def self_signed(certificate: Path, key: Path) -> None:
+    private, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    builder = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    pem = serialization.Encoding.PEM
+    certificate.write_bytes(builder.sign(private, hashes.SHA256()).public_bytes(pem))
+    key.write_bytes(
+        private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+@pytest.fixture(scope="module", params=[nginx, caddy], ids=lambda proxy: proxy.__name__)
+def proxy(
+    request: pytest.FixtureRequest, deployed: Api, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx2.Client]:
+    """A browser at another address of this machine, whose requests go through the proxy."""
+    name = request.param.__name__
+    if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+        pytest.skip(f"{name} is not installed here, so nothing is known of its block")
+    port = free_port()
+    elsewhere = httpx2.HTTPTransport(verify=False, local_address="127.0.0.2")
+    headers = {"Host": HOST, "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}
+    with (
+        request.param(port, deployed, tmp_path_factory.mktemp(name)),
+        httpx2.Client(base_url=f"https://127.0.0.1:{port}", transport=elsewhere, headers=headers) as browser,
+    ):
+        yield browser
+
+
+def through(proxy: httpx2.Client, person: Person, request_id: str = "") -> Any:
+    headers = {"Authorization": f"Bearer {person.token()}", "X-Request-ID": request_id}
+    extensions = {"sni_hostname": HOST}
+    return proxy.stream("POST", "/support/chatkit", json=create(), headers=headers, extensions=extensions)
+
+
+def test_events_come_through_one_by_one(proxy: httpx2.Client, person: Person) -> None:
+    with through(proxy, person) as response:
+        arrivals = [time.monotonic() for line in response.iter_lines() if line]
+
+    # Word by word: were they held back, all would arrive in the last moment.
+    whole = arrivals[-1] - arrivals[0]
+    early = sum(1 for arrival in arrivals if arrival - arrivals[0] < 0.75 * whole)
+    assert response.status_code == 200
+    assert len(arrivals) / 4 < early < len(arrivals)
+
+
+def test_the_audit_log_has_the_callers_address_and_no_forged_one(
+    proxy: httpx2.Client, deployed: Api, person: Person
+) -> None:
+    request_id = str(uuid.uuid4())
+
+    with through(proxy, person, request_id) as response:
+        response.read()
+
+    [record] = deployed.audit_records(request_id)
+    assert record["client_address"] == "127.0.0.2"
+
+
+@pytest.mark.parametrize("block", [NGINX, CADDY], ids=lambda block: block.language)
+def test_a_proxy_lets_in_the_longest_body_and_little_more(block: Any) -> None:
+    longest = max(dictation.MAX_BODY_BYTES, conf.ATTACHMENT_MAX_BYTES)
+
+    [limit] = re.findall(r"size (\d+)m", block.text, re.IGNORECASE)
+
+    assert longest < int(limit) * 1_000_000 < 1.1 * longest
+
+
+# --- The role -------------------------------------------------------------------------------------
+
+
+def test_the_role_has_every_table_of_ours(deployed: Api, database_url: str) -> None:
+    """But for what ``migrate`` alone writes."""
+    read, untouched = {"auth_permission", "django_content_type"}, {"django_migrations"}
+    better_auths = {"user", "session", "account", "verification", "jwks"}
+    with psycopg.connect(database_url) as database:
+        tables, sequences = ({name for (name,) in database.execute(RELATIONS, [kind])} for kind in ("r", "S"))
+
+    writes, reads, counts = re.findall(
+        r"^GRANT (?:SELECT|USAGE)[A-Z, ]* ON\s+(\w+_[\w,\s]*) TO", ROLE.text, re.MULTILINE
+    )
+    assert set(re.findall(r"\w+", writes)) == tables - better_auths - read - untouched
+    assert set(re.findall(r"\w+", reads)) == read
+    assert set(re.findall(r"\w+", counts)) == sequences - {f"{name}_id_seq" for name in read | untouched}
+
+
+RELATIONS = "SELECT relname FROM pg_class WHERE relkind = %s AND relnamespace = 'public'::regnamespace"
+
+
+def test_with_it_the_admin_lets_staff_in(deployed: Api, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock():
+        Staff.objects.create_superuser("deployed", password=NAME_AND_PASSWORD)
+        connection.close()
+    headers = {"Host": HOST, "X-Forwarded-Proto": "https", "Referer": f"https://{HOST}/"}
+    with httpx2.Client(base_url=f"{deployed.origin}/admin/", headers=headers, verify=False) as browser:
+        token = browser.get("login/").cookies["csrftoken"]
+        form = {"username": "deployed", "password": NAME_AND_PASSWORD, "csrfmiddlewaretoken": token}
+        entered = browser.post("login/", data=form, headers={"Cookie": f"csrftoken={token}"})
+        cookie = {"Cookie": f"sessionid={entered.cookies['sessionid']}"}
+        page = browser.get("support/thread/", headers=cookie)
+
+    assert entered.status_code == 302
+    assert page.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'SELECT id FROM "user"',
+        'SELECT "privateKey" FROM jwks',
+        "SELECT name FROM django_migrations",
+        "TRUNCATE support_thread",
+        "DROP TABLE support_feedback",
+        "ALTER TABLE support_thread ADD COLUMN more int",
+        "CREATE TABLE mine (id int)",
+    ],
+)
+@pytest.mark.usefixtures("deployed")
+def test_it_may_do_nothing_more(database_url: str, statement: str) -> None:
+    with (
+        psycopg.connect(as_role(database_url)) as database,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        database.execute(statement)
+
+
+# --- The log --------------------------------------------------------------------------------------
+
+
+def test_thirty_days_of_the_log_are_kept(tmp_path: Path) -> None:
+    program = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("logrotate is not installed here, so nothing is known of its block")
+    log, rules = tmp_path / "log", tmp_path / "rules"
+    rules.write_text(LOGROTATE.text.replace("/var/log/chatbackend", str(tmp_path)))
+    rules.chmod(0o644)
+
+    with log.open("a", buffering=1) as server_output:  # stays open, as the server's does
+        for day in range(1, 41):
+            server_output.write(f"day {day}\n")
+            if day < 40:
+                subprocess.run(
+                    [program, "--force", "--state", str(tmp_path / "state"), str(rules)], check=True
+                )
+
+    rotated = [gzip.decompress(file.read_bytes()).decode() for file in tmp_path.glob("log.*.gz")]
+    assert sorted([*rotated, log.read_text()]) == sorted(f"day {day}\n" for day in range(11, 41))

