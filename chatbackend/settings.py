@@ -164,6 +164,8 @@ if _has_its_own or BETTER_AUTH_TIME_ZONE != "UTC":
     DATABASES["better_auth"]["TIME_ZONE"] = BETTER_AUTH_TIME_ZONE
 
 CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
+if CACHES["default"]["BACKEND"].endswith(".RedisCache"):  # its client would wait for ever
+    CACHES["default"]["OPTIONS"] = {"socket_connect_timeout": 1, "socket_timeout": 1}
 
 # --- REST framework -------------------------------------------------------------------------------
 

@@ -1,5 +1,9 @@
+from typing import Any
+
+from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
 
+from authn.errors import Unavailable
 from support.conf import conf
 
 
@@ -8,3 +12,10 @@ class PerUserThrottle(UserRateThrottle):
 
     def get_rate(self) -> str:
         return conf.SUPPORT_RATE_PER_USER
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Raises ``Unavailable`` when the cache does not answer: uncounted, a user could send without end."""
+        try:
+            return bool(super().allow_request(request, view))
+        except Exception as exc:  # each cache has errors of its own, and Redis' are no OSError
+            raise Unavailable from exc

@@ -1,0 +1,37 @@
+"""A cache of the throttles that does not answer."""
+
+import os
+import runpy
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.core.cache import CacheHandler
+
+from authn.errors import Unavailable
+from support.throttling import PerUserThrottle
+from tests.documents.blocks import TOP
+
+
+@pytest.fixture(params=["down", "hanging"])
+def cache(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Of the project's settings, at an address that refuses, or takes every call and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = {"CACHE_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"}
+        if request.param == "down":
+            silent.close()
+        with mock.patch.dict(os.environ, address):
+            yield CacheHandler(runpy.run_path(str(TOP / "chatbackend/settings.py"))["CACHES"])["default"]
+
+
+def test_is_a_503_and_holds_nobody(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PerUserThrottle, "cache", cache)
+    caller: Any = SimpleNamespace(user=SimpleNamespace(is_authenticated=True, pk="ada"))
+
+    with pytest.raises(Unavailable) as refusal:
+        PerUserThrottle().allow_request(caller, None)
+
+    assert refusal.value.status_code == 503
