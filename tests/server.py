@@ -45,6 +45,16 @@ def eventually(look: Callable[[], T], is_right: Callable[[T], bool]) -> T:
     return seen
 
 
+def arrive_one_by_one(arrivals: list[float], sent: float) -> bool:
+    """Whether events came while the local responder spoke, and were not held back until its end.
+
+    Held back, they would come in a burst that is nothing beside the wait for it, or but for a few of them.
+    """
+    whole = arrivals[-1] - arrivals[0]
+    early = sum(1 for arrival in arrivals if arrival - arrivals[0] < 0.75 * whole)
+    return whole > 0.1 * (arrivals[-1] - sent) and len(arrivals) / 4 < early < len(arrivals)
+
+
 @dataclass
 class Api:
     """A running server. ``log``: what it wrote to stdout, one JSON object a line."""
