@@ -61,6 +61,11 @@ def find(kid: str) -> Key | None:
     return _cache.find(kid)
 
 
+def are_there() -> bool:
+    """Whether there is a key at all; without one, looks for it. Raises ``Unavailable`` as ``find`` does."""
+    return _cache.has_any()
+
+
 def known() -> list[str]:
     """The ids of the set in use."""
     return sorted(_cache._keys or {})
@@ -116,6 +121,17 @@ class _Cache:
         if self._keys is None:
             raise Unavailable("keys_unavailable")
         return self._keys.get(kid)
+
+    def has_any(self) -> bool:
+        # Whoever asks has time: while another thread is loading, this one does not wait for it.
+        if not self._keys and self._lock.acquire(blocking=False):
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
+        if self._keys is None:
+            raise Unavailable("keys_unavailable")
+        return bool(self._keys)
 
     def _is_old(self) -> bool:
         return time.monotonic() - self._loaded_at > conf.BETTER_AUTH_KEYS_TTL.total_seconds()

@@ -24,6 +24,7 @@ from servestatic import ServeStaticASGI
 from authn import keys
 from chatbackend import exposition
 from chatbackend.body_limit import limited
+from chatbackend.health import answering_probes
 from support import streaming
 from support.connections import workers
 from support.views import chatkit_server
@@ -58,6 +59,7 @@ for finder in get_finders():
         http_application.add_file_to_dictionary(
             f"/{settings.STATIC_URL.lstrip('/')}{path}", storage.path(path)
         )
+serving = answering_probes(http_application)
 
 
 def warm_up() -> None:
@@ -73,7 +75,7 @@ def warm_up() -> None:
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """ASGI 3. With the server's lifespan on (uvicorn's default), a shutdown keeps what was said."""
     if scope["type"] != "lifespan":
-        await _unhurried(asyncio.create_task(http_application(scope, receive, send)))
+        await _unhurried(asyncio.create_task(serving(scope, receive, send)))
         return
     await receive()
     await asyncio.get_running_loop().run_in_executor(workers, warm_up)

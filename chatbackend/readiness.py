@@ -1,0 +1,174 @@
+"""Whether what every request needs is there: the databases with their tables, the keys, the sessions."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import psycopg
+from django.db import DatabaseError, connections
+from django.db.models import Model
+
+from authn import keys
+from authn.conf import conf
+from authn.errors import Unavailable
+from authn.models import Session, SigningKey, User
+from support.connections import give_back
+
+logger = logging.getLogger(__name__)
+
+# However many ask, however often: one look at a time, and none within a second of the last.
+FRESH_SECONDS = 1.0
+PATIENCE_SECONDS = 0.8  # of one look; those who ask give up after a second (Kubernetes)
+
+OK, UNREACHABLE, UNREADABLE, MISSING = "ok", "unreachable", "unreadable", "missing"
+
+
+class Readiness:
+    def __init__(self) -> None:
+        self._look: asyncio.Task[dict[str, str]] | None = None
+        self._looked_at = 0.0
+        self._found: dict[str, str] = {}
+        self._lines: dict[str, _Line] = {}
+
+    async def checks(self) -> dict[str, str]:
+        """A word for each thing that was looked at, about a second ago at most: ``ok``, or what is wrong."""
+        now = time.monotonic()
+        if self._look is None or (self._look.done() and now - self._looked_at >= FRESH_SECONDS):
+            self._look, self._looked_at = asyncio.create_task(self._look_again()), now
+        return await asyncio.shield(self._look)  # of those who ask, one may leave
+
+    async def _look_again(self) -> dict[str, str]:
+        (database, tables), key_set, sessions = await asyncio.gather(
+            self._databases(), _keys(), _session_source()
+        )
+        found = {"database": database, "better_auth_tables": tables, "keys": key_set, "sessions": sessions}
+        found = {name: word for name, word in found.items() if word}
+        if found != self._found:
+            self._found = found
+            is_ready = set(found.values()) == {OK}
+            logger.log(logging.INFO if is_ready else logging.WARNING, "Ready for requests: %s", found)
+        return found
+
+    async def _databases(self) -> tuple[str, str]:
+        """Of our own, and of Better Auth's tables."""
+        alias, queries = conf.BETTER_AUTH_DATABASE, [_of_no_row(model) for model in _models()]
+        if alias == "default":
+            tables = await self._line(alias).word_for(queries)
+            return (UNREACHABLE if tables == UNREACHABLE else OK), tables
+        own = self._line("default").word_for(["SELECT 1"])
+        if connections[alias].vendor == "sqlite":  # a file, and no connection to keep
+            return await own, await asyncio.to_thread(_word_for_file, alias, queries)
+        database, tables = await asyncio.gather(own, self._line(alias).word_for(queries))
+        return database, tables
+
+    def _line(self, alias: str) -> "_Line":
+        return self._lines.setdefault(alias, _Line(alias))
+
+
+class _Line:
+    """A connection of our own, and kept. Those of the pool may all be in use, which is no reason to send
+    callers elsewhere; and a server without a connection left would refuse a new one, although the pool's
+    go on working."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def word_for(self, queries: list[str]) -> str:
+        asking = asyncio.create_task(self._ask(queries))
+        await asyncio.wait([asking], timeout=PATIENCE_SECONDS)
+        if not asking.done():
+            # First the connection: psycopg, when cancelled, waits ten seconds for the server to agree.
+            await self._hang_up()
+            asking.cancel()
+            await asyncio.wait([asking])
+            return UNREACHABLE
+        return asking.result()
+
+    async def _ask(self, queries: list[str]) -> str:
+        for _ in range(2):  # the connection kept may be of before a restart, or of before a database's sleep
+            try:
+                if self._connection is None:
+                    self._connection = await self._connect()
+                for query in queries:
+                    await self._connection.execute(query)
+            except (psycopg.OperationalError, psycopg.InterfaceError, OSError):
+                await self._hang_up()
+            except psycopg.Error:
+                return UNREADABLE
+            else:
+                return OK
+        return UNREACHABLE
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        params = connections[self._alias].get_connection_params()
+        del params["cursor_factory"]  # Django's, which is sync
+        return await psycopg.AsyncConnection.connect(**params, autocommit=True)
+
+    async def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+def _models() -> list[type[Model]]:
+    sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
+    return [User, *sessions, *([SigningKey] if _wants_keys() and conf.BETTER_AUTH_KEYS == "database" else [])]
+
+
+def _of_no_row(model: type[Model]) -> str:
+    """SQL that fails as any of ours would (no table, no column, no right), and finds nobody."""
+    nobody = model._default_manager.using(conf.BETTER_AUTH_DATABASE).extra(where=["FALSE"])
+    return str(nobody.query)
+
+
+def _word_for_file(alias: str, queries: list[str]) -> str:
+    try:
+        with connections[alias].cursor() as cursor:
+            for query in queries:
+                cursor.execute(query)
+    except DatabaseError:
+        return UNREADABLE
+    finally:
+        connections[alias].close()
+    return OK
+
+
+def _wants_keys() -> bool:
+    return "jwt" in conf.BETTER_AUTH_CREDENTIALS
+
+
+async def _keys() -> str:
+    if not _wants_keys():
+        return ""
+    if keys.known():  # in memory, and good for the next request whatever becomes of their source
+        return OK
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return OK if await asyncio.to_thread(_are_there_keys) else MISSING
+    except (Unavailable, TimeoutError):
+        return UNREACHABLE
+
+
+def _are_there_keys() -> bool:
+    try:
+        return keys.are_there()
+    finally:
+        give_back()
+
+
+async def _session_source() -> str:
+    if conf.BETTER_AUTH_SESSION_SOURCE == "database":
+        return ""
+    import redis.asyncio as redis
+
+    client = redis.Redis.from_url(conf.BETTER_AUTH_SESSION_SOURCE)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await client.ping()  # type: ignore[misc]  # the stubs share it with the sync client
+    except (redis.RedisError, OSError):
+        return UNREACHABLE
+    finally:
+        await client.aclose()
+    return OK
