@@ -81,6 +81,7 @@ INSTALLED_APPS = [
     "support",
     "corsheaders",
     "rest_framework",
+    "drf_spectacular",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -88,6 +89,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
 ]
+
+API_DOCS = flag("API_DOCS", DEBUG)
+if API_DOCS:
+    INSTALLED_APPS.append("drf_spectacular_sidecar")  # Swagger UI's files, served as the admin's are
 
 MIDDLEWARE = [
     "authn.audit.request_id_middleware",
@@ -175,7 +180,20 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "authn.responses.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "DEFAULT_GENERATOR_CLASS": "chatbackend.openapi.Generator",
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "chatbackend",
+    "VERSION": "1",
+    "DESCRIPTION": "[ChatKit](https://openai.github.io/chatkit-js/)'s server, for people who have signed in "
+    "with [Better Auth](https://better-auth.com): callers show its token, and see what is theirs.",
+    "SERVERS": [{"url": "/"}],  # where the document was read
+    "SCHEMA_PATH_PREFIX": API_PREFIX,
+    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for who reads the code
+    "POSTPROCESSING_HOOKS": [],
 }
 JSON_ERRORS_UNDER = API_PREFIX
 

@@ -25,7 +25,7 @@ FAULTS = {
 def parse(body: bytes) -> ChatKitReq:
     """Raises ``ParseError`` (400), which names the field at fault and never quotes the body."""
     try:
-        request = CHATKIT_REQUEST.validate_json(body)
+        request = CHATKIT_REQUEST.validate_json(body, strict=True)  # false is no number
     except pydantic.ValidationError as exc:
         raise ParseError(_explain(exc)) from None  # from None: the error's text quotes the body
     # PostgreSQL stores no NUL in text or JSON. Refused here, and not when half of the work is done.

@@ -37,6 +37,7 @@ from chatkit.widgets import DynamicWidgetRoot
 from django.db.backends.signals import connection_created
 
 from authn.models import User
+from support import local
 from support.context import RequestContext, build
 from support.models import Thread
 from support.server import SupportServer
@@ -208,4 +209,10 @@ def make_counted_server() -> SupportServer:
 
     connection_created.connect(debug, weak=False)
     logging.getLogger("django.db.backends").setLevel(logging.DEBUG)
+    return SupportServer()
+
+
+def make_prompt_server() -> SupportServer:
+    """The default one, whose local responder does not wait between two words."""
+    local.PAUSE_SECONDS = 0
     return SupportServer()
