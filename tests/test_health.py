@@ -79,6 +79,14 @@ def test_a_probe_asks_with_get_or_head(keyed: Api, path: str) -> None:
     assert [(each.status_code, each.headers["Allow"]) for each in others] == [(405, "GET, HEAD")] * 2
 
 
+@pytest.mark.parametrize("method", ["POST", "DELETE", "TRACE"])
+def test_the_samples_health_is_asked_so_too(api: Api, method: str) -> None:
+    answer = http.request(method, f"{api.origin}/support/health")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert answer.json()["error"] == "Method Not Allowed"
+
+
 def test_probes_come_by_any_host_and_over_plain_http(auth: Any, start_api: Callable[..., Any]) -> None:
     production = {"ALLOWED_HOSTS": "api.example.com", "SECURE_SSL_REDIRECT": "True"}
     with start_api(**production, BETTER_AUTH_TIME_ZONE="Asia/Kolkata") as running:

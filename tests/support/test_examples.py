@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -104,10 +105,13 @@ def test_the_schemas_tell_what_is_wrong(schema: str, wrong: Any) -> None:
         check(schema, wrong)
 
 
+known = cache(components)
+
+
 def _events(text: str) -> list[dict[str, Any]]:
     return [json.loads(event.removeprefix("data: ")) for event in text.strip().split("\n\n")]
 
 
 def check(schema: str, instance: Any) -> None:
-    whole = {"$ref": f"#/components/schemas/{schema}", "components": {"schemas": components()}}
+    whole = {"$ref": f"#/components/schemas/{schema}", "components": {"schemas": known()}}
     jsonschema.Draft202012Validator(whole).validate(instance)

@@ -157,6 +157,8 @@ def test_what_is_no_request_is_refused(body: bytes, told: str) -> None:
         ("threads.get_by_id", {"thread_id": 7}, "params.thread_id is not valid"),
         ("threads.list", {"order": "newest"}, "params.order is not one of the allowed values"),
         ("threads.list", {"limit": "many"}, "params.limit is not valid"),
+        ("threads.list", {"limit": "20"}, "params.limit is not valid"),
+        ("threads.list", {"limit": False}, "params.limit is not valid"),
         ("items.feedback", OF_ITEM | {"item_ids": []}, "params.kind is missing"),
         (
             "threads.add_structured_input",
