@@ -13,7 +13,6 @@ from authn import keys
 from authn.conf import conf
 from authn.errors import Unavailable
 from authn.models import Session, SigningKey, User
-from support.connections import give_back
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +103,8 @@ class _Line:
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         params = connections[self._alias].get_connection_params()
         del params["cursor_factory"]  # Django's, which is sync
-        return await psycopg.AsyncConnection.connect(**params, autocommit=True)
+        # Not prepared: there may be a pooler in between (chatbackend/postgresql).
+        return await psycopg.AsyncConnection.connect(**params | {"prepare_threshold": None}, autocommit=True)
 
     async def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
@@ -155,7 +155,7 @@ def _are_there_keys() -> bool:
     try:
         return keys.are_there()
     finally:
-        give_back()
+        connections.close_all()  # of a thread of asyncio's, which would keep them
 
 
 async def _session_source() -> str:
