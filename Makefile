@@ -4,7 +4,7 @@ PACKAGES := .venv/.installed
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test image check clean
+.PHONY: help run setup test image check bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -25,11 +25,14 @@ image: setup  ## the steps of the Dockerfile, one by one, without a container en
 check: $(PACKAGES)  ## style, types, production settings, missing migrations
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
-	$(RUN) mypy authn support chatbackend
+	$(RUN) mypy authn support chatbackend benchmarks
 	$(RUN) chatbackend.dev check
 
+bench: $(PACKAGES)  ## how fast, beside what a team could pick instead; make bench ARGS="--help"
+	@$(RUN) benchmarks $(ARGS)
+
 clean:  ## remove what was installed and the local database
-	rm -rf "$$(readlink -f .local/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules
+	rm -rf "$$(readlink -f .local/postgres/server)" "$$(readlink -f .local/benchmarks/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules
 
 $(PACKAGES): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

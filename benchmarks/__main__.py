@@ -1,0 +1,141 @@
+"""Ours and the peers in turn, as tables."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import machine, report
+from benchmarks.cases import Case, Sample, cases, wrk_or_stop
+from benchmarks.lab import Lab, lab, peers_python
+from benchmarks.table import table
+from benchmarks.targets import OURS, PEERS, Target
+from chatbackend.dev.processes import TOP, StartError, say
+
+ALL = {target.name: target for target in (OURS, *PEERS)}
+KEPT = "+parser"
+
+
+def main(arguments: list[str]) -> None:
+    options = _parser().parse_args(arguments)
+    if sys.platform != "linux":
+        raise StartError("The benchmarks read /proc and pin processes to cores: they need Linux.")
+    with lab(options.users, options.sessions, options.database) as made:
+        _run(made, options)
+
+
+def _run(made: Lab, options: argparse.Namespace) -> None:
+    wrk_or_stop()
+    python, load = peers_python(), os.getloadavg()[0]
+    targets = [ALL[name] for name in options.targets]
+    if options.kept_parser:
+        targets += [_with_parser(target) for target in targets if target.has_chatkit and not target.is_ours]
+    lets_in = {}
+    for target in targets:
+        with made.running(target) as server:
+            lets_in[target.name] = server.lets_in()
+            _tell(f"{target.name} lets in: {', '.join(lets_in[target.name]) or 'nobody it should not'}")
+    parts = [report.legend(targets, lets_in)]
+    offered = cases(options.concurrency, options.streams, options.seconds)
+    try:
+        for name in options.cases:
+            parts += _tables(name, offered[name], targets, made, options.rounds)
+    finally:  # what was measured until something failed is worth reading
+        head = report.head(made, python, options.users, options.sessions, options.rounds, load)
+        whole = "\n\n".join([head, *parts]) + "\n"
+        if options.write:
+            options.write.write_text(whole)
+        else:
+            say(whole)
+
+
+def _tables(name: str, case: Case, targets: list[Target], made: Lab, rounds: int) -> Iterator[str]:
+    yield f"## {case.title}"
+    yield case.reading
+    taking_part = case.targets or [target for target in targets if name in target.cases]
+    for cell, measured in _measured(case, taking_part, made, rounds).items():
+        as_shipped = {target: samples for target, samples in measured.items() if not target.endswith(KEPT)}
+        yield f"**{cell}**"
+        yield table(case.columns, case.ratio, case.baseline, as_shipped)
+        if len(as_shipped) < len(measured):
+            kept = {t: samples for t, samples in measured.items() if t.endswith(KEPT) or t == OURS.name}
+            yield f"**{cell}, the peers given the parser that we keep**"
+            yield table(case.columns, case.ratio, case.baseline + KEPT, kept)
+
+
+def _measured(
+    case: Case, targets: list[Target], made: Lab, rounds: int
+) -> dict[str, dict[str, list[Sample]]]:
+    """Of each cell and target, a sample a round. A B C, then C B A: a slow minute meets all of them."""
+    measured: dict[str, dict[str, list[Sample]]] = {}
+    for cell, measure in case.cells.items():
+        samples = measured.setdefault(cell, {target.name: [] for target in targets})
+        for number in range(rounds):
+            for target in targets[:: 1 if number % 2 == 0 else -1]:
+                with made.running(target) as server:
+                    stolen, ticks = machine.stolen()
+                    sample = measure(server, made)
+                    now_stolen, now_ticks = machine.stolen()
+                    sample["steal"] = 100 * (now_stolen - stolen) / max(1, now_ticks - ticks)
+                    sample["stalled"] = float(server.is_stalled())
+                samples[target.name].append(sample)
+                figures = ", ".join(f"{key} {value:.1f}" for key, value in sample.items())
+                _tell(f"{case.title}, {cell}, round {number + 1}: {target.name}: {figures}")
+    return measured
+
+
+def _tell(line: str) -> None:
+    """How far it has come; what comes out in the end is on stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _with_parser(target: Target) -> Target:
+    env = target.env | {"BENCHMARK_KEPT_PARSER": "1"}
+    return replace(
+        target, name=target.name + KEPT, about=f"`{target.name}`, given the parser that we keep", env=env
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    def whole_numbers(text: str) -> list[int]:
+        return [int(part) for part in text.split(",")]
+
+    def known(names: list[str]) -> "type[list[str]]":
+        def read(text: str) -> list[str]:
+            asked = text.split(",")
+            if unknown := set(asked) - set(names):
+                raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {', '.join(names)}")
+            return asked
+
+        return read  # type: ignore[return-value]
+
+    every_case = list(cases([1], 1, 1))
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--sessions", type=int, default=300_000)
+    parser.add_argument(
+        "--database", default="", metavar="URL", help="an empty database, in place of our own"
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--targets", type=known(list(ALL)), default=list(ALL), help=",".join(ALL))
+    run.add_argument("--cases", type=known(every_case), default=every_case, help=",".join(every_case))
+    run.add_argument("--rounds", type=int, default=5)
+    run.add_argument("--seconds", type=float, default=4, help="of each measurement")
+    run.add_argument("--concurrency", type=whole_numbers, default=[1, 16, 64], metavar="1,16,64")
+    run.add_argument("--streams", type=int, default=1000, help="slow ones, of the case slow")
+    run.add_argument(
+        "--kept-parser", action="store_true", help="the peers also with the ChatKit parser that we keep"
+    )
+    run.add_argument(
+        "--write", type=Path, nargs="?", const=TOP / "docs/benchmarks.md", help="to docs/benchmarks.md"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except StartError as exc:
+        sys.exit(f"\n{exc}")

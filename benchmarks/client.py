@@ -1,0 +1,113 @@
+"""Clients in a process of their own, away from the server's core: ``python -m benchmarks.client``.
+
+Reads a ``Load`` as JSON from stdin. Prints ``{"open": …}`` when every client has had the beginning of an
+answer, or an error, and in the end what came of it all. Times are in milliseconds, and moments those of
+``time.monotonic()``, one clock for all processes.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvloop
+
+from benchmarks.table import percentile
+
+
+def create(deltas: int, seconds: float) -> str:
+    """A new conversation, whose first message asks for so many deltas over so many seconds."""
+    content = [{"type": "input_text", "text": f"bench {deltas} {seconds:g}"}]
+    message = {"content": content, "attachments": [], "inference_options": {}}
+    return json.dumps({"type": "threads.create", "params": {"input": message}})
+
+
+@dataclass
+class Load:
+    """``clients`` at once, each with one request after another on a new connection, as browsers' streams are.
+
+    They begin a request for ``seconds``, at least one and at most ``each``. An answer is whole when it
+    holds ``ending``.
+    """
+
+    url: str
+    tokens: list[str]  # header lines
+    body: str
+    ending: str
+    clients: int
+    seconds: float = 0
+    each: int = 1
+    patience: float = 30  # seconds for one request
+
+    firsts: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
+    errors: int = 0
+    waiting: int = 0
+
+    async def run(self) -> dict[str, float]:
+        self.waiting, lines = self.clients, self.tokens
+        start = time.monotonic()
+        await asyncio.gather(
+            *(self._client(start, lines[n :: self.clients] or lines) for n in range(self.clients))
+        )
+        firsts = sorted(self.firsts)
+        return {
+            "requests": len(self.ended),
+            "per_second": len(self.ended) / (time.monotonic() - start),
+            "errors": self.errors,
+            "p50": percentile(firsts, 50),
+            "p99": percentile(firsts, 99),
+            "first_ended_at": min(self.ended, default=0.0),
+        }
+
+    async def _client(self, start: float, lines: list[str]) -> None:
+        done = 0
+        while done < 1 or (done < self.each and time.monotonic() - start < self.seconds):
+            done += 1
+            try:
+                await asyncio.wait_for(
+                    self._request(lines[done % len(lines)], is_first=done == 1), self.patience
+                )
+            except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                self.errors += 1
+                if done == 1:
+                    self._has_answer()
+
+    async def _request(self, credential: str, *, is_first: bool) -> None:
+        at = urlsplit(self.url)
+        reader, writer = await asyncio.open_connection(at.hostname, at.port)
+        try:
+            writer.write(
+                f"POST {at.path} HTTP/1.1\r\nHost: {at.netloc}\r\n{credential}\r\nConnection: close\r\n"
+                "Content-Type: application/json\r\n"
+                f"Content-Length: {len(self.body)}\r\n\r\n{self.body}".encode()
+            )
+            asked, answer = time.monotonic(), b""
+            head = await reader.readuntil(b"\r\n\r\n")
+            while chunk := await reader.read(65536):
+                if not answer:
+                    self.firsts.append((time.monotonic() - asked) * 1000)
+                    if is_first:
+                        self._has_answer()
+                answer += chunk
+        finally:
+            writer.close()
+        if not head.startswith(b"HTTP/1.1 200") or self.ending.encode() not in answer:
+            raise OSError("not the answer that was asked for")
+        self.ended.append(time.monotonic())
+
+    def _has_answer(self) -> None:
+        self.waiting -= 1
+        if not self.waiting:
+            print(json.dumps({"open": len(self.firsts)}), flush=True)
+
+
+def main(options: dict[str, Any]) -> None:
+    print(json.dumps(uvloop.run(Load(**options).run())), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.load(sys.stdin))

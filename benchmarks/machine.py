@@ -1,0 +1,81 @@
+"""The machine: who runs where, what a server uses of it, and what its host takes away. Linux alone."""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+CORES = sorted(os.sched_getaffinity(0))  # now: later we keep ourselves to some of them
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Of a program and everything it started. ``cpu``: seconds, user and system, so far."""
+
+    cpu: float
+    resident_kb: int
+    threads: int
+
+
+def use(pid: int) -> Use:
+    stats = [_stat(process) for process in _family(pid)]
+    # The fields after the name: proc_pid_stat(5), from the third on. 13 and 14 are of children that ended.
+    cpu = sum(int(stat[field]) for stat in stats for field in (11, 12, 13, 14)) / TICKS
+    return Use(cpu, sum(int(stat[21]) for stat in stats) * PAGE_KB, sum(int(stat[17]) for stat in stats))
+
+
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """Keep a program, what it started and will start, to these cores."""
+    for process in _family(pid):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
+
+
+def split(for_server: int) -> tuple[set[int], set[int]]:
+    """Cores for a server, and those for its clients and its database: on a small machine, the same ones."""
+    return set(CORES[:for_server]), set(CORES[for_server:]) or set(CORES)
+
+
+def stolen() -> tuple[int, int]:
+    """(ticks that the host gave to others, all ticks) since the start, over all cores."""
+    ticks = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return (
+        f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
+    )
+
+
+def version_of(*command: str) -> str:
+    """What a program says of itself, in its first line; empty where it is not there."""
+    if not shutil.which(command[0]):
+        return ""
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (said.stdout or said.stderr).partition("\n")[0].strip()
+
+
+def _family(pid: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and (stat := _stat(int(entry.name))):
+            parents[int(entry.name)] = int(stat[1])
+    family = [pid]
+    for member in family:  # grows as it is read
+        family += [child for child, parent in parents.items() if parent == member]
+    return [member for member in family if _stat(member)]
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:  # it has just ended
+        return []

@@ -1,0 +1,58 @@
+"""From samples to tables: medians over the rounds, their spread, and ratios within each round."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+Sample = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``spread``: with the least and the most of all rounds behind the median."""
+
+    key: str
+    heading: str
+    digits: int
+    spread: bool = False
+
+
+def table(
+    columns: Sequence[Column], ratio: str, baseline: str, samples: Mapping[str, Sequence[Sample]]
+) -> str:
+    """In Markdown. ``samples``: of each target, one a round, in the order of the rounds.
+
+    ``ratio``: the key that each target's last column compares to the baseline's, round by round: in a
+    slow minute both were slow.
+    """
+    against = samples.get(baseline, []) if len(samples) > 1 else []
+    headings = ["", *(column.heading for column in columns), *([f"to {baseline}"] if against else [])]
+    rows = [headings, ["---", *["---:"] * (len(headings) - 1)]]
+    for name, rounds in samples.items():
+        cells = [_cell(column, rounds) for column in columns]
+        rows.append([name, *cells, *([_ratio(ratio, rounds, against)] if against else [])])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def percentile(ordered: Sequence[float], share: int) -> float:
+    """The smallest value that ``share`` per cent are not above; 0 of none."""
+    return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else 0.0
+
+
+def _cell(column: Column, rounds: Sequence[Sample]) -> str:
+    values = [sample[column.key] for sample in rounds if column.key in sample]
+    if not values:
+        return "-"
+    if column.key == "errors":  # one is too many to vanish in a median
+        stalled = sum(1 for sample in rounds if sample.get("stalled"))
+        return f"{sum(values):.0f}{f', stalled in {stalled} of {len(rounds)}' if stalled else ''}"
+    return _with_spread(values, column.digits) if column.spread else f"{median(values):.{column.digits}f}"
+
+
+def _ratio(key: str, rounds: Sequence[Sample], against: Sequence[Sample]) -> str:
+    ratios = [mine[key] / other[key] for mine, other in zip(rounds, against, strict=False) if other[key]]
+    return _with_spread(ratios, 2) if ratios else "-"
+
+
+def _with_spread(values: Sequence[float], digits: int) -> str:
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
