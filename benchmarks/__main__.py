@@ -1,4 +1,4 @@
-"""Ours and the peers in turn, as tables."""
+"""Without a command: ours and the peers in turn, as tables. ``profile``: one request, layer by layer."""
 
 import argparse
 import os
@@ -23,7 +23,14 @@ def main(arguments: list[str]) -> None:
     if sys.platform != "linux":
         raise StartError("The benchmarks read /proc and pin processes to cores: they need Linux.")
     with lab(options.users, options.sessions, options.database) as made:
-        _run(made, options)
+        if options.command == "profile":
+            from benchmarks.profile import (
+                profile,
+            )  # brings what our server imports, which the rest does not need
+
+            say(profile(made, options.requests))
+        else:
+            _run(made, options)
 
 
 def _run(made: Lab, options: argparse.Namespace) -> None:
@@ -113,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
     every_case = list(cases([1], 1, 1))
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["run", "profile"], default="run")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--sessions", type=int, default=300_000)
     parser.add_argument(
@@ -131,6 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--write", type=Path, nargs="?", const=TOP / "docs/benchmarks.md", help="to docs/benchmarks.md"
     )
+    profile = parser.add_argument_group("profile")
+    profile.add_argument("--requests", type=int, default=5000)
     return parser
 
 

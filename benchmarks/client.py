@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -103,6 +104,16 @@ class Load:
         self.waiting -= 1
         if not self.waiting:
             print(json.dumps({"open": len(self.firsts)}), flush=True)
+
+
+def ask(port: int, path: str, body: str, credentials: list[str], count: int) -> None:
+    """``count`` requests, one after another on one connection."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    for number in range(count):
+        name, _, value = credentials[number % len(credentials)].partition(": ")
+        connection.request("POST", path, body, {name: value, "Content-Type": "application/json"})
+        connection.getresponse().read()
+    connection.close()
 
 
 def main(options: dict[str, Any]) -> None:
