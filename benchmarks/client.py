@@ -1,8 +1,8 @@
 """Clients in a process of their own, away from the server's core: ``python -m benchmarks.client``.
 
-Reads a ``Load`` as JSON from stdin. Prints ``{"open": …}`` when every client has had the beginning of an
-answer, or an error, and in the end what came of it all. Times are in milliseconds, and moments those of
-``time.monotonic()``, one clock for all processes.
+Reads from stdin, as JSON, what to ``ask``, or a ``Load``. A load prints ``{"open": …}`` when every client
+has had the beginning of an answer, or an error, and in the end what came of it all. Times are in
+milliseconds, and moments those of ``time.monotonic()``, one clock for all processes.
 """
 
 import asyncio
@@ -117,7 +117,10 @@ def ask(port: int, path: str, body: str, credentials: list[str], count: int) -> 
 
 
 def main(options: dict[str, Any]) -> None:
-    print(json.dumps(uvloop.run(Load(**options).run())), flush=True)
+    if "clients" in options:
+        print(json.dumps(uvloop.run(Load(**options).run())), flush=True)
+    else:
+        ask(**options)
 
 
 if __name__ == "__main__":

@@ -92,14 +92,17 @@ class Population:
 
 def build(url: str, users: int, sessions: int) -> None:
     """Fill the database at ``url``, unless it was. ``StartError`` where somebody else's data is."""
-    if _size(url) == (users, sessions):
+    size_there = _size(url)
+    if size_there == (users, sessions):
         return
+    if size_there:
+        raise StartError("That database holds {:,} users and {:,} sessions.".format(*size_there))
     say(f"Building {users:,} users and {sessions:,} sessions …")
     install_packages(FRONTEND)
     with better_auth({"DATABASE_URL": url, "BETTER_AUTH_SECRET": secrets.token_urlsafe(32)}):
         pass  # once it answers, its tables are there
-    production = {"ENV_FILE": os.devnull, "DATABASE_URL": url, "SECRET_KEY": secrets.token_urlsafe(50)}
-    finish([sys.executable, str(TOP / "manage.py"), "migrate", "--skip-checks"], env=os.environ | production)
+    env = {"ENV_FILE": os.devnull, "DATABASE_URL": url, "SECRET_KEY": secrets.token_urlsafe(50)}
+    finish([sys.executable, str(TOP / "manage.py"), "migrate", "--skip-checks"], env=env)
     size = {"users": users, "sessions": sessions}
     with psycopg.connect(url) as connection:
         connection.execute("SET LOCAL session_replication_role = replica")  # no foreign key is looked up

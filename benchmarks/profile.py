@@ -4,9 +4,11 @@ Our own application runs here, on uvicorn, under production's settings; a proces
 requests, one after another.
 """
 
-import multiprocessing
+import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import redirect_stdout
@@ -17,12 +19,11 @@ from typing import Any
 import uvicorn
 
 from benchmarks import machine
-from benchmarks.client import ask
 from benchmarks.data import reset_chats
 from benchmarks.instruments import Instruments, Seam, Spent, spent
 from benchmarks.lab import FOLDER, LIST, PATH, Lab
 from benchmarks.targets import OURS
-from chatbackend.dev.processes import StartError
+from chatbackend.dev.processes import TOP, StartError
 
 BLOCKS = 5
 WARM_UP = 100  # requests
@@ -149,23 +150,18 @@ def _serve(application: Any, credentials: list[str], requests: int) -> None:
     config = uvicorn.Config(application, ws="none", lifespan="off", access_log=False, log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        asked = (listener.getsockname()[1], credentials, requests)
-        client = multiprocessing.get_context("spawn").Process(target=_ask, args=asked)
+        asked = {"port": listener.getsockname()[1], "path": PATH, "body": LIST}
+        client = subprocess.Popen([sys.executable, "-m", "benchmarks.client"], cwd=TOP, stdin=subprocess.PIPE)
+        machine.pin(client.pid, machine.split(1)[1])
 
-        def end() -> None:
-            client.join()
+        def talk() -> None:
+            client.communicate(json.dumps(asked | {"credentials": credentials, "count": requests}).encode())
             server.should_exit = True
 
-        client.start()
-        threading.Thread(target=end).start()
+        threading.Thread(target=talk).start()
         server.run(sockets=[listener])
-    if client.exitcode:
+    if client.returncode:
         raise StartError("The client of the profile failed.")
-
-
-def _ask(port: int, credentials: list[str], count: int) -> None:
-    machine.pin(os.getpid(), machine.split(1)[1])
-    ask(port, PATH, LIST, credentials, count)
 
 
 async def _hello(scope: Any, receive: Any, send: Any) -> None:

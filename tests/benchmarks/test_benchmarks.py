@@ -1,0 +1,102 @@
+"""The parts of a benchmark at work: the data, our server on it, a server that lets everybody in."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from benchmarks import lab as labs
+from benchmarks.data import build
+from benchmarks.lab import Lab, lab
+from benchmarks.targets import OURS, Target
+from chatbackend.dev.postgres import create_database
+from chatbackend.dev.processes import TOP, StartError
+
+USERS, SESSIONS = 50, 100
+
+
+@pytest.fixture(scope="module")
+def database(postgres_url: str) -> str:
+    return create_database(postgres_url, "benchmark")
+
+
+@pytest.fixture(scope="module")
+def made(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labs, "FOLDER", tmp_path_factory.mktemp("benchmarks"))
+        with lab(USERS, SESSIONS, database) as made:
+            yield made
+
+
+def benchmarks(*arguments: str) -> str:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(made: Lab) -> None:
+    with made.running(OURS) as server:
+        assert server.lets_in() == []
+        statuses = {why: server.status(bad) for why, bad in server.credentials.bad.items()}
+
+    assert statuses == {
+        "a broken signature": 401,
+        "nothing": 401,
+        "an expired token": 401,
+        "no live session": 404,
+        "an unknown user": 404,
+    }
+
+
+def test_the_data_is_built_once_and_is_as_large_as_asked_for(made: Lab, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        users = connection.execute('SELECT count(*) FROM "user"').fetchone()
+        live = 'SELECT count(*), count(*) FILTER (WHERE "expiresAt" > now()) FROM "session"'
+        assert users == (USERS,)
+        assert connection.execute(live).fetchone() == (SESSIONS, SESSIONS // 3)
+
+    build(database, USERS, SESSIONS)
+
+    with psycopg.connect(database) as connection:
+        assert connection.execute('SELECT count(*) FROM "jwks"').fetchone() == (2,)
+
+
+def test_data_of_another_size_is_left_alone(made: Lab, database: str) -> None:
+    with pytest.raises(StartError, match="50 users and 100 sessions"):
+        build(database, USERS + 1, SESSIONS)
+
+
+def test_a_target_that_lets_everybody_in_is_found(made: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labs, "peers_python", lambda: sys.executable)
+    everybody = Target("everybody", "", "tests.benchmarks.everybody:app", cases=("list",))
+
+    with made.running(everybody) as server:
+        found = server.lets_in()
+
+    assert set(found) == {
+        *["a broken signature", "nothing", "an expired token", "no live session", "an unknown user"]
+    }
+
+
+def test_the_profile_names_every_layer_and_its_floor(made: Lab, database: str) -> None:
+    size = ["--users", str(USERS), "--sessions", str(SESSIONS)]
+
+    told = benchmarks("profile", "--database", database, "--requests", "10", *size)
+
+    for layer in (
+        "server and event loop",
+        "token's signature",
+        "statement of identity",
+        "statement of ChatKit",
+    ):
+        cells = next(line for line in told.splitlines() if line.startswith(f"| {layer} |")).split("|")
+        assert float(cells[2]) > 0
+        assert float(cells[4]) > 0
+
+
+def test_help_names_the_targets_and_the_cases() -> None:
+    told = benchmarks("--help")
+
+    assert "bridge_jwt_db" in told
+    assert "resolve" in told
