@@ -112,7 +112,9 @@ def ask(port: int, path: str, body: str, credentials: list[str], count: int) -> 
     for number in range(count):
         name, _, value = credentials[number % len(credentials)].partition(": ")
         connection.request("POST", path, body, {name: value, "Content-Type": "application/json"})
-        connection.getresponse().read()
+        response = connection.getresponse()
+        if not response.read() or response.status != 200:
+            sys.exit(f"The server answered {response.status}.")
     connection.close()
 
 

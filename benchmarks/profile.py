@@ -26,7 +26,6 @@ from benchmarks.targets import OURS
 from chatbackend.dev.processes import TOP, StartError
 
 BLOCKS = 5
-WARM_UP = 100  # requests
 
 SERVER, HANDLER = "server and event loop", "handler and its hops"
 MIDDLEWARE, VIEW, THROTTLE = "middleware, URLs", "DRF, view", "throttle"
@@ -105,7 +104,7 @@ def _measured(application: Any, credentials: list[str], block: int, instruments:
     """Medians over the blocks."""
     profiles: list[Profile] = []
     begun: _Block | None = None
-    count = -WARM_UP
+    count = -block  # to warm up
 
     async def counted(scope: Any, receive: Any, send: Any) -> None:
         nonlocal count, begun
@@ -119,7 +118,7 @@ def _measured(application: Any, credentials: list[str], block: int, instruments:
             count += 1
         await application(scope, receive, send)
 
-    _serve(counted, credentials, WARM_UP + BLOCKS * block + 1)
+    _serve(counted, credentials, (1 + BLOCKS) * block + 1)
     names = {name for each in profiles for name in each.layers}
     return Profile(
         median(each.total for each in profiles),
