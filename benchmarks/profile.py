@@ -43,6 +43,7 @@ SEAMS = [
     Seam("authn.audit.Attempt.accepted", AUDIT),
     Seam("support.protocol.parse", PARSING),
     Seam("chatkit.server.ChatKitServer.process", CHATKIT),
+    Seam("support.store.load_threads", STORE),
     Seam("psycopg.Cursor.execute", "statement"),
     Seam("django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", CONNECTION, is_optional=True),
     Seam(
@@ -51,8 +52,8 @@ SEAMS = [
         is_optional=True,
     ),
 ]
-HANDED = {"": HANDLER, CHATKIT: STORE}
-OF_STORE = f"statement of {CHATKIT}"  # in the store's thread it is still ChatKit who asks
+HANDED = {"": HANDLER, STORE: STORE}
+OF_STORE = f"statement of {STORE}"
 OF_IDENTITY = f"statement of {IDENTITY}"
 ORDER = [
     *[SERVER, HANDLER, MIDDLEWARE, VIEW, THROTTLE, TOKEN, SIGNATURE, IDENTITY, OF_IDENTITY, CONNECTION],

@@ -88,7 +88,7 @@ def test_the_profile_names_every_layer_and_its_floor(made: Lab, database: str) -
         "server and event loop",
         "token's signature",
         "statement of identity",
-        "statement of ChatKit",
+        "statement of store",
     ):
         cells = next(line for line in told.splitlines() if line.startswith(f"| {layer} |")).split("|")
         assert float(cells[2]) > 0
