@@ -37,15 +37,13 @@ def answering_probes(application: Application) -> Application:
             await _send(send, 405, {"status": "method not allowed"}, (b"allow", b"GET, HEAD"))
         else:
             status, report = await ready() if scope["path"] == "/readyz" else (200, {"status": "alive"})
-            await _send(send, status, report, with_body=scope["method"] == "GET")
+            await _send(send, status, report)
 
     return serve
 
 
-async def _send(
-    send: Any, status: int, report: Any, *more: tuple[bytes, bytes], with_body: bool = True
-) -> None:
+async def _send(send: Any, status: int, report: Any, *more: tuple[bytes, bytes]) -> None:
     body = json.dumps(report).encode()
     headers = [*HEADERS, (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body if with_body else b""})
+    await send({"type": "http.response.body", "body": body})  # which the server keeps from a HEAD

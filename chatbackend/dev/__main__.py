@@ -75,6 +75,7 @@ def run() -> None:
             "",
             f"  {'Page ' if own_page else 'Better Auth'}  {env['BETTER_AUTH_URL']}",
             f"  API    http://localhost:{api_port}/support/chatkit",
+            f"  Docs   http://localhost:{api_port}/docs",
             f"  Admin  http://localhost:{api_port}/admin/  ({account})",
             "",
             "  Ctrl-C ends everything.",
