@@ -1,4 +1,5 @@
-"""One record for each attempt to get in, accepted or refused, on the logger ``authn.audit``.
+"""One record for each attempt to get in, accepted or refused, and for each session that staff has revoked, on
+the logger ``authn.audit``.
 
 The facts are attributes of the record (``extra``), so that a JSON formatter writes them as fields.
 Never a token, a cookie or a message.
@@ -89,6 +90,25 @@ class Attempt:
                 "duration_ms": round(seconds * 1000, 3),
             },
         )
+
+
+def revoked(request: HttpRequest, user_id: str, session_id: str) -> None:
+    """Somebody has ended the session in the admin: ``revoked_by`` is the name of their account there."""
+    logger.info(
+        "%s: %s",
+        "revoked",
+        "by_staff",
+        extra={
+            "outcome": "revoked",
+            "reason": "by_staff",
+            "revoked_by": request.user.get_username(),
+            "user_id": user_id,
+            "session_id": session_id,
+            "client_address": request.META.get("REMOTE_ADDR"),
+            "user_agent": request.META.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
+            "request_id": getattr(request, "request_id", None),
+        },
+    )
 
 
 def request_id_middleware(

@@ -37,13 +37,21 @@ class AsText:
         return (f"CAST({sql} AS text)" if is_value else sql), params
 
     def process_rhs(self, compiler: Any, connection: Any) -> Any:
-        if "\0" in str(self.rhs):  # type: ignore[attr-defined]
+        values = self.rhs if isinstance(self.rhs, list | tuple | set) else [self.rhs]  # type: ignore[attr-defined]
+        if any("\0" in str(value) for value in values):
             raise EmptyResultSet  # PostgreSQL would refuse it in any text
         return super().process_rhs(compiler, connection)  # type: ignore[misc]
 
 
+class Stored(lookups.In):
+    """One of ids that were read from the database: compared as they are there, so by an index of any type."""
+
+    lookup_name = "stored"
+
+
 for lookup in (lookups.Exact, lookups.In):
     IdField.register_lookup(type(lookup.__name__, (AsText, lookup), {}))
+IdField.register_lookup(Stored)
 
 
 class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
@@ -90,6 +98,8 @@ class User(models.Model):
     class Meta:
         managed = False
         db_table = table("user")
+        default_permissions = ["view"]  # nobody adds, changes or deletes anything here
+        permissions = [("revoke_all_sessions", "Can revoke all sessions of a user")]
 
     def __str__(self) -> str:
         return self.email
@@ -122,6 +132,8 @@ class Session(models.Model):
     class Meta:
         managed = False
         db_table = table("session")
+        default_permissions = ["view"]
+        permissions = [("revoke_session", "Can revoke sessions")]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -153,6 +165,7 @@ class SigningKey(models.Model):
     class Meta:
         managed = False
         db_table = table("jwks")
+        default_permissions = ()  # not in the admin
 
     def __str__(self) -> str:
         return str(self.kid)

@@ -54,10 +54,14 @@ class Thread(models.Model):
         indexes = [
             models.Index("user_id", PLACE, name="threads_in_order"),
             models.Index(fields=["created_at"], name="threads_by_age"),
+            models.Index(
+                fields=["thread_id"], name="threads_by_id"
+            ),  # for staff, who may not know whose it is
         ]
 
     def __str__(self) -> str:
-        return self.title or self.thread_id
+        # And not its title, which says what it is about: Django's log of what staff has deleted keeps this.
+        return self.thread_id
 
 
 class ItemQuerySet(models.QuerySet["Item"]):

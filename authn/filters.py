@@ -1,0 +1,58 @@
+"""What the admin's lists can be narrowed to."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from authn.models import Session
+
+
+class ChoiceFilter(admin.SimpleListFilter):
+    choices_of_it: list[tuple[str, str]]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return self.choices_of_it
+
+
+class StateFilter(ChoiceFilter):
+    title = parameter_name = "state"
+    choices_of_it = [("active", "Active"), ("expired", "Expired")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        match self.value():
+            case "active":
+                return queryset.filter(expires_at__gt=timezone.now())
+            case "expired":
+                return queryset.filter(expires_at__lte=timezone.now())
+        return queryset
+
+
+class ImpersonatedFilter(ChoiceFilter):
+    title = parameter_name = "impersonated"
+    choices_of_it = [("yes", "Impersonated"), ("no", "Their own")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        own = Q(impersonated_by=None) | Q(impersonated_by="")
+        match self.value():
+            case "yes":
+                return queryset.exclude(own)
+            case "no":
+                return queryset.filter(own)
+        return queryset
+
+
+class BannedFilter(ChoiceFilter):
+    title = parameter_name = "banned"
+    choices_of_it = [("yes", "Banned"), ("no", "Not banned")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        has_ended = Q(ban_expires__lte=timezone.now())  # as User.is_banned
+        match self.value():
+            case "yes":
+                return queryset.filter(banned=True).exclude(has_ended)
+            case "no":
+                return queryset.filter(Q(banned=None) | Q(banned=False) | has_ended)
+        return queryset
