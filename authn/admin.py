@@ -69,7 +69,7 @@ class OfSessions:
 
 
 def may_see_sessions(request: HttpRequest) -> bool:
-    """Nobody, where sessions are in Redis: there may be no table to show."""
+    """Nobody, where sessions are in Redis, by their tokens alone: there may be no table to show."""
     return conf.BETTER_AUTH_SESSION_SOURCE == "database" and request.user.has_perm("authn.view_session")
 
 

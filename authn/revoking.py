@@ -30,11 +30,10 @@ class Revoked:
 
 
 def is_possible() -> bool:
-    """Whether sessions are rows that our role may delete. In a Redis they are kept by tokens, which we do not
-    show and so nobody could choose; a role that only reads leaves them to Better Auth."""
+    """Whether our role may delete sessions, which one that only reads leaves to Better Auth."""
     connection = connections[conf.BETTER_AUTH_DATABASE]
-    if conf.BETTER_AUTH_SESSION_SOURCE != "database" or connection.vendor != "postgresql":
-        return False
+    if connection.vendor != "postgresql":
+        return False  # SQLite's file is opened to be read
     with connection.cursor() as cursor:
         table = connection.ops.quote_name(Session._meta.db_table)
         cursor.execute("SELECT has_table_privilege(%s, 'DELETE')", [table])

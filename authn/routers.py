@@ -1,4 +1,7 @@
-"""Better Auth's tables are read where they are, and neither written nor migrated anywhere."""
+"""Better Auth's tables are read where they are, and neither written nor migrated anywhere.
+
+A session that staff revokes is deleted past this router: ``authn.revoking`` names the database itself.
+"""
 
 from typing import Any
 

@@ -1,6 +1,9 @@
 """Staff look at users and sessions, find whom they look for, and can do nothing else."""
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +14,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from authn.devices import LONGEST, device
 from authn.models import Session
 from tests.people import Person
 from tests.staff import VIEW, signed_in
+from tests.test_project import manage
 
 pytestmark = pytest.mark.django_db
 
@@ -95,7 +100,8 @@ def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person:
     assert found(staff, "session", q=person.user_id, state="expired") == [expired]
 
 
-def test_pages_go_on_without_a_count(staff: Client, person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_go_on_without_a_count(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    staff = signed_in(*VIEW, "revoke_session")
     monkeypatch.setattr("authn.admin.SessionAdmin.list_per_page", 2)
     monkeypatch.setattr("authn.listing.DEEPEST", 3)
     ids = {person.session_id, *(person.auth.sign_in(person.email).session_id for _ in range(6))}
@@ -110,6 +116,7 @@ def test_pages_go_on_without_a_count(staff: Client, person: Person, monkeypatch:
     assert ["2+ sessions" in texts[0], "4+ sessions" in texts[1], "6+ sessions" in texts[2]] == [True] * 3
     assert ["p=2" in texts[0], "p=3" in texts[1], "p=4" in texts[2]] == [True, True, False]
     assert [page.status_code for page in beyond] == [302, 302]
+    assert "across all pages" not in "".join(texts)
 
 
 def test_the_last_page_says_how_many_there_are(staff: Client, person: Person) -> None:
@@ -242,6 +249,67 @@ def test_a_user_is_shown_where_there_is_no_table_of_sessions(
 
     assert person.email in user.content.decode()
     assert [page.status_code for page in (user, users, sessions)] == [200, 200, 403]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "shown"),
+    [
+        (CHROME, "Chrome 140, Linux"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/18.1 Mobile/15E148 Safari/604.1",
+            "Mobile Safari 18, iOS 18, Apple iPhone",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/130.0.0.0 Mobile Safari/537.36",
+            "Chrome Mobile 130, Android 15, Google Pixel 9",
+        ),
+        ("okhttp/4.12.0", "okhttp 4"),
+        ("node", ""),
+        ("", ""),
+        (None, ""),
+        ("\0<script>", ""),
+        ("x" * LONGEST + CHROME, ""),
+    ],
+)
+def test_a_device_is_read_from_what_its_browser_says(user_agent: str | None, shown: str) -> None:
+    assert device(user_agent) == shown
+
+
+ON_A_LAPTOP = """
+CREATE TABLE user (id text, name text, email text, emailVerified integer, createdAt date, updatedAt date);
+CREATE TABLE session (id text, userId text, createdAt date, updatedAt date, expiresAt date, ipAddress text,
+                      userAgent text);
+INSERT INTO user SELECT 'u', 'Ada', 'ada@example.com', 1, moment, moment
+    FROM (SELECT '2026-01-01T00:00:00.000Z' AS moment);
+INSERT INTO session SELECT 's', 'u', moment, moment, '2999-01-01T00:00:00.000Z', '', ''
+    FROM (SELECT '2026-01-01T00:00:00.000Z' AS moment);
+"""
+LOOK = """
+from django.contrib.auth.models import User
+from django.test import Client
+client = Client()
+boss = User.objects.create_superuser("of the laptop")
+client.force_login(boss)
+for address in ("user/", "session/", "session/?q=u&state=active", "user/u/change/"):
+    page = client.get("/admin/authn/" + address, secure=True)
+    text = page.content.decode()
+    print(page.status_code, "ada@example.com" in text, "evoke" in text)
+print(client.post("/admin/authn/user/u/revoke/", {"confirmed": "yes"}, secure=True).status_code)
+boss.delete()
+"""
+
+
+def test_a_laptop_with_sqlite_shows_them_and_revokes_nothing(database_url: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "auth.db")) as file, file:
+        file.executescript(ON_A_LAPTOP)
+    own = {"DATABASE_URL": database_url, "BETTER_AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
+
+    seen = manage("shell", "-v", "0", "-c", LOOK, **own)
+
+    lines = [line for line in seen.stdout.splitlines() if not line.startswith("{")]
+    assert lines == ["200 True False"] * 4 + ["403"], seen.stderr
 
 
 # --- Nothing else -----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tests.server import Api, eventually, operation
 PAGE = Path(__file__).parent.parent.parent / "docs/compatibility.md"
 GRANT = re.compile(r"^GRANT SELECT \((?P<columns>.*)\) ON (?P<table>\S+) TO \w+;", re.MULTILINE)
 
-ROLE = PAGE.read_text().partition("```sql\n")[2].partition("```")[0]
+ROLE, GRANT_DELETE, INDEXES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
 GRANTS = [
     (found["table"], column) for found in GRANT.finditer(ROLE) for column in found["columns"].split(", ")
 ]
@@ -106,6 +106,81 @@ def test_the_admin_shows_them(staff: httpx2.Client, person: Person) -> None:
     for page in map(staff.get, pages):
         assert page.status_code == 200
         assert person.email in page.text
+
+
+def test_the_admin_filters_by_what_the_admin_plugin_knows(
+    staff: httpx2.Client, better_auth: BetterAuth, owner: str
+) -> None:
+    banned, once_banned, impersonated = (better_auth.sign_up() for _ in range(3))
+    with psycopg.connect(owner) as database:
+        ban = 'UPDATE "user" SET "banned" = true, "banExpires" = now() + %s::interval WHERE "id" = %s'
+        database.execute(ban, ["1 day", banned.user_id])
+        database.execute(ban, ["-1 day", once_banned.user_id])
+        act = 'UPDATE "session" SET "impersonatedBy" = %s WHERE "userId" = %s'
+        database.execute(act, [banned.user_id, impersonated.user_id])
+
+    def found(address: str) -> list[bool]:
+        page = staff.get(address)
+        assert page.status_code == 200
+        return [each.email in page.text for each in (banned, once_banned, impersonated)]
+
+    assert found("user/?banned=yes") == [True, False, False]
+    assert found("user/?banned=no") == [False, True, True]
+    assert found("session/?impersonated=yes") == [False, False, True]
+    assert found("session/?impersonated=no") == [True, True, False]
+
+
+def revoke_all_of(person: Person, staff: httpx2.Client) -> int:
+    """In the admin, as a browser does it; the status that asking gets."""
+    address = f"user/{person.user_id}/revoke/"
+    page = staff.get(address)
+    if page.status_code == 200:
+        secret = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert secret is not None
+        cookies = f"{staff.headers['Cookie']}; csrftoken={page.cookies['csrftoken']}"
+        form = {"csrfmiddlewaretoken": secret[1], "confirmed": "yes"}
+        assert staff.post(address, data=form, headers={"Cookie": cookies}).status_code == 302
+    return int(page.status_code)
+
+
+def test_sessions_are_revoked_by_a_role_that_may(
+    api: Api, staff: httpx2.Client, better_auth: BetterAuth, owner: str
+) -> None:
+    person = better_auth.sign_up()
+    token, page = person.token(), f"user/{person.user_id}/change/"
+
+    def seen() -> list[int]:
+        offered = "/revoke/" in staff.get(page).text
+        return [offered, revoke_all_of(person, staff), api.post(operation("threads.list"), token).status_code]
+
+    before = seen()
+    with psycopg.connect(owner, autocommit=True) as database:
+        database.execute(GRANT_DELETE)
+        try:
+            after = seen()
+        finally:
+            database.execute('REVOKE DELETE ON "session" FROM chatbackend_reader')
+
+    assert (before, after) == ([False, 403, 200], [True, 200, 404])
+    [line] = [line for line in api.log.read_text().splitlines() if '"revoked_by": "reader"' in line]
+    assert person.user_id in line
+    assert person.session_token not in api.log.read_text()
+
+
+def test_the_indexes_for_the_admin_are_no_trouble_to_better_auth(
+    staff: httpx2.Client, better_auth: BetterAuth, owner: str
+) -> None:
+    with psycopg.connect(owner, autocommit=True) as database:
+        for statement in INDEXES.strip().splitlines():
+            database.execute(statement)
+        person = better_auth.sign_up()
+        pages = [staff.get(address).text for address in ("user/", "session/")]
+        for name in ("users_by_age", "sessions_by_age", "sessions_by_address"):
+            database.execute(f"DROP INDEX {name}")
+
+    for page in pages:
+        assert "of the newest 10,000" in page
+        assert person.email in page
 
 
 @pytest.mark.parametrize(("table", "column"), GRANTS, ids=str)
