@@ -26,7 +26,8 @@ class StateFilter(ChoiceFilter):
             case "active":
                 return queryset.filter(expires_at__gt=timezone.now())
             case "expired":
-                return queryset.filter(expires_at__lte=timezone.now())
+                # In their own order: among the latest to sign in there might be none.
+                return queryset.filter(expires_at__lte=timezone.now()).order_by("-expires_at", "-pk")
         return queryset
 
 

@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -81,8 +82,8 @@ class UncountedList(ChangeList):
         return queryset
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """No other than ours, whatever an address made by hand says: no index would have it."""
-        return self.model_admin.ordering
+        """The table's own or a filter's, whatever an address made by hand says: no index would have that."""
+        return queryset.query.order_by
 
     def get_results(self, request: HttpRequest) -> None:
         if not 1 <= self.page_num <= DEEPEST:
@@ -132,16 +133,16 @@ class LongTable(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
 
 
 def latest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
-    """Those of the rows that are the newest, or were stored last; and words for which they are."""
-    model = queryset.model
-    pages, may_see_places, is_in_order = _size_and_index(queryset, "created_at")
+    """Those of the rows that are the latest in their order, or were stored last; and words for which."""
+    model, field = queryset.model, str(queryset.query.order_by[0]).removeprefix("-")
+    pages, may_see_places, is_in_order = _size_and_index(queryset, field)
     if is_in_order:
-        in_order = model._default_manager.using(queryset.db).order_by("-created_at").values_list("created_at")
-        oldest = in_order[NEWEST - 1 : NEWEST].first()
+        past = model._default_manager.using(queryset.db).filter(**{f"{field}__lte": timezone.now()})
+        oldest = past.order_by(f"-{field}").values_list(field)[NEWEST - 1 : NEWEST].first()
         # A value, and no subquery: PostgreSQL could not tell how few rows are behind it, and would not
         # use the index.
         since = oldest[0] if oldest else datetime.min.replace(tzinfo=UTC)
-        return queryset.filter(created_at__gte=since), f"This list is of the newest {NEWEST:,}."
+        return queryset.filter(**{f"{field}__gte": since}), f"This list is of the latest {NEWEST:,}."
     if pages <= LAST_STORED or not may_see_places:
         return queryset, ""
     table = connections[queryset.db].ops.quote_name(model._meta.db_table)
@@ -149,7 +150,7 @@ def latest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
     is_stored_last = RawSQL(f"{table}.ctid >= %s::tid", [first], output_field=BooleanField())  # noqa: S611  # our words
     return queryset.filter(is_stored_last), (
         "This list is of those at the end of the table, where the database puts new ones unless there is "
-        "room elsewhere: for the newest of all it needs an index (docs/compatibility.md)."
+        "room elsewhere: for the latest of all it needs an index (docs/compatibility.md)."
     )
 
 

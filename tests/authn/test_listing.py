@@ -170,7 +170,7 @@ def test_a_search_costs_what_it_finds(
 def test_the_list_says_which_part_it_is_of(staff: Client, is_indexed: bool) -> None:
     help_text = staff.get("/admin/authn/session/").context["cl"].search_help_text
 
-    assert ("of the newest 500." in help_text) == is_indexed
+    assert ("of the latest 500." in help_text) == is_indexed
     assert ("needs an index" in help_text) != is_indexed
 
 
@@ -183,6 +183,27 @@ def test_with_an_index_the_list_is_of_the_newest(staff: Client, is_indexed: bool
     listed = [session.id for session in staff.get("/admin/authn/session/").context["cl"].result_list]
 
     assert (listed == newest) or not is_indexed
+
+
+def test_with_an_index_expired_ones_are_found_behind_any_number_of_others(
+    staff: Client, is_indexed: bool
+) -> None:
+    if is_indexed:
+        with connection.cursor() as cursor:
+            cursor.execute('CREATE INDEX ON "session" ("expiresAt")')
+    with connection.cursor() as cursor:
+        cursor.execute('UPDATE "session" SET "createdAt" = now() WHERE "id" < \'session2\'')  # a fifth
+        cursor.execute('UPDATE "session" SET "expiresAt" = now() + \'1 day\' WHERE "id" < \'session2\'')
+        cursor.execute(
+            'SELECT "id" FROM "session" WHERE "expiresAt" <= now() '
+            'ORDER BY "expiresAt" DESC, "id" DESC LIMIT 50'
+        )
+        latest = [session_id for (session_id,) in cursor.fetchall()]
+
+    page = staff.get("/admin/authn/session/", {"state": "expired"}).context["cl"]
+
+    assert ([session.id for session in page.result_list] == latest) or not is_indexed
+    assert ("of the latest 500." in page.search_help_text) == is_indexed
 
 
 def test_a_short_table_is_listed_whole(staff: Client) -> None:
