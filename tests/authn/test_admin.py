@@ -88,7 +88,8 @@ def test_sessions_and_users_come_newest_first(staff: Client, person: Person) -> 
     change(later, created_at=timezone.now() + timedelta(seconds=1))
 
     assert found(staff, "session", q=person.user_id) == [later, person.session_id]
-    assert found(staff, "session", q=person.user_id, o="3") == [later, person.session_id]
+    for by_id in ("0", "-0"):
+        assert found(staff, "session", q=person.user_id, o=by_id) == [later, person.session_id]
     assert found(staff, "user")[0] == person.user_id
 
 

@@ -94,7 +94,7 @@ def asked(staff: Client, address: str, **query: str) -> list[Statement]:
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(listen):
-        page = staff.get(f"/admin/authn/{address}", query)
+        page = staff.get(f"/admin/{address}", query)
     assert page.status_code == 200, query
     return said
 
@@ -133,7 +133,7 @@ SEARCHES = [
 def test_a_list_reads_a_part_of_the_table_and_counts_nothing(
     staff: Client, is_indexed: bool, address: str, query: dict[str, str]
 ) -> None:
-    statements = asked(staff, address, **query)
+    statements = asked(staff, f"authn/{address}", **query)
 
     assert len(statements) <= MOST_STATEMENTS
     for statement in of_better_auths(statements):
@@ -143,7 +143,8 @@ def test_a_list_reads_a_part_of_the_table_and_counts_nothing(
         assert "JOIN" not in statement.sql
         assert "Seq Scan" not in kinds
         assert read(steps) <= A_PART
-        assert not (is_indexed and "Tid Range Scan" in kinds)
+        # Expired ones have an order of their own, which takes an index of its own.
+        assert not (is_indexed and "expired" not in query.values() and "Tid Range Scan" in kinds)
 
 
 def read(steps: list[dict[str, Any]]) -> float:
@@ -157,7 +158,7 @@ def read(steps: list[dict[str, Any]]) -> float:
 def test_a_search_costs_what_it_finds(
     staff: Client, is_indexed: bool, address: str, query: dict[str, str]
 ) -> None:
-    statements = asked(staff, address, **query)
+    statements = asked(staff, f"authn/{address}", **query)
 
     assert len(statements) <= MOST_STATEMENTS
     for statement in of_better_auths(statements):
@@ -263,7 +264,7 @@ def test_an_indexed_address_is_sought_among_all(staff: Client, monkeypatch: pyte
         cursor.execute('CREATE INDEX ON "session" ("ipAddress")')
 
     after = staff.get(address).context["cl"].result_list
-    statements = of_better_auths(asked(staff, "session/", q="203.0.113.7"))
+    statements = of_better_auths(asked(staff, "authn/session/", q="203.0.113.7"))
 
     assert (before, [session.id for session in after]) == ([], ["session1"])
     assert [each for each in statements if "ctid" in each.sql] == []
@@ -286,6 +287,6 @@ def test_a_page_of_sessions_costs_no_more_when_ids_are_numbers(staff: Client, id
         )
         cursor.execute('ANALYZE "user"')
 
-    [users] = [each for each in asked(staff, "session/") if 'FROM "user"' in each.sql]
+    [users] = [each for each in asked(staff, "authn/session/") if 'FROM "user"' in each.sql]
 
     assert "Seq Scan" not in {step["Node Type"] for step in users.plan()}

@@ -26,7 +26,7 @@ MEANT = {"confirmed": "yes"}
 
 
 @pytest.fixture
-def staff(db: None) -> Client:
+def staff(auth: Any, db: None) -> Client:
     return signed_in(*VIEW, "revoke_session", "revoke_all_sessions")
 
 

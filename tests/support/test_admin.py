@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from support import files
 from support.models import Attachment, Feedback, Item, Thread
+from tests.authn.test_listing import asked, read
 from tests.people import Person
 from tests.server import Api, create, http, message, operation
 from tests.staff import VIEW, signed_in
@@ -23,7 +24,7 @@ LIST = "/admin/support/thread/"
 
 
 @pytest.fixture
-def staff(db: None) -> Client:
+def staff(auth: Any, db: None) -> Client:
     return signed_in(*VIEW)
 
 
@@ -329,6 +330,46 @@ def test_conversations_are_found_by_when_they_began(staff: Client) -> None:
 )
 def test_an_address_made_by_hand_compares_no_columns(staff: Client, name: str) -> None:
     assert staff.get(LIST, {name: "1"}).status_code == 400
+
+
+MANY = """
+INSERT INTO support_thread (user_id, thread_id, created_at, data)
+SELECT 'user' || n % 5000, 'thr_' || n, now() - n * interval '1 hour', '{}' FROM generate_series(1, 20000) n;
+INSERT INTO support_item (thread_id, item_id, type, created_at, data)
+SELECT id, 'msg_' || n, 'end_of_turn', now(), '{"type": "end_of_turn"}'
+FROM support_thread, generate_series(1, 20000) n WHERE support_thread.thread_id = 'thr_7';
+ANALYZE support_thread, support_item
+"""
+
+
+def test_no_page_reads_more_than_it_shows(staff: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(MANY)
+    thread = Thread.objects.get(thread_id="thr_7")
+    middle = thread.items.order_by("id")[10_000].pk
+    page = f"support/thread/{thread.pk}/change/"
+    week_ago = f"{timezone.now() - timedelta(days=7):%Y-%m-%d} 00:00:00+00:00"
+
+    for address, query in [
+        ("support/thread/", {}),
+        ("support/thread/", {"p": "3"}),
+        ("support/thread/", {"user": "user7"}),
+        ("support/thread/", {"q": "user7"}),
+        ("support/thread/", {"q": "thr_7"}),
+        ("support/thread/", {"created_at__gte": week_ago, "created_at__lt": "2999-01-01 00:00:00+00:00"}),
+        (page, {}),
+        (page, {"before": str(middle)}),
+        (page, {"after": str(middle)}),
+    ]:
+        statements = asked(staff, address, **query)
+
+        assert len(statements) <= 10
+        for statement in statements:
+            if "support_" in statement.sql:
+                steps = statement.plan()
+                assert "COUNT(*)" not in statement.sql
+                assert "Seq Scan" not in {step["Node Type"] for step in steps}, statement.sql
+                assert read(steps) <= 300, (address, query)
 
 
 # --- Attachments ------------------------------------------------------------------------------------
