@@ -178,7 +178,7 @@ def longest_body() -> int:
 def _check_length(request: Request, limit: int) -> None:
     """Before it is copied once more. Its length is the measured one: see chatbackend/body_limit.py."""
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
-        raise files.TooLarge(f"The file exceeds {conf.ATTACHMENT_MAX_BYTES} bytes")
+        raise files.TooLarge
 
 
 def _user_id(request: Request) -> str:

@@ -24,6 +24,11 @@ PDF = "application/pdf"
 TEXTS = ("text/plain", "text/csv", "text/markdown")
 # No HTML and no SVG, which can hold scripts. Nor anything else that we could not tell by its bytes.
 TYPES = (*IMAGES, PDF, *TEXTS)
+SPOKEN = {
+    "image/webp": "WebP",
+    "text/plain": "plain text",
+    "text/markdown": "Markdown",
+}  # others: PNG of image/png
 
 # In 256 folders, so that sweeping never has to list all files at once.
 NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
@@ -37,16 +42,20 @@ class Refused(Exception):
 
 
 class TooLarge(Refused):
-    pass
+    def __str__(self) -> str:
+        return f"The file is larger than {conf.ATTACHMENT_MAX_BYTES / 1_000_000:g} MB"
 
 
 def check_claim(mime_type: str, size: int) -> str:
     """Refuse what is announced if we would refuse it anyway; return the type in its plain form."""
     plain = mime_type.partition(";")[0].strip().lower()
     if plain not in conf.ATTACHMENT_TYPES:
-        raise Refused(f"Files of this type are not accepted, only {', '.join(conf.ATTACHMENT_TYPES)}")
+        accepted = ", ".join(
+            SPOKEN.get(each, each.rpartition("/")[2].upper()) for each in conf.ATTACHMENT_TYPES
+        )
+        raise Refused(f"Files of this type are not accepted, only {accepted}")
     if size > conf.ATTACHMENT_MAX_BYTES:
-        raise TooLarge(f"The file exceeds {conf.ATTACHMENT_MAX_BYTES} bytes")
+        raise TooLarge
     if size < 1:
         raise Refused("The file is empty")
     return plain

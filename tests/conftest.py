@@ -121,8 +121,10 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
     """Start our server in a process of its own, under production's settings but for those given."""
 
     @contextmanager
-    def start(application: str = "chatbackend.asgi:application", **env: str) -> Iterator[Api]:
-        port, log = free_port(), tmp_path_factory.mktemp("api") / "log"
+    def start(
+        application: str = "chatbackend.asgi:application", port: int | None = None, **env: str
+    ) -> Iterator[Api]:
+        port, log = port or free_port(), tmp_path_factory.mktemp("api") / "log"
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
         known = {"DATABASE_URL": database_url, "PUBLIC_URL": f"http://localhost:{port}"}
         try:

@@ -1,8 +1,8 @@
 // The page: signing in and out, and the chat that is open. The address says which one: #/<thread id>, or #/ for
 // a new chat.
 
-import { Attachments } from "./attachments.js";
 import { ChatKitError, createChatKit } from "./chatkit.js";
+import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { createFollower } from "./follow.js";
 import * as session from "./session.js";
@@ -10,41 +10,28 @@ import { setUpSignIn, showSignIn } from "./sign-in.js";
 import { ThreadList, titleOf } from "./thread-list.js";
 
 const PAGE_SIZE = 20;
-const TYPING_IS_EASY = matchMedia("(pointer: fine)"); // elsewhere focus would open the keyboard over the page
 
 const $ = (id) => document.getElementById(id);
 const chat = $("chat");
 const scroll = $("scroll");
-const message = $("message");
 
 let chatkit;
 let user = null;
-let draftOwner = null;
 let current = null; // the open Conversation
 const answering = new Set(); // Conversations with a stream, open or not: leaving a chat does not stop its answer
 const threads = new ThreadList(() => chatkit, report);
 const follower = createFollower(scroll);
-const attachments = new Attachments({
-  list: $("chips"),
-  input: $("attach"),
-  problem: $("attach-alert"),
-  chatkit: () => chatkit,
-  report,
-  changed: () => current && renderComposer(), // an upload may end when the reader has signed out
-});
+const composer = new Composer({ chatkit: () => chatkit, report, send: (said) => send(current, said) });
 
 await start();
 
 async function start() {
   setUpSignIn(enter);
+  $("start-again").addEventListener("click", () => location.reload());
   $("sign-out").addEventListener("click", signOut);
   $("toggle-threads").addEventListener("click", () => showThreads(!chat.classList.contains("threads-open")));
   $("threads").addEventListener("click", (event) => event.target.closest("a") && showThreads(false));
-  chat.addEventListener("keydown", (event) => event.key === "Escape" && showThreads(false));
-  $("composer").addEventListener("submit", sendOrStop);
-  $("send").addEventListener("click", (event) => event.detail > 1 && event.preventDefault()); // a double click is no Stop
-  message.addEventListener("keydown", sendOnEnter);
-  message.addEventListener("paste", attachPasted);
+  chat.addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape());
   window.addEventListener("hashchange", openAddressed);
   try {
     const { chatkitUrl } = await (await fetch("/config.json")).json();
@@ -54,15 +41,15 @@ async function start() {
     else showSignIn();
   } catch (error) {
     console.error(error);
-    $("start-alert").textContent = "This page could not start. Check your connection and load it again.";
+    $("start-alert").textContent = session.unreachable("chat");
+    $("start-again").hidden = false;
   }
 }
 
 // Signed in, signed out
 
 function enter(newcomer) {
-  if (draftOwner !== newcomer.id) clearDraft();
-  draftOwner = newcomer.id;
+  composer.belongsTo(newcomer);
   user = newcomer;
   $("who-name").textContent = user.name;
   $("who-email").textContent = user.email;
@@ -79,13 +66,8 @@ async function signOut() {
     return;
   }
   history.replaceState(null, "", "#/");
-  clearDraft();
+  composer.clear();
   leave();
-}
-
-function clearDraft() {
-  message.value = "";
-  attachments.clear();
 }
 
 /** Back to the form. Nothing of the reader stays on the page but an unsent draft, for when they come back. */
@@ -95,6 +77,7 @@ function leave(why) {
   current = null;
   for (const conversation of answering) conversation.request.abort();
   answering.clear();
+  composer.writeTo(null);
   threads.clear();
   scroll.replaceChildren();
   for (const id of ["who-name", "who-email", "thread-title", "chat-alert"]) $(id).textContent = "";
@@ -124,32 +107,31 @@ function openAddressed() {
 }
 
 function newConversation(threadId = null) {
-  return new Conversation({ threadId, getAttachment: (id) => chatkit.getAttachment(id), report });
+  return new Conversation({ threadId, getAttachment: (id) => chatkit.getAttachment(id), report, answerAgain });
 }
 
 function show(conversation) {
   current = conversation;
   follower.watch(conversation.element);
   renderTitle();
-  renderComposer();
-  if (TYPING_IS_EASY.matches) message.focus();
+  composer.writeTo(current);
 }
 
 async function load(conversation) {
   conversation.loading = true;
   conversation.progress.textContent = "Loading…";
-  renderComposer();
+  composer.render();
   try {
     const thread = await chatkit.getThread(conversation.threadId);
     conversation.title = titleOf(thread);
-    conversation.earlierButton.addEventListener("click", () => loadEarlier(conversation));
+    conversation.earlierButton.onclick = () => loadEarlier(conversation);
     // These are its first items; of a longer chat the last ones are wanted.
     if (thread.items.has_more) await prependPage(conversation);
     else conversation.prepend(thread.items.data);
   } catch (error) {
     report(error, (text) => {
       if (conversation !== current) return;
-      if (error.status !== 404) return conversation.alert(text);
+      if (error.status !== 404) return conversation.alert(text, { again: () => load(conversation) });
       history.replaceState(null, "", "#/");
       show(newConversation());
       $("chat-alert").textContent = "This chat does not exist, or is not yours.";
@@ -159,7 +141,7 @@ async function load(conversation) {
   conversation.progress.textContent = "";
   if (conversation !== current) return;
   renderTitle();
-  renderComposer();
+  composer.render();
 }
 
 async function loadEarlier(conversation) {
@@ -187,56 +169,41 @@ async function prependPage(conversation) {
 
 // Sending
 
-function sendOnEnter(event) {
-  // isComposing: this Enter ends a word in an input method.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  if (!current.request) $("composer").requestSubmit();
+function send(conversation, said) {
+  const { threadId } = conversation;
+  return stream(conversation, said, (signal) =>
+    threadId ? chatkit.addUserMessage(threadId, said, signal) : chatkit.createThread(said, signal),
+  );
 }
 
-function attachPasted(event) {
-  const { files } = event.clipboardData;
-  if (!files.length) return;
-  event.preventDefault();
-  attachments.add(files);
+function answerAgain(conversation) {
+  const { threadId, lastSaid } = conversation;
+  return stream(conversation, null, (signal) => chatkit.answerAgain(threadId, lastSaid, signal));
 }
 
-function sendOrStop(event) {
-  event.preventDefault();
-  const text = message.value.trim();
-  if (current.request) current.request.abort();
-  else if ((text || attachments.uploaded.length) && !current.loading && !attachments.uploading) {
-    message.value = "";
-    send(current, { text, attachments: attachments.take() });
-  }
-}
-
-async function send(conversation, said) {
+async function stream(conversation, said, ask) {
   $("chat-alert").textContent = "";
-  const signal = conversation.begin(said.text, said.attachments);
+  const signal = conversation.begin(said);
   answering.add(conversation);
   follower.follow();
-  renderComposer();
+  composer.render();
 
   let failure;
   try {
-    const events = conversation.threadId
-      ? chatkit.addUserMessage(conversation.threadId, said, signal)
-      : chatkit.createThread(said, signal);
-    for await (const event of events) take(conversation, event);
+    for await (const event of ask(signal)) take(conversation, event);
   } catch (error) {
     failure = error;
   }
 
   const unsent = conversation.end();
   if (!answering.delete(conversation)) return; // the reader has signed out meanwhile
-  if (unsent && conversation === current) {
-    message.value = [unsent.text, message.value].filter(Boolean).join("\n");
-    attachments.restore(unsent.attachments);
-  }
+  if (unsent && conversation === current) composer.restore(unsent);
   if (signal.aborted) conversation.note("Stopped.");
-  else if (failure) report(failure, (sentence) => conversation.alert(sentence));
-  if (conversation === current) renderComposer();
+  else if (failure) {
+    const again = unsent ? () => composer.submit() : () => answerAgain(conversation);
+    report(failure, (sentence) => conversation.alert(sentence, { again }));
+  }
+  composer.render();
 }
 
 function take(conversation, event) {
@@ -249,7 +216,7 @@ function take(conversation, event) {
   if (conversation !== current) return;
   if (event.type === "thread.created") history.replaceState(null, "", `#/${event.thread.id}`);
   if (event.thread) renderTitle();
-  if (event.type === "stream_options") renderComposer();
+  if (event.type === "stream_options") composer.render();
 }
 
 // What the page shows
@@ -261,11 +228,9 @@ function renderTitle() {
   threads.mark(current.threadId);
 }
 
-function renderComposer() {
-  const stop = Boolean(current.request);
-  $("send").textContent = stop ? "Stop" : "Send";
-  $("send").classList.toggle("primary", !stop);
-  $("send").disabled = current.loading || (stop ? !current.mayStop : attachments.uploading);
+function escape() {
+  if (chat.classList.contains("threads-open")) showThreads(false);
+  else composer.stop();
 }
 
 function showThreads(open) {

@@ -1,6 +1,6 @@
 // A small client of the ChatKit protocol: one POST endpoint, answered in JSON or in a stream of events.
 
-import { SessionEnded } from "./session.js";
+import { SessionEnded, unreachable } from "./session.js";
 import { readEvents } from "./sse.js";
 
 // The backend's answers to a good token whose session or user is gone.
@@ -41,7 +41,7 @@ export function createChatKit({ url, token }) {
     } catch (cause) {
       // Anything but fetch's own TypeError already says what is wrong: an ended session, a Stop.
       if (!(cause instanceof TypeError)) throw cause;
-      throw new ChatKitError("The chat service cannot be reached. Check your connection and try again.", 0, { cause });
+      throw new ChatKitError(unreachable("chat"), 0, { cause });
     }
   }
 
@@ -100,6 +100,9 @@ export function createChatKit({ url, token }) {
     createThread: (message, signal) => stream("threads.create", { input: inputOf(message) }, signal),
     addUserMessage: (threadId, message, signal) =>
       stream("threads.add_user_message", { thread_id: threadId, input: inputOf(message) }, signal),
+    /** Another answer to a message, in place of all that followed it. */
+    answerAgain: (threadId, messageId, signal) =>
+      stream("threads.retry_after_item", { thread_id: threadId, item_id: messageId }, signal),
   };
 }
 
@@ -118,10 +121,20 @@ async function errorOf(response) {
   const message = (await response.json().catch(() => null))?.message;
   if (response.status === 401) return new SessionEnded("Your session has ended. Sign in again to go on.");
   if (response.status === 404 && Object.hasOwn(GONE, message)) return new SessionEnded(GONE[message]);
-  return new ChatKitError(
-    message || `The chat service failed (${response.status}). Try again in a moment.`,
-    response.status,
-  );
+  return new ChatKitError(sentenceFor(response, message), response.status);
+}
+
+function sentenceFor({ status, headers }, message) {
+  if (status === 429) return `That was a lot in a short time. Try again ${momentOf(headers.get("Retry-After"))}.`;
+  // What is said with a 5xx is the operator's business, or a proxy's.
+  if (status < 500 && message) return message.replace(/[^.]$/, "$&.");
+  return `The chat service does not work at the moment (${status}). Try again in a moment.`;
+}
+
+function momentOf(retryAfter) {
+  const seconds = Number(retryAfter);
+  if (!seconds) return "in a moment";
+  return seconds === 1 ? "in a second" : `in ${seconds} seconds`;
 }
 
 /** ChatKit's dates are UTC without saying so, with microseconds that not every browser parses. */

@@ -7,11 +7,15 @@
 const SPEAKERS = { user_message: "You", assistant_message: "Assistant" };
 
 export class Conversation {
-  /** `getAttachment(id)` promises an attachment with new addresses; `report(error, show)` says what went wrong. */
-  constructor({ threadId = null, getAttachment, report }) {
+  /**
+   * `getAttachment(id)` promises an attachment with new addresses; `report(error, show)` says what went wrong;
+   * `answerAgain(conversation)` asks for another answer to what was said last.
+   */
+  constructor({ threadId = null, getAttachment, report, answerAgain }) {
     this.threadId = threadId;
     this.getAttachment = getAttachment;
     this.report = report;
+    this.answerAgain = answerAgain;
     this.title = "";
     this.loading = false;
     this.request = null; // the AbortController of the answer that is streaming
@@ -26,8 +30,17 @@ export class Conversation {
     this.progress = element("p", { class: "progress", role: "status" });
     this.notes = element("div", { "aria-live": "polite" });
     this.problem = element("p", { class: "alert", role: "alert" });
+    this.againButton = element("button", { type: "button", class: "again", hidden: "" }, "Try again");
+    this.againButton.addEventListener("click", () => this.#again());
     this.element = element("div", { class: "conversation" });
-    this.element.append(this.earlierButton, this.log, this.growing, this.progress, this.notes, this.problem);
+    if (!threadId) this.element.append(element("p", { class: "greeting" }, "How can we help?"));
+    this.element.append(this.earlierButton, this.log, this.growing, this.progress, this.notes);
+    this.element.append(this.problem, this.againButton);
+  }
+
+  /** The id of the reader's last message. */
+  get lastSaid() {
+    return [...this.log.querySelectorAll(".user_message")].at(-1)?.dataset.id;
   }
 
   /** Puts older items, oldest first, before the others. */
@@ -38,20 +51,33 @@ export class Conversation {
     this.log = log;
   }
 
-  begin(text, attachments) {
+  /** `said` is what the reader says, `{ text, attachments }`; null: they want another answer to what they said last. */
+  begin(said) {
     this.request = new AbortController();
     this.mayStop = true;
     this.notes.replaceChildren();
     this.alert("");
     this.log.setAttribute("aria-busy", "true");
-    const message = messageElement("user_message", text ? [text] : []);
-    message.append(...this.#attached(attachments));
-    this.pending = { text, attachments, message };
-    this.pending.message.classList.add("pending");
-    this.growing.append(this.pending.message);
+    if (said) this.#show(said);
+    else this.#forgetAnswer();
     this.progress.textContent = "Thinking…";
     return this.request.signal;
   }
+
+  #show({ text, attachments }) {
+    this.element.querySelector(".greeting")?.remove();
+    const message = messageElement("user_message", text ? [text] : []);
+    message.append(...this.#attached(attachments));
+    message.classList.add("pending");
+    this.pending = { text, attachments, message };
+    this.growing.append(message);
+  }
+
+  #forgetAnswer() {
+    const said = this.messages.get(this.lastSaid);
+    while (said.nextSibling) said.nextSibling.remove();
+  }
+
 
   apply(event) {
     switch (event.type) {
@@ -73,7 +99,9 @@ export class Conversation {
       case "notice":
         return this.note([event.title, event.message].filter(Boolean).join(": "), event.level);
       case "error":
-        return this.alert(event.message || "Something went wrong while answering. Please try again.");
+        return this.alert(event.message || "Something went wrong while answering.", {
+          again: event.allow_retry && this.lastSaid ? () => this.answerAgain(this) : null,
+        });
     }
   }
 
@@ -93,8 +121,18 @@ export class Conversation {
     this.notes.append(element("p", { class: `note ${level}` }, text));
   }
 
-  alert(text) {
+  /** `again`: what to do when the reader wants to try again, if that can help. */
+  alert(text, { again = null } = {}) {
     this.problem.textContent = text;
+    this.again = again;
+    this.againButton.hidden = !again;
+  }
+
+  #again() {
+    const again = this.again;
+    this.element.parentElement.focus({ preventScroll: true }); // the button that has it goes away
+    this.alert("");
+    again();
   }
 
   #grow(item) {
@@ -138,6 +176,7 @@ export class Conversation {
     if (!Object.hasOwn(SPEAKERS, item.type)) return null;
     const message = messageElement(item.type, item.content.map((part) => part.text));
     message.append(...this.#attached(item.attachments ?? []));
+    message.dataset.id = item.id;
     this.messages.set(item.id, message);
     return message;
   }

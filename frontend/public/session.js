@@ -70,6 +70,12 @@ function claimsOf(token) {
   return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
 }
 
+/** What to tell the reader when fetch itself has failed. */
+export function unreachable(service) {
+  if (!navigator.onLine) return "You are offline. Try again when you are connected.";
+  return `The ${service} service cannot be reached. Try again in a moment.`;
+}
+
 async function call(path, body) {
   let response;
   try {
@@ -79,7 +85,7 @@ async function call(path, body) {
       body: body && JSON.stringify(body),
     });
   } catch (cause) {
-    throw new Error("The sign-in service cannot be reached. Check your connection and try again.", { cause });
+    throw new Error(unreachable("sign-in"), { cause });
   }
   const answer = await response.json().catch(() => null);
   if (response.ok) return answer;

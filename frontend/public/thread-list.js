@@ -27,6 +27,7 @@ export class ThreadList {
   async load() {
     const visit = this.#visit;
     alert.textContent = "";
+    list.setAttribute("aria-busy", "true");
     try {
       const page = await this.chatkit().listThreads({ limit: PAGE_SIZE, order: "desc", after: this.#cursor });
       if (visit !== this.#visit) return;
@@ -40,6 +41,8 @@ export class ThreadList {
       more.hidden = false;
       more.textContent = "Try again";
       this.report(error, (message) => (alert.textContent = message));
+    } finally {
+      list.setAttribute("aria-busy", "false");
     }
   }
 

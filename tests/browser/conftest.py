@@ -1,0 +1,121 @@
+"""Chromium in front of the whole local stack: the page, Better Auth, our server, PostgreSQL.
+
+Once the browser runs nothing here may touch Django's ORM: Playwright keeps an event loop in the thread.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from chatbackend.dev.processes import free_port
+from tests.people import BetterAuth, Person
+from tests.server import Api
+
+PROGRAMS = ["chromium", "chromium-browser", "google-chrome"]
+DESKTOP = {"width": 1280, "height": 800}
+RATE = 60  # requests a minute and user
+
+expect.set_options(timeout=15_000)
+
+
+@dataclass
+class Stack:
+    """What `make run` starts. ``auth`` serves the page, too."""
+
+    auth: BetterAuth
+    start_api: Callable[[], Any]
+    api: Api = field(init=False)
+    running: ExitStack = field(default_factory=ExitStack)
+
+    def up(self) -> None:
+        self.api = self.running.enter_context(self.start_api())
+
+    @contextmanager
+    def without_api(self) -> Iterator[None]:
+        self.running.close()
+        try:
+            yield
+        finally:
+            self.up()
+
+
+@pytest.fixture(scope="package")
+def stack(start_better_auth: Callable[..., Any], start_api: Callable[..., Any]) -> Iterator[Stack]:
+    page_port, api_port = free_port(), free_port()
+    page_origin, api_origin = f"http://localhost:{page_port}", f"http://localhost:{api_port}"
+    chatkit_url = f"{api_origin}/support/chatkit"
+    our_server = partial(
+        start_api,
+        port=api_port,
+        BETTER_AUTH_URL=page_origin,
+        CORS_ALLOWED_ORIGINS=page_origin,
+        CHATKIT_SERVER="tests.browser.talking_server.TalkingServer",
+        ATTACHMENT_MAX_BYTES="1000000",
+        SUPPORT_RATE_PER_USER=f"{RATE}/min",
+    )
+    with start_better_auth(page_port, BETTER_AUTH_URL=page_origin, CHATKIT_URL=chatkit_url) as auth:
+        stack = Stack(auth, our_server)
+        with stack.running:
+            stack.up()
+            yield stack
+            stack.running.close()
+
+
+@pytest.fixture(scope="package")
+def chromium(stack: Stack) -> Iterator[Browser]:
+    """After the stack, which migrates with the ORM."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+        refuse("There is no Chromium here: apt install chromium.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Browser, stack: Stack) -> Iterator[Callable[..., Page]]:
+    """Open the page in a browser that knows nothing, or in that of a person who is signed in."""
+    faults: list[str] = []
+
+    with ExitStack() as contexts:
+
+        def open_page(
+            person: Person | None = None, address: str = "/", *, with_clock: bool = False, **options: Any
+        ) -> Page:
+            context = chromium.new_context(**{"viewport": DESKTOP, "base_url": stack.auth.origin} | options)
+            contexts.callback(context.close)
+            if person:
+                cookie = {"name": "better-auth.session_token", "value": person.cookie, "httpOnly": True}
+                context.add_cookies([cookie | {"url": stack.auth.origin}])  # type: ignore[list-item]
+            page = context.new_page()
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("console", lambda message: faults.extend(_violations(message)))
+            if with_clock:  # of the test's own
+                page.clock.install()
+            page.goto(address)
+            if person:
+                expect(page.locator("#thread-list")).to_have_attribute("aria-busy", "false")
+            return page
+
+        yield open_page
+    assert faults == []
+
+
+def _violations(message: ConsoleMessage) -> list[str]:
+    """Of the Content-Security-Policy: the browser says so in the console alone."""
+    return [message.text] if "Content Security Policy" in message.text else []
+
+
+@pytest.fixture
+def visitor(stack: Stack) -> Person:
+    """Somebody new, signed up and signed in."""
+    return stack.auth.sign_up()

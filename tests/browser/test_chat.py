@@ -1,0 +1,315 @@
+"""What somebody does with the page, and what they see of it when something goes wrong."""
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.conftest import Stack
+from tests.browser.pictures import PICTURE
+from tests.browser.talking_server import BREAK_ONCE
+from tests.people import PASSWORD, Person
+from tests.server import operation
+
+OpenPage = Callable[..., Page]
+
+NOTE = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"Ring twice"}
+FRONT_DOOR = {"name": "front door.png", "mimeType": "image/png", "buffer": PICTURE}
+
+
+def field(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Message")
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def say(page: Page, text: str) -> None:
+    field(page).fill(text)
+    button(page, "Send").click()
+
+
+def attach(page: Page, *files: dict[str, Any]) -> None:
+    page.get_by_label("Attach files").set_input_files(files)  # type: ignore[arg-type]
+
+
+def messages(page: Page) -> Locator:
+    return page.get_by_role("log", name="Messages").get_by_role("article")
+
+
+def expect_answer(page: Page, to: str) -> None:
+    """Whole, and read to who listens."""
+    expect(messages(page)).to_have_text([f"You{to}", re.compile("^AssistantHello ")])
+    expect(button(page, "Send")).to_be_enabled()
+
+
+# --- What the page is for -------------------------------------------------------------------------
+
+
+def test_a_newcomer_signs_up_and_is_answered_by_name(open_page: OpenPage) -> None:
+    page = open_page()
+
+    button(page, "Create an account").click()
+    page.get_by_label("Name").fill("Grace Hopper")
+    page.get_by_label("E-mail").fill(f"{uuid.uuid4().hex}@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Create an account").click()
+    say(page, "Hello")
+
+    expect(messages(page)).to_have_text(["YouHello", re.compile("^AssistantHello Grace Hopper!")])
+
+
+def test_an_answer_is_seen_to_grow_and_what_was_said_until_stop_is_kept(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+
+    say(page, "for 60 seconds")
+
+    growing = page.locator(".growing")
+    expect(growing).to_contain_text("word ")
+    expect(growing).to_contain_text("word word word word ")  # more of it, and it has not ended:
+    button(page, "Stop").click()
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    said = messages(page).last.inner_text()
+    page.reload()
+    expect(messages(page)).to_have_text(["Youfor 60 seconds", re.compile("^Assistant(word )+$")])
+    assert said.split() == messages(page).last.inner_text().split()
+
+
+def test_an_answer_is_silent_while_it_grows_and_read_once_when_it_is_whole(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+
+    say(page, "for 1 second")
+
+    log = page.get_by_role("log")
+    expect(page.locator(".growing")).to_contain_text("word")
+    expect(page.locator("[aria-live] .growing, [role=log] .growing")).to_have_count(0)
+    expect(log).to_have_attribute("aria-busy", "true")
+    expect(log).not_to_contain_text("word")
+    expect(log).to_contain_text("word " * 5)
+    expect(log).to_have_attribute("aria-busy", "false")
+    expect(log).to_have_attribute("aria-live", "polite")
+
+
+def test_files_go_with_a_message_and_are_there_after_a_reload(open_page: OpenPage, visitor: Person) -> None:
+    page = open_page(visitor)
+    attach(page, NOTE, FRONT_DOOR)
+    expect(button(page, "Send")).to_be_enabled()
+
+    say(page, "Here they are")
+    expect(messages(page)).to_have_count(2)
+    page.reload()
+
+    sent = messages(page).first
+    expect(sent.get_by_role("button", name="Download note.txt")).to_be_visible()
+    expect(sent.get_by_role("img", name="front door.png")).to_have_js_property("naturalWidth", 640)
+    with page.expect_download() as download:
+        sent.get_by_role("button", name="Download note.txt").click()
+    assert download.value.path().read_bytes() == NOTE["buffer"]
+
+
+def test_a_chat_is_found_again_after_a_reload_and_in_the_list(open_page: OpenPage, visitor: Person) -> None:
+    page = open_page(visitor)
+    say(page, "Remember me")
+    expect_answer(page, to="Remember me")
+
+    page.reload()
+    expect_answer(page, to="Remember me")
+    page.get_by_role("link", name="New chat").click()
+    expect(messages(page)).to_have_count(0)
+    page.get_by_role("navigation", name="Chats").get_by_role("listitem").click()
+
+    expect_answer(page, to="Remember me")
+
+
+def test_a_second_account_sees_none_of_it(open_page: OpenPage, visitor: Person, stack: Stack) -> None:
+    page = open_page(visitor)
+    say(page, "A secret of mine")
+    expect_answer(page, to="A secret of mine")
+
+    others = open_page(stack.auth.sign_up(), address=page.url)
+
+    expect(others.get_by_role("alert").filter(has_text="This chat does not exist")).to_be_visible()
+    expect(others.get_by_role("heading", name="New chat")).to_be_visible()
+    expect(others.get_by_role("navigation").get_by_role("listitem")).to_have_count(0)
+    expect(others.locator("body")).not_to_contain_text("secret")
+
+
+# --- Sessions and tokens --------------------------------------------------------------------------
+
+
+def test_who_signs_out_is_asked_to_sign_in_again(open_page: OpenPage, visitor: Person) -> None:
+    page = open_page(visitor)
+    say(page, "Not for the next one here")
+    expect_answer(page, to="Not for the next one here")
+    chat = page.url
+
+    button(page, "Sign out").click()
+
+    for _ in range(2):
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        expect(page.locator("body")).not_to_contain_text("Not for the next one here")
+        page.goto(chat)
+        page.reload()
+    page.get_by_label("E-mail").fill(visitor.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect_answer(page, to="Not for the next one here")
+
+
+def test_who_was_signed_out_elsewhere_signs_in_and_finds_the_message_unsent(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+    visitor.sign_out()
+
+    say(page, "Half a thought")
+
+    expect(page.get_by_text("Sign in again to go on.")).to_be_visible()
+    page.get_by_label("E-mail").fill(visitor.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(field(page)).to_have_value("Half a thought")
+    button(page, "Send").click()
+    expect_answer(page, to="Half a thought")
+
+
+def test_who_comes_back_when_the_token_has_expired_goes_on_without_noticing(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor, with_clock=True)
+    say(page, "Before lunch")
+    expect_answer(page, to="Before lunch")
+    refused: list[int] = []
+    page.on("response", lambda response: refused.append(response.status) if response.status > 400 else None)
+
+    page.clock.fast_forward("01:00:00")
+    with page.expect_request("**/api/auth/token"):
+        say(page, "After lunch")
+
+    expect(messages(page)).to_have_count(4)
+    assert refused == []
+
+
+def test_a_token_that_is_refused_is_replaced_without_anybody_noticing(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+    refused: list[int] = []
+    page.on("response", lambda response: refused.append(response.status) if response.status > 400 else None)
+
+    def spoil(route: Route) -> None:
+        good = route.fetch().json()["token"]
+        route.fulfill(json={"token": good[:-8] + "AAAAAAAA"})
+
+    page.route("**/api/auth/token", spoil, times=1)
+    page.reload()
+    say(page, "Hello")
+
+    expect_answer(page, to="Hello")
+    assert set(refused) == {401}
+
+
+# --- When something is in the way -----------------------------------------------------------------
+
+
+def test_without_the_backend_a_message_is_kept_and_goes_out_when_it_is_back(
+    open_page: OpenPage, visitor: Person, stack: Stack
+) -> None:
+    page = open_page(visitor)
+    chat = page.get_by_role("main")
+    expect(field(page)).to_be_visible()
+
+    with stack.without_api():
+        say(page, "Is anybody there?")
+        expect(chat.get_by_text("The chat service cannot be reached.")).to_be_visible()
+        expect(field(page)).to_have_value("Is anybody there?")
+    chat.get_by_role("button", name="Try again").click()
+
+    expect_answer(page, to="Is anybody there?")
+
+
+def test_without_the_backend_a_chat_opens_when_it_is_back(
+    open_page: OpenPage, visitor: Person, stack: Stack
+) -> None:
+    page = open_page(visitor)
+    say(page, "Still here?")
+    expect_answer(page, to="Still here?")
+
+    page.route(stack.api.url, lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
+    page.reload()
+    chat, chats = page.get_by_role("main"), page.get_by_role("navigation")
+    expect(chat.get_by_text("The chat service does not work at the moment (502).")).to_be_visible()
+    expect(chats.get_by_text("The chat service does not work at the moment (502).")).to_be_visible()
+    page.unroute_all()
+    chats.get_by_role("button", name="Try again").click()
+    chat.get_by_role("button", name="Try again").click()
+
+    expect_answer(page, to="Still here?")
+    expect(chats.get_by_role("listitem")).to_have_count(1)
+    expect(button(page, "Try again")).to_have_count(0)
+
+
+def test_an_answer_that_broke_off_is_asked_for_again(open_page: OpenPage, visitor: Person) -> None:
+    page = open_page(visitor)
+
+    say(page, BREAK_ONCE)
+    expect(page.get_by_role("alert").filter(has_text="went wrong")).to_be_visible()
+    button(page, "Try again").click()
+
+    expect_answer(page, to=BREAK_ONCE)
+    page.reload()
+    expect_answer(page, to=BREAK_ONCE)
+
+
+def test_who_asks_too_often_is_told_for_how_long_to_wait(
+    open_page: OpenPage, visitor: Person, stack: Stack
+) -> None:
+    page = open_page(visitor)
+    token = visitor.token()
+    while stack.api.post(operation("threads.list", limit=1), token).status_code != 429:
+        pass
+
+    say(page, "And another thing")
+
+    expect(
+        page.get_by_text(re.compile(r"a lot in a short time\. Try again in \d+ seconds?\."))
+    ).to_be_visible()
+    expect(field(page)).to_have_value("And another thing")
+    expect(button(page, "Try again")).to_be_visible()
+
+
+def test_a_file_that_is_too_large_or_of_no_use_is_named_and_the_rest_is_sent(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+    alert = page.locator("#composer").get_by_role("alert")
+
+    attach(page, NOTE)
+    attach(page, {"name": "film.png", "mimeType": "image/png", "buffer": PICTURE + bytes(1_000_000)})
+    expect(alert).to_have_text("film.png: The file is larger than 1 MB.")
+    attach(page, {"name": "page.html", "mimeType": "text/html", "buffer": b"<h1>Hello</h1>"})
+    expect(alert).to_have_text(re.compile("^page.html: Files of this type are not accepted, only PNG, .*PDF"))
+
+    say(page, "Only this one")
+    expect(messages(page).first.get_by_role("listitem")).to_have_text(["note.txt"])
+
+
+def test_who_is_offline_is_told_so_and_sends_when_connected_again(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+
+    page.context.set_offline(True)
+    say(page, "Through the tunnel")
+    expect(page.get_by_text("You are offline. Try again when you are connected.")).to_be_visible()
+    page.context.set_offline(False)
+    button(page, "Try again").click()
+
+    expect_answer(page, to="Through the tunnel")
