@@ -12,14 +12,17 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User as Staff
+from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
 from tests.people import BetterAuth, Person
 from tests.server import Api
 
 PROGRAMS = ["chromium", "chromium-browser", "google-chrome"]
-DESKTOP = {"width": 1280, "height": 800}
+DESKTOP = {"width": 1120, "height": 800}
 RATE = 60  # requests a minute and user
 
 expect.set_options(timeout=15_000)
@@ -69,8 +72,20 @@ def stack(start_better_auth: Callable[..., Any], start_api: Callable[..., Any]) 
 
 
 @pytest.fixture(scope="package")
-def chromium(stack: Stack) -> Iterator[Browser]:
-    """After the stack, which migrates with the ORM."""
+def staff_cookie(database_url: str, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The session of somebody who may see everything in the admin."""
+    client = Client()
+    with django_db_blocker.unblock():
+        member = Staff.objects.create_superuser("iris")
+        client.force_login(member)
+    yield client.cookies["sessionid"].value
+    with django_db_blocker.unblock():
+        member.delete()
+
+
+@pytest.fixture(scope="package")
+def chromium(stack: Stack, staff_cookie: str) -> Iterator[Browser]:
+    """After what needs the ORM."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         refuse = pytest.fail if os.environ.get("CI") else pytest.skip
@@ -82,32 +97,39 @@ def chromium(stack: Stack) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(chromium: Browser, stack: Stack) -> Iterator[Callable[..., Page]]:
-    """Open the page in a browser that knows nothing, or in that of a person who is signed in."""
+def new_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """A page of a browser that knows nothing; options are those of Playwright's contexts."""
     faults: list[str] = []
 
     with ExitStack() as contexts:
 
-        def open_page(
-            person: Person | None = None, address: str = "/", *, with_clock: bool = False, **options: Any
-        ) -> Page:
-            context = chromium.new_context(**{"viewport": DESKTOP, "base_url": stack.auth.origin} | options)
+        def new_page(**options: Any) -> Page:
+            context = chromium.new_context(**{"viewport": DESKTOP} | options)
             contexts.callback(context.close)
-            if person:
-                cookie = {"name": "better-auth.session_token", "value": person.cookie, "httpOnly": True}
-                context.add_cookies([cookie | {"url": stack.auth.origin}])  # type: ignore[list-item]
             page = context.new_page()
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.on("console", lambda message: faults.extend(_violations(message)))
-            if with_clock:  # of the test's own
-                page.clock.install()
-            page.goto(address)
-            if person:
-                expect(page.locator("#thread-list")).to_have_attribute("aria-busy", "false")
             return page
 
-        yield open_page
+        yield new_page
     assert faults == []
+
+
+@pytest.fixture
+def open_page(new_page: Callable[..., Page], stack: Stack) -> Callable[..., Page]:
+    """Open the chat page, signed out or in the browser of a person who is signed in."""
+
+    def open_page(person: Person | None = None, address: str = "/", **options: Any) -> Page:
+        page = new_page(base_url=stack.auth.origin, **options)
+        if person:
+            cookie = {"name": "better-auth.session_token", "value": person.cookie, "httpOnly": True}
+            page.context.add_cookies([cookie | {"url": stack.auth.origin}])  # type: ignore[list-item]
+        page.goto(address)
+        if person:
+            expect(page.locator("#thread-list")).to_have_attribute("aria-busy", "false")
+        return page
+
+    return open_page
 
 
 def _violations(message: ConsoleMessage) -> list[str]:

@@ -21,4 +21,4 @@ def _front_door() -> bytes:
     return content.getvalue()
 
 
-PICTURE = _front_door()
+FRONT_DOOR = _front_door()

@@ -3,48 +3,16 @@
 import re
 import uuid
 from collections.abc import Callable
-from typing import Any
 
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
+from tests.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
 from tests.browser.conftest import Stack
-from tests.browser.pictures import PICTURE
 from tests.browser.talking_server import BREAK_ONCE
 from tests.people import PASSWORD, Person
 from tests.server import operation
 
 OpenPage = Callable[..., Page]
-
-NOTE = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"Ring twice"}
-FRONT_DOOR = {"name": "front door.png", "mimeType": "image/png", "buffer": PICTURE}
-
-
-def field(page: Page) -> Locator:
-    return page.get_by_role("textbox", name="Message")
-
-
-def button(page: Page, name: str) -> Locator:
-    return page.get_by_role("button", name=name, exact=True)
-
-
-def say(page: Page, text: str) -> None:
-    field(page).fill(text)
-    button(page, "Send").click()
-
-
-def attach(page: Page, *files: dict[str, Any]) -> None:
-    page.get_by_label("Attach files").set_input_files(files)  # type: ignore[arg-type]
-
-
-def messages(page: Page) -> Locator:
-    return page.get_by_role("log", name="Messages").get_by_role("article")
-
-
-def expect_answer(page: Page, to: str) -> None:
-    """Whole, and read to who listens."""
-    expect(messages(page)).to_have_text([f"You{to}", re.compile("^AssistantHello ")])
-    expect(button(page, "Send")).to_be_enabled()
-
 
 # --- What the page is for -------------------------------------------------------------------------
 
@@ -99,7 +67,7 @@ def test_an_answer_is_silent_while_it_grows_and_read_once_when_it_is_whole(
 
 def test_files_go_with_a_message_and_are_there_after_a_reload(open_page: OpenPage, visitor: Person) -> None:
     page = open_page(visitor)
-    attach(page, NOTE, FRONT_DOOR)
+    attach(page, NOTE, PICTURE)
     expect(button(page, "Send")).to_be_enabled()
 
     say(page, "Here they are")
@@ -183,7 +151,9 @@ def test_who_was_signed_out_elsewhere_signs_in_and_finds_the_message_unsent(
 def test_who_comes_back_when_the_token_has_expired_goes_on_without_noticing(
     open_page: OpenPage, visitor: Person
 ) -> None:
-    page = open_page(visitor, with_clock=True)
+    page = open_page(visitor)
+    page.clock.install()
+    page.reload()
     say(page, "Before lunch")
     expect_answer(page, to="Before lunch")
     refused: list[int] = []
@@ -292,7 +262,9 @@ def test_a_file_that_is_too_large_or_of_no_use_is_named_and_the_rest_is_sent(
     alert = page.locator("#composer").get_by_role("alert")
 
     attach(page, NOTE)
-    attach(page, {"name": "film.png", "mimeType": "image/png", "buffer": PICTURE + bytes(1_000_000)})
+    attach(
+        page, {"name": "film.png", "mimeType": "image/png", "buffer": PICTURE["buffer"] + bytes(1_000_000)}
+    )
     expect(alert).to_have_text("film.png: The file is larger than 1 MB.")
     attach(page, {"name": "page.html", "mimeType": "text/html", "buffer": b"<h1>Hello</h1>"})
     expect(alert).to_have_text(re.compile("^page.html: Files of this type are not accepted, only PNG, .*PDF"))

@@ -1,0 +1,19 @@
+"""axe-core: what a machine can tell about a page's accessibility."""
+
+from playwright.sync_api import Page
+
+from chatbackend.dev.frontend import FRONTEND
+
+SCRIPT = FRONTEND / "node_modules/axe-core/axe.min.js"
+
+
+def faults(page: Page, *, impacts: set[str] | None = None) -> list[str]:
+    """What axe finds; ``impacts``: only of these weights."""
+    page.evaluate(SCRIPT.read_text())  # not as a <script>, which the page's own policy would not have
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+    return [
+        f"{violation['impact']}: {violation['help']}: {' '.join(map(str, node['target']))}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+        if impacts is None or violation["impact"] in impacts
+    ]
