@@ -34,5 +34,6 @@ def messages(page: Page) -> Locator:
 
 def expect_answer(page: Page, to: str) -> None:
     """Whole, and read to who listens."""
-    expect(messages(page)).to_have_text([f"You{to}", re.compile("^AssistantHello ")])
+    whole = re.compile(r"^AssistantHello .+ your user id is \w+\.$")  # the local responder's
+    expect(messages(page)).to_have_text([f"You{to}", whole])
     expect(button(page, "Send")).to_be_enabled()

@@ -28,6 +28,15 @@ RATE = 60  # requests a minute and user
 expect.set_options(timeout=15_000)
 
 
+@pytest.fixture(scope="session", autouse=True)  # before anything else is started in vain
+def program() -> str:
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if found is None:
+        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+        refuse("There is no Chromium here: apt install chromium.")
+    return str(found)
+
+
 @dataclass
 class Stack:
     """What `make run` starts. ``auth`` serves the page, too."""
@@ -84,12 +93,8 @@ def staff_cookie(database_url: str, django_db_blocker: DjangoDbBlocker) -> Itera
 
 
 @pytest.fixture(scope="package")
-def chromium(stack: Stack, staff_cookie: str) -> Iterator[Browser]:
+def chromium(program: str, stack: Stack, staff_cookie: str) -> Iterator[Browser]:
     """After what needs the ORM."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
-        refuse("There is no Chromium here: apt install chromium.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--disable-gpu"])
         yield browser

@@ -16,7 +16,7 @@ from support import local
 from support.context import RequestContext
 from tests.support.servers import SlowServer
 
-ORDERS = ("for", "break")  # of SlowServer
+SLOWLY = "for "  # so many seconds: SlowServer's
 BREAK_ONCE = "break once"
 
 TITLE = "Parcel due on Friday"
@@ -51,10 +51,13 @@ class TalkingServer(SlowServer):
             thread.title = TITLE
             yield self._whole(ANSWERS[said], thread, context)
             return
-        is_mended = said == BREAK_ONCE and thread.id in self.broken
-        self.broken.add(thread.id)
-        server = super() if said.startswith(ORDERS) and not is_mended else super(SlowServer, self)
+        server = super() if said.startswith(SLOWLY) else super(SlowServer, self)
+        events = 0
         async for event in server.respond(thread, input_user_message, context):
+            events += 1
+            if said == BREAK_ONCE and events == 9 and thread.id not in self.broken:
+                self.broken.add(thread.id)
+                raise RuntimeError("the answer broke off")
             yield event
 
     def _whole(self, text: str, thread: ThreadMetadata, context: RequestContext) -> ThreadItemDoneEvent:

@@ -1,5 +1,6 @@
 """How the page and the admin look, and whether everybody can use them."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_nothing_serious_keeps_anybody_from_using_the_admin(
 
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.reload()  # or its colours would be on their way to the new ones
         assert axe.faults(page, impacts={"serious", "critical"}) == [], scheme
 
 
@@ -146,7 +148,7 @@ def failed_chat(page: Page, stack: Stack) -> None:
 
 
 def long_words(page: Page, stack: Stack) -> None:
-    say(page, "for(let i=0;i<1;i++){" + "donaudampfschifffahrtsgesellschaft" * 9)
+    say(page, "for (let i=0;i<1;i++){" + "donaudampfschifffahrtsgesellschaft" * 9)
     attach(page, NOTE | {"name": "word" * 25 + ".txt"})
     expect(page.get_by_role("button", name="Remove word")).to_be_visible()
     expect(messages(page)).to_have_count(1)
@@ -165,7 +167,7 @@ STATES = {
 @pytest.mark.parametrize("state", STATES)
 def test_everybody_can_use_the_page_on_every_screen(open_page: OpenPage, stack: Stack, state: str) -> None:
     bring_about, signed_in = STATES[state]
-    person = _with_some_chats(stack, f"ada.lovelace+{state}@example.com") if signed_in else None
+    person = _with_some_chats(stack, f"ada.{secrets.token_hex(2)}@example.com") if signed_in else None
     page = open_page(person, device_scale_factor=2)
 
     bring_about(page, stack)
@@ -175,7 +177,8 @@ def test_everybody_can_use_the_page_on_every_screen(open_page: OpenPage, stack: 
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             keep(page, f"{state}-{size}-{scheme}")
-            assert axe.faults(page) == [], (size, scheme)
+            only_colours = None if scheme == "light" else ["color-contrast"]
+            assert axe.faults(page, rules=only_colours) == [], (size, scheme)
         assert not page.evaluate(TOO_WIDE)
         if signed_in:
             expect(field(page)).to_be_in_viewport(ratio=1)
