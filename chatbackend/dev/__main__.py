@@ -120,6 +120,7 @@ def _port(given: Mapping[str, str], variable: str, default: int) -> int:
 def _environment(api_port: int, page_port: int) -> dict[str, str]:
     return {
         "DEBUG": "True",
+        "API_DOCS": "True",
         "SECRET_KEY": secret(LOCAL / "secret-key"),
         "BETTER_AUTH_SECRET": secret(LOCAL / "better-auth-secret"),
         "BETTER_AUTH_URL": f"http://localhost:{page_port}",
