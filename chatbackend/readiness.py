@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import DatabaseError, connections
@@ -13,6 +14,9 @@ from authn import keys
 from authn.conf import conf
 from authn.errors import Unavailable
 from authn.models import Session, SigningKey, User
+from support.connections import workers
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ class Readiness:
             return (UNREACHABLE if tables == UNREACHABLE else OK), tables
         own = self._line("default").word_for(["SELECT 1"])
         if connections[alias].vendor == "sqlite":  # a file, and no connection to keep
-            return await own, await asyncio.to_thread(_word_for_file, alias, queries)
+            return await own, await _word_for_file(alias, queries)
         database, tables = await asyncio.gather(own, self._line(alias).word_for(queries))
         return database, tables
 
@@ -66,8 +70,8 @@ class Readiness:
 
 
 class _Line:
-    """A connection of our own, and kept. Those of the pool may all be in use, which is no reason to send
-    callers elsewhere; and a server without a connection left would refuse a new one, although the pool's
+    """A connection of our own, and kept. Those of the workers may all be in use, which is no reason to send
+    callers elsewhere; and a server without a connection left would refuse a new one, although the workers'
     go on working."""
 
     def __init__(self, alias: str) -> None:
@@ -103,8 +107,8 @@ class _Line:
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         params = connections[self._alias].get_connection_params()
         del params["cursor_factory"]  # Django's, which is sync
-        # Not prepared: there may be a pooler in between (chatbackend/postgresql).
-        return await psycopg.AsyncConnection.connect(**params | {"prepare_threshold": None}, autocommit=True)
+        params["prepare_threshold"] = None  # behind a pooler, the next look may be at another connection
+        return await psycopg.AsyncConnection.connect(**params, autocommit=True)
 
     async def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
@@ -123,16 +127,24 @@ def _of_no_row(model: type[Model]) -> str:
     return str(nobody.query)
 
 
-def _word_for_file(alias: str, queries: list[str]) -> str:
-    try:
+async def _word_for_file(alias: str, queries: list[str]) -> str:
+    def ask() -> None:
         with connections[alias].cursor() as cursor:
             for query in queries:
                 cursor.execute(query)
+
+    try:
+        await _in_worker(ask)
     except DatabaseError:
         return UNREADABLE
-    finally:
-        connections[alias].close()
+    except TimeoutError:
+        return UNREACHABLE
     return OK
+
+
+async def _in_worker(call: Callable[[], T]) -> T:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await asyncio.get_running_loop().run_in_executor(workers, call)
 
 
 def _wants_keys() -> bool:
@@ -145,17 +157,9 @@ async def _keys() -> str:
     if keys.known():  # in memory, and good for the next request whatever becomes of their source
         return OK
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            return OK if await asyncio.to_thread(_are_there_keys) else MISSING
+        return OK if await _in_worker(keys.are_there) else MISSING
     except (Unavailable, TimeoutError):
         return UNREACHABLE
-
-
-def _are_there_keys() -> bool:
-    try:
-        return keys.are_there()
-    finally:
-        connections.close_all()  # of a thread of asyncio's, which would keep them
 
 
 async def _session_source() -> str:

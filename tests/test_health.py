@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -213,12 +213,11 @@ def test_a_better_auth_in_a_file_whose_callers_show_cookies(
     tmp_path: Path, redis_url: str, auth: Any, start_api: Callable[..., Any]
 ) -> None:
     file = tmp_path / "auth.db"
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database:
         database.execute(
             'CREATE TABLE "user" ("id" text, "name" text, "email" text, "emailVerified" integer,'
             ' "createdAt" date, "updatedAt" date)'
         )
-    database.close()
     own = {
         "BETTER_AUTH_DATABASE_URL": f"sqlite:///{file}",
         "BETTER_AUTH_SESSION_SOURCE": redis_url,
@@ -229,7 +228,8 @@ def test_a_better_auth_in_a_file_whose_callers_show_cookies(
     }
     with start_api(**own) as running:
         before = readiness(running)
-        file.unlink()
+        with closing(sqlite3.connect(file)) as database:
+            database.execute('ALTER TABLE "user" RENAME TO "person"')
         after = eventually(lambda: readiness(running), lambda seen: seen != before)
 
     checks = {"database": "ok", "better_auth_tables": "ok", "sessions": "ok"}
