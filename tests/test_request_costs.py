@@ -1,0 +1,143 @@
+"""What one authenticated request costs, in things that can be counted: no machine is too slow for these."""
+
+import gc
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakSet
+
+import pytest
+from asgiref.sync import async_to_sync
+from asgiref.testing import ApplicationCommunicator
+from django.db import connection
+from django.db.backends.signals import connection_created
+from django.db.models.sql.compiler import SQLCompiler
+
+from chatbackend.handler import OneHopHandler
+from support.connections import workers
+from support.views import chatkit_server
+from tests.people import Person
+from tests.server import operation
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Ask = Callable[[], int]
+
+
+@pytest.fixture
+def ask(person: Person, settings: Any) -> Ask:
+    """``threads.list`` of somebody who is signed in, at the handler itself. Gives the status."""
+    settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
+    settings.SECURE_SSL_REDIRECT = False
+    handler, body = OneHopHandler(), json.dumps(operation("threads.list")).encode()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/support/chatkit",
+        "query_string": b"",
+        "http_version": "1.1",
+        "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {person.token()}".encode())],
+    }
+
+    async def communicate() -> int:
+        communicator = ApplicationCommunicator(handler, dict(scope))
+        await communicator.send_input({"type": "http.request", "body": body})
+        start = await communicator.receive_output(10)
+        await communicator.receive_output(10)
+        await communicator.wait(10)
+        return int(start["status"])
+
+    def once() -> int:
+        return async_to_sync(communicate)()
+
+    chatkit_server()
+    for _ in range(2 * workers._max_workers):  # each of the workers has its connection now
+        assert once() == 200
+    return once
+
+
+@pytest.fixture
+def statements(every_connection: WeakSet[Any]) -> Iterator[list[tuple[str, Any]]]:
+    said: list[tuple[str, Any]] = []
+
+    def record(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        said.append((sql, params))
+        return execute(sql, params, many, context)
+
+    for each in every_connection:
+        each.execute_wrappers.append(record)
+    yield said
+    for each in every_connection:
+        if record in each.execute_wrappers:
+            each.execute_wrappers.remove(record)
+
+
+def test_a_request_is_two_statements_one_hop_and_nothing_made_anew(
+    ask: Ask, statements: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Counter[str] = Counter()
+
+    def count(owner: Any, name: str) -> None:
+        really = getattr(owner, name)
+
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            made[name] += 1
+            return really(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    count(type(workers), "submit")
+    count(SQLCompiler, "as_sql")
+    count(connection_created, "send")
+    modules = set(sys.modules)
+
+    statuses = [ask() for _ in range(10)]
+
+    assert statuses == [200] * 10
+    assert len(statements) == 20
+    assert made == {"submit": 10}
+    assert set(sys.modules) == modules
+
+
+def test_what_a_request_has_needed_is_given_back(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "authn.audit")  # pytest keeps every record
+
+    def blocks_after(requests: int) -> int:
+        for _ in range(requests):
+            ask()
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    blocks_after(50)
+    before = blocks_after(50)
+
+    after = blocks_after(200)
+
+    assert (after - before) / 200 < 5  # a request that is kept is a hundred
+
+
+def test_the_user_and_the_session_are_found_by_indexes_alone(
+    ask: Ask, statements: list[tuple[str, Any]]
+) -> None:
+    ask()
+
+    sql, params = next(each for each in statements if '"session"' in each[0])
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")  # a table of ten rows is read whole otherwise
+        try:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+            plan = cursor.fetchone()[0][0]["Plan"]
+        finally:
+            cursor.execute("RESET enable_seqscan")
+    assert sorted(looked_up(plan)) == ["session_pkey", "user_email_key"]  # the token names its session
+
+
+def looked_up(plan: dict[str, Any]) -> Iterator[str]:
+    """The indexes of the scans; a scan without one by its kind."""
+    if "Scan" in plan["Node Type"]:
+        yield plan.get("Index Name", plan["Node Type"])
+    for part in plan.get("Plans", []):
+        yield from looked_up(part)
