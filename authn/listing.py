@@ -112,7 +112,6 @@ class LongTable(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    actions_selection_counter = False  # it would offer to select all of them
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return UncountedList
