@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -17,6 +18,7 @@ import yaml
 
 from chatbackend.dev.processes import free_port, server
 from tests.dockerfile import Stage, build, ignored, steps
+from tests.documents.blocks import blocks
 from tests.environment import BETTER_AUTH_URL, PAGE_ORIGIN
 from tests.people import Person
 from tests.server import http
@@ -25,6 +27,38 @@ TOP = Path(__file__).parent.parent
 STEPS = steps((TOP / "Dockerfile").read_text())
 COMPOSE = yaml.safe_load((TOP / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+
+# --- What docs/image.md has one type ---------------------------------------------------------------
+
+
+def test_the_commands_of_the_document_fit_what_they_start() -> None:
+    """Their names and paths, for want of an engine: those of the Dockerfile and of compose.yaml."""
+    typed = "".join(each.text for each in blocks("test_image.py", "console"))
+    commands = [shlex.split(each, comments=True) for each in re.split(r"^\$ ", typed, flags=re.M)[1:]]
+    whole = [word for command in commands for word in command]
+    of_image = dict(STEPS)
+
+    assert [command[:2] for command in commands] == [
+        ["docker", "build"],
+        ["docker", "run"],
+        ["docker", "run"],
+        ["cp", ".env.example"],
+        ["docker", "compose"],
+    ]
+    assert f"attachments:{of_image['VOLUME']}" in whole
+    assert f"127.0.0.1:8000:{of_image['EXPOSE']}" in whole
+    assert (TOP / ".env.example").exists()
+    assert int(whole[whole.index("--stop-timeout") + 1]) >= 30
+
+
+def test_what_the_document_puts_on_top_of_the_image_lands_where_the_server_looks() -> None:
+    [block] = blocks("test_image.py", "dockerfile")
+    on_top = dict(steps(block.text))
+
+    folder = on_top["COPY"].split()[1]
+    assert Path(folder).parent == Path([value for name, value in STEPS if name == "WORKDIR"][-1])
+    assert on_top["ENV"].startswith(f"CHATKIT_SERVER={Path(folder).name}.")
+
 
 # --- The Dockerfile, step by step -----------------------------------------------------------------
 

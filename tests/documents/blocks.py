@@ -21,6 +21,8 @@ RUN_BY = [
     ("docs/deployment.md", "nginx", "tests/documents/test_deployment.py"),
     ("docs/deployment.md", "caddy", "tests/documents/test_deployment.py"),
     ("docs/deployment.md", "logrotate", "tests/documents/test_deployment.py"),
+    ("docs/image.md", "console", "tests/test_image.py"),
+    ("docs/image.md", "dockerfile", "tests/test_image.py"),
     ("docs/moving-from-fastapi.md", "*", "tests/support/test_moving_from_fastapi.py"),
     ("docs/tools.md", "python", "tests/support/test_tool_servers.py"),
     ("*", "console", "tests/documents/test_snippets.py"),
