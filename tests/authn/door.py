@@ -6,9 +6,9 @@ An ASGI application and, for ``door_settings``, a URLconf.
 
 from io import StringIO
 
-from django.core.asgi import get_asgi_application
+import django
 
-application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from django.core.management import call_command
 from django.urls import path
@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from chatbackend.handler import OneHopHandler
 from tests.authn.telling import tell
 
 
@@ -34,3 +35,4 @@ class Health(APIView):
 
 urlpatterns = [path("support/chatkit", Door.as_view()), path("support/health", Health.as_view())]
 call_command("check", stdout=StringIO())
+application = OneHopHandler()
