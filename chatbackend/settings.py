@@ -67,7 +67,7 @@ API_PREFIX = "/support/"  # what lies under it answers in JSON, to callers witho
 ASGI_APPLICATION = "chatbackend.asgi.application"
 # Ours, or Django's own: "django.core.handlers.asgi.ASGIHandler".
 ASGI_HANDLER = env.str("ASGI_HANDLER", default="chatbackend.handler.OneHopHandler")
-WORKER_THREADS = number("WORKER_THREADS", 10)
+WORKER_THREADS = number("WORKER_THREADS", 4)
 APPEND_SLASH = False  # a redirect would turn a POST into a GET
 USE_TZ = True
 # Django makes this the zone of the process: ChatKit's SDK stamps naive local times, which so are UTC.

@@ -85,7 +85,7 @@ class Conf:
     @property
     def WORKER_THREADS(self) -> int:
         """How many threads a process answers on. Each keeps one connection to each database."""
-        return cast(int, _setting("WORKER_THREADS", 10))
+        return cast(int, _setting("WORKER_THREADS", 4))
 
     @property
     def PUBLIC_URL(self) -> str:
