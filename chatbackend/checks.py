@@ -22,7 +22,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         hint = "Write the address of the database, such as postgresql://user:password@localhost:5432/name."
         faults.append(Error("DATABASE_URL names no PostgreSQL database.", hint=hint, id="chatbackend.E003"))
     if settings.WORKER_THREADS < 1:
-        hint = "Write how many threads may wait for the database at once, such as 10."
+        hint = "Write how many threads may wait for the database at once, such as 4."
         faults.append(Error("WORKER_THREADS leaves nobody to answer.", hint=hint, id="chatbackend.E004"))
     if settings.DATA_UPLOAD_MAX_MEMORY_SIZE < 1:
         hint = "Write a number of bytes, such as 1000000."
