@@ -59,8 +59,11 @@ class OneHopHandler(ASGIHandler):
             request, response = await _hop(self._respond)(scope, body_file)
             if response.closed:
                 await self.send_response(response, send)
-            else:
+                return
+            try:
                 await self._while_connected(receive, self._finish(request, response, send))
+            finally:  # and no part of the work: a server says that the client has left when all is sent, too
+                await _hop(response.close)()
 
     def _respond(self, scope: Any, body_file: Any) -> tuple[Any, HttpResponseBase]:
         """The sync part. A response that is complete is closed here, which saves the hop to do it later."""
@@ -76,13 +79,9 @@ class OneHopHandler(ASGIHandler):
         return request, response
 
     async def _finish(self, request: Any, response: HttpResponseBase, send: Any) -> None:
-        to_be_closed = response
-        try:
-            if isinstance(response, Later):
-                response = await self._answer(request, response)
-            await self.send_response(response, send)
-        finally:
-            await _hop(to_be_closed.close)()
+        if isinstance(response, Later):
+            response = await self._answer(request, response)
+        await self.send_response(response, send)
 
     async def _answer(self, request: Any, later: Later) -> Any:
         """As ``get_response`` answers: any exception is a response, and what is an error is logged."""

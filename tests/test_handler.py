@@ -431,6 +431,45 @@ def test_two_requests_at_once_have_a_thread_each() -> None:
         signals.request_started.disconnect(meet)
 
 
+@pytest.mark.parametrize("asked", ["/stream", "/support/later"])
+def test_a_response_is_closed_however_busy_the_workers_are_when_it_ends(asked: str) -> None:
+    finished, free, held = threading.Event(), threading.Event(), []
+
+    def note(**_: Any) -> None:
+        finished.set()
+
+    async def communicate() -> None:
+        sent = asyncio.Event()
+        incoming = iter([{"type": "http.request"}])
+
+        async def receive() -> dict[str, Any]:
+            for message in incoming:
+                return message
+            await sent.wait()  # as servers do: what is answered is as good as left
+            asyncio.get_running_loop().call_later(0.1, free.set)
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                held.extend(workers.submit(free.wait, 10) for _ in range(workers._max_workers))
+            elif not message.get("more_body"):
+                sent.set()
+
+        try:
+            await OneHopHandler()(scope(asked), receive, send)
+        finally:
+            free.set()
+
+    signals.request_finished.connect(note)
+    try:
+        async_to_sync(communicate)()
+    finally:
+        signals.request_finished.disconnect(note)
+
+    assert all(each.result() for each in held)
+    assert finished.is_set()
+
+
 async def eventually_told(number: int) -> None:
     while len(TOLD) < number:  # noqa: ASYNC110 - views of other threads tell it
         await asyncio.sleep(0.01)
