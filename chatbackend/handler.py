@@ -23,7 +23,7 @@ from django.urls import Resolver404, URLResolver, get_resolver, resolve, set_scr
 from django.utils.log import log_response
 
 from authn.responses import as_json
-from support.connections import workers
+from support.connections import lending, workers
 from support.later import Later
 
 
@@ -79,9 +79,10 @@ class OneHopHandler(ASGIHandler):
         return request, response
 
     async def _finish(self, request: Any, response: HttpResponseBase, send: Any) -> None:
-        if isinstance(response, Later):
-            response = await self._answer(request, response)
-        await self.send_response(response, send)
+        async with lending():
+            if isinstance(response, Later):
+                response = await self._answer(request, response)
+            await self.send_response(response, send)
 
     async def _answer(self, request: Any, later: Later) -> Any:
         """As ``get_response`` answers: any exception is a response, and what is an error is logged."""

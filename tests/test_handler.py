@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -82,6 +82,13 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
+def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
+    def parts() -> Iterator[bytes]:
+        yield threading.current_thread().name.encode()
+
+    return StreamingHttpResponse(parts())
+
+
 def endless_stream(request: HttpRequest) -> StreamingHttpResponse:
     async def parts() -> AsyncIterator[bytes]:
         try:
@@ -120,6 +127,7 @@ urlpatterns = [
     path("broken", broken),
     path("script-name", script_name),
     path("stream", stream),
+    path("sync-stream", sync_stream),
     path("endless-stream", endless_stream),
     path("support/", include([path("later", answered_later)])),
 ]
@@ -468,6 +476,13 @@ def test_a_response_is_closed_however_busy_the_workers_are_when_it_ends(asked: s
 
     assert all(each.result() for each in held)
     assert finished.is_set()
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning")
+def test_a_sync_stream_is_read_by_a_worker() -> None:
+    _, body = ask(OneHopHandler(), scope("/sync-stream"))
+
+    assert body.startswith(b"worker")
 
 
 async def eventually_told(number: int) -> None:
