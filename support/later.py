@@ -22,6 +22,8 @@ class Later(HttpResponseBase):
     def __init__(self, work: Work) -> None:
         super().__init__()
         del self.headers["Content-Type"]
+        # So that no compressor takes this for what it is to compress. It is not among what is ``dressed``.
+        self.headers["Content-Encoding"] = "identity"
         self._work = work
         self.when_answered: Callable[[int], None] = lambda status_code: None
 
@@ -37,7 +39,8 @@ class Later(HttpResponseBase):
     def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
         """With the headers and cookies that middleware has put on this one."""
         for name, value in self.items():
-            response.headers.setdefault(name, value)
+            if name != "Content-Encoding":
+                response.headers.setdefault(name, value)
         response.cookies.update(self.cookies)
         return response
 

@@ -353,6 +353,16 @@ def test_an_exception_in_what_is_answered_later_is_a_500_in_json(
     assert "RuntimeError: broken" in caplog.text
 
 
+def test_what_is_answered_later_is_none_of_a_compressor_s(settings: Any) -> None:
+    settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
+    accepting = [(b"accept-encoding", b"gzip")]
+
+    start, body = ask(OneHopHandler(), scope("/support/later", headers=accepting))
+
+    assert (start["status"], body) == (200, b"later")
+    assert b"content-encoding" not in headers_of(start)
+
+
 # --- Ours ----------------------------------------------------------------------------------------
 
 
