@@ -89,12 +89,20 @@ class OneHopHandler(ASGIHandler):
         try:
             response: Any = await later.answer()
         except Exception as exc:
-            response = await _hop(response_for_exception)(request, exc)
+            response = await _hop(self._response_for)(request, exc)
             response = as_json(request, later.dressed(response))
         if response.status_code >= 400:
             reason, path = response.reason_phrase, request.path
             log_response("%s: %s", reason, path, response=response, request=request)
         return response
+
+    def _response_for(self, request: Any, exc: Exception) -> Any:
+        try:
+            if response := self.process_exception_by_middleware(exc, request):
+                return response
+        except Exception as another:
+            exc = another
+        return response_for_exception(request, exc)
 
     async def _while_connected(self, receive: Any, work: Coroutine[Any, Any, None]) -> None:
         """Until the client leaves: then the work is cancelled where it awaits something, and waited for."""

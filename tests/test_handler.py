@@ -363,6 +363,29 @@ def test_what_is_answered_later_is_none_of_a_compressor_s(settings: Any) -> None
     assert b"content-encoding" not in headers_of(start)
 
 
+class Apologetic:
+    """Middleware with an answer of its own to exceptions."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse:
+        return HttpResponse(f"sorry: {exception}", status=202)
+
+
+def test_middleware_may_answer_to_an_exception_in_what_is_answered_later(
+    settings: Any, handler: ASGIHandler
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.Apologetic"]
+
+    start, body = ask(type(handler)(), scope("/support/later", "what=exception"))
+
+    assert (start["status"], body) == (202, b"sorry: broken")
+
+
 # --- Ours ----------------------------------------------------------------------------------------
 
 
