@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
 from django.db import connections
+from django.urls import get_script_prefix, set_script_prefix
 
 from support.conf import conf
 
@@ -56,9 +57,15 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # at_once: this is a worker already
             return query(*args, **kwargs)
+        prefix = get_script_prefix()  # which asgiref keeps from other threads, and addresses begin with
+
+        def there() -> R:
+            set_script_prefix(prefix)
+            return query(*args, **kwargs)
+
         # Handed over here and now, not by a task that might be cancelled before it begins: whoever
         # puts away what was said does so while everything around is being cancelled.
-        work = loop.run_in_executor(workers, partial(contextvars.copy_context().run, query, *args, **kwargs))
+        work = loop.run_in_executor(workers, partial(contextvars.copy_context().run, there))
         # A thread cannot be interrupted: a write that was under way when the client left happens all
         # the same. Whoever cleans up after the cancellation must find it done, so we wait for it, also
         # when cancelled again: a server that shuts down does not wait for threads, but for us.

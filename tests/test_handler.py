@@ -12,11 +12,11 @@ from django.core import signals
 from django.core.handlers.asgi import ASGIHandler
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import include, path
+from django.urls import get_script_prefix, include, path
 from django.views.decorators.csrf import csrf_exempt
 
 from chatbackend.handler import OneHopHandler
-from support.connections import workers
+from support.connections import on_database, workers
 from support.later import later
 
 TOLD: list[Any] = []  # what views have to tell
@@ -106,6 +106,8 @@ def answered_later(request: HttpRequest) -> HttpResponseBase:
         match request.GET.get("what"):
             case "error":
                 return HttpResponse("gone", status=410)
+            case "prefix":
+                return HttpResponse(await on_database(get_script_prefix)())
             case "exception":
                 raise RuntimeError("broken")
             case "wait":
@@ -256,6 +258,12 @@ def test_a_prefix_of_the_server_s_is_taken_off(handler: ASGIHandler) -> None:
     _, body = ask(handler, scope("/api/script-name", root_path="/api"))
 
     assert body == b"/api /script-name"
+
+
+def test_a_prefix_of_the_server_s_is_known_where_the_store_makes_addresses(handler: ASGIHandler) -> None:
+    _, body = ask(handler, scope("/api/support/later", "what=prefix", root_path="/api"))
+
+    assert body == b"/api/"
 
 
 def test_what_is_not_http_is_refused(handler: ASGIHandler) -> None:
