@@ -19,6 +19,9 @@ from chatbackend.handler import OneHopHandler
 from support.connections import on_database, workers
 from support.later import later
 
+# None of these asks the database, but the workers look after the connections that other tests have left them.
+pytestmark = pytest.mark.django_db
+
 TOLD: list[Any] = []  # what views have to tell
 
 
