@@ -16,7 +16,7 @@ from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -122,6 +122,13 @@ class LongTable(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
 
     def look_up_more(self, request: HttpRequest, rows: list[Any]) -> None:
         """What a page shows beside its rows, asked for all of them at once."""
+
+    def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+        """Of a history. Of the table it would be for Django's autocomplete, which nothing of ours uses, and
+        which counts and sorts all of it for whoever may view one row."""
+        if queryset.model is self.model:
+            raise Http404
+        return super().get_paginator(request, queryset, *args, **kwargs)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:  # type: ignore[override]
         """On what was ticked alone, wherever the list has moved to since; never on "all", however posted."""

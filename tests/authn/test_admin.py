@@ -156,6 +156,13 @@ def test_an_address_made_by_hand_compares_no_columns(staff: Client, name: str) -
     assert page.status_code == 400
 
 
+def test_nobody_has_the_whole_table_counted_by_choosing_from_it(staff: Client) -> None:
+    """As Django's own address for the choice of a related row would."""
+    choice = {"app_label": "authn", "model_name": "session", "field_name": "user", "term": ""}
+
+    assert staff.get(reverse("admin:autocomplete"), choice).status_code == 404
+
+
 # --- Showing ----------------------------------------------------------------------------------------
 
 
