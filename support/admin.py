@@ -105,7 +105,8 @@ class ThreadAdmin(ReadOnly, LongTable):
             raise PermissionDenied
         in_thread = self.get_object(request, str(thread))
         of_thread = Attachment.objects.filter(thread=in_thread, attachment_id=attachment_id).exclude(file="")
-        attachment = of_thread.first() if in_thread else None
+        is_text = "\0" not in attachment_id  # PostgreSQL would refuse a NUL in any
+        attachment = of_thread.first() if in_thread and is_text else None
         if attachment is None:
             raise Http404
         with addresses.as_seen_by(request):

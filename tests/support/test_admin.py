@@ -414,8 +414,9 @@ def test_an_attachment_opens_in_its_own_conversation_alone(staff: Client, with_a
     missing = address.replace("atc_", "atc_0")
     Attachment.objects.create(user_id="ada", attachment_id="atc_1", thread=other, data={})
     not_uploaded = reverse("admin:support_thread_attachment", args=[other.pk, "atc_1"])
+    no_text = reverse("admin:support_thread_attachment", args=[other.pk, "atc_\0"])
 
-    for each in (elsewhere, nowhere, missing, not_uploaded):
+    for each in (elsewhere, nowhere, missing, not_uploaded, no_text):
         assert staff.get(each).status_code == 404
 
 
