@@ -18,14 +18,14 @@ USERS, SESSIONS = 20_000, 60_000
 MOST_STATEMENTS = 10
 A_PART = 2_000  # rows at most are read for a list, of which a search needs much fewer
 
-# One of four sessions is active; they were begun in no order that the table has. Its first row has an
-# address of its own.
-FILL_USERS = """
+MANY_USERS = """
 INSERT INTO "user" ("id", "name", "email", "emailVerified", "createdAt")
 SELECT 'user' || n, 'Nobody', n || '@many.example', true, now() - random() * interval '700 days'
 FROM generate_series(1, %s) n
 """
-FILL_SESSIONS = """
+# One of four sessions is active; they were begun in no order that the table has. Its first row has an
+# address of its own.
+MANY_SESSIONS = """
 INSERT INTO "session"
     ("id", "userId", "token", "createdAt", "updatedAt", "expiresAt", "ipAddress", "userAgent")
 SELECT 'session' || n, 'user' || 1 + n %% %s, 'token' || n, moment, moment,
@@ -44,8 +44,8 @@ CREATE INDEX sessions_by_age ON "session" ("createdAt")
 @pytest.fixture(scope="module")
 def many(auth: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(FILL_USERS, [USERS])
-        cursor.execute(FILL_SESSIONS, [USERS, SESSIONS])
+        cursor.execute(MANY_USERS, [USERS])
+        cursor.execute(MANY_SESSIONS, [USERS, SESSIONS])
         cursor.execute('VACUUM ANALYZE "user", "session"')
         yield
         cursor.execute('DELETE FROM "user" WHERE "email" LIKE \'%@many.example\'')
