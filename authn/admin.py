@@ -208,7 +208,7 @@ class SessionAdmin(OfSessions, OfBetterAuth):
     def is_long(self, sought: str) -> bool:
         if not _is_address(sought.strip()):
             return not sought
-        return not listing.has_index(Session.objects.all(), "ip_address")
+        return not listing.has_index_of_beginnings(Session.objects.all(), "ip_address")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Session], search_term: str

@@ -32,7 +32,9 @@ SELECT pg_relation_size(c.oid) / current_setting('block_size')::int,
        has_column_privilege(c.oid, 'ctid', 'SELECT'),
        EXISTS (SELECT FROM pg_index i
                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-               WHERE i.indrelid = c.oid AND a.attname = %s AND i.indisvalid AND i.indpred IS NULL
+               JOIN pg_opclass o ON o.oid = i.indclass[0]
+               WHERE i.indrelid = c.oid AND a.attname = %s AND o.opcname LIKE %s
+               AND i.indisvalid AND i.indpred IS NULL
                AND pg_index_column_has_property(i.indexrelid, 1, 'orderable'))
 FROM pg_class c WHERE c.oid = %s::regclass
 """
@@ -158,17 +160,18 @@ def latest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
     )
 
 
-def has_index(queryset: QuerySet[Any], field: str) -> bool:
-    return _size_and_index(queryset, field)[2]
+def has_index_of_beginnings(queryset: QuerySet[Any], field: str) -> bool:
+    """Of text_pattern_ops: any other, PostgreSQL can only use for a beginning where the locale is C."""
+    return _size_and_index(queryset, field, "%pattern_ops")[2]
 
 
-def _size_and_index(queryset: QuerySet[Any], field: str) -> tuple[int, bool, bool]:
+def _size_and_index(queryset: QuerySet[Any], field: str, kind: str = "%") -> tuple[int, bool, bool]:
     """How many pages the table has, whether we may see where a row is, and whether ``field`` has an index."""
     connection, options = connections[queryset.db], queryset.model._meta
     if connection.vendor != "postgresql":
         return 0, False, False  # SQLite, on somebody's laptop
     table, column = connection.ops.quote_name(options.db_table), options.get_field(field).column
     with connection.cursor() as cursor:
-        cursor.execute(SIZE_AND_INDEX, [column, table])
+        cursor.execute(SIZE_AND_INDEX, [column, kind, table])
         pages, may_see_places, is_indexed = cursor.fetchone()
     return pages, may_see_places, is_indexed
