@@ -56,7 +56,7 @@ def examine(token: str = "", processes: int = 1) -> Iterator[Examination]:
     """Each examination in turn, as it is done.
 
     ``token``: a Better Auth JWT, to see whether one is accepted. ``processes``: how many of ours share
-    the database, each with a pool of its own.
+    the database, each with connections of its own.
     """
     patient = Patient(token, processes)
     for name in EXAMINATIONS:

@@ -53,7 +53,7 @@ def _known(database: BaseDatabaseWrapper) -> Finding:
 
 
 def threads(patient: Patient) -> Iterator[Finding]:
-    """What all our processes' threads keep, against what the server gives out."""
+    """What all our processes keep, against what the server gives out."""
     if patient.unreachable:
         raise CannotLook("The database cannot be reached.")
     if patient.database.vendor != "postgresql":
@@ -61,18 +61,19 @@ def threads(patient: Patient) -> Iterator[Finding]:
     # Two databases of one server share its connections; only the one with Better Auth's tables is asked.
     alike = {connections["default"], patient.database}
     databases = sum(_server(each) == _server(patient.database) for each in alike)
-    ours = settings.WORKER_THREADS * databases * patient.processes
+    kept = (settings.WORKER_THREADS + 1) * databases  # one is for /readyz, and is no worker's
+    ours = kept * patient.processes
     with looking(patient.database.alias) as cursor:
         cursor.execute(LIMITS)
         most, reserved, *limits = cursor.fetchone()
     free = min([most - reserved, *(limit for limit in limits if limit is not None and limit >= 0)])
     processes = "1 process" if patient.processes == 1 else f"each of {patient.processes} processes"
-    shown = f"The {settings.WORKER_THREADS * databases} connections of {processes}"
+    shown = f"The {kept} connections of {processes}"
     if ours > free:
         yield failure(
             f"{shown} are more than the server gives out, {free} "
             f"(max_connections {most}, {reserved} reserved).",
-            f"WORKER_THREADS={max(1, free // (patient.processes * databases))}, or raise "
+            f"WORKER_THREADS={max(1, free // (patient.processes * databases) - 1)}, or raise "
             "max_connections and the limits of the role and the database.",
         )
     else:

@@ -332,6 +332,14 @@ def test_more_connections_than_the_server_gives_out_are_named(settings: Any) -> 
     assert findings("connections", processes=20)[0].outcome == Outcome.OK
 
 
+def test_the_connection_of_the_probes_is_counted(settings: Any) -> None:
+    settings.WORKER_THREADS = 7
+
+    (finding,) = findings("connections")
+
+    assert finding.message.startswith("The 8 connections of 1 process ")
+
+
 def test_a_good_newer_key_makes_a_bad_older_one_a_warning(signer: Signer) -> None:
     Signer.in_jwks_table(alg="ES384")
 
