@@ -96,7 +96,7 @@ def test_fifty_open_streams_with_two_threads_leave_the_api_answering(
         measured.set()
         assert all(still_open.result() for still_open in streams)
 
-    assert beside < 20 * alone  # were connections held, each of these would wait for the pool's time-out
+    assert beside < 20 * alone  # were threads or connections held, this would wait for a stream's end
 
 
 def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_meanwhile(
