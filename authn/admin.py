@@ -208,7 +208,8 @@ class SessionAdmin(OfSessions, OfBetterAuth):
     def is_long(self, sought: str) -> bool:
         if not _is_address(sought.strip()):
             return not sought
-        return not listing.has_index_of_beginnings(Session.objects.all(), "ip_address")
+        found = Session.objects.filter(by_address(sought.strip()))
+        return not listing.has_index_of_beginnings(found, "ip_address") or listing.are_many(found)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Session], search_term: str
@@ -217,8 +218,7 @@ class SessionAdmin(OfSessions, OfBetterAuth):
         if not sought:
             return queryset, False
         if _is_address(sought):
-            named = "startswith" if sought.endswith((".", ":")) else "exact"
-            return queryset.filter(**{f"ip_address__{named}": sought}), False
+            return queryset.filter(by_address(sought)), False
         # Two statements: in one, a join, PostgreSQL would find no index for "this or that".
         users = list(User.objects.filter(by_email(sought)))
         return queryset.filter(Q(id=sought) | Q(user__id=sought) | Q(user__in=users)), False
@@ -245,6 +245,10 @@ class SessionAdmin(OfSessions, OfBetterAuth):
 def by_email(sought: str) -> Q:
     """As it was typed, and as Better Auth stores it; "iexact" no index would answer."""
     return Q(email__in={sought, sought.lower()})
+
+
+def by_address(sought: str) -> Q:
+    return Q(ip_address__startswith=sought) if sought.endswith((".", ":")) else Q(ip_address=sought)
 
 
 def _is_address(sought: str) -> bool:

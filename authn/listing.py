@@ -160,6 +160,10 @@ def latest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
     )
 
 
+def are_many(queryset: QuerySet[Any]) -> bool:
+    return queryset[NEWEST : NEWEST + 1].exists()
+
+
 def has_index_of_beginnings(queryset: QuerySet[Any], field: str) -> bool:
     """Of text_pattern_ops: any other, PostgreSQL can only use for a beginning where the locale is C."""
     return _size_and_index(queryset, field, "%pattern_ops")[2]
