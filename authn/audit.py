@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("authn.audit")
 
-attempted = Signal()  # outcome, reason, seconds: of every record; for whoever counts them
+attempted = Signal()  # outcome, reason, seconds: of every attempt; for whoever counts them
 
 # What proxies and tracers send (UUIDs, hex, AWS's "Root=1-…"), and nothing that could forge a log line.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
