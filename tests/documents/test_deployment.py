@@ -27,6 +27,7 @@ from django.contrib.auth.models import User as Staff
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
+from authn.models import Session, User
 from chatbackend.dev.processes import free_port, server
 from support import dictation, streaming
 from support.conf import conf
@@ -239,6 +240,16 @@ def test_with_it_the_admin_lets_staff_in(deployed: Api, django_db_blocker: Djang
 
     assert entered.status_code == 302
     assert page.status_code == 200
+
+
+def test_every_right_that_counts_in_the_admin_is_said_to_be_for_something() -> None:
+    told = re.findall(
+        r"^\| ([^|]*) \|", PAGE.partition("| permission |")[2].partition("\n\n")[0], re.MULTILINE
+    )
+    own = {f"authn.{right}" for model in (User, Session) for right in dict(model._meta.permissions)}
+    viewing = {"authn.view_user", "authn.view_session", "support.view_thread"}
+
+    assert set(re.findall(r"`([\w.]+)`", " ".join(told))) == own | viewing | {"support.delete_thread"}
 
 
 @pytest.mark.parametrize(
