@@ -5,12 +5,12 @@ import contextvars
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import AsyncToSync, ThreadSensitiveContext
 from django.db import connections
 from django.urls import get_script_prefix, set_script_prefix
 
@@ -65,7 +65,7 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
         # Handed over here and now, not by a task that might be cancelled before it begins: whoever
         # puts away what was said does so while everything around is being cancelled.
-        work = loop.run_in_executor(workers, partial(contextvars.copy_context().run, there))
+        work = loop.run_in_executor(_executor(), partial(contextvars.copy_context().run, there))
         # A thread cannot be interrupted: a write that was under way when the client left happens all
         # the same. Whoever cleans up after the cancellation must find it done, so we wait for it, also
         # when cancelled again: a server that shuts down does not wait for threads, but for us.
@@ -78,6 +78,15 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
             raise
 
     return call
+
+
+def _executor() -> Executor:
+    """The worker that waits for us in ``async_to_sync``, if one does, as a sync view may have it: if each
+    waited for another one, all would for ever."""
+    waiting = getattr(AsyncToSync.executors, "current", None)
+    if waiting is None or waiting._broken or waiting._work_thread.ident not in _busy:
+        return workers
+    return cast(Executor, waiting)
 
 
 def at_once(work: Coroutine[Any, Any, R]) -> R:

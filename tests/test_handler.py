@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -103,6 +104,13 @@ def endless_stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
+def asks_the_store(request: HttpRequest) -> HttpResponse:
+    TOLD.append(threading.current_thread())
+    while len(TOLD) < workers._max_workers:
+        time.sleep(0.01)
+    return HttpResponse(str(async_to_sync(on_database(threading.get_ident))() == threading.get_ident()))
+
+
 def answered_later(request: HttpRequest) -> HttpResponseBase:
     async def work() -> HttpResponse:
         TOLD.append(asyncio.get_running_loop())
@@ -133,6 +141,7 @@ urlpatterns = [
     path("script-name", script_name),
     path("stream", stream),
     path("sync-stream", sync_stream),
+    path("asks-the-store", asks_the_store),
     path("endless-stream", endless_stream),
     path("support/", include([path("later", answered_later)])),
 ]
@@ -462,6 +471,22 @@ def test_what_is_answered_later_keeps_no_thread_and_ends_when_its_client_leaves(
     async_to_sync(communicate)()
 
     assert TOLD.count("ended") == 2 * workers._max_workers
+
+
+def test_a_sync_view_waits_for_the_store_and_not_for_another_worker() -> None:
+    """docs/moving-from-fastapi.md has one. If each worker waited for another, all would for ever."""
+    handler = OneHopHandler()
+
+    async def communicate() -> list[bytes]:
+        all_of_them = [
+            ApplicationCommunicator(handler, scope("/asks-the-store")) for _ in range(workers._max_workers)
+        ]
+        for each in all_of_them:
+            await each.send_input({"type": "http.request"})
+        assert [(await each.receive_output(5))["status"] for each in all_of_them]
+        return [(await each.receive_output(5))["body"] for each in all_of_them]
+
+    assert async_to_sync(communicate)() == [b"True"] * workers._max_workers
 
 
 def test_two_requests_at_once_have_a_thread_each() -> None:
