@@ -17,6 +17,7 @@ from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.exception import response_for_exception
+from django.db import connections
 from django.http import FileResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, URLResolver, get_resolver, resolve, set_script_prefix
@@ -36,8 +37,10 @@ class OneHopHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        # None of ours is async. Where a team has added one, it is Django's own handler that runs it.
+        # None of ours is async. Where a team has added one, it is Django's own handler that runs it, in a
+        # thread for each request, which would take its connections along.
         self._of_async_views = ASGIHandler() if _has_async_views(get_resolver()) else None
+        signals.request_finished.connect(_close_connections, sender=ASGIHandler)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
@@ -116,6 +119,10 @@ class OneHopHandler(ASGIHandler):
         for task in (working, leaving):
             with suppress(asyncio.CancelledError, RequestAborted):
                 task.result()
+
+
+def _close_connections(**kwargs: Any) -> None:
+    connections.close_all()
 
 
 def _hop(call: Callable[..., Any]) -> Any:

@@ -102,9 +102,9 @@ def at_once(work: Coroutine[Any, Any, R]) -> R:
 
 def _in_good_order(call: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
     _busy.add(threading.get_ident())
-    for connection in connections.all(initialized_only=True):
-        connection.close_if_unusable_or_obsolete()
     try:
+        for connection in connections.all(initialized_only=True):
+            connection.close_if_unusable_or_obsolete()
         return call(*args, **kwargs)
     finally:
         _busy.discard(threading.get_ident())

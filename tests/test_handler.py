@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.core import signals
 from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, include, path
@@ -19,6 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from chatbackend.handler import OneHopHandler
 from support.connections import on_database, workers
 from support.later import later
+from support.models import Thread
 
 # None of these asks the database, but the workers look after the connections that other tests have left them.
 pytestmark = pytest.mark.django_db
@@ -63,6 +66,12 @@ def script_name(request: HttpRequest) -> HttpResponse:
 async def on_the_loop(request: HttpRequest) -> HttpResponse:
     TOLD.append(asyncio.get_running_loop())
     return HttpResponse("async")
+
+
+async def async_orm(request: HttpRequest) -> HttpResponse:
+    number = await Thread.objects.acount()
+    TOLD.append(await sync_to_async(lambda: connections["default"])())
+    return HttpResponse(str(number))
 
 
 async def endless(request: HttpRequest) -> HttpResponse:
@@ -145,7 +154,12 @@ urlpatterns = [
     path("endless-stream", endless_stream),
     path("support/", include([path("later", answered_later)])),
 ]
-async_urlpatterns = [*urlpatterns, path("async", on_the_loop), path("endless", endless)]
+async_urlpatterns = [
+    *urlpatterns,
+    path("async", on_the_loop),
+    path("endless", endless),
+    path("async-orm", async_orm),
+]
 
 
 class WithAsyncViews:
@@ -327,6 +341,19 @@ def test_an_async_view_runs_on_the_loop(settings: Any, handler: ASGIHandler) -> 
     assert async_to_sync(communicate)() == (200, TOLD[0])
     assert ask(handler, scope("/hello"))[1] == b"Hello World!"
     assert ask(handler, scope("/nowhere"))[0]["status"] == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_connection_of_an_async_view_s_thread_is_closed_with_the_request(
+    settings: Any, every_connection: WeakSet[Any]
+) -> None:
+    settings.ROOT_URLCONF = WithAsyncViews
+
+    start, body = ask(OneHopHandler(), scope("/async-orm"))
+
+    assert (start["status"], body) == (200, b"0")
+    [used] = TOLD
+    assert used.connection is None
 
 
 def test_an_async_view_is_cancelled_when_its_client_leaves(settings: Any, handler: ASGIHandler) -> None:
