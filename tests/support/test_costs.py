@@ -200,6 +200,7 @@ FEEDBACK = """
 def histories(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Ada has 100,000 threads, one with as many items; Bob has 30 and 30; others came before and after."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("TRUNCATE support_thread, support_item, support_feedback, support_attachment")
         for user_id, number in [("eve", 20_000), ("ada", MANY), ("bob", FEW), ("mallory", 20_000)]:
             cursor.execute(THREADS, [user_id, number])
             cursor.execute(ITEMS, [number, user_id])
@@ -283,6 +284,8 @@ def test_nothing_is_sought_row_by_row(
     old = models.Thread.objects.quiet_since(timezone.now() - timedelta(days=1))
 
     with django_db_blocker.unblock(), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # so that an empty table is no excuse
         before = scanned()
         bobs.delete()
         assert not old.exists()

@@ -22,7 +22,8 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def _a_storage_of_its_own(settings: Any, tmp_path: Path) -> None:
+def _a_storage_of_its_own(settings: Any, tmp_path: Path, db: None) -> None:
+    Attachment.objects.all().delete()  # of whoever has chatted in other tests
     storage = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(tmp_path)},
