@@ -109,6 +109,21 @@ def test_an_idle_connection_is_asked_how_it_is_without_a_round_trip(monkeypatch:
     assert asked == []
 
 
+def test_statements_are_prepared_unless_a_pooler_is_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler tells its clients of processes that are none of the server's, as PgBouncer 1.18 does."""
+
+    def prepares() -> bool:
+        connection.close()
+        connection.ensure_connection()
+        return connection.connection.prepare_threshold is not None
+
+    direct = prepares()
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", property(lambda _: -1))
+
+    assert (direct, prepares()) == (True, False)
+    connection.close()
+
+
 def test_a_connection_is_replaced_after_an_error_of_the_database() -> None:
     """A statement that was prepared for a table that has changed is wrong for as long as it is kept."""
 
