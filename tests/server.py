@@ -46,7 +46,7 @@ def eventually(look: Callable[[], T], is_right: Callable[[T], bool]) -> T:
 
 
 def arrive_one_by_one(arrivals: list[float], sent: float) -> bool:
-    """Whether events came while the local responder spoke, and were not held back until its end.
+    """Whether events came while the answer was made, and were not held back until its end.
 
     Held back, they would come in a burst that is nothing beside the wait for it, or but for a few of them.
     """

@@ -28,9 +28,9 @@ def few_threads(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
         yield running
 
 
-def test_events_arrive_one_by_one_while_the_answer_is_made(api: Api, person: Person) -> None:
+def test_events_arrive_one_by_one_while_the_answer_is_made(few_threads: Api, person: Person) -> None:
     token, sent = person.token(), time.monotonic()
-    with api.stream(create(), token) as events:
+    with few_threads.stream(create("for 2 seconds"), token) as events:
         arrivals = [time.monotonic() for _ in events]
 
     assert arrive_one_by_one(arrivals, sent)
