@@ -260,12 +260,7 @@ class Content(_Documented):
                 OpenApiParameter("signature", str, required=True, description="A part of the address."),
             ],
             responses={
-                **{
-                    (200, kind): OpenApiResponse(
-                        {"type": "string", "format": "binary"}, description="The file."
-                    )
-                    for kind in files.TYPES
-                },
+                **{(200, kind): OpenApiResponse(BINARY, description="The file.") for kind in files.TYPES},
                 **errors(404, 500, 503),
             },
         )
