@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 5  # to connect and list the tools: so much later a dead server lets the answer begin
 CALL_SECONDS = 30
 CLOSE_SECONDS = 1
+IDLE_SECONDS = 1  # a connection idle for longer is not used again: its server may be closing it just then
 MAX_LIST_PAGES = 10
 MAX_OUTPUT_LENGTH = 20_000  # of what a tool says; the model pays by the word
 TITLE_LENGTH = 80
@@ -30,7 +31,7 @@ Tell = Callable[[ThreadStreamEvent], Awaitable[None]]
 @asynccontextmanager
 async def connected(user_id: str, tell: Tell) -> AsyncIterator[list[MCPServer]]:
     """The servers that answer. ``tell`` is told of the others, and of every call."""
-    servers = [_Connection(server, user_id, tell) for server in tool_servers.configured()]
+    servers = [Connection(server, user_id, tell) for server in tool_servers.configured()]
     try:
         answers = await asyncio.gather(*(server.opens() for server in servers))
         yield [server for server, answered in zip(servers, answers, strict=True) if answered]
@@ -38,11 +39,11 @@ async def connected(user_id: str, tell: Tell) -> AsyncIterator[list[MCPServer]]:
         await asyncio.gather(*(server.close() for server in servers))
 
 
-class _Connection(MCPServerStreamableHttp):
+class Connection(MCPServerStreamableHttp):
     def __init__(self, server: ToolServer, user_id: str, tell: Tell) -> None:
         self._caller = InTheNameOf(user_id, server)
         super().__init__(
-            {"url": server.url, "auth": self._caller},
+            {"url": server.url, "auth": self._caller, "httpx_client_factory": http_client},
             name=server.name,
             cache_tools_list=True,
             client_session_timeout_seconds=CALL_SECONDS,
@@ -98,6 +99,13 @@ class _Connection(MCPServerStreamableHttp):
             self._told_of_failure = True
             message = f"The tools of “{self.name}” are not available at the moment."
             await self._tell(NoticeEvent(level="warning", message=message))
+
+
+def http_client(
+    headers: dict[str, str] | None = None, timeout: Any = None, auth: httpx2.Auth | None = None
+) -> httpx2.AsyncClient:
+    limits = httpx2.Limits(keepalive_expiry=IDLE_SECONDS)
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, limits=limits)
 
 
 class InTheNameOf(httpx2.Auth):

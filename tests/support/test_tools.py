@@ -1,5 +1,6 @@
 """Tools of real MCP servers, each in a process of its own, used in the caller's name, over both APIs."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -8,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from chatbackend.dev.processes import free_port
 from support import agent, faults, tools
+from support.tool_servers import ToolServer
 from tests.model_server import Model
 from tests.people import Person
 from tests.server import Api, add, create, eventually
@@ -150,6 +153,41 @@ def black_hole() -> Iterator[str]:
     """Takes every connection and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as hole:
         yield f"http://127.0.0.1:{hole.getsockname()[1]}/mcp"
+
+
+class KeptAlive(BaseHTTPRequestHandler):
+    """Leaves its connections open; answers with who is at their other end."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        caller = str(self.client_address).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(caller)))
+        self.end_headers()
+        self.wfile.write(caller)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
+        pass
+
+
+@pytest.mark.parametrize(("idle_seconds", "kept"), [(60, True), (0, False)])
+def test_a_connection_that_was_idle_is_not_used_again_since_its_server_may_be_closing_it(
+    idle_seconds: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "IDLE_SECONDS", idle_seconds)
+
+    async def ask_twice(url: str) -> list[str]:
+        connection = tools.Connection(ToolServer("todo", url), "a-user", AsyncMock())
+        async with connection.params["httpx_client_factory"]() as client:
+            return [(await client.get(url)).text for _ in range(2)]
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeptAlive) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        first, second = asyncio.run(ask_twice(f"http://127.0.0.1:{server.server_port}"))
+        server.shutdown()
+
+    assert (first == second) is kept
 
 
 def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none_at_all(
