@@ -1,74 +1,86 @@
-"""Better Auth's settings, typed. Each is read when it is used, so that ``override_settings`` works."""
+"""Better Auth's settings, typed."""
 
 import re
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.signals import setting_changed
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PUBLIC_KEY_ALGORITHMS = ["EdDSA", "ES256", "ES512", "PS256", "RS256"]  # those Better Auth documents
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")  # a name (others than ASCII as xn--), or IPv6
 
 
-class Conf:
-    @property
+class ReadOnce:
+    """Keeps its ``cached_property``s until a setting changes, which only tests do."""
+
+    def __init__(self) -> None:
+        setting_changed.connect(self._forget)
+
+    def _forget(self, **_: Any) -> None:
+        vars(self).clear()
+
+
+class Conf(ReadOnce):
+    @cached_property
     def BETTER_AUTH_URL(self) -> str:
         """Better Auth's ``baseURL``, with or without a path."""
         return cast(str, _setting("BETTER_AUTH_URL", ""))
 
-    @property
+    @cached_property
     def BETTER_AUTH_ISSUER(self) -> str:
         """``iss``, compared to the letter. Better Auth's default is the origin of its baseURL."""
         return cast(str, _setting("BETTER_AUTH_ISSUER", "")) or origin(self.BETTER_AUTH_URL)
 
-    @property
+    @cached_property
     def BETTER_AUTH_AUDIENCE(self) -> list[str]:
         """``aud`` must name one of these. Better Auth's default is the origin of its baseURL."""
         audiences: list[str] = _setting("BETTER_AUTH_AUDIENCE", [])
         return audiences or [origin(self.BETTER_AUTH_URL)]
 
-    @property
+    @cached_property
     def BETTER_AUTH_CREDENTIALS(self) -> list[str]:
         """What a caller may show: ``jwt``, ``cookie``, ``bearer`` (``authn.authentication.CREDENTIALS``)."""
         return cast(list[str], _setting("BETTER_AUTH_CREDENTIALS", ["jwt"]))
 
-    @property
+    @cached_property
     def BETTER_AUTH_COOKIE_NAME(self) -> str:
         """What the session cookie is called, for the scheme of Better Auth's address and for no other."""
         name = cast(str, _setting("BETTER_AUTH_COOKIE_NAME", "better-auth.session_token"))
         is_secure = origin(self.BETTER_AUTH_URL).startswith("https:")
         return f"__Secure-{name}" if is_secure and not name.startswith("__Secure-") else name
 
-    @property
+    @cached_property
     def BETTER_AUTH_COOKIE_ORIGINS(self) -> set[str]:
         """Whose pages may send it: those that CORS lets in, and Better Auth's own. Never ``null``, which
         anybody's sandboxed frame can send."""
         pages: list[str] = _setting("CORS_ALLOWED_ORIGINS", [])
         return {origin(page) for page in [self.BETTER_AUTH_URL, *pages]} - {""}
 
-    @property
+    @cached_property
     def BETTER_AUTH_BEARER_REQUIRE_SIGNATURE(self) -> bool:
         """Off: the bare ``session.token`` is let in as well, so whoever reads a row or a log line is."""
         return bool(_setting("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True))
 
-    @property
+    @cached_property
     def BETTER_AUTH_SESSION_SOURCE(self) -> str:
         """Where sessions are: ``database``, or the address of the Redis that is the only one to have them."""
         return cast(str, _setting("BETTER_AUTH_SESSION_SOURCE", "database"))
 
-    @property
+    @cached_property
     def BETTER_AUTH_SESSION_PREFIX(self) -> str:
         """What Better Auth's keys in that Redis begin with."""
         return cast(str, _setting("BETTER_AUTH_SESSION_PREFIX", ""))
 
-    @property
+    @cached_property
     def BETTER_AUTH_KEYS(self) -> str:
         """What tokens are verified with: ``database`` (the jwks table), ``jwks`` (a URL) or ``secret``."""
         return cast(str, _setting("BETTER_AUTH_KEYS", "database"))
 
-    @property
+    @cached_property
     def BETTER_AUTH_SECRET(self) -> str:
         """Better Auth's own secret; read only where a setting makes something depend on it.
 
@@ -78,12 +90,12 @@ class Conf:
         newest, _, _ = self.BETTER_AUTH_SECRETS.partition(",")
         return newest.partition(":")[2].strip() or cast(str, _setting("BETTER_AUTH_SECRET", ""))
 
-    @property
+    @cached_property
     def BETTER_AUTH_SECRETS(self) -> str:
         """Better Auth's own variable of that name, where secrets are rotated: ``2:new,1:old``."""
         return cast(str, _setting("BETTER_AUTH_SECRETS", ""))
 
-    @property
+    @cached_property
     def BETTER_AUTH_JWKS_URL(self) -> str:
         """Where the key set is fetched; a path of the baseURL is where Better Auth has its routes."""
         given, base = cast(str, _setting("BETTER_AUTH_JWKS_URL", "")), origin(self.BETTER_AUTH_URL)
@@ -92,64 +104,64 @@ class Conf:
         path = urlsplit(self.BETTER_AUTH_URL).path.rstrip("/") or "/api/auth"
         return f"{base}{path}/jwks"
 
-    @property
+    @cached_property
     def BETTER_AUTH_JWKS_PRIVATE(self) -> bool:
         """The JWKS address is inside the team's own network: plain http and private peers are meant."""
         return bool(_setting("BETTER_AUTH_JWKS_PRIVATE", False))
 
-    @property
+    @cached_property
     def BETTER_AUTH_KEYS_TTL(self) -> timedelta:
         """A key that is revoked at Better Auth is trusted no longer than this."""
         return timedelta(seconds=_setting("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0))
 
-    @property
+    @cached_property
     def BETTER_AUTH_ALGORITHMS(self) -> list[str]:
         """Allow-list. The first RSA one is taken for an RSA key that does not name its own."""
         given: list[str] = _setting("BETTER_AUTH_ALGORITHMS", [])
         return given or (["HS256"] if self.BETTER_AUTH_KEYS == "secret" else PUBLIC_KEY_ALGORITHMS)
 
-    @property
+    @cached_property
     def BETTER_AUTH_LEEWAY(self) -> timedelta:
         """How far Better Auth's clock and ours may differ."""
         return timedelta(seconds=_setting("BETTER_AUTH_LEEWAY_SECONDS", 10.0))
 
-    @property
+    @cached_property
     def BETTER_AUTH_MAX_TOKEN_LIFETIME(self) -> timedelta:
         """Cap on ``exp - iat``: nothing at Better Auth keeps a team from tokens that live ten years."""
         return timedelta(seconds=_setting("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", 3600.0))
 
-    @property
+    @cached_property
     def BETTER_AUTH_REQUIRE_SID(self) -> bool:
         return bool(_setting("BETTER_AUTH_REQUIRE_SID", False))
 
-    @property
+    @cached_property
     def BETTER_AUTH_DATABASE(self) -> str:
         """The alias of the database with Better Auth's tables."""
         return cast(str, _setting("BETTER_AUTH_DATABASE", "default"))
 
     # The next four are read once, when the models are made.
 
-    @property
+    @cached_property
     def BETTER_AUTH_NAMING(self) -> str:
         """How columns are spelled: ``camel`` (Kysely, Prisma) or ``snake`` (Drizzle)."""
         return cast(str, _setting("BETTER_AUTH_NAMING", "camel"))
 
-    @property
+    @cached_property
     def BETTER_AUTH_TABLES(self) -> dict[str, str]:
         """Tables that are not called as their model: ``{"user": "users", "jwks": "auth.keys"}``."""
         return cast(dict[str, str], _setting("BETTER_AUTH_TABLES", {}))
 
-    @property
+    @cached_property
     def BETTER_AUTH_COLUMNS(self) -> dict[str, str]:
         """Columns with a name of their own: ``{"session.expiresAt": "valid_until"}``."""
         return cast(dict[str, str], _setting("BETTER_AUTH_COLUMNS", {}))
 
-    @property
+    @cached_property
     def BETTER_AUTH_PLUGINS(self) -> list[str]:
         """Better Auth's plugins whose columns we read, by their ids (``authn.models.PLUGINS``)."""
         return cast(list[str], _setting("BETTER_AUTH_PLUGINS", []))
 
-    @property
+    @cached_property
     def JSON_ERRORS_UNDER(self) -> str:
         """The path below which every error is JSON, Django's own included; empty: nowhere."""
         return cast(str, _setting("JSON_ERRORS_UNDER", ""))
