@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -13,6 +14,7 @@ from authn import keys
 from authn.conf import conf
 from authn.errors import TokenRefused
 
+REMEMBERED = 1024  # tokens: those of so many users who are busy in the same minute
 MAX_LENGTH = 8192  # characters; proxies allow about as much for all headers together
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
@@ -58,12 +60,18 @@ def verify(token: str) -> Claims:
     """
     key = _key(token)
     try:
-        return _verified(token, key)
+        claims = _verified(token, key)
+        if claims.expires_at + conf.BETTER_AUTH_LEEWAY <= datetime.now(UTC):
+            raise TokenRefused("expired")
     except TokenRefused as refused:
         refused.key_id, refused.algorithm = key.kid, key.algorithm
         raise
+    return claims
 
 
+# The same token with the same key says the same each time: all but the hour. Only what is good is kept, and
+# no longer than the key is, which a refresh of the set replaces once a minute.
+@lru_cache(maxsize=REMEMBERED)
 def _verified(token: str, key: keys.Key) -> Claims:
     claims = _claims(_payload(token, key), key)
     lifetime = claims.expires_at - claims.issued_at
@@ -82,11 +90,7 @@ def _key(token: str) -> keys.Key:
         raise TokenRefused("too_long")
     if not COMPACT.fullmatch(token):
         raise TokenRefused("malformed")
-    try:
-        # The header alone, as a token without the rest: PyJWT would decode that, too, and again below.
-        header = jwt.get_unverified_header(token.partition(".")[0] + "..")
-    except (jwt.PyJWTError, ValueError) as exc:
-        raise TokenRefused("malformed") from exc
+    header = _header(token.partition(".")[0])
     # Session caches, access tokens and logout tokens of Better Auth name their kind here (RFC 8725 §3.11).
     if header.get("typ", "JWT") != "JWT":
         raise TokenRefused("type")
@@ -102,6 +106,15 @@ def _key(token: str) -> keys.Key:
     if header.get("alg") != key.algorithm:
         raise TokenRefused("algorithm", key_id=kid)
     return key
+
+
+@lru_cache(maxsize=16)  # all that a key signs begins with the same one
+def _header(segment: str) -> dict[str, Any]:
+    try:
+        # As a token without the rest: PyJWT would decode that, too, and again below.
+        return jwt.get_unverified_header(f"{segment}..")
+    except (jwt.PyJWTError, ValueError) as exc:
+        raise TokenRefused("malformed") from exc
 
 
 def _payload(token: str, key: keys.Key) -> dict[str, Any]:
