@@ -1,11 +1,17 @@
 """Django's PostgreSQL backend, for connections that a thread keeps."""
 
 import select
+from collections.abc import Sequence
+from typing import Any
 
 from django.db.backends.postgresql import base
+from psycopg import Cursor
+from psycopg.types.datetime import TimestamptzLoader
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    _kept: "Cursor[Any] | None" = None
+
     def init_connection_state(self) -> None:
         """Statements are prepared on the server's own connections, and on no pooler's (pgbouncer, Neon's
         pooled address): with each transaction that gives us another, which knows nothing of them."""
@@ -23,3 +29,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poll = select.poll()
         poll.register(self.connection.fileno(), select.POLLIN)
         return not poll.poll(0) or bool(super().is_usable())
+
+    def rows_of(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """As a cursor's ``fetchall`` gives them, at half the cost: on one cursor for all statements, where
+        Django makes and wraps one for each, and with moments read by psycopg's C, not Django's Python."""
+        if self.queries_logged or self.execute_wrappers:  # somebody is looking on
+            with self.cursor() as cursor:
+                cursor.execute(sql, params)
+                return list(cursor.fetchall())
+        self.validate_thread_sharing()
+        self.close_if_health_check_failed()
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            if self._kept is None or self._kept.connection is not self.connection:
+                self._kept = self.connection.cursor()
+                self._kept.adapters.register_loader("timestamptz", TimestamptzLoader)
+            rows: list[tuple[Any, ...]] = self._kept.execute(sql, params).fetchall()
+            return rows

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from chatkit.store import NotFoundError
 from django.db import DataError, ProgrammingError, connection, transaction
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
+from django.test.utils import CaptureQueriesContext
 
 from support.conf import conf
 from support.connections import at_once, lending, on_database, workers
@@ -122,6 +124,44 @@ def test_statements_are_prepared_unless_a_pooler_is_in_between(monkeypatch: pyte
 
     assert (direct, prepares()) == (True, False)
     connection.close()
+
+
+def test_rows_that_are_read_the_short_way_are_those_of_a_cursor(postgres_url: str) -> None:
+    sql = "SELECT 7, 'seven', NULL, %s::jsonb, %s::timestamptz, now() at time zone 'UTC' = localtimestamp"
+    params = ['{"n": 7}', datetime(2026, 3, 29, 1, 30, tzinfo=UTC)]
+
+    @on_database
+    def both_ways() -> tuple[Any, Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall(), connection.rows_of(sql, params)
+
+    usual, short = async_to_sync(both_ways)()
+
+    assert short == usual
+
+
+def test_what_is_read_the_short_way_survives_a_connection_and_fails_in_django_s_words() -> None:
+    @on_database
+    def work() -> list[Any]:
+        read = [connection.rows_of("SELECT 1", [])]
+        connection.close()
+        read.append(connection.rows_of("SELECT 2", []))
+        with pytest.raises(ProgrammingError):
+            connection.rows_of("SELECT * FROM nowhere", [])
+        return read
+
+    assert async_to_sync(work)() == [[(1,)], [(2,)]]
+
+
+def test_whoever_looks_on_sees_what_is_read_the_short_way() -> None:
+    @on_database
+    def work() -> list[Any]:
+        with CaptureQueriesContext(connection) as seen:
+            connection.rows_of("SELECT %s::int", [1])
+        return [each["sql"] for each in seen.captured_queries]
+
+    assert len(async_to_sync(work)()) == 1
 
 
 def test_a_connection_is_replaced_after_an_error_of_the_database() -> None:
