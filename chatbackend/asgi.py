@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from io import StringIO
 from typing import Any
 
@@ -22,8 +21,9 @@ from django.utils.module_loading import import_string
 from servestatic import ServeStaticASGI
 
 from authn import keys
-from chatbackend import exposition
+from chatbackend import exposition, unhurried
 from chatbackend.body_limit import limited
+from chatbackend.handler import OneHopHandler
 from chatbackend.health import answering_probes
 from support import streaming
 from support.connections import workers
@@ -53,6 +53,8 @@ with ThreadPoolExecutor(1) as aside:
 
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
 handler = import_string(settings.ASGI_HANDLER)()
+if not isinstance(handler, OneHopHandler):  # which sees to it itself, where there is anything to break off
+    handler = unhurried.all_unhurried(handler)
 http_application = ServeStaticASGI(limited(handler), allow_all_origins=False)
 for finder in get_finders():
     for path, storage in finder.list([]):
@@ -75,7 +77,7 @@ def warm_up() -> None:
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """ASGI 3. With the server's lifespan on (uvicorn's default), a shutdown keeps what was said."""
     if scope["type"] != "lifespan":
-        await _unhurried(asyncio.create_task(serving(scope, receive, send)))
+        await serving(scope, receive, send)
         return
     await receive()
     await asyncio.get_running_loop().run_in_executor(workers, warm_up)
@@ -88,22 +90,5 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     # The server has waited for the streams as long as it was told to. It kills the process after this.
     await streaming.end_all()
-    if _under_way:  # the streams have ended, and their clients are about to hear it
-        await asyncio.wait(_under_way, timeout=1)
+    await unhurried.finish(seconds=1)  # the streams have ended, and their clients are about to hear it
     await send({"type": "lifespan.shutdown.complete"})
-
-
-_under_way: set["asyncio.Task[None]"] = set()
-
-
-async def _unhurried(request: "asyncio.Task[None]") -> None:
-    """Wait for the request, also when cancelled: only a server that shuts down does that, and it ends the
-    streams a moment later. Cancelled itself, Django would leave two tasks of its own behind, and the
-    client would hear the connection break.
-    """
-    _under_way.add(request)
-    request.add_done_callback(_under_way.discard)
-    while not request.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([request])
-    await request

@@ -24,6 +24,7 @@ from django.urls import Resolver404, URLResolver, get_resolver, resolve, set_scr
 from django.utils.log import log_response
 
 from authn.responses import as_json
+from chatbackend.unhurried import all_unhurried, unhurried
 from support.connections import lending, workers
 from support.later import Later
 
@@ -39,8 +40,9 @@ class OneHopHandler(ASGIHandler):
         super().__init__()
         # None of ours is async. Where a team has added one, it is Django's own handler that runs it, in a
         # thread for each request, which would take its connections along.
-        self._of_async_views = ASGIHandler() if _has_async_views(get_resolver()) else None
+        self._of_async_views = all_unhurried(ASGIHandler()) if _has_async_views(get_resolver()) else None
         signals.request_finished.connect(_close_connections, sender=ASGIHandler)
+        self._respond_in_a_worker = _hop(self._respond)  # once, as asgiref looks at what it wraps
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
@@ -59,14 +61,11 @@ class OneHopHandler(ASGIHandler):
         except RequestAborted:
             return
         with body_file:
-            request, response = await _hop(self._respond)(scope, body_file)
+            request, response = await self._respond_in_a_worker(scope, body_file)
             if response.closed:
                 await self.send_response(response, send)
-                return
-            try:
-                await self._while_connected(receive, self._finish(request, response, send))
-            finally:  # and no part of the work: a server says that the client has left when all is sent, too
-                await _hop(response.close)()
+            else:
+                await unhurried(self._stream(request, response, receive, send))
 
     def _respond(self, scope: Any, body_file: Any) -> tuple[Any, HttpResponseBase]:
         """The sync part. A response that is complete is closed here, which saves the hop to do it later."""
@@ -80,6 +79,12 @@ class OneHopHandler(ASGIHandler):
         if not response.streaming:
             response.close()
         return request, response
+
+    async def _stream(self, request: Any, response: HttpResponseBase, receive: Any, send: Any) -> None:
+        try:
+            await self._while_connected(receive, self._finish(request, response, send))
+        finally:  # and no part of the work: a server says that the client has left when all is sent, too
+            await _hop(response.close)()
 
     async def _finish(self, request: Any, response: HttpResponseBase, send: Any) -> None:
         async with lending():

@@ -21,7 +21,7 @@ from support.conf import conf
 
 SALT = "support.addresses"  # a signature made for anything else is none here
 
-_request_origin: ContextVar[str] = ContextVar("request_origin", default="")
+_seen_by: ContextVar[HttpRequest | None] = ContextVar("seen_by", default=None)
 
 
 class BadAddress(Exception):
@@ -34,11 +34,11 @@ def as_seen_by(request: HttpRequest) -> Iterator[None]:
 
     Its host is one that ALLOWED_HOSTS names, or ``get_host`` would have raised.
     """
-    token = _request_origin.set(f"{request.scheme}://{request.get_host()}")
+    token = _seen_by.set(request)
     try:
         yield
     finally:
-        _request_origin.reset(token)
+        _seen_by.reset(token)
 
 
 def upload(attachment_id: str) -> AnyUrl:
@@ -67,7 +67,7 @@ def verify(attachment_id: str, signature: str) -> tuple[str, int]:
 
 def renewed(user_id: str, attachment: Attachment) -> Attachment:
     """With an address as of now, if the one it has is ours: a team's server may have its own."""
-    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _request_origin.get()):
+    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _seen_by.get()):
         return attachment
     try:
         our_path = _content_path(attachment.id)
@@ -83,7 +83,9 @@ def _content_path(attachment_id: str) -> str:
 
 
 def _base() -> str:
-    base = conf.PUBLIC_URL.rstrip("/") or _request_origin.get()
-    if not base:
+    if conf.PUBLIC_URL:
+        return conf.PUBLIC_URL.rstrip("/")
+    request = _seen_by.get()
+    if request is None:
         raise ImproperlyConfigured("PUBLIC_URL is not set, and there is no request to tell.")
-    return base
+    return f"{request.scheme}://{request.get_host()}"

@@ -69,7 +69,7 @@ async def on_the_loop(request: HttpRequest) -> HttpResponse:
 
 
 async def async_orm(request: HttpRequest) -> HttpResponse:
-    number = await Thread.objects.acount()
+    number = await Thread.objects.filter(user_id="nobody").acount()
     TOLD.append(await sync_to_async(lambda: connections["default"])())
     return HttpResponse(str(number))
 
