@@ -22,6 +22,10 @@ DELETE FROM {table} WHERE CAST({column} AS text) = ANY(%s)
 RETURNING CAST({id} AS text), CAST({user_id} AS text)
 """
 
+IS_POSSIBLE = (
+    "SELECT has_table_privilege(%s, 'DELETE') AND NOT current_setting('transaction_read_only')::bool"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
@@ -30,13 +34,13 @@ class Revoked:
 
 
 def is_possible() -> bool:
-    """Whether our role may delete sessions, which one that only reads leaves to Better Auth."""
+    """Whether our role may delete sessions, which one that only reads, or a replica, leaves to others."""
     connection = connections[conf.BETTER_AUTH_DATABASE]
     if connection.vendor != "postgresql":
         return False  # SQLite's file is opened to be read
     with connection.cursor() as cursor:
         table = connection.ops.quote_name(Session._meta.db_table)
-        cursor.execute("SELECT has_table_privilege(%s, 'DELETE')", [table])
+        cursor.execute(IS_POSSIBLE, [table])
         return bool(cursor.fetchone()[0])
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from authn import revoking
 from authn.models import Session
 from chatbackend.dev.postgres import create_database
 from tests.people import Person
@@ -177,6 +178,15 @@ def test_nothing_is_offered_to_a_role_that_may_not_delete(staff: Client, person:
 
     assert (seen, status) == ([False, False], 403)
     assert alive(person) == [person.session_id]
+
+
+def test_nothing_is_offered_on_a_read_replica(person: Person, db: None) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")  # as all of a replica's are
+        is_possible = revoking.is_possible()
+        transaction.set_rollback(True)
+
+    assert not is_possible
 
 
 @pytest.mark.parametrize("way", ["chosen", "all"])
