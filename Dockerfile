@@ -43,4 +43,4 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('UVICORN_PORT', 8000)), timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 # It waits ten seconds for open streams and up to ten more for what was said to be kept: allow it thirty.
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "uvicorn", "chatbackend.asgi:application", "--host", "0.0.0.0", "--ws", "none", "--timeout-graceful-shutdown", "10"]
+CMD ["python", "-m", "uvicorn", "chatbackend.asgi:application", "--host", "0.0.0.0", "--ws", "none", "--no-proxy-headers", "--timeout-graceful-shutdown", "10"]

@@ -8,10 +8,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from authn import session_tokens, sessions, tokens
+from authn import refusals, session_tokens, sessions, tokens
 from authn.audit import Attempt
 from authn.conf import conf
-from authn.errors import OriginRefused, Refused, TokenRefused, TwoCredentials
+from authn.errors import OriginRefused, Refused, TokenRefused, TooManyAttempts, TwoCredentials
 from authn.models import User
 from authn.sessions import Identity
 
@@ -54,6 +54,7 @@ class BetterAuthJWTAuthentication(Credential):
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
         attempt.claims = tokens.verify(value)
+        refusals.check_token(value)
         return sessions.resolve(attempt.claims)
 
 
@@ -71,7 +72,8 @@ class BetterAuthBearerAuthentication(Credential):
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
         if "." in value:
-            return sessions.resolve_token(session_tokens.verify(value), is_signed=True)
+            return _signed(value)
+        refusals.check_address(attempt.request)  # the look-up alone will tell
         return sessions.resolve_token(session_tokens.bare(value), is_signed=False)
 
 
@@ -92,7 +94,14 @@ class BetterAuthCookieAuthentication(Credential):
         origin = attempt.request.META.get("HTTP_ORIGIN")
         if attempt.request.method not in SAFE_METHODS and origin not in conf.BETTER_AUTH_COOKIE_ORIGINS:
             raise OriginRefused
-        return sessions.resolve_token(session_tokens.verify(value), is_signed=True)
+        return _signed(value)
+
+
+@sensitive_variables("value", "token")
+def _signed(value: str) -> Identity:
+    token = session_tokens.verify(value)
+    refusals.check_token(value)
+    return sessions.resolve_token(token, is_signed=True)
 
 
 CREDENTIALS: dict[str, Credential] = {
@@ -113,7 +122,7 @@ class BetterAuthAuthentication(BaseAuthentication):
         identified = _authenticate(request, enabled)
         if identified is None and _scheme(request) == "bearer":  # of a kind that is not listed, or of none
             refused = TokenRefused("malformed")
-            Attempt(request).refused(refused.reason, refused.status_code)
+            refusals.record(Attempt(request), refused.reason, refused.status_code)
             raise refused
         return identified
 
@@ -133,9 +142,19 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
         if len(offered) > 1 or (credential.name == "cookie" and _scheme(request) == "bearer"):
             raise TwoCredentials
         identity = credential.identify(value, attempt)
+    except TooManyAttempts:
+        refusals.unwritten(attempt)
+        raise
     except Refused as refused:
-        reason, session = refused.reason, refused.session
-        attempt.refused(reason, refused.status_code, refused.key_id, refused.algorithm, session)
+        refusals.record(
+            attempt,
+            refused.reason,
+            refused.status_code,
+            value,
+            key_id=refused.key_id,
+            algorithm=refused.algorithm,
+            session=refused.session,
+        )
         raise
     except Exception:
         attempt.refused("error", 500)

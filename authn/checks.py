@@ -9,19 +9,20 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.db import router
 
-from authn import naming
+from authn import naming, refusals
 from authn.conf import conf, origin
 from authn.models import PLUGINS, Session, SigningKey, User
 
 MAX_LEEWAY = timedelta(minutes=5)  # between two clocks; more would keep expired tokens alive
 YEAR = timedelta(days=365)
+MOST_PROXIES = 10
 KEY_SOURCES = ("database", "jwks", "secret")
 SECRET_LENGTH = 32  # characters; RFC 7518 §3.2 asks for a key as long as the hash
 ALGORITHMS = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (_url, _keys, _algorithms, _times, _plugins, _names, _database, _time_zone)
+    checks = (_url, _keys, _algorithms, _times, _plugins, _names, _database, _time_zone, _proxies, _refusals)
     return [message for check in checks for message in check()]
 
 
@@ -189,6 +190,32 @@ def _time_zone() -> list[CheckMessage]:
                 f"BETTER_AUTH_TIME_ZONE={name} is no time zone.",
                 hint="Write the zone of the Node process that fills columns without a zone: Asia/Kolkata.",
                 id="authn.E010",
+            )
+        ]
+    return []
+
+
+def _proxies() -> list[CheckMessage]:
+    if 0 <= conf.NUM_PROXIES <= MOST_PROXIES:
+        return []
+    return [
+        Error(
+            "NUM_PROXIES is no number of proxies.",
+            hint="Write how many of your own stand in front, such as 1; 0 without any.",
+            id="authn.E014",
+        )
+    ]
+
+
+def _refusals() -> list[CheckMessage]:
+    try:
+        refusals.rate(conf.REFUSED_RATE_PER_ADDRESS)
+    except ValueError:
+        return [
+            Error(
+                "REFUSED_RATE_PER_ADDRESS is no rate.",
+                hint="Write a number and a period: 60/min (s, min, hour, day).",
+                id="authn.E015",
             )
         ]
     return []

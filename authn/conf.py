@@ -162,6 +162,16 @@ class Conf(ReadOnce):
         return cast(list[str], _setting("BETTER_AUTH_PLUGINS", []))
 
     @cached_property
+    def NUM_PROXIES(self) -> int:
+        """How many proxies of ours stand in front, each of which says in X-Forwarded-For whom it sees."""
+        return cast(int, _setting("NUM_PROXIES", 0))
+
+    @cached_property
+    def REFUSED_RATE_PER_ADDRESS(self) -> str:
+        """Refused attempts a client address may make, and each genuine token, in DRF's notation."""
+        return cast(str, _setting("REFUSED_RATE_PER_ADDRESS", "60/min"))
+
+    @cached_property
     def JSON_ERRORS_UNDER(self) -> str:
         """The path below which every error is JSON, Django's own included; empty: nowhere."""
         return cast(str, _setting("JSON_ERRORS_UNDER", ""))

@@ -66,6 +66,18 @@ class UserBanned(Refused):
     default_code = "user_banned"
 
 
+class TooManyAttempts(Refused):
+    """``wait``: seconds, which REST framework says in ``Retry-After``."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_detail = "Too many refused attempts. Try again later"
+    default_code = "too_many_attempts"
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.wait = wait
+
+
 class Unavailable(Refused):
     """What is needed to answer cannot be reached: nobody gets in, nobody is told to go."""
 

@@ -22,6 +22,12 @@ REASONS: dict[str, Reason] = {
         "The request has no Authorization: Bearer header.",
         "Send the token of authClient.token(); look whether a proxy drops the header.",
     ),
+    "too_many_attempts": Reason(
+        "",
+        "Too many attempts of this address, or with this token, were refused. Those that follow are not "
+        "written down.",
+        "Look at the records before this one; if everybody has one address, set NUM_PROXIES.",
+    ),
     "two_credentials": Reason(
         "form",
         "The request carries more than one credential: two tokens, or a token and a cookie.",

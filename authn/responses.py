@@ -20,9 +20,9 @@ from rest_framework.exceptions import ErrorDetail, NotAuthenticated, ParseError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from authn import audit
+from authn import audit, refusals
 from authn.conf import conf
-from authn.errors import BodyTooLarge, TokenRefused, Unavailable
+from authn.errors import BodyTooLarge, TokenRefused, TooManyAttempts, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,18 @@ RETRY_AFTER_SECONDS = 2  # a restarted or woken database is usually back by then
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's EXCEPTION_HANDLER. ``None`` leaves an unforeseen exception to Django: logged, answered 500."""
     if isinstance(exc, NotAuthenticated):
-        audit.Attempt(context["request"]).refused("no_credentials", exc.status_code)
         exc.detail = ErrorDetail("Authentication credentials were not provided")
+        try:
+            refusals.record(audit.Attempt(context["request"]), "no_credentials", exc.status_code)
+        except TooManyAttempts as too_many:
+            exc = too_many
     response = drf_exception_handler(_as_api_exception(exc), context)
     if response is None:
         return None
     if isinstance(exc, TokenRefused) and "WWW-Authenticate" in response:
         response["WWW-Authenticate"] += ', error="invalid_token"'
+    if isinstance(exc, TooManyAttempts):
+        setattr(response, "_has_been_logged", True)  # noqa: B010 - or Django would write a line for each
     if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         # One line, for there will be many; PostgreSQL's words name hosts and roles, never passwords.

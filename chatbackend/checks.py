@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
 
@@ -27,6 +28,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     if settings.DATA_UPLOAD_MAX_MEMORY_SIZE < 1:
         hint = "Write a number of bytes, such as 1000000."
         faults.append(Error("DATA_UPLOAD_MAX_MEMORY_SIZE lets nothing in.", hint=hint, id="chatbackend.E005"))
+    if settings.SECURE_PROXY_SSL_HEADER and not settings.NUM_PROXIES:
+        hint = "Write in NUM_PROXIES how many proxies add to X-Forwarded-For, such as 1."
+        fault = "There is a proxy (TRUST_X_FORWARDED_PROTO), and everybody would have its address."
+        faults.append(CheckWarning(fault, hint=hint, id="chatbackend.W001"))
     return faults + (_check_metrics() if settings.METRICS_PORT else [])
 
 

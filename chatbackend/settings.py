@@ -169,10 +169,17 @@ if _has_its_own or BETTER_AUTH_TIME_ZONE != "UTC":
     DATABASES["better_auth"]["TIME_ZONE"] = BETTER_AUTH_TIME_ZONE
 
 CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
+if CACHES["default"]["BACKEND"].endswith(
+    ".LocMemCache"
+):  # at Django's 300 it forgets who has asked how often
+    CACHES["default"].setdefault("OPTIONS", {}).setdefault("MAX_ENTRIES", 100_000)
 if CACHES["default"]["BACKEND"].endswith(".RedisCache"):  # its client would wait for ever
     CACHES["default"]["OPTIONS"] = {"socket_connect_timeout": 1, "socket_timeout": 1}
 
 # --- REST framework -------------------------------------------------------------------------------
+
+NUM_PROXIES = number("NUM_PROXIES", 0)
+REFUSED_RATE_PER_ADDRESS = env.str("REFUSED_RATE_PER_ADDRESS", default="60/min")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["authn.authentication.BetterAuthAuthentication"],
@@ -180,6 +187,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "authn.responses.exception_handler",
+    "NUM_PROXIES": NUM_PROXIES,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }

@@ -15,7 +15,7 @@ from django.db import connection, connections
 from django.db.backends.signals import connection_created
 from pytest_django import DjangoDbBlocker
 
-from authn import keys
+from authn import keys, refusals
 from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port
@@ -190,6 +190,7 @@ def ids(request: pytest.FixtureRequest, auth: BetterAuth, db: None) -> str:
 def _nothing_is_remembered() -> Iterator[None]:
     """Keys and throttles outlive a request, and must not outlive a test."""
     keys.forget()
+    refusals.forget()
     cache.clear()
     yield
     keys.forget()

@@ -29,6 +29,9 @@ os.environ |= {
     "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
     "PUBLIC_URL": "https://api.example.com",  # conftest.py gives each server its own
     "ATTACHMENT_DIRECTORY": ATTACHMENT_DIRECTORY,
+    # Everybody is at one address here, and many a test is one person with many hands.
+    "REFUSED_RATE_PER_ADDRESS": "1000000/min",
+    "SUPPORT_STREAMS_PER_USER": "1000",
 }
 
 

@@ -43,7 +43,7 @@ PAGE = (TOP / "docs/deployment.md").read_text()
 
 [UNIT] = blocks("test_deployment.py", "ini")
 [ROLE] = blocks("test_deployment.py", "sql")
-[NGINX] = blocks("test_deployment.py", "nginx")
+[NGINX, INNER_NGINX] = blocks("test_deployment.py", "nginx")
 [CADDY] = blocks("test_deployment.py", "caddy")
 [LOGROTATE] = blocks("test_deployment.py", "logrotate")
 
@@ -61,7 +61,7 @@ def deployed(
     """The server, started by the unit's command with the page's variables and the page's role."""
     with psycopg.connect(database_url) as database:
         database.execute(ROLE.text)
-    written = dict(re.findall(r"^(TRUST_X_FORWARDED_PROTO|PUBLIC_URL)=(.*)$", PAGE, re.MULTILINE))
+    written = dict(re.findall(r"^(NUM_PROXIES|TRUST_X_FORWARDED_PROTO|PUBLIC_URL)=(.*)$", PAGE, re.MULTILINE))
     env = of_a_process(
         **written,
         ALLOWED_HOSTS=HOST,

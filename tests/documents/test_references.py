@@ -26,7 +26,6 @@ NOT_OURS = {
     "DO_NOTHING": "Django's on_delete",
     "ENV_FILE": "of the suite",
     "EXTRA_PACKAGES": "of the image's build",
-    "FORWARDED_ALLOW_IPS": "uvicorn's",
     "FRONTEND_PORT": "of make run",
     "NEW_DATABASE_URL": "of the shell, in an example",
     "NEXT_PUBLIC_CHATKIT_DOMAIN_KEY": "of a Next.js page",

@@ -35,3 +35,14 @@ def test_is_a_503_and_holds_nobody(cache: Any, monkeypatch: pytest.MonkeyPatch) 
         PerUserThrottle().allow_request(caller, None)
 
     assert refusal.value.status_code == 503
+
+
+def test_without_a_shared_cache_a_thousand_users_are_all_remembered(settings: Any) -> None:
+    settings.SUPPORT_RATE_PER_USER = "1/hour"
+
+    def is_let_in(number: int) -> bool:
+        caller: Any = SimpleNamespace(user=SimpleNamespace(is_authenticated=True, pk=str(number)))
+        return PerUserThrottle().allow_request(caller, None)
+
+    assert [is_let_in(number) for number in range(1000)] == [True] * 1000
+    assert [is_let_in(number) for number in range(1000)] == [False] * 1000

@@ -24,6 +24,7 @@ class Command(DjangoRunserver):
                 host=self.addr,
                 port=int(self.port),
                 ws="none",
+                proxy_headers=False,  # NUM_PROXIES says whom to believe
                 log_config=None,  # the settings' LOGGING is in force
             )
         except SystemExit as exc:
