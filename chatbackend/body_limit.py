@@ -1,4 +1,4 @@
-"""A limit to the bodies that are stored before anybody is asked for a token.
+"""A limit to the bodies that are stored before anybody is asked for a token, and to headers.
 
 Django's handler reads a request's whole body first. Its own limits come later, and believe the
 Content-Length that was said, of which a chunked body has none.
@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from authn.responses import error_body
 from support import attachment_views, views
 
+HEADERS_LENGTH = 32 * 1024  # bytes, of names and values; as much as nginx takes
 LENGTH = "chatbackend.body_length"  # in a request's scope: what was measured, in bytes
 
 
@@ -44,7 +45,10 @@ def refuse_middleware(
     """Last of all, so that the refusal has what other middleware adds: CORS, a request id, a log line."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        length, limit = getattr(request, "scope", {}).get(LENGTH), longest_body()
+        scope = getattr(request, "scope", {})
+        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) > HEADERS_LENGTH:
+            return JsonResponse(error_body(f"The headers exceed {HEADERS_LENGTH} bytes", 431), status=431)
+        length, limit = scope.get(LENGTH), longest_body()
         if length is None:  # no ASGI server's: the test client's
             return get_response(request)
         if length > limit:

@@ -245,6 +245,8 @@ SUPPORT_INSTRUCTIONS_FILE = env.str("SUPPORT_INSTRUCTIONS_FILE", default="")
 SUPPORT_MCP_SERVERS = from_json("SUPPORT_MCP_SERVERS", "[]")
 SUPPORT_TRACING = flag("SUPPORT_TRACING", False)
 SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
+SUPPORT_STREAMS_PER_USER = number("SUPPORT_STREAMS_PER_USER", 5)
+SUPPORT_MESSAGE_LENGTH = number("SUPPORT_MESSAGE_LENGTH", 50_000)
 
 # --- Attachments ----------------------------------------------------------------------------------
 
@@ -254,6 +256,7 @@ ATTACHMENT_TYPES = env.list(
     default=["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"],
 )
 ATTACHMENT_MAX_BYTES = number("ATTACHMENT_MAX_BYTES", 10_000_000)
+ATTACHMENT_BYTES_PER_USER = number("ATTACHMENT_BYTES_PER_USER", 1_000_000_000)
 ATTACHMENT_ADDRESS_SECONDS = number("ATTACHMENT_ADDRESS_SECONDS", 600)
 
 _local_files = {

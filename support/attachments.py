@@ -1,6 +1,8 @@
 """Attachments, from the moment they are announced until they are stored: ChatKit's two ways to upload."""
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -13,14 +15,18 @@ from chatkit.types import (
     FileAttachment,
     ImageAttachment,
 )
+from django.db import connection, transaction
+from django.db.models import Sum
 
 from support import addresses, files
+from support.conf import conf
 from support.connections import on_database
 from support.models import Attachment as AttachmentRow
 from support.rows import as_attachment, storable
 from support.store import OwnerT, new_id
 
 MAX_NAME = 120
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories
 
 
@@ -37,6 +43,7 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
     async def create_attachment(self, input: AttachmentCreateParams, context: OwnerT) -> Attachment:  # noqa: A002
         """The first of two phases; raises ``support.files.Refused``. The SDK saves what it returns."""
         mime_type = files.check_claim(input.mime_type, input.size)
+        await require_room(context.user_id, input.size)
         attachment_id = self.generate_attachment_id(mime_type, context)
         attachment = _attachment(context.user_id, attachment_id, input.name, mime_type)
         attachment.upload_descriptor = AttachmentUploadDescriptor(
@@ -55,6 +62,37 @@ def require_owned(user_id: str, attachment_id: str) -> None:
         raise NotFoundError(attachment_id)
 
 
+def _require_room(user_id: str, size: int) -> None:
+    """Raises ``support.files.NoRoom``."""
+    if conf.ATTACHMENT_BYTES_PER_USER:
+        taken = AttachmentRow.objects.owned_by(user_id).aggregate(size=Sum("size"))["size"] or 0
+        if taken + size > conf.ATTACHMENT_BYTES_PER_USER:
+            raise files.NoRoom
+
+
+require_room = on_database(_require_room)
+
+
+@contextmanager
+def _kept(user_id: str, content: IO[bytes], size: int) -> Iterator[str]:
+    """The file's name; inside, its row is to be written. Raises ``support.files.NoRoom``.
+
+    Looked at once before the bytes are kept, and for certain afterwards: of one user's uploads at the same
+    time, one is written after the other. After a refusal, inside too, the file is gone again; after any other
+    failure it is ``sweep_attachments``' to say whether the row was written.
+    """
+    _require_room(user_id, size)
+    file = files.keep(content)
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(LOCK, [f"attachments of {user_id}"])
+            _require_room(user_id, size)
+            yield file
+    except (files.NoRoom, AlreadyUploaded, NotFoundError):
+        files.delete([file])
+        raise
+
+
 def load(user_id: str, attachment_id: str) -> Attachment:
     return as_attachment(_row(user_id, attachment_id))
 
@@ -65,32 +103,31 @@ def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
     if row.file:
         raise AlreadyUploaded
     _, size = files.check(content, row.data["mime_type"])
-    file = files.keep(content)
     attachment = as_attachment(row)
     attachment.upload_descriptor = None
-    attachment.metadata = (attachment.metadata or {}) | {"file": file, "size": size}
-    # Meanwhile somebody may have deleted it, or uploaded it from a second window.
-    awaited = AttachmentRow.objects.owned_by(user_id).filter(id=row.id, file="")
-    if not awaited.update(file=file, size=size, data=storable(attachment.model_dump(mode="json"))):
-        files.delete([file])
-        _row(user_id, attachment_id)
-        raise AlreadyUploaded
+    with _kept(user_id, content, size) as file:
+        attachment.metadata = (attachment.metadata or {}) | {"file": file, "size": size}
+        # Meanwhile somebody may have deleted it, or uploaded it from a second window.
+        awaited = AttachmentRow.objects.owned_by(user_id).filter(id=row.id, file="")
+        if not awaited.update(file=file, size=size, data=storable(attachment.model_dump(mode="json"))):
+            _row(user_id, attachment_id)
+            raise AlreadyUploaded
     return attachment
 
 
 def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment:
     """The direct way, in one phase. Raises ``support.files.Refused``."""
     mime_type, size = files.check(content, claimed)
-    file = files.keep(content)
     attachment = _attachment(user_id, new_id("attachment"), name, mime_type)
-    attachment.metadata = {"file": file, "size": size}
-    AttachmentRow.objects.create(
-        user_id=user_id,
-        attachment_id=attachment.id,
-        file=file,
-        size=size,
-        data=storable(attachment.model_dump(mode="json")),
-    )
+    with _kept(user_id, content, size) as file:
+        attachment.metadata = {"file": file, "size": size}
+        AttachmentRow.objects.create(
+            user_id=user_id,
+            attachment_id=attachment.id,
+            file=file,
+            size=size,
+            data=storable(attachment.model_dump(mode="json")),
+        )
     return attachment
 
 

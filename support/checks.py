@@ -21,7 +21,7 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     checks = (
-        *(_paths, _rate, _model, _base_url, _model_api, _instructions, _tool_servers),
+        *(_paths, _rate, _bounds, _model, _base_url, _model_api, _instructions, _tool_servers),
         *(_public_url, _attachments, _storage),
     )
     return [message for check in checks for message in check()]
@@ -64,6 +64,15 @@ def _rate() -> list[CheckMessage]:
         return []
     hint = "Write a number and a period: 120/min (s, min, hour, day)."
     return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
+
+
+def _bounds() -> list[CheckMessage]:
+    hint = "Write a number above 0; the default is in .env.example."
+    return [
+        Error(f"{name} lets nobody speak.", hint=hint, id="support.E009")
+        for name in ("SUPPORT_STREAMS_PER_USER", "SUPPORT_MESSAGE_LENGTH")
+        if getattr(conf, name) < 1
+    ]
 
 
 def _model() -> list[CheckMessage]:
@@ -167,6 +176,10 @@ def _attachments() -> list[CheckMessage]:
     if conf.ATTACHMENT_MAX_BYTES < 1:
         hint = "Write a number of bytes, such as 10000000."
         faults.append(Error("ATTACHMENT_MAX_BYTES lets nothing in.", hint=hint, id="support.E103"))
+    if conf.ATTACHMENT_BYTES_PER_USER and conf.ATTACHMENT_BYTES_PER_USER < conf.ATTACHMENT_MAX_BYTES:
+        hint = "Write a number of bytes above ATTACHMENT_MAX_BYTES, or 0 for no limit."
+        fault = "ATTACHMENT_BYTES_PER_USER leaves no room for a single file."
+        faults.append(Error(fault, hint=hint, id="support.E107"))
     if conf.ATTACHMENT_ADDRESS_SECONDS < 2:
         hint = "Write a number of seconds, such as 600."
         fault = "ATTACHMENT_ADDRESS_SECONDS is over before anything is read."

@@ -85,6 +85,16 @@ class Conf(ReadOnce):
         return cast(str, _setting("SUPPORT_RATE_PER_USER", "120/min"))
 
     @cached_property
+    def SUPPORT_STREAMS_PER_USER(self) -> int:
+        """How many answers to one user a process has under way at once."""
+        return cast(int, _setting("SUPPORT_STREAMS_PER_USER", 5))
+
+    @cached_property
+    def SUPPORT_MESSAGE_LENGTH(self) -> int:
+        """Of a user's message, in characters, with what it quotes."""
+        return cast(int, _setting("SUPPORT_MESSAGE_LENGTH", 50_000))
+
+    @cached_property
     def WORKER_THREADS(self) -> int:
         """How many threads a process answers on. Each keeps one connection to each database."""
         return cast(int, _setting("WORKER_THREADS", 4))
@@ -103,6 +113,11 @@ class Conf(ReadOnce):
     @cached_property
     def ATTACHMENT_MAX_BYTES(self) -> int:
         return cast(int, _setting("ATTACHMENT_MAX_BYTES", 10_000_000))
+
+    @cached_property
+    def ATTACHMENT_BYTES_PER_USER(self) -> int:
+        """How much all files of one user may take up; 0 for no limit."""
+        return cast(int, _setting("ATTACHMENT_BYTES_PER_USER", 1_000_000_000))
 
     @cached_property
     def ATTACHMENT_ADDRESS_SECONDS(self) -> int:

@@ -46,6 +46,14 @@ class TooLarge(Refused):
         return f"The file is larger than {conf.ATTACHMENT_MAX_BYTES / 1_000_000:g} MB"
 
 
+class NoRoom(Refused):
+    def __str__(self) -> str:
+        room = f"{conf.ATTACHMENT_BYTES_PER_USER / 1_000_000:g} MB"
+        return (
+            f"There is no room for this file: all of yours may take {room}. Delete a conversation with files"
+        )
+
+
 def check_claim(mime_type: str, size: int) -> str:
     """Refuse what is announced if we would refuse it anyway; return the type in its plain form."""
     plain = mime_type.partition(";")[0].strip().lower()

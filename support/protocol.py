@@ -7,10 +7,22 @@ import json
 from typing import Any
 
 import pydantic
-from chatkit.types import ChatKitReq, InputTranscribeReq
+from chatkit.types import (
+    ChatKitReq,
+    InputTranscribeReq,
+    ThreadsAddUserMessageReq,
+    ThreadsCreateReq,
+    ThreadsUpdateReq,
+    UserMessageContent,
+    UserMessageTextContent,
+)
 from pydantic.json_schema import GenerateJsonSchema
 from rest_framework.exceptions import ParseError
 
+from support.conf import conf
+
+MAX_PARTS = 100  # of a message: texts, and tags between them
+MAX_TITLE = 200  # characters
 CHATKIT_REQUEST: pydantic.TypeAdapter[ChatKitReq] = pydantic.TypeAdapter(ChatKitReq)
 
 # pydantic's kinds of fault, in our words: its own messages quote what was sent.
@@ -33,7 +45,25 @@ def parse(body: bytes) -> ChatKitReq:
         raise ParseError("The request contains a NUL character")
     if isinstance(request, InputTranscribeReq) and not _is_base64(request.params.audio_base64):
         raise ParseError("params.audio_base64 is not valid")
+    _check_lengths(request)
     return request
+
+
+def _check_lengths(request: ChatKitReq) -> None:
+    """Of what would be stored, shown in lists and given to a model; all else is bounded by the body alone."""
+    if isinstance(request, ThreadsCreateReq | ThreadsAddUserMessageReq):
+        said = request.params.input
+        if len(said.content) > MAX_PARTS:
+            raise ParseError(f"params.input.content has more than {MAX_PARTS} parts")
+        length = len(said.quoted_text or "") + sum(_length(part) for part in said.content)
+        if length > conf.SUPPORT_MESSAGE_LENGTH:
+            raise ParseError(f"params.input is longer than {conf.SUPPORT_MESSAGE_LENGTH} characters")
+    elif isinstance(request, ThreadsUpdateReq) and len(request.params.title) > MAX_TITLE:
+        raise ParseError(f"params.title is longer than {MAX_TITLE} characters")
+
+
+def _length(part: UserMessageContent) -> int:
+    return len(part.text) if isinstance(part, UserMessageTextContent) else len(part.model_dump_json())
 
 
 def keep_parser() -> None:

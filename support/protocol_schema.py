@@ -8,7 +8,7 @@ from chatkit import icons, types, widgets
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from support import feedback, files, store
+from support import feedback, files, protocol, store
 
 Json = dict[str, Any]
 
@@ -42,7 +42,11 @@ BOUNDS: dict[str, Json] = {
     "AttachmentCreateParams": {"mime_type": {"enum": list(files.TYPES)}, "size": {"minimum": 1}},
     "InputTranscribeParams": {"audio_base64": {"pattern": "^([A-Za-z0-9+/]{4})+$"}},
     "ItemFeedbackParams": {"item_ids": {"maxItems": feedback.MAX_ITEMS}},
-    "UserMessageInput": {"attachments": {"maxItems": store.MAX_ATTACHMENTS, "uniqueItems": True}},
+    "ThreadUpdateParams": {"title": {"maxLength": protocol.MAX_TITLE}},
+    "UserMessageInput": {
+        "attachments": {"maxItems": store.MAX_ATTACHMENTS, "uniqueItems": True},
+        "content": {"maxItems": protocol.MAX_PARTS},
+    },
 }
 
 # To the SDK any object with a type is one. What they are made of is for ChatKit's own documentation to say.

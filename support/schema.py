@@ -55,7 +55,7 @@ ERRORS = {
     409: ("It has been uploaded before.", "This attachment has been uploaded already"),
     413: ("The body is too large.", "The request body exceeds 1000000 bytes"),
     429: (
-        "This user has sent too many requests.",
+        "Too many requests of this user, too many answers to them at once, or too many refused attempts.",
         "Request was throttled. Expected available in 23 seconds.",
     ),
     500: ("A fault of ours.", "Internal Server Error"),

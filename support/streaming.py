@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator
 
 from chatkit.errors import ErrorCode
@@ -20,13 +21,14 @@ from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 
 from support import connections
+from support.conf import conf
 
 logger = logging.getLogger(__name__)
 
 HEADERS = {
     "Content-Type": "text/event-stream",
     # no-transform and identity: a compressor, Django's own or a proxy's, would hold events back.
-    "Cache-Control": "no-cache, no-transform",
+    "Cache-Control": "no-store, no-transform",
     "Content-Encoding": "identity",
     "X-Accel-Buffering": "no",  # nginx
 }
@@ -41,6 +43,11 @@ ENDINGS = ("complete", "error", "cancelled", "refused")
 
 # Also what keeps them alive: asyncio itself holds its tasks by weak references alone.
 _under_way: set["asyncio.Task[None]"] = set()
+_under_way_of: Counter[str] = Counter()  # users
+
+
+class TooMany(Exception):
+    """This process answers as many of the user's requests as SUPPORT_STREAMS_PER_USER allows."""
 
 
 class EventStream:
@@ -65,18 +72,23 @@ class EventStream:
             await _end(self._work)
 
 
-async def start(source: AsyncIterable[bytes]) -> EventStream:
+async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     """Begin the work and wait for its first event.
 
-    Raises what the caller can still be told with a status: ``NotFoundError``, ``ValueError`` (see
-    ``is_misfit``), and the database's errors, as nothing has been done yet. Everything else becomes an
-    ``error`` event: after a 5xx ChatKit's client would send the message again, up to five times.
+    Raises ``TooMany`` before there is any work. Then what the caller can still be told with a status:
+    ``NotFoundError``, ``ValueError`` (see ``is_misfit``), and the database's errors, as nothing has been
+    done yet. Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send the message
+    again, up to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
+    if _under_way_of[user_id] >= conf.SUPPORT_STREAMS_PER_USER:
+        raise TooMany
     work = asyncio.create_task(_work(source, events, refusal))
     _under_way.add(work)
-    work.add_done_callback(_under_way.discard)
+    _under_way_of[user_id] += 1
+    # Of the task, for that is told of every end there is: of one, too, that was cancelled before it began.
+    work.add_done_callback(lambda _: _leave(work, user_id))
     try:
         first = await events.get()
     except asyncio.CancelledError:
@@ -95,6 +107,13 @@ async def end_all() -> None:
         work.cancel()
     if _under_way:  # with a limit: a database that hangs must not keep the process
         await asyncio.wait(_under_way, timeout=PATIENCE_SECONDS)
+
+
+def _leave(work: "asyncio.Task[None]", user_id: str) -> None:
+    _under_way.discard(work)
+    _under_way_of[user_id] -= 1
+    if not _under_way_of[user_id]:
+        del _under_way_of[user_id]
 
 
 async def _work(

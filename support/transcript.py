@@ -8,11 +8,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from support.models import PLACE, Attachment, Item, Thread
 
 PAGE = 50  # items
+MOST = 200  # texts of one item, such as the tasks of a workflow
 LONGEST = 20_000  # characters of one text: a tool's answer, or an image as a data: address, may be megabytes
 
 SPEAKERS = {
@@ -90,12 +92,18 @@ def _entries(thread: Thread, rows: list[Item]) -> list[Entry]:
         Entry(
             speaker=SPEAKERS.get(row.type, row.type),
             created_at=row.created_at,
-            texts=[_cut(text) for text in _texts(row.data) if text],
+            texts=_most(_cut(text) for text in _texts(row.data) if text),
             feedback=row.feedback.get_kind_display() if hasattr(row, "feedback") else "",
             files=[_file(each, there) for each in attached[row.pk]],
         )
         for row in rows
     ]
+
+
+def _most(texts: Iterator[str]) -> list[str]:
+    told = list(islice(texts, MOST))
+    more = sum(1 for _ in texts)
+    return [*told, f"… ({more} more)"] if more else told
 
 
 def _file(stored: dict[str, Any], there: set[str]) -> File:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from inspect import isfunction
-from typing import Any
+from typing import Any, cast
 
 from chatkit.store import NotFoundError
 from chatkit.types import ChatKitReq, ThreadsAddUserMessageReq, ThreadsCreateReq
@@ -25,6 +25,7 @@ from rest_framework.views import APIView
 
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
+from authn.sessions import Identity
 from support import addresses, connections, dictation, files, protocol, streaming
 from support.conf import conf
 from support.later import Later, later
@@ -42,6 +43,14 @@ answered = Signal()  # operation, status, seconds: of a request to a MeasuredVie
 class NotSupported(APIException):
     status_code = status.HTTP_501_NOT_IMPLEMENTED
     default_detail = "This server does not support that operation"
+
+
+class TooManyStreams(APIException):
+    """``wait``: seconds, which REST framework says in ``Retry-After``: an answer takes about as long."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_detail = "Too many answers at once. Wait for one of them to end"
+    wait = 10
 
 
 class AnyAccept(BaseContentNegotiation):
@@ -95,7 +104,8 @@ class ChatKitView(MeasuredView):
         if operation.type in OF_THE_STORE and _is_ours(server):
             with _refusals(), addresses.as_seen_by(request._request):
                 return _json(connections.at_once(server.process(body, context)).json)
-        work = partial(self._answer, request, server, operation, body, context)
+        user_id = cast(Identity, request.auth).user_id
+        work = partial(self._answer, request, server, operation, body, context, user_id)
         return later(request._request, work)
 
     async def _answer(self, request: Request, *asked: Any) -> HttpResponseBase:
@@ -117,6 +127,8 @@ def _refusals() -> Iterator[None]:
         yield
     except NotFoundError as exc:
         raise NotFound("Not found") from exc
+    except streaming.TooMany as exc:
+        raise TooManyStreams from exc
     except (dictation.AudioRefused, files.Refused) as exc:
         raise ParseError(str(exc)) from exc
     except dictation.Failed as exc:
@@ -169,7 +181,7 @@ def _check_length(length: int, limit: int) -> None:
 
 
 async def _process(
-    server: Any, operation: ChatKitReq, body: bytes, context: Any
+    server: Any, operation: ChatKitReq, body: bytes, context: Any, user_id: str
 ) -> bytes | streaming.EventStream:
     """Raises what the server raises before there is anything to send."""
     async with connections.lending():
@@ -178,7 +190,7 @@ async def _process(
         result = await server.process(body, context)
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
-    return await streaming.start(result)
+    return await streaming.start(result, user_id)
 
 
 async def _require_attachments(

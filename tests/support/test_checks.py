@@ -100,6 +100,10 @@ def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) 
         ({"ATTACHMENT_TYPES": ["image/png", "image/svg+xml"]}, "support.E102", 40),
         ({"ATTACHMENT_MAX_BYTES": 0}, "support.E103", 40),
         ({"ATTACHMENT_ADDRESS_SECONDS": 1}, "support.E104", 40),
+        ({"ATTACHMENT_BYTES_PER_USER": 9_999_999}, "support.E107", 40),
+        ({"ATTACHMENT_BYTES_PER_USER": -1}, "support.E107", 40),
+        ({"SUPPORT_STREAMS_PER_USER": 0}, "support.E009", 40),
+        ({"SUPPORT_MESSAGE_LENGTH": -1}, "support.E009", 40),
     ],
 )
 def test_a_wrong_setting_has_an_id_of_its_own_and_a_hint(

@@ -41,7 +41,7 @@ def test_the_headers_keep_proxies_and_compressors_from_holding_events_back(api: 
         response, _ = next(events)
 
     assert response.headers["Content-Type"] == "text/event-stream"
-    assert response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert response.headers["Cache-Control"] == "no-store, no-transform"
     assert response.headers["X-Accel-Buffering"] == "no"
     assert response.headers["Content-Encoding"] == "identity"
 
@@ -143,7 +143,7 @@ def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
             ended.append(True)
 
     async def client_leaves_before_there_is_a_response() -> list[bool]:
-        await streaming.start(source())
+        await streaming.start(source(), "ada")
         gc.collect()
         await asyncio.sleep(0.05)
         return list(ended)  # now, for the loop's own end would end it too
@@ -179,7 +179,7 @@ async def failing_with(fault: Exception | None) -> AsyncIterator[bytes]:
 
 
 async def first_event(source: AsyncIterator[bytes]) -> bytes:
-    stream = await streaming.start(source)
+    stream = await streaming.start(source, "ada")
     [first] = [part async for part in stream.response()]
     return first
 
