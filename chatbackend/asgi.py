@@ -55,7 +55,11 @@ with ThreadPoolExecutor(1) as aside:
 handler = import_string(settings.ASGI_HANDLER)()
 if not isinstance(handler, OneHopHandler):  # which sees to it itself, where there is anything to break off
     handler = unhurried.all_unhurried(handler)
-http_application = ServeStaticASGI(limited(handler), allow_all_origins=False)
+http_application = ServeStaticASGI(
+    limited(handler),
+    allow_all_origins=False,
+    add_headers_function=lambda headers, path, url: headers.add_header("X-Content-Type-Options", "nosniff"),
+)
 for finder in get_finders():
     for path, storage in finder.list([]):
         http_application.add_file_to_dictionary(

@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "authn.audit.request_id_middleware",
     "authn.responses.json_errors_middleware",
     "corsheaders.middleware.CorsMiddleware",
+    "chatbackend.headers.policies_middleware",
     "django.middleware.security.SecurityMiddleware",
     "chatbackend.pages_only.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -297,7 +298,9 @@ SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 0 if DEBUG else 31_536_000)
 # These two speak for a whole domain and are hard to take back, so they are the team's to set.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = flag("SECURE_HSTS_PRELOAD", False)
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # which would have both set
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+CSRF_COOKIE_HTTPONLY = True  # forms carry the token; no script of the admin reads it
 if flag("TRUST_X_FORWARDED_PROTO", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 

@@ -34,6 +34,7 @@ def documented(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
         CHATKIT_SERVER="tests.support.servers.make_prompt_server",
         ATTACHMENT_TYPES="image/png,image/jpeg,image/gif,image/webp,application/pdf,text/plain,text/csv,text/markdown",
         ATTACHMENT_MAX_BYTES=str(2**63),
+        ATTACHMENT_BYTES_PER_USER="0",
         SUPPORT_RATE_PER_USER="1000000/min",
         ALLOWED_HOSTS="localhost,127.0.0.1,api.example.com",
     ) as running:
