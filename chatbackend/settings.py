@@ -310,7 +310,11 @@ METRICS_PORT = number("METRICS_PORT", 0)
 METRICS_ADDRESS = env.str("METRICS_ADDRESS", default="127.0.0.1")
 METRICS_DIRECTORY = env.str("METRICS_DIRECTORY", default="")
 
-# --- Logs -----------------------------------------------------------------------------------------
+# --- Logs and error reports -----------------------------------------------------------------------
+
+if not DEBUG:
+    DEFAULT_EXCEPTION_REPORTER = "chatbackend.error_reports.Reporter"
+    DEFAULT_EXCEPTION_REPORTER_FILTER = "chatbackend.error_reports.Filter"
 
 LOGGING = {
     "version": 1,
