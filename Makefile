@@ -4,7 +4,7 @@ PACKAGES := .venv/.installed
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test image check bench clean
+.PHONY: help run setup test image check audit bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -27,6 +27,9 @@ check: $(PACKAGES)  ## style, types, production settings, missing migrations
 	$(RUN) ruff check .
 	$(RUN) mypy authn support chatbackend benchmarks
 	$(RUN) chatbackend.dev check
+
+audit: setup  ## known vulnerabilities of what is installed
+	@$(RUN) chatbackend.dev audit
 
 bench: $(PACKAGES)  ## how fast, beside what a team could pick instead; make bench ARGS="--help"
 	@$(RUN) benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""``python -m chatbackend.dev run|setup|check``: the Makefile's targets of these names."""
+"""``python -m chatbackend.dev run|setup|check|audit``: the Makefile's targets of these names."""
 
 import os
 import secrets
@@ -13,6 +13,7 @@ from subprocess import Popen
 
 import environ
 
+from chatbackend.dev.audit import audit
 from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth_process, install_packages
 from chatbackend.dev.postgres import postgres, postgres_process
 from chatbackend.dev.processes import (
@@ -40,7 +41,7 @@ def main(command: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
-        {"run": run, "setup": setup, "check": check}[command]()
+        {"run": run, "setup": setup, "check": check, "audit": audit}[command]()
     except (StartError, OSError) as exc:
         sys.exit(f"\n{exc}")
 
@@ -98,8 +99,6 @@ def check() -> None:
         "PUBLIC_URL": "https://api.example.com",
         "BETTER_AUTH_URL": "https://auth.example.com",
         "CORS_ALLOWED_ORIGINS": "https://auth.example.com",
-        "SECURE_HSTS_INCLUDE_SUBDOMAINS": "True",
-        "SECURE_HSTS_PRELOAD": "True",
     }
     with postgres(LOCAL / "check", throwaway=True) as url:
         for command in ("check --deploy --fail-level WARNING", "makemigrations --check --dry-run"):

@@ -1,0 +1,67 @@
+"""What ``make audit`` makes of the reports of pip-audit and npm."""
+
+from typing import Any
+
+import pytest
+
+from chatbackend.dev import audit
+from chatbackend.dev.processes import StartError
+
+SAFE = {"name": "django", "version": "5.2.19", "vulns": []}
+HOLED = {"name": "pillow", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}
+UNKNOWN = {"name": "ours", "skip_reason": "Dependency not found on PyPI and could not be audited: ours (1)"}
+
+
+def node(severity: str) -> dict[str, Any]:
+    return {
+        "vulnerabilities": {"kysely": {"severity": severity, "range": "<0.2"}},
+        "metadata": {"dependencies": {"total": 60}},
+    }
+
+
+def audited(monkeypatch: pytest.MonkeyPatch, *python: Any, npm: Any) -> None:
+    reports = iter([{"dependencies": [*python]}, npm])
+    monkeypatch.setattr(audit, "_report", lambda *_: next(reports))
+    audit.audit()
+
+
+def test_a_known_vulnerability_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartError) as found:
+        audited(monkeypatch, SAFE, HOLED, UNKNOWN, npm=node("critical"))
+
+    assert str(found.value).splitlines()[1:] == [
+        "pillow 1.0: PYSEC-1, fixed in ['1.1']",
+        "kysely <0.2: critical",
+    ]
+
+
+def test_one_that_was_looked_into_and_accepted_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(audit.ACCEPTED, "PYSEC-1", "we never open such a file")
+
+    audited(monkeypatch, HOLED, npm=node("low"))
+
+
+def test_what_could_be_asked_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audited(monkeypatch, SAFE, UNKNOWN, npm=node("low"))
+
+    assert (
+        capsys.readouterr().out == "1 Python packages audited, 1 unknown there.\n60 Node packages audited.\n"
+    )
+
+
+def test_where_nobody_can_be_asked_it_says_so_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audited(monkeypatch, UNKNOWN, npm={"message": "405 Method Not Allowed", "statusCode": 405})
+
+    assert capsys.readouterr().out == (
+        "Python packages were NOT audited: PyPI's advisories cannot be reached from here.\n"
+        "Node packages were NOT audited: npm's advisories cannot be reached from here.\n"
+    )
+
+
+def test_a_tool_that_says_nothing_is_one_that_could_not_ask() -> None:
+    assert audit._report(["python3", "-c", "raise SystemExit('no network')"], audit.TOP) == {}
+    assert audit._report(["python3", "-c", "print('[]')"], audit.TOP) == {}
