@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
@@ -111,6 +112,12 @@ class ThreadAdmin(ReadOnly, LongTable):
             raise Http404
         with addresses.as_seen_by(request):
             return HttpResponseRedirect(str(addresses.content(attachment.user_id, attachment_id)))
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if any(_number(each) is None for each in chosen):  # which Django would compare with numbers: a 500
+            raise BadRequest
+        return super().response_action(request, *args, **kwargs)
 
     def delete_model(self, request: HttpRequest, obj: Thread) -> None:
         self.delete_queryset(request, Thread.objects.filter(pk=obj.pk))
