@@ -25,7 +25,7 @@ image: setup  ## the steps of the Dockerfile, one by one, without a container en
 check: $(PACKAGES)  ## style, types, production settings, missing migrations
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
-	$(RUN) mypy authn support chatbackend benchmarks
+	$(RUN) mypy authn support chatbackend benchmarks faults
 	$(RUN) chatbackend.dev check
 
 audit: setup  ## known vulnerabilities of what is installed

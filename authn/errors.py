@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from rest_framework import status
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
@@ -91,9 +91,25 @@ class BodyTooLarge(APIException):
     default_code = "body_too_large"
 
 
+# Of PostgreSQL, which calls them no operational error: a write to a server that only reads (a standby, in
+# the middle of a failover), and a statement prepared for a table that has changed. Nothing was done.
+OF_THE_MOMENT = {"25006", "0A000"}
+
+
+def is_outage(exc: BaseException) -> bool:
+    """Whether it is an error of the database's that is nobody's fault, and may be gone in a moment."""
+    return isinstance(exc, OperationalError | InterfaceError) or (
+        isinstance(exc, DatabaseError) and getattr(exc.__cause__, "sqlstate", None) in OF_THE_MOMENT
+    )
+
+
 @contextmanager
 def database_or_unavailable() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as exc:
+    except DatabaseError as exc:
+        if not is_outage(exc):
+            raise
+        raise Unavailable from exc
+    except InterfaceError as exc:
         raise Unavailable from exc

@@ -12,7 +12,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework import status
@@ -22,7 +21,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from authn import audit, refusals
 from authn.conf import conf
-from authn.errors import BodyTooLarge, TokenRefused, TooManyAttempts, Unavailable
+from authn.errors import BodyTooLarge, TokenRefused, TooManyAttempts, Unavailable, is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 def _as_api_exception(exc: Exception) -> Exception:
     match exc:
-        case OperationalError() | InterfaceError():
+        case _ if is_outage(exc):
             return Unavailable()
         case RequestDataTooBig():
             return BodyTooLarge(f"The request body exceeds {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes")

@@ -25,11 +25,14 @@ from chatbackend import exposition, unhurried
 from chatbackend.body_limit import limited
 from chatbackend.handler import OneHopHandler
 from chatbackend.health import answering_probes
+from chatbackend.postgresql import database
 from support import streaming
 from support.connections import workers
 from support.views import chatkit_server
 
 logger = logging.getLogger(__name__)
+
+database.patience = settings.DATABASE_TIMEOUT_SECONDS
 
 # An ASGI server runs no system checks by itself, and a wrong setting must stop the start, not the
 # first user. They also import the URLconf, and the next line the agent stack: the first request

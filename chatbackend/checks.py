@@ -22,6 +22,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     if not database.get("ENGINE", "").endswith(".postgresql") or not database.get("NAME"):
         hint = "Write the address of the database, such as postgresql://user:password@localhost:5432/name."
         faults.append(Error("DATABASE_URL names no PostgreSQL database.", hint=hint, id="chatbackend.E003"))
+    if settings.DATABASE_TIMEOUT_SECONDS < 2:  # psycopg's own minimum, for a connection
+        hint = "Write how many seconds a statement may take, such as 5."
+        message = "DATABASE_TIMEOUT_SECONDS gives the database no time."
+        faults.append(Error(message, hint=hint, id="chatbackend.E012"))
     if settings.WORKER_THREADS < 1:
         hint = "Write how many threads may wait for the database at once, such as 4."
         faults.append(Error("WORKER_THREADS leaves nobody to answer.", hint=hint, id="chatbackend.E004"))

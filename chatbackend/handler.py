@@ -8,6 +8,7 @@ and a sync view is not told of a client that leaves while it runs, which could n
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -24,6 +25,7 @@ from django.urls import Resolver404, URLResolver, get_resolver, resolve, set_scr
 from django.utils.log import log_response
 
 from authn.responses import as_json
+from chatbackend.outage import QUEUED_AT
 from chatbackend.unhurried import all_unhurried, unhurried
 from support.connections import lending, workers
 from support.later import Later
@@ -61,6 +63,7 @@ class OneHopHandler(ASGIHandler):
         except RequestAborted:
             return
         with body_file:
+            scope[QUEUED_AT] = time.monotonic()
             request, response = await self._respond_in_a_worker(scope, body_file)
             if response.closed:
                 await self.send_response(response, send)

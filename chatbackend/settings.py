@@ -106,6 +106,7 @@ MIDDLEWARE = [
     "chatbackend.pages_only.AuthenticationMiddleware",
     "chatbackend.pages_only.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "chatbackend.outage.refuse_middleware",
     "chatbackend.body_limit.refuse_middleware",
 ]
 
@@ -131,6 +132,8 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 
 # --- Database and cache ---------------------------------------------------------------------------
 
+DATABASE_TIMEOUT_SECONDS = number("DATABASE_TIMEOUT_SECONDS", 5.0)
+
 
 def database(name: str) -> dict[str, Any]:
     """A worker keeps its connection, and an open stream has none. Checked before each use, because a
@@ -150,11 +153,17 @@ def database(name: str) -> dict[str, Any]:
         return alias | {"NAME": f"file:{quote(alias['NAME'])}?mode=ro", "OPTIONS": {"detect_types": 0}}
     if alias["ENGINE"]:
         alias["ENGINE"] = "chatbackend.postgresql"
-    prepared = {
+    options = {
+        "connect_timeout": int(DATABASE_TIMEOUT_SECONDS),
+        # An idle connection whose other end is gone is found out, and one through a NAT is not forgotten.
+        "keepalives_idle": 60,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        # What is said often, once on a connection.
         "server_side_binding": True,
         "prepare_threshold": 5,
-    }  # what is said often, once on a connection
-    return alias | {"OPTIONS": {"connect_timeout": 5} | prepared | alias.get("OPTIONS", {})}
+    }
+    return alias | {"OPTIONS": options | alias.get("OPTIONS", {})}
 
 
 DATABASES = {"default": database("DATABASE_URL")}

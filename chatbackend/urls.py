@@ -7,6 +7,7 @@ from chatbackend import docs
 admin.site.site_header = admin.site.site_title = "Support"
 admin.site.site_url = None  # there is no site behind "View site": the page is another server's
 
+handler500 = "chatbackend.outage.crash"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("support/", include("support.urls")),
     path("admin/", admin.site.urls),

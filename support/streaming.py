@@ -16,10 +16,10 @@ from collections.abc import AsyncIterable, AsyncIterator
 from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
-from django.db import InterfaceError, OperationalError
 from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 
+from authn.errors import is_outage
 from support import connections
 from support.conf import conf
 
@@ -148,7 +148,7 @@ async def _work(
 
 
 def _is_refusal(exc: Exception) -> bool:
-    return isinstance(exc, NotFoundError | OperationalError | InterfaceError) or is_misfit(exc)
+    return isinstance(exc, NotFoundError) or is_outage(exc) or is_misfit(exc)
 
 
 def is_misfit(exc: Exception) -> bool:

@@ -8,9 +8,18 @@ from django.db.backends.postgresql import base
 from psycopg import Cursor
 from psycopg.types.datetime import TimestamptzLoader
 
+from chatbackend.postgresql import database
+
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    Database = database
     _kept: "Cursor[Any] | None" = None
+
+    def get_connection_params(self) -> dict[str, Any]:
+        params: dict[str, Any] = super().get_connection_params()
+        if params["cursor_factory"] is base.ServerBindingCursor:
+            params["cursor_factory"] = database.Cursor
+        return params
 
     def init_connection_state(self) -> None:
         """Statements are prepared on the server's own connections, and on no pooler's (pgbouncer, Neon's
@@ -25,7 +34,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Whether the server has not hung up since it was last asked. Without a round trip, which Django's
         own takes: one that hangs up says so, and one that is there has nothing to say to an idle client."""
         if self.errors_occurred or self.connection is None or self.connection.closed:
-            return False  # after an error a new one: a statement prepared for a changed table stays wrong
+            return False
+        if self.connection.is_outdated:  # what was prepared for a changed table stays wrong
+            return False
         poll = select.poll()
         poll.register(self.connection.fileno(), select.POLLIN)
         return not poll.poll(0) or bool(super().is_usable())
