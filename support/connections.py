@@ -4,22 +4,31 @@ import asyncio
 import contextvars
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.urls import get_script_prefix, set_script_prefix
 
+from authn.errors import is_outage
 from support.conf import conf
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
+
+INSIST_SECONDS = 8.0  # a restart takes one or two, and a shutdown's patience is ten (support.streaming)
+INSIST_EVERY_SECONDS = 0.5
+
+# Whether this is the work of a stream of which the client has had an event.
+has_begun: ContextVar[bool] = ContextVar("has_begun", default=False)
 
 
 class _Workers(ThreadPoolExecutor):
@@ -67,17 +76,49 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         # puts away what was said does so while everything around is being cancelled.
         work = loop.run_in_executor(_executor(), partial(contextvars.copy_context().run, there))
         # A thread cannot be interrupted: a write that was under way when the client left happens all
-        # the same. Whoever cleans up after the cancellation must find it done, so we wait for it, also
-        # when cancelled again: a server that shuts down does not wait for threads, but for us.
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            while not work.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([work])
-            raise
+        # the same. Whoever cleans up after the cancellation must find it done.
+        return await _to_the_end(work)
 
     return call
+
+
+def insistently(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """``on_database``, for what may be done twice. In a stream that has begun, where nobody can be told to
+    come again, it is done again until the database is back: what was said must not get lost."""
+    once = on_database(query)
+
+    @wraps(query)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await once(*args, **kwargs)
+        except (DatabaseError, InterfaceError) as exc:
+            if not has_begun.get() or not is_outage(exc):
+                raise
+        return await _to_the_end(asyncio.ensure_future(again(*args, **kwargs)))
+
+    async def again(*args: P.args, **kwargs: P.kwargs) -> R:
+        give_up_at = time.monotonic() + INSIST_SECONDS
+        while True:
+            await asyncio.sleep(INSIST_EVERY_SECONDS)
+            try:
+                return await once(*args, **kwargs)
+            except (DatabaseError, InterfaceError) as exc:
+                if not is_outage(exc) or time.monotonic() > give_up_at:
+                    raise
+
+    return call
+
+
+async def _to_the_end(work: "asyncio.Future[R]") -> R:
+    """Wait for it, also when cancelled, and cancelled again: a server that shuts down does not wait for
+    threads, but for us."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        raise
 
 
 def _executor() -> Executor:

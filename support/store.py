@@ -16,7 +16,7 @@ from django.db.models import QuerySet, Subquery
 
 from authn.compiled import Compiled
 from support import files
-from support.connections import on_database
+from support.connections import insistently, on_database
 from support.models import PLACE, Item, Thread
 from support.models import Attachment as AttachmentRow
 from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
@@ -142,7 +142,7 @@ class Store(ChatKitStore[OwnerT]):
         await require_sendable(context.user_id, attachment_ids, thread_id)
 
 
-@on_database
+@insistently
 def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
     rows = _thread(user_id=user_id, key=thread_id)
     if not rows:
@@ -150,7 +150,7 @@ def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
     return as_thread(Thread.from_db("default", THREAD, rows[0]))
 
 
-@on_database
+@insistently
 def save_thread(user_id: str, thread: ThreadMetadata) -> None:
     created_at = in_utc(thread.created_at)
     data = as_data(thread, created_at)
@@ -158,7 +158,7 @@ def save_thread(user_id: str, thread: ThreadMetadata) -> None:
         cursor.execute(SAVE_THREAD, [user_id, thread.id, data["title"], created_at, json.dumps(data)])
 
 
-@on_database
+@insistently
 def change_thread(user_id: str, thread: ThreadMetadata) -> None:
     data = as_data(thread, in_utc(thread.created_at))
     changed = Thread.objects.owned_by(user_id).filter(thread_id=thread.id)
@@ -188,7 +188,7 @@ def delete_thread(user_id: str, thread_id: str) -> None:
         transaction.on_commit(partial(files.delete, names))
 
 
-@on_database
+@insistently
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
     rows, has_more = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
     return Page(
@@ -198,7 +198,7 @@ def load_items(user_id: str, thread_id: str, after: str | None, limit: int, orde
     )
 
 
-@on_database
+@insistently
 def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
     rows = _item(user_id=user_id, thread_id=thread_id, key=item_id)
     if not rows:
@@ -206,13 +206,13 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
     return as_item(user_id, Item.from_db("default", ITEM, rows[0]))
 
 
-@on_database
+@insistently
 def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
     if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
         raise NotFoundError(thread_id)
 
 
-@on_database
+@insistently
 def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
     for item in items:
         _insert(user_id, thread_id, item, "NOTHING")

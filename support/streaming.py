@@ -128,6 +128,7 @@ async def _work(
                 events.put_nowait(event)
                 if not begun:
                     begun, ending = True, "complete"
+                    connections.has_begun.set(True)
                     began.send(None, seconds=time.perf_counter() - opened_at)
                 if event.startswith(ERROR):
                     ending = "error"

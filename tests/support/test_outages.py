@@ -1,5 +1,6 @@
 """A database that fails: 503 within seconds, never a 500, nothing to restart, and what was said is kept."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +13,18 @@ import environ
 import httpx2
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import OperationalError, connections
 from pytest_django import DjangoDbBlocker
 
 from authn.responses import RETRY_AFTER_SECONDS
 from faults import database as faults
 from faults.database import Database, Fault
-from tests.server import Api, create, eventually, http, operation
+from support import connections as workers
+from support import streaming
+from support.connections import insistently
+from tests.model_server import Model
+from tests.server import Api, add, create, eventually, http, operation
+from tests.support.conversations import deltas_of, of_type, thread_of
 
 LIST = operation("threads.list")
 AT_ONCE = 12  # three for each of the server's threads
@@ -159,6 +165,81 @@ def test_a_migration_of_better_auth_s_is_not_noticed_by_statements_prepared_befo
     answers = [stage.ask_at_once(LIST, create()) for _ in range(3)]
 
     assert {status for each in answers for status, _ in each} == {200}
+
+
+# --- Streams ---------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_under_way_is_stored_when_the_database_is_back(stage: Stage, model: Model) -> None:
+    model.play("Once ", "upon", held=True)
+
+    with stage.api.stream(create("A story"), stage.token) as stream:
+        seen = [next(stream)[1]]
+        eventually(lambda: len(model.calls), bool)
+        with faults.stopped(stage.database):
+            model.heard.set()
+            while "upon" not in deltas_of(seen):
+                seen.append(next(stream)[1])
+        seen += [event for _, event in stream]
+
+    assert of_type(seen, "error") == []
+    assert said(stage, thread_of(seen)) == ["A story", "Once upon"]
+
+
+def said(stage: Stage, thread_id: str) -> list[str]:
+    """What a page shows that is loaded again."""
+    answer = stage.api.post(operation("items.list", thread_id=thread_id, order="asc"), stage.token)
+    return [item["content"][0]["text"] for item in answer.json()["data"]]
+
+
+def test_words_of_a_client_that_left_meanwhile_are_stored_too(stage: Stage, model: Model) -> None:
+    model.play("Once ", "upon", ending="silence")
+    with stage.api.stream(create("A story"), stage.token) as stream:
+        seen = []
+        while "upon" not in deltas_of(seen):
+            seen.append(next(stream)[1])
+        stage.database.stop()
+    assert model.calls[0].abandoned.wait(10)
+
+    stage.database.start()
+
+    eventually(
+        lambda: said_or_nothing(stage, thread_of(seen)), lambda words: words == ["A story", "Once upon"]
+    )
+    model.play("a time")
+    assert deltas_of(stage.api.events(add(thread_of(seen)), stage.token)) == ["a time"]
+
+
+def said_or_nothing(stage: Stage, thread_id: str) -> list[str]:
+    return said(stage, thread_id) if stage.ask(LIST)[0] == 200 else []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_stays_away_is_told_in_the_stream_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "INSIST_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "INSIST_EVERY_SECONDS", 0.01)
+    tries = []
+
+    @insistently
+    def store() -> None:
+        tries.append(time.monotonic())
+        raise OperationalError("the server does not answer")
+
+    async def answer() -> Any:
+        yield b"data: {}\n\n"
+        await store()
+
+    async def listen() -> list[bytes]:
+        response = (await streaming.start(answer())).response()
+        return [event async for event in response]  # type: ignore[union-attr]
+
+    _, last = asyncio.run(listen())
+
+    assert b'"type":"error"' in last
+    assert b'"allow_retry":true' in last
+    assert len(tries) > 2
 
 
 # --- A start and an end meanwhile ------------------------------------------------------------------
