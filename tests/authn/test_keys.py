@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -442,6 +443,23 @@ def silent(request: BaseHTTPRequestHandler) -> None:
     STOPPED.wait(10)
 
 
+def slow_headers(request: BaseHTTPRequestHandler) -> None:
+    """Byte by byte, so that no single read takes long, and a whole answer in the end."""
+    body = document(GOOD)
+    for byte in f"HTTP/1.0 200 OK\r\nX-Slow: {'x' * 300}\r\nContent-Length: {len(body)}\r\n\r\n".encode():
+        request.wfile.write(bytes([byte]))
+        STOPPED.wait(0.02)
+    request.wfile.write(body)
+
+
+def without_a_length(request: BaseHTTPRequestHandler) -> None:
+    """The document is whole, and the answer's end never comes."""
+    request.send_response(200)
+    request.end_headers()
+    request.wfile.write(document(GOOD))
+    STOPPED.wait(10)
+
+
 GOOD = Signer.unknown()
 BAD_ANSWERS: dict[str, Answer] = {
     "500": said(document(GOOD), 500),
@@ -458,6 +476,8 @@ BAD_ANSWERS: dict[str, Answer] = {
     "compressed": said(gzip.compress(document(GOOD)), Content_Encoding="gzip"),
     "endless": endless,
     "silent": silent,
+    "slow-headers": slow_headers,
+    "without-an-end": without_a_length,
     "a-list": said(b"[]"),
     "a-string": said(b'"keys"'),
     "no-keys": said(b"{}"),
@@ -565,15 +585,16 @@ def test_what_is_private_is_judged_by_the_address_connected_to(address: str, is_
         is_closed = False
 
         def get_extra_info(self, name: str) -> Any:
-            return {"server_addr": (address, 443)}[name]
+            return {"server_addr": (address, 443), "socket": line}[name]
 
         def close(self) -> None:
             self.is_closed = True
 
-    connection = Connection()
+    connection, peer = Connection(), keys._Peer(may_be_private=False)
 
-    with suppress(ValueError):
-        keys._refuse_private_peer("connection.connect_tcp.complete", {"return_value": connection})
+    with socket.socket() as line, suppress(ValueError):
+        peer.watch("connection.connect_tcp.complete", {"return_value": connection})
+    peer.forget()
 
     assert connection.is_closed == is_refused
 
