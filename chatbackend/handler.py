@@ -8,6 +8,7 @@ and a sync view is not told of a client that leaves while it runs, which could n
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -29,6 +30,8 @@ from chatbackend.outage import QUEUED_AT
 from chatbackend.unhurried import all_unhurried, unhurried
 from support.connections import lending, workers
 from support.later import Later
+
+logger = logging.getLogger(__name__)
 
 
 class Request(ASGIRequest):
@@ -80,7 +83,10 @@ class OneHopHandler(ASGIHandler):
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
         if not response.streaming:
-            response.close()
+            try:
+                response.close()
+            except Exception:  # of a receiver of request_finished, who is sent it before the answer
+                logger.exception("A request's end failed, and its answer is sent")
         return request, response
 
     async def _stream(self, request: Any, response: HttpResponseBase, receive: Any, send: Any) -> None:

@@ -30,13 +30,14 @@ def answering_probes(application: Application) -> Application:
         return 503, {"status": "unavailable", "checks": checks}
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        is_probe = scope["type"] == "http" and scope["path"] in ("/healthz", "/readyz")
-        if not is_probe:
+        # Where the application is mounted below a path (--root-path), that is what its paths begin with.
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        if path not in ("/healthz", "/readyz"):
             await application(scope, receive, send)
         elif scope["method"] not in ("GET", "HEAD"):
             await _send(send, 405, {"status": "method not allowed"}, (b"allow", b"GET, HEAD"))
         else:
-            status, report = await ready() if scope["path"] == "/readyz" else (200, {"status": "alive"})
+            status, report = await ready() if path == "/readyz" else (200, {"status": "alive"})
             await _send(send, status, report)
 
     return serve

@@ -22,11 +22,12 @@ def refuse_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
     """Whoever has waited too long for a thread is not worked for: while the database hangs, those behind
-    would wait for each who came before them. Behind other middleware, as its headers are wanted."""
+    would wait for each who came before them. Half the time that one statement may take, which may follow.
+    Behind other middleware, as its headers are wanted."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         queued_at = getattr(request, "scope", {}).get(QUEUED_AT)
-        if queued_at is not None and time.monotonic() - queued_at > settings.DATABASE_TIMEOUT_SECONDS:
+        if queued_at is not None and time.monotonic() - queued_at > settings.DATABASE_TIMEOUT_SECONDS / 2:
             body = error_body(str(Unavailable.default_detail), HTTPStatus.SERVICE_UNAVAILABLE)
             return JsonResponse(body, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=RETRY)
         return get_response(request)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 
 Work = Callable[[], Awaitable[HttpResponseBase]]
 
@@ -39,7 +40,9 @@ class Later(HttpResponseBase):
     def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
         """With the headers and cookies that middleware has put on this one."""
         for name, value in self.items():
-            if name != "Content-Encoding":
+            if name == "Vary":
+                patch_vary_headers(response, [part.strip() for part in value.split(",")])
+            elif name != "Content-Encoding":
                 response.headers.setdefault(name, value)
         response.cookies.update(self.cookies)
         return response
