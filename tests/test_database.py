@@ -1,0 +1,111 @@
+"""Our connections: how long they wait, for whom, and what they tell each other."""
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from django.db import NotSupportedError, OperationalError, connection, transaction
+
+from authn.errors import is_outage
+from chatbackend.postgresql import database
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(database, "patience", 0.3)
+    return 0.3
+
+
+@pytest.mark.usefixtures("patience")
+def test_a_statement_past_its_time_is_cancelled_and_its_connection_stays() -> None:
+    connection.ensure_connection()
+    before = connection.connection.info.backend_pid
+
+    with connection.cursor() as cursor, pytest.raises(OperationalError, match="canceling statement"):
+        cursor.execute("SELECT pg_sleep(60)")
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone() == (before,)
+
+
+@pytest.fixture
+def silent_server() -> Iterator[int]:
+    """Takes connections, and says nothing to anybody."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def reach(port: int) -> float:
+    """How long it takes to find out that it cannot be reached."""
+    began = time.monotonic()
+    with pytest.raises(psycopg.OperationalError):
+        database.connect(host="127.0.0.1", port=port, user="x", connect_timeout=2)
+    return time.monotonic() - began
+
+
+def test_a_server_that_is_known_to_be_silent_is_tried_by_one_thread_at_a_time(
+    silent_server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = reach(silent_server)
+    at_once = reach(silent_server)
+    monkeypatch.setattr(database, "PAUSE_SECONDS", 0.0)
+    database._servers["127.0.0.1", silent_server].is_silent()
+    with ThreadPoolExecutor(4) as threads:
+        together = sorted(threads.map(reach, [silent_server] * 4))
+
+    assert first > 1.5
+    assert at_once < 1
+    assert [seconds > 1.5 for seconds in together] == [False, False, False, True]
+
+
+def test_a_server_that_refuses_is_not_silent(silent_server: int) -> None:
+    server = database._servers.setdefault(("127.0.0.1", silent_server), database._Server())
+    server.is_silent()
+    with pytest.raises(psycopg.OperationalError, match="a moment ago"):
+        server.may_be_tried()
+
+    server.answers()
+
+    server.may_be_tried()
+
+
+def test_a_plan_that_no_longer_fits_is_made_anew_and_its_connection_replaced(postgres_url: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE changing (a int)")
+        for _ in range(7):
+            cursor.execute("SELECT * FROM changing")
+        before = connection.connection
+        with psycopg.connect(postgres_url) as elsewhere:
+            elsewhere.execute("ALTER TABLE changing ALTER a TYPE text")
+
+        cursor.execute("SELECT * FROM changing")
+        cursor.execute("DROP TABLE changing")
+
+    connection.close_if_unusable_or_obsolete()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    assert connection.connection is not before
+
+
+def test_in_a_transaction_it_is_told(postgres_url: str) -> None:
+    """What was done before in it is lost, so that whoever began it has to begin again."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE changing (a int)")
+        for _ in range(7):
+            cursor.execute("SELECT * FROM changing")
+        with psycopg.connect(postgres_url) as elsewhere:
+            elsewhere.execute("ALTER TABLE changing ALTER a TYPE text")
+        with pytest.raises(NotSupportedError) as told, transaction.atomic():
+            cursor.execute("SELECT * FROM changing")
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE changing")
+
+    assert is_outage(told.value)
+    assert not is_outage(NotSupportedError())
