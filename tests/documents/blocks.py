@@ -24,6 +24,7 @@ RUN_BY = [
     ("docs/image.md", "console", "tests/test_image.py"),
     ("docs/image.md", "dockerfile", "tests/test_image.py"),
     ("docs/moving-from-fastapi.md", "*", "tests/support/test_moving_from_fastapi.py"),
+    ("docs/restarts.md", "*", "tests/documents/test_restarts.py"),
     ("docs/tools.md", "python", "tests/support/test_tool_servers.py"),
     ("*", "console", "tests/documents/test_snippets.py"),
     ("*", "shell", "tests/documents/test_snippets.py"),
