@@ -4,7 +4,7 @@ PACKAGES := .venv/.installed
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test image check audit bench clean
+.PHONY: help run setup test image check audit bench faults clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -33,6 +33,9 @@ audit: setup  ## known vulnerabilities of what is installed
 
 bench: $(PACKAGES)  ## how fast, beside what a team could pick instead; make bench ARGS="--help"
 	@$(RUN) benchmarks $(ARGS)
+
+faults: $(PACKAGES)  ## what a failing database does to it, under load; make faults ARGS="soak" for its memory
+	@$(RUN) faults $(ARGS)
 
 clean:  ## remove what was installed and the local database
 	rm -rf "$$(readlink -f .local/postgres/server)" "$$(readlink -f .local/benchmarks/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from subprocess import Popen
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 import psycopg
@@ -47,10 +47,10 @@ class Database:
         self.process.wait(30)
 
     def start(self) -> None:
-        owner: dict[str, Any] = self._owner if os.geteuid() == 0 else {}
-        self.process = Popen(
-            self.process.args, text=True, start_new_session=True, cwd="/", env={"LC_ALL": "C"}, **owner
-        )
+        options: dict[str, Any] = {"cwd": "/", "env": {"LC_ALL": "C"}, "start_new_session": True}
+        if os.geteuid() == 0:
+            options |= self._owner
+        self.process = Popen(self.process.args, text=True, stdout=DEVNULL, stderr=DEVNULL, **options)
         wait_until(self._answers, self.process, "PostgreSQL", lambda: "")
 
     def _answers(self) -> bool:
