@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 [UPSTREAM] = blocks("test_restarts.py", "nginx")
 [SCRIPT] = blocks("test_restarts.py", "sh")
-[DEPLOYED] = blocks("test_deployment.py", "nginx")
+DEPLOYED, *_ = blocks("test_deployment.py", "nginx")
 CONF = "/etc/nginx/conf.d/chatbackend.conf"
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
