@@ -232,7 +232,7 @@ def test_a_database_that_stays_away_is_told_in_the_stream_after_a_while(
         await store()
 
     async def listen() -> list[bytes]:
-        response = (await streaming.start(answer())).response()
+        response = (await streaming.start(answer(), "a-user")).response()
         return [event async for event in response]  # type: ignore[union-attr]
 
     _, last = asyncio.run(listen())
