@@ -26,6 +26,8 @@ from tests.redis_server import redis_server
 from tests.server import Api
 from tests.signer import Signer
 
+LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(BETTER_AUTHS / 'light_passwords.mjs').as_uri()}"}
+
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -72,8 +74,8 @@ def start_better_auth(database_url: str) -> Callable[..., Any]:
 
     @contextmanager
     def start(port: int | None = None, **env: str) -> Iterator[BetterAuth]:
-        secrets = {"BETTER_AUTH_SECRET": BETTER_AUTH_SECRET, "DATABASE_URL": database_url}
-        with better_auth(secrets | env, port) as origin, closing(BetterAuth(origin)) as running:
+        known = {"BETTER_AUTH_SECRET": BETTER_AUTH_SECRET, "DATABASE_URL": database_url} | LIGHT_PASSWORDS
+        with better_auth(known | env, port) as origin, closing(BetterAuth(origin)) as running:
             yield running
 
     return start
@@ -89,10 +91,8 @@ def start_other_better_auth() -> Callable[..., Any]:
         port = free_port()
         running = BetterAuth(f"http://localhost:{port}")
         own = {"PORT": str(port), "BETTER_AUTH_URL": running.origin, "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET}
-        with (
-            node_server("better-auth", BETTER_AUTHS, os.environ | own | env, port, show=False),
-            closing(running),
-        ):
+        whole = os.environ | LIGHT_PASSWORDS | own | env
+        with node_server("better-auth", BETTER_AUTHS, whole, port, show=False), closing(running):
             yield running
 
     return start
