@@ -1,17 +1,24 @@
-"""Our server in a process of its own, forked from one that has imported what is heavy already.
+"""Our server and our programs in processes of their own, forked from one that has imported what is heavy.
 
-Those imports are four fifths of its start, and the suite starts it some thirty times.
+Those imports are nine tenths of what a start costs, and the suite has some eighty of them.
 """
 
 import multiprocessing
 import os
+import runpy
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from chatbackend.dev.processes import wait_until_it_answers
+from chatbackend.dev.processes import TOP, wait_until_it_answers
+from tests.environment import of_a_process
+
+PATIENCE_SECONDS = 180
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.heavy"])
@@ -34,28 +41,97 @@ class _Server:
 @contextmanager
 def uvicorn(arguments: Sequence[str], env: Mapping[str, str], port: int, log: Path) -> Iterator[None]:
     """``python -m uvicorn`` with these arguments, until the end of the block. It writes to ``log``."""
-    process = _forks.Process(target=_serve, args=([*arguments], dict(env), str(log)), daemon=True)
-    process.start()
+    process = _forked(_serve, [*arguments], env=env, output=[log])
     try:
         wait_until_it_answers(_Server(process), port, "/support/health", "[api]", log.read_text)
         yield
     finally:
         process.terminate()
         process.join(10)
-        if process.is_alive():
-            process.kill()
-        process.join()
-        process.close()
+        _end(process)
 
 
-def _serve(arguments: list[str], env: dict[str, str], log: str) -> None:
+def manage(*arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """``python manage.py`` with these arguments and variables, until it ends."""
+    return _run_until_it_ends(_manage, [*arguments], stdin, env)
+
+
+def python(program: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """``python -c`` with this program and these variables, until it ends.
+
+    It finds imported what heavy.py imports: what it shows of ``sys.modules`` is of the rest.
+    """
+    return _run_until_it_ends(_execute, [program], "", env)
+
+
+def _run_until_it_ends(
+    target: Callable[[list[str]], Any], arguments: list[str], stdin: str, env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    with TemporaryDirectory() as folder:
+        given, *output = (Path(folder, name) for name in ("stdin", "stdout", "stderr"))
+        given.write_text(stdin)
+        process = _forked(target, arguments, env=of_a_process(**env), output=output, stdin=given)
+        try:
+            process.join(PATIENCE_SECONDS)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(arguments, PATIENCE_SECONDS)
+            said = [file.read_text() for file in output]
+            return subprocess.CompletedProcess(arguments, process.exitcode, *said)
+        finally:
+            _end(process)
+
+
+def _forked(
+    target: Callable[[list[str]], Any],
+    arguments: list[str],
+    *,
+    env: Mapping[str, str],
+    output: list[Path],
+    stdin: Path | None = None,
+) -> BaseProcess:
+    """``output``: files for stdout and stderr, or one for both."""
+    files = [str(stdin or os.devnull), str(output[0]), str(output[-1])]
+    process = _forks.Process(target=_begin, args=(target, arguments, dict(env), files), daemon=True)
+    process.start()
+    return process
+
+
+def _end(process: BaseProcess) -> None:
+    if process.is_alive():
+        process.kill()
+    process.join()
+    process.close()
+
+
+# --- In the fork ----------------------------------------------------------------------------------
+
+
+def _begin(
+    target: Callable[[list[str]], Any], arguments: list[str], env: dict[str, str], files: list[str]
+) -> None:
     os.setsid()  # the terminal's Ctrl-C is for the tests
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(output, stream)
+    os.chdir(TOP)
+    for number, file in enumerate(files):
+        opened = os.open(file, os.O_RDWR | os.O_CREAT | (os.O_APPEND if number else 0))
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin = open(0)  # noqa: SIM115  # multiprocessing has closed it
     os.environ.clear()
     os.environ |= env
     sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
+    target(arguments)
+
+
+def _serve(arguments: list[str]) -> None:
     from uvicorn.main import main
 
     main(arguments)
+
+
+def _manage(arguments: list[str]) -> None:
+    sys.argv = ["manage.py", *arguments]
+    runpy.run_path("manage.py", run_name="__main__")
+
+
+def _execute(arguments: list[str]) -> None:
+    exec(arguments[0], {"__name__": "__main__"})

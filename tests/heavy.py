@@ -3,13 +3,29 @@
 import importlib
 import warnings
 
+from django.conf import settings
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what they say is said again in a server of its own
     for name in (
         "agents.mcp",
         "chatkit.agents",
         "chatkit.server",
+        "corsheaders.middleware",
+        "django.contrib.admin.views.main",
+        "django.core.handlers.asgi",
+        "django.core.management.commands.check",
+        "django.db.backends.postgresql.base",
+        "environ",
+        "jwt",
         "PIL.Image",
+        "psycopg_pool",
+        "pythonjsonlogger.json",
+        "rest_framework.compat",
+        "servestatic",
         "uvicorn.main",
+        "uvicorn.protocols.http.httptools_impl",
     ):
         importlib.import_module(name)
+
+assert not settings.configured  # else each server had the tests' own

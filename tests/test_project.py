@@ -20,6 +20,7 @@ from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port, server
 from chatbackend.settings import flag, from_json, mapping, number
 from tests.environment import PAGE_ORIGIN, of_a_process
+from tests.forked import manage, python
 from tests.people import Person
 from tests.server import Api, create, http, operation
 
@@ -31,19 +32,9 @@ COLUMNS = """
 """
 
 
-def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(
-        command, cwd=TOP, env=of_a_process(**env), capture_output=True, text=True, timeout=180
-    )
-
-
 def starting(program: str = "import chatbackend.asgi", **env: str) -> subprocess.CompletedProcess[str]:
     """What an ASGI server does first: it imports the application."""
-    command = [sys.executable, "-c", program]
-    return subprocess.run(
-        command, cwd=TOP, env=of_a_process(**env), capture_output=True, text=True, timeout=180
-    )
+    return python(program, **env)
 
 
 def test_migrate_makes_our_tables_and_touches_none_of_better_auths(

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from authn.devices import LONGEST, device
 from authn.models import Session
+from tests.forked import manage
 from tests.people import Person
 from tests.staff import VIEW, signed_in
-from tests.test_project import manage
 
 pytestmark = pytest.mark.django_db
 

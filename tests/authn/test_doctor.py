@@ -3,8 +3,6 @@
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,11 +23,11 @@ from authn.doctor.findings import Finding, Outcome
 from authn.doctor.patient import Patient
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port
-from tests.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
+from tests.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
+from tests.forked import manage
 from tests.people import BetterAuth
 from tests.signer import Signer
 
-TOP = Path(__file__).parent.parent.parent
 SQL = ("CREATE ", "GRANT ", "REVOKE ", "REINDEX ")
 
 
@@ -499,10 +497,7 @@ class Report:
 
 
 def doctor(*arguments: str, **env: str) -> Report:
-    done = subprocess.run(
-        [sys.executable, "manage.py", "betterauth", "doctor", "--json", *arguments],
-        cwd=TOP, env=of_a_process(**env), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = manage("betterauth", "doctor", "--json", *arguments, **env)
     report = json.loads(done.stdout)
     examinations = {each["name"]: each for each in report["examinations"]}
     assert examinations.keys() == EXAMINATIONS.keys()
@@ -616,19 +611,9 @@ def test_an_address_of_no_database_we_know_is_said_once_too() -> None:
 
 
 def test_the_table_that_is_printed_says_the_same(token: str, database_url: str, tmp_path: Path) -> None:
-    env = of_a_process(DATABASE_URL=database_url, BETTER_AUTH_ISSUER=f"{BETTER_AUTH_URL}/")
-    command = [sys.executable, "manage.py", "betterauth", "doctor", "--token", "-"]
+    env = {"DATABASE_URL": database_url, "BETTER_AUTH_ISSUER": f"{BETTER_AUTH_URL}/"}
 
-    done = subprocess.run(
-        command,
-        cwd=TOP,
-        env=env,
-        input="no.such.token",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = manage("betterauth", "doctor", "--token", "-", stdin="no.such.token", **env)
 
     lines = done.stdout.splitlines()
     assert done.returncode == 1

@@ -15,10 +15,10 @@ from django.urls import reverse
 from authn import revoking
 from authn.models import Session
 from chatbackend.dev.postgres import create_database
+from tests.forked import manage
 from tests.people import Person
 from tests.server import Api, operation
 from tests.staff import VIEW, signed_in
-from tests.test_project import manage
 
 Audit = Callable[[], list[dict[str, Any]]]
 

@@ -20,9 +20,10 @@ from chatbackend.dev.postgres import create_database
 from tests.authn.test_credentials import KEPT, NAME, SIGNED_OUT, post
 from tests.authn.test_refusals import body_of
 from tests.environment import BETTER_AUTH_SECRET
+from tests.forked import manage
 from tests.people import BetterAuth, Person
 from tests.server import operation
-from tests.test_project import manage, starting
+from tests.test_project import starting
 
 pytestmark = pytest.mark.django_db
 

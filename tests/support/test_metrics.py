@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from chatbackend.checks import check_settings
 from chatbackend.dev.processes import free_port, server
 from support import views
 from tests.environment import of_a_process
+from tests.forked import python
 from tests.model_server import Model
 from tests.people import Person
 from tests.server import Api, add, create, eventually, http, operation
@@ -274,7 +274,7 @@ print(prometheus_client.generate_latest().decode())
 
 
 def test_a_reason_that_is_none_of_ours_is_some_other() -> None:
-    said = python(MADE_UP).stdout
+    said = printed_by(MADE_UP)
 
     assert f'{ATTEMPTS}{{outcome="refused",reason="other"}} 9.0' in said
     assert "made up" not in said
@@ -299,34 +299,28 @@ asyncio.run(main())
 """
 
 
-def python(program: str, **env: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=TOP,
-        env=of_a_process(**env),
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+def printed_by(program: str, **env: str) -> str:
+    done = python(program, **env)
     assert done.returncode == 0, done.stderr
-    return done
+    return done.stdout
 
 
 def test_without_a_port_nothing_listens_nothing_is_counted_and_nothing_imported(
     auth: Any, database_url: str
 ) -> None:
-    done = python(LIFESPAN, DATABASE_URL=database_url)
+    said = printed_by(LIFESPAN, DATABASE_URL=database_url)
 
-    assert done.stdout.splitlines()[-1] == "lifespan.startup.complete False False"
+    assert said.splitlines()[-1] == "lifespan.startup.complete False False"
 
 
 def test_a_port_that_is_taken_stops_the_start_and_is_named(
     auth: Any, scraped: Scraped, database_url: str
 ) -> None:
-    command = [sys.executable, "-m", "uvicorn", "chatbackend.asgi:application", "--port", str(free_port())]
-    env = of_a_process(DATABASE_URL=database_url, METRICS_PORT=str(scraped.port))
+    program = (
+        f"from uvicorn.main import main; main(['chatbackend.asgi:application', '--port', '{free_port()}'])"
+    )
 
-    done = subprocess.run(command, cwd=TOP, env=env, capture_output=True, text=True, timeout=180)
+    done = python(program, DATABASE_URL=database_url, METRICS_PORT=str(scraped.port))
 
     assert done.returncode != 0
     assert "METRICS_PORT" in done.stdout + done.stderr
@@ -457,7 +451,7 @@ def test_a_worker_keeps_what_a_predecessor_of_its_number_has_counted_and_nothing
     for times in ("1.0", "2.0"):
         env = {"METRICS_PORT": str(free_port()), "METRICS_DIRECTORY": str(tmp_path)}
 
-        said = python(RESTARTED, **env).stdout
+        said = printed_by(RESTARTED, **env)
 
         assert f'chatbackend_model_errors_total{{kind="busy"}} {times}' in said
         assert "chatbackend_streams_open 1.0" in said
