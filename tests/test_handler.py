@@ -296,7 +296,7 @@ def test_what_is_not_http_is_refused(handler: ASGIHandler) -> None:
     async def communicate() -> None:
         communicator = ApplicationCommunicator(handler, {"type": "websocket"})
         with pytest.raises(ValueError, match="Django can only handle ASGI/HTTP connections, not websocket"):
-            await communicator.receive_output(10)
+            await communicator.wait(10)
 
     async_to_sync(communicate)()
 

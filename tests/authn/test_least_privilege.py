@@ -71,11 +71,15 @@ def staff(api: Api, django_db_blocker: Any) -> Iterator[httpx2.Client]:
     """A browser that is signed in to the admin of the running server."""
     client = Client()
     with django_db_blocker.unblock():
-        client.force_login(Staff.objects.create_superuser("reader"))
+        member = Staff.objects.create_superuser("reader")
+        client.force_login(member)
         connection.close()
     cookie = {"Cookie": f"sessionid={client.cookies['sessionid'].value}"}
     with httpx2.Client(base_url=f"{api.origin}/admin/authn/", headers=cookie, timeout=30) as browser:
         yield browser
+    with django_db_blocker.unblock():
+        member.delete()  # and with them what the admin has written down of what they did
+        connection.close()
 
 
 def test_the_models_name_exactly_the_columns_that_are_granted() -> None:

@@ -23,6 +23,11 @@ from tests.support.test_attachments import PNG, attach
 LIST = "/admin/support/thread/"
 
 
+@pytest.fixture(autouse=True)
+def _nobody_has_chatted_in_other_tests(db: None) -> None:
+    Thread.objects.all().delete()
+
+
 @pytest.fixture
 def staff(auth: Any, db: None) -> Client:
     return signed_in(*VIEW)
