@@ -32,6 +32,32 @@ from tests.signer import Signer
 
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(BETTER_AUTHS / 'light_passwords.mjs').as_uri()}"}
 
+# What takes longest comes first, so that in the end no process has much left to do while the others wait.
+# (With the Makefile's --no-loadscope-reorder: xdist would begin with the files of most tests.)
+FIRST = [
+    "test_docs.py",
+    "test_attachments.py",
+    "test_compatibility.py",
+    "test_chat.py",
+    "test_looks.py",
+    "test_secondary_storage.py",
+    "test_metrics.py",
+    "test_cancellation.py",
+    "test_health.py",
+    "test_benchmarks.py",
+    "test_tools.py",
+    "test_quickstart.py",
+    "test_doctor.py",
+    "test_agent.py",
+    "test_listing.py",
+    "test_snippets.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(FIRST)))
+
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

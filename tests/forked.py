@@ -24,7 +24,7 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.heavy"])
 
 
-class _Server:
+class Forked:
     """A process of multiprocessing's, in the words of subprocess."""
 
     def __init__(self, process: BaseProcess) -> None:
@@ -37,14 +37,49 @@ class _Server:
     def returncode(self) -> int:
         return self._process.exitcode or 0
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+
 
 @contextmanager
 def uvicorn(arguments: Sequence[str], env: Mapping[str, str], port: int, log: Path) -> Iterator[None]:
     """``python -m uvicorn`` with these arguments, until the end of the block. It writes to ``log``."""
-    process = _forked(_serve, [*arguments], env=env, output=[log])
-    try:
-        wait_until_it_answers(_Server(process), port, "/support/health", "[api]", log.read_text)
+    with _server(_serve, arguments, env, port, "/support/health", log):
         yield
+
+
+@contextmanager
+def runserver(env: Mapping[str, str], port: int, log: Path) -> Iterator[None]:
+    """``python manage.py runserver``, but that it would not start again when a file has changed."""
+    with _server(_manage, ["runserver", "--noreload", str(port)], env, port, "/support/health", log):
+        yield
+
+
+@contextmanager
+def module(name: str, env: Mapping[str, str], port: int, log: Path) -> Iterator[Forked]:
+    """``python -m`` with this module of ours, a server that needs no time to end, and its port."""
+    with _server(_run_module, [f"tests.{name}", str(port)], env, port, "/", log) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _server(
+    target: Callable[[list[str]], Any],
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    port: int,
+    path: str,
+    log: Path,
+) -> Iterator[Forked]:
+    process = _forked(target, [*arguments], env=env, output=[log])
+    forked = Forked(process)
+    try:
+        wait_until_it_answers(forked, port, path, f"[{arguments[0]}]", log.read_text)
+        yield forked
     finally:
         process.terminate()
         process.join(10)
@@ -131,6 +166,11 @@ def _serve(arguments: list[str]) -> None:
 def _manage(arguments: list[str]) -> None:
     sys.argv = ["manage.py", *arguments]
     runpy.run_path("manage.py", run_name="__main__")
+
+
+def _run_module(arguments: list[str]) -> None:
+    sys.argv = [*arguments]
+    runpy.run_module(arguments[0], run_name="__main__")
 
 
 def _execute(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What our server imports that does not depend on its settings: most of what it costs to start."""
+"""What our server and the tool servers import whatever their settings: most of what a start costs."""
 
 import importlib
 import warnings
@@ -18,6 +18,7 @@ with warnings.catch_warnings():
         "django.db.backends.postgresql.base",
         "environ",
         "jwt",
+        "mcp.server.auth.settings",
         "PIL.Image",
         "psycopg_pool",
         "pythonjsonlogger.json",

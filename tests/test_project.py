@@ -1,6 +1,5 @@
 """The house as a whole: how it starts, what it migrates, what a browser on another origin may do."""
 
-import os
 import re
 import subprocess
 import sys
@@ -17,10 +16,10 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
-from chatbackend.dev.processes import free_port, server
+from chatbackend.dev.processes import free_port
 from chatbackend.settings import flag, from_json, mapping, number
 from tests.environment import PAGE_ORIGIN, of_a_process
-from tests.forked import manage, python
+from tests.forked import manage, python, runserver
 from tests.people import Person
 from tests.server import Api, create, http, operation
 
@@ -166,13 +165,11 @@ def test_options_of_a_storage_that_are_no_json_are_named_and_not_shown() -> None
     assert "s3cret" not in done.stderr
 
 
-def test_runserver_serves_asgi_and_streams(auth: Any, database_url: str, person: Person) -> None:
-    port = free_port()
-    command = [sys.executable, "manage.py", "runserver", str(port)]
-    env = of_a_process(DATABASE_URL=database_url, DEBUG="True")
+def test_runserver_serves_asgi_and_streams(database_url: str, person: Person, tmp_path: Path) -> None:
+    port, env = free_port(), of_a_process(DATABASE_URL=database_url, DEBUG="True")
 
-    with server("api", command, env, port, "/support/health", show=False):
-        running = Api(f"http://localhost:{port}", Path(os.devnull))
+    with runserver(env, port, tmp_path / "log"):
+        running = Api(f"http://localhost:{port}", tmp_path / "log")
         with running.stream(create(), person.token()) as events:
             kinds = [event["type"] for _, event in events]
 

@@ -1,16 +1,16 @@
 """Owners for the store; and our server with a model that is scripted by the test, over each of two APIs."""
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import pytest
 
-from chatbackend.dev.processes import free_port, server
+from chatbackend.dev.processes import free_port
+from tests import forked
 from tests.environment import of_a_process
 from tests.model_server import Model, model_server
 from tests.server import Api
@@ -62,10 +62,16 @@ def start_assistant(auth: Any, start_api: Callable[..., Any], running_model: Mod
     return start
 
 
-@pytest.fixture(scope="session", params=APIS)
-def assistant(request: pytest.FixtureRequest, start_assistant: Callable[..., Any]) -> Iterator[Api]:
-    with start_assistant(request.param) as running:
-        yield running
+@pytest.fixture(scope="session")
+def assistants(start_assistant: Callable[..., Any]) -> Iterator[Callable[[str], Api]]:
+    """One for each API, from when it is first asked for: pytest would stop it where another's turn comes."""
+    with ExitStack() as running:
+        yield cache(lambda model_api: running.enter_context(start_assistant(model_api)))
+
+
+@pytest.fixture(params=APIS)
+def assistant(request: pytest.FixtureRequest, assistants: Callable[[str], Api]) -> Api:
+    return assistants(request.param)
 
 
 @dataclass
@@ -74,7 +80,7 @@ class ToolProcess:
 
     url: str
     log: Path
-    process: Popen[str]
+    process: forked.Forked
     secret: str = ""
 
     def said(self) -> list[str]:
@@ -91,10 +97,8 @@ def start_tool_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     def start(module: str, secret: str = "") -> Iterator[ToolProcess]:
         port, log = free_port(), tmp_path_factory.mktemp(module) / "log"
         url = f"http://127.0.0.1:{port}/mcp"
-        python = [sys.executable, "-m", f"tests.{module}", str(port)]
-        command = ["sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *python]
         env = of_a_process(TODO_URL=url, TODO_SECRET=secret)
-        with server(module, command, env, port, "/", show=False) as process:
+        with forked.module(module, env, port, log) as process:
             yield ToolProcess(url, log, process, secret)
 
     return start
