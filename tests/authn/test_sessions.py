@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from authn import sessions, tokens
-from authn.errors import NoActiveSession, Refused, TokenRefused, UserNotFound
+from authn.errors import NoActiveSession, Refused, TokenRefused, TooManyAttempts, UserNotFound
 from authn.models import Session, User
 from authn.tokens import Claims
 from chatbackend.dev.postgres import create_database
@@ -191,4 +191,5 @@ def outcome(api: Api, token: str) -> str:
 
 def test_every_refusal_carries_its_reason() -> None:
     for kind in Refused.__subclasses__():
-        assert kind().reason == kind.default_code
+        refused = kind(60) if kind is TooManyAttempts else kind()
+        assert refused.reason == kind.default_code

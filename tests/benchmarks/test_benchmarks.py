@@ -86,7 +86,7 @@ def test_the_profile_names_every_layer_and_its_floor(made: Lab, database: str) -
 
     for layer in (
         "server and event loop",
-        "token's signature",
+        "token, verified a moment ago",
         "statement of identity",
         "statement of store",
     ):

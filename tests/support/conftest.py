@@ -53,6 +53,7 @@ def start_assistant(auth: Any, start_api: Callable[..., Any], running_model: Mod
             "SUPPORT_TITLE_MODEL": "small-model",
             "SUPPORT_INSTRUCTIONS": "Be kind.",
             "SUPPORT_RATE_PER_USER": "100000/min",
+            "SUPPORT_MESSAGE_LENGTH": "1000000",
             "HTTPS_PROXY": running_model.origin,
             "HTTP_PROXY": running_model.origin,
             "NO_PROXY": "127.0.0.1,localhost",

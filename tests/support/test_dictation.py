@@ -120,7 +120,8 @@ def test_one_that_is_too_long_is_not(listening: Api, person: Person, model: Mode
 
 
 def test_nothing_else_may_be_as_long(listening: Api, person: Person, model: Model) -> None:
-    long = operation("threads.update", thread_id="thr_1", title="x" * USUAL_LIMIT)
+    action = {"type": "shout", "payload": "x" * USUAL_LIMIT}
+    long = operation("threads.custom_action", thread_id="thr_1", action=action)
 
     response = listening.post(long, person.token())
 
