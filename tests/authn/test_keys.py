@@ -498,7 +498,7 @@ def test_a_bad_answer_is_no_answer_and_comes_to_an_end(
     with pytest.raises(Unavailable, match="Service temporarily unavailable"):
         tokens.verify(GOOD.token())
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     assert jwks.paths == ["/jwks"]
     assert failures(caplog) == 1
 
@@ -623,7 +623,7 @@ def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(jwks: JwksS
 
     with ThreadPoolExecutor(1) as pool:
         refreshing = pool.submit(tokens.verify, signer.token())
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(15)
         for _ in range(20):
             assert tokens.verify(signer.token()).key_id == signer.kid
         assert not refreshing.done()
@@ -639,7 +639,7 @@ def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(jwks: JwksSe
 
     with ThreadPoolExecutor(50) as pool:
         verified = [pool.submit(tokens.verify, signer.token()) for _ in range(50)]
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(15)
         gate.opened.set()
 
     assert {claims.result().key_id for claims in verified} == {signer.kid}
@@ -658,7 +658,7 @@ def test_while_the_source_hangs_forgers_share_one_wait_and_known_keys_have_none(
 
     with ThreadPoolExecutor(200) as pool:
         forged = [pool.submit(keys.find, f"forged-{number}") for number in range(200)]
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(15)
         assert tokens.verify(signer.token()).key_id == signer.kid
         assert not any(find.done() for find in forged)
         found = [find.result() for find in forged]
@@ -666,7 +666,7 @@ def test_while_the_source_hangs_forgers_share_one_wait_and_known_keys_have_none(
         gate.opened.set()
 
     assert found == [None] * 200
-    assert waited < 1 + 2
+    assert waited < 1 + 7
     assert (len(jwks.paths), failures(caplog)) == (2, 1)
 
 

@@ -381,7 +381,7 @@ def test_a_redis_that_says_nothing_is_a_503_within_a_bounded_time(
         started = time.monotonic()
 
         assert answers(client, credentials[:1]) == [(503, UNAVAILABLE)]
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("address", ["redis://:wrong@{0}/0", "redis://{0}/0", "redis://:{1}@{0}/99"])

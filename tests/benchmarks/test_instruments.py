@@ -25,7 +25,7 @@ def layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     module = types.ModuleType("layers_of_the_tests")
 
     def inner() -> None:
-        spin(20)
+        spin(50)
 
     def outer() -> None:
         spin(5)
@@ -34,7 +34,7 @@ def layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     async def waiting() -> None:
         spin(5)
         await asyncio.sleep(0.05)
-        await asyncio.get_running_loop().run_in_executor(None, spin, 20)
+        await asyncio.get_running_loop().run_in_executor(None, spin, 50)
 
     module.inner, module.outer, module.waiting = inner, outer, waiting  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)

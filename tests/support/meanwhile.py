@@ -38,7 +38,7 @@ class InThread:
 
 def wait_for_lock(elsewhere: psycopg.Connection[Any]) -> None:
     """Until somebody waits for what this connection holds."""
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 15
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     while elsewhere.execute(waiting).fetchone() == (0,):
         assert time.monotonic() < limit, "nobody waits"

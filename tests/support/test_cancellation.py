@@ -69,7 +69,7 @@ def test_a_client_that_leaves_stops_the_model_and_what_was_said_is_kept_once(
 
     thread_id = leave_after(api, person, create("A story"), "upon")
 
-    assert model.calls[0].abandoned.wait(3)
+    assert model.calls[0].abandoned.wait(15)
     stored = stays(person, thread_id, 3)
     assert kinds_of(stored) == STOPPED
     assert said_in(stored) == ["A story", "Once upon"]
@@ -98,8 +98,8 @@ def test_a_client_that_leaves_stops_the_title_that_is_being_made(
 
     thread_id = leave_after(api, person, create("A story"), "Once ")
 
-    assert model.title_calls[0].abandoned.wait(3)
-    assert model.calls[0].abandoned.wait(3)
+    assert model.title_calls[0].abandoned.wait(15)
+    assert model.calls[0].abandoned.wait(15)
     assert said_in(stays(person, thread_id, 3)) == ["A story", "Once "]
 
 
@@ -111,7 +111,7 @@ def test_a_client_that_leaves_before_the_first_word_leaves_no_empty_message(
         thread_id = next(events)[1]["thread"]["id"]
         eventually(lambda: len(model.calls), lambda calls: calls == 1)
 
-    assert model.calls[0].abandoned.wait(3)
+    assert model.calls[0].abandoned.wait(15)
     assert kinds_of(stays(person, thread_id, 2)) == ["user_message", "sdk_hidden_context"]
 
 
@@ -177,7 +177,7 @@ def test_a_server_that_is_shut_down_stops_everything_and_keeps_what_was_said(
 
     failure = {"type": "error", "code": "stream.error", "allow_retry": True}
     assert [ending.result()[-1][1] for ending in endings] == [failure] * 3
-    assert all(call.abandoned.wait(3) for call in [*model.calls[1:], *model.title_calls])
+    assert all(call.abandoned.wait(15) for call in [*model.calls[1:], *model.title_calls])
     assert slow_server.said().count("stopped") == before + 1
     for thread_id, said in zip(threads, ["Let me see. ", "Once upon", "Once upon"], strict=True):
         stored = items_of(person, thread_id)
@@ -237,7 +237,7 @@ def test_leaving_and_failing_leave_no_task_behind_for_asyncio_to_complain_of(
 
     left = async_to_sync(turn)()
 
-    assert ending != "silence" or model.calls[0].abandoned.wait(3)
+    assert ending != "silence" or model.calls[0].abandoned.wait(15)
     assert complaints == []
     assert left == set()
 
@@ -253,7 +253,7 @@ def test_a_stream_that_is_dropped_between_two_events_stops_the_model_too(
         while b"Once" not in await anext(result.json_events):
             pass
         await result.json_events.aclose()
-        assert await asyncio.to_thread(model.calls[0].abandoned.wait, 3)
+        assert await asyncio.to_thread(model.calls[0].abandoned.wait, 15)
         await provider.client().close()
 
     async_to_sync(turn)()

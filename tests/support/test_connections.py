@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from support.conf import conf
 from support.connections import at_once, lending, on_database, workers
 from support.models import Thread
+from tests.support.meanwhile import wait_for_lock
 from tests.support.owner import STORE, Owner, message
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -233,7 +234,7 @@ def test_a_cancelled_call_waits_for_its_write(ada: Owner, postgres_url: str) -> 
         with psycopg.connect(postgres_url) as elsewhere:
             elsewhere.execute("SELECT FROM support_item FOR UPDATE")
             saving = asyncio.create_task(STORE.save_item("thr_1", message("msg_1", "changed"), ada))
-            await asyncio.sleep(0.2)  # by now it waits for the row
+            await asyncio.to_thread(wait_for_lock, elsewhere)
 
             saving.cancel()
             _, unfinished = await asyncio.wait([saving], timeout=0.2)

@@ -115,9 +115,9 @@ def test_a_title_that_takes_for_ever_is_given_up_soon_after_the_answer(
         arrivals = [(event["type"], time.monotonic()) for _, event in stream]
         ended = time.monotonic()
 
-    assert model.title_calls[0].abandoned.wait(3)
+    assert model.title_calls[0].abandoned.wait(15)
     said = max(moment for kind, moment in arrivals if kind == "thread.item.done")
-    assert ended - said < 2 * title.PATIENCE_SECONDS
+    assert ended - said < 5 * title.PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize(
