@@ -6,7 +6,7 @@ RUN := .venv/bin/python -m
 STRICT := PYTHONDEVMODE=1 PYTHONMALLOC=default $(RUN)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test image check audit bench faults clean
+.PHONY: help run setup test image check audit bench faults mutate fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -38,6 +38,13 @@ bench: $(PACKAGES)  ## how fast, beside what a team could pick instead; make ben
 
 faults: $(PACKAGES)  ## what a failing database does to it, under load; make faults ARGS="soak" for its memory
 	@$(RUN) faults $(ARGS)
+
+mutate: setup  ## which faults no test would notice; make mutate ARGS="authn/keys.py"
+	@$(RUN) pip install --quiet --disable-pip-version-check -r tests/mutation/requirements.txt
+	@$(RUN) tests.mutation $(ARGS)
+
+fuzz: setup  ## hostile requests without end; make fuzz CASES=1000000 SEED=7
+	@CASES=$(CASES) SEED=$(SEED) $(RUN) pytest -q -x --show-capture=no tests/fuzz/long_run.py
 
 clean:  ## remove what was installed and the local database
 	rm -rf "$$(readlink -f .local/postgres/server)" "$$(readlink -f .local/benchmarks/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules

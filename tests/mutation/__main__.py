@@ -1,0 +1,95 @@
+"""Which faults in the code would no test notice? One at a time; see mutants.py for which.
+
+    python -m tests.mutation                                     all of them
+    python -m tests.mutation authn/keys.py authn/tokens.py:120   those of a file, and of a line
+
+Says how many were noticed, and shows those that were not, with the reason why nobody can where
+explained.toml gives one. Fails when one has none, and when an explanation has no such fault any more.
+"""
+
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from chatbackend.dev.processes import TOP
+from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.runs import Runs, Started, parts
+
+# What is changed, and the tests that are asked.
+TESTS = {
+    "authn/tokens.py": [
+        "tests/authn/test_tokens.py",
+        "tests/authn/test_algorithms.py",
+        "tests/authn/test_secret.py",
+    ],
+    "authn/sessions.py": [
+        "tests/authn/test_sessions.py",
+        "tests/authn/test_credentials.py",
+        "tests/authn/test_secondary_storage.py",
+    ],
+    "authn/keys.py": ["tests/authn/test_keys.py", "tests/authn/test_algorithms.py"],
+    "support/store.py": [
+        "tests/support/test_store.py",
+        "tests/support/test_at_once.py",
+        "tests/support/test_attachment_store.py",
+        "tests/support/test_attachments.py",
+    ],
+}
+EXPLAINED = Path(__file__).with_name("explained.toml")
+OPTIONS = ["-q", "-s", "--no-header", "--rootdir", str(TOP), "-p", "no:cacheprovider", "-p", "no:xdist"]
+OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported before pytest begins
+
+
+class Hunt:
+    """A plugin that runs the tests in its own way."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = [(file, int(line or 0)) for file, _, line in (each.partition(":") for each in asked)]
+        self.files = list(dict.fromkeys(file for file, _ in self.asked))
+        self.failed = False
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        runs, score = Runs(session), []
+        runs.watch(self.files)
+        for file, line in self.asked:
+            found = [each for each in mutants(Path(file)) if line in (0, *each.lines)]
+            explained = _explained(file)
+            left = 0
+            for number, mutant in enumerate(found, 1):
+                print(f"\r{file} {number}/{len(found)} ", end="", flush=True, file=sys.stderr)
+                if runs.survives(mutant):
+                    left += 1
+                    self._tell(mutant, explained.pop(mutant.diff, ""))
+            for diff in () if line else explained:
+                self.failed = True
+                print(f"\n\n{file}  EXPLAINED, BUT NOTICED OR GONE\n{diff}")
+            score.append(f"{file}: {len(found) - left} of {len(found)} noticed")
+        print("\n\n" + "\n".join(score))
+        return True
+
+    def _tell(self, mutant: Mutant, why: str) -> None:
+        self.failed |= not why
+        place = f"{mutant.file}:{mutant.lines.start}"
+        print(f"\n\n{place}  {why or 'NO TEST NOTICES'}\n{mutant.diff}", flush=True)
+
+
+def _explained(file: str) -> dict[str, str]:
+    """The reasons by what is changed, whatever line it stands on now."""
+    entries = tomllib.loads(EXPLAINED.read_text())["explained"]
+    return {diff.strip(): each["why"] for each in entries if each["file"] == file for diff in each["faults"]}
+
+
+def main(asked: list[str]) -> int:
+    began, hunt = time.monotonic(), Hunt(asked or list(TESTS))
+    tests = [test for file in hunt.files for test in TESTS[file]]
+    with parts() as shared:
+        status = pytest.main([*OPTIONS, *dict.fromkeys(tests)], plugins=[Started(shared), hunt])
+    print(f"{time.monotonic() - began:.0f} s")
+    return int(hunt.failed or status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,193 @@
+"""Small faults, one at a time, as somebody could write them into a module by mistake.
+
+mutmut's operators change values, operators and arguments. Its own runner makes mutants of plain functions
+alone; most guards here stand in decorated ones, in constants or in SQL, so the operators are applied to
+the whole module, and OURS add to them: a guard that is gone, a call that is not made, a rule fewer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+import libcst as cst
+from libcst import matchers as m
+from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
+from mutmut.mutation import mutators
+
+from chatbackend.dev.processes import TOP
+
+# Types, which nothing asks for at run time, and words for people.
+LEFT_ALONE = (
+    m.Annotation()
+    | m.AssignTarget()
+    | m.Import()
+    | m.ImportFrom()
+    | m.Call(func=m.Name("TypeVar") | m.Name("cast"))
+    | m.SimpleStatementLine(body=[m.Expr(m.SimpleString())])
+)
+IN_SQL = {
+    " AND ": [" OR "],
+    " OR ": [" AND "],
+    " = ": [" <> "],
+    " IS NULL": [" IS NOT NULL"],
+    " FOR KEY SHARE": [""],
+    "coalesce(support_attachment.thread_id, excluded.thread_id)": [
+        "support_attachment.thread_id",
+        "excluded.thread_id",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``lines``: of the statement that is changed. ``diff``: its lines without and with the fault."""
+
+    file: Path
+    lines: range
+    code: str
+    diff: str
+
+
+def mutants(file: Path) -> Iterator[Mutant]:
+    source = (TOP / file).read_bytes()
+    found = _Changes()
+    MetadataWrapper(cst.parse_module(source)).visit(found)
+    seen = {source.decode()}
+    for lines, start, end, replacement in found.changes:
+        code = (source[:start] + replacement.encode() + source[end:]).decode()
+        if code not in seen and _compiles(code):
+            seen.add(code)
+            yield Mutant(file, lines, code, _diff(source.decode(), code))
+
+
+def _compiles(code: str) -> bool:
+    try:
+        compile(code, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _diff(source: str, code: str) -> str:
+    lines = unified_diff(source.splitlines(), code.splitlines(), n=0, lineterm="")
+    changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+    return "\n".join(f"{line[0]} {line[1:].strip()}" for line in changed)
+
+
+class _Changes(cst.CSTVisitor):
+    METADATA_DEPENDENCIES = (PositionProvider, ByteSpanPositionProvider)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[tuple[range, int, int, str]] = []
+        self._statement = range(0)
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        if m.matches(node, LEFT_ALONE):
+            return False
+        if isinstance(node, cst.SimpleStatementLine | cst.BaseCompoundStatement):
+            self._statement = self._lines(node)
+        for kind, operator in OPERATORS:
+            if isinstance(node, kind):
+                for change in operator(node):
+                    self._note(*(change if isinstance(change, tuple) else (node, change)))
+        return True
+
+    def _note(self, node: cst.CSTNode, changed: cst.CSTNode) -> None:
+        span = self.get_metadata(ByteSpanPositionProvider, node)
+        text = cst.Module([]).code_for_node(changed)
+        self.changes.append((self._statement, span.start, span.start + span.length, text))
+
+    def _lines(self, node: cst.CSTNode) -> range:
+        """Of a compound statement its head alone: what is below are statements of their own."""
+        place = self.get_metadata(PositionProvider, node)
+        body = getattr(node, "body", None)
+        is_compound = isinstance(body, cst.BaseSuite)
+        last = self.get_metadata(PositionProvider, body).start.line if is_compound else place.end.line
+        return range(place.start.line, max(place.start.line, last) + 1)
+
+
+def _arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
+    """Without the positional arguments that are gone: the call has too few then, and no test is needed."""
+    positional = sum(arg.keyword is None for arg in node.args)
+    for changed in mutators.operator_arg_removal(node):
+        if sum(arg.keyword is None for arg in changed.args) == positional:
+            yield changed
+
+
+def _strings(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
+    """Once each; the cases of a pattern's letters are worth a mutant of their own."""
+    changed = list(mutators.operator_string(node))
+    yield from changed if "r" in node.prefix else changed[:1]
+
+
+def _without_guard(node: cst.If) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+    for always in ("False", "True"):
+        yield node.test, cst.Name(always)
+
+
+def _not_done(node: cst.Raise | cst.Expr) -> Iterator[cst.CSTNode]:
+    if m.matches(node, m.Raise() | m.Expr(m.Call() | m.Await())):
+        yield cst.Pass()
+
+
+def _nothing(node: cst.Return) -> Iterator[cst.CSTNode]:
+    if node.value:
+        yield cst.Return(cst.Name("None"))
+
+
+def _gone(node: cst.Decorator) -> Iterator[cst.CSTNode]:
+    yield cst.EmptyLine(newline=cst.Newline(value=""))
+
+
+def _without_context(node: cst.WithItem) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+    if node.asname is None:
+        yield node.item, cst.parse_expression('__import__("contextlib").nullcontext()')
+
+
+def _one_fewer(node: cst.Tuple | cst.List | cst.Dict) -> Iterator[cst.CSTNode]:
+    if len(node.elements) > 1:
+        for each in node.elements:
+            kept = [other.with_changes(comma=cst.Comma()) for other in node.elements if other is not each]
+            yield node.with_changes(elements=kept)
+
+
+def _one_less(node: cst.Integer) -> Iterator[cst.CSTNode]:
+    if node.evaluated_value > 0:
+        yield node.with_changes(value=str(node.evaluated_value - 1))
+
+
+def _other_sql(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
+    if not node.value.startswith('"""'):
+        return
+    for words, others in IN_SQL.items():
+        head, *rest = node.value.split(words)
+        for place in range(len(rest)):
+            for other in others:
+                joins = [other if number == place else words for number in range(len(rest))]
+                tail = "".join(join + part for join, part in zip(joins, rest, strict=True))
+                yield node.with_changes(value=head + tail)
+
+
+REPLACED = {
+    mutators.operator_arg_removal: _arguments,
+    mutators.operator_string: _strings,
+    mutators.operator_assignment: None,  # to None: what is assigned is used, so it only crashes
+}
+OURS: list[tuple[Any, Any]] = [
+    (cst.If, _without_guard),
+    (cst.Raise | cst.Expr, _not_done),
+    (cst.Return, _nothing),
+    (cst.Decorator, _gone),
+    (cst.WithItem, _without_context),
+    (cst.Tuple | cst.List | cst.Dict, _one_fewer),
+    (cst.Integer, _one_less),
+    (cst.SimpleString, _other_sql),
+]
+OPERATORS: list[tuple[Any, Any]] = [
+    (kind, REPLACED.get(operator, operator))
+    for kind, operator in mutators.mutation_operators
+    if REPLACED.get(operator, operator)
+] + OURS

@@ -1,0 +1,228 @@
+"""Runs of tests, each in a fork of one pytest that has started, imported and collected all there is."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import coverage
+import environ
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from pytest_django.plugin import blocking_manager_key
+
+from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
+from chatbackend.dev.postgres import postgres
+from chatbackend.dev.processes import TOP, free_port
+from tests import environment
+from tests.mutation.changing import change
+from tests.mutation.mutants import Mutant
+from tests.people import BetterAuth
+from tests.redis_server import redis_server
+
+# Tests that start servers take seconds each, and the fault would not be in those servers.
+STARTING = ("start_api", "start_better_auth", "start_other_better_auth")
+PATIENCE_SECONDS = 30  # of what a run may take more than ten times as long as ever
+SLOW_SECONDS = 5.0  # a test that takes longer is not asked: it asks for much, and others ask the same
+
+forks = get_context("fork")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What all runs share."""
+
+    postgres_url: str
+    redis_url: str
+    other_better_auth: str
+
+
+@contextmanager
+def parts() -> Iterator[Parts]:
+    install_packages(FRONTEND, BETTER_AUTHS)
+    folder = Path(tempfile.mkdtemp(prefix="mutation-"))
+    port = free_port()
+    secret = {"BETTER_AUTH_SECRET": environment.BETTER_AUTH_SECRET}
+    try:
+        with postgres(folder / "postgres", throwaway=True) as url, redis_server() as redis_url:
+            own = {
+                "DATABASE_URL": url,
+                "BETTER_AUTH_URL": environment.BETTER_AUTH_URL,
+                "BETTER_AUTH_CHANGE_EMAIL": "1",
+                "BETTER_AUTH_DELETE_USER": "1",
+            }
+            other = {
+                "DATABASE_URL": url,
+                "SECONDARY_STORAGE_URL": redis_url,
+                "PORT": str(port),
+                "BETTER_AUTH_URL": f"http://localhost:{port}",
+            }
+            with (
+                better_auth(secret | own, environment.BETTER_AUTH_PORT),
+                node_server("better-auth", BETTER_AUTHS, os.environ | secret | other, port, show=False),
+            ):
+                yield Parts(url, redis_url, f"http://localhost:{port}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Started:
+    """A plugin: fixtures of tests/conftest.py that would start again what runs already."""
+
+    def __init__(self, shared: Parts) -> None:
+        self.shared = shared
+        self.auths = BetterAuth(environment.BETTER_AUTH_URL), BetterAuth(shared.other_better_auth)
+        self.given = {
+            ("postgres_url", "tests"): shared.postgres_url,
+            ("redis_url", "tests"): shared.redis_url,
+            ("django_db_setup", "tests"): True,
+            ("auth", "tests"): self.auths[0],
+            ("auth", "tests/authn/test_secondary_storage.py"): self.auths[1],
+        } | {(name, "tests"): _skip for name in STARTING}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Any:
+        value = self.given.get((fixturedef.argname, fixturedef.baseid))
+        if value is not None:
+            fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
+        return value
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        address = environ.Env.db_url_config(self.shared.postgres_url)
+        connections.settings["default"].update(address | {"ENGINE": "chatbackend.postgresql"})
+        with session.config.stash[blocking_manager_key].unblock():
+            call_command("migrate", verbosity=0)
+            connections.close_all()  # a fork would speak into the same one
+
+
+def _skip(*args: Any, **kwargs: Any) -> Any:
+    pytest.skip("starts a server")
+
+
+class Runs:
+    """Of the tests that ``session`` has collected."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self.session = session
+        self.items = {item.nodeid: item for item in session.items}
+        self.seconds: dict[str, float] = {}
+        self._lines: dict[str, dict[int, set[str]]] = {}
+        self._found: dict[str, int] = {}  # how many mutants each test was the first to notice
+
+    def watch(self, files: Sequence[str]) -> None:
+        """Run all once and without any change, and see which lines each of them runs.
+
+        Whatever fails is not asked any more: the machine may be too slow for it.
+        """
+        _, (failed, self.seconds, self._lines) = _forked(lambda: self._watched(files), 3600)
+        for test in failed:
+            print(f"\nFails without any change, and is left out: {test}")
+            del self.items[test]
+        for file in map(Path, files):  # the module put in its own place
+            same = Mutant(file, range(0), (TOP / file).read_text(), "")
+            if noticed_by := self._notice(same):
+                pytest.exit(f"{file} is noticed in its own place: {noticed_by}", 1)
+
+    def survives(self, mutant: Mutant) -> bool:
+        """Whether no test fails. A run that takes many times as long as ever has failed, too."""
+        return not self._notice(mutant)
+
+    def _notice(self, mutant: Mutant) -> str:
+        """Who noticed."""
+        chosen = self._reaching(mutant)
+        limit = PATIENCE_SECONDS + 10 * sum(map(self.seconds.__getitem__, chosen))
+        status, noticed_by = _forked(lambda: self._changed(mutant, chosen), limit)
+        if noticed_by in self.items:
+            self._found[noticed_by] = self._found.get(noticed_by, 0) + 1
+        return str(noticed_by) if status else ""
+
+    def _reaching(self, mutant: Mutant) -> list[str]:
+        """Those that run the changed statement; what runs at the import alone is every test's. First the
+        one that found most so far, then the quickest."""
+        lines = self._lines[str(mutant.file)]
+        found = {test for line in mutant.lines for test in lines.get(line, ())} or set().union(
+            *lines.values()
+        )
+        return sorted(found, key=lambda test: (-self._found.get(test, 0), self.seconds[test]))
+
+    def _watched(self, files: Sequence[str]) -> tuple[int, Any]:
+        paths = {str(TOP / file): file for file in files}
+        watching = coverage.Coverage(data_file=None, config_file=False, include=[*paths])
+        watching.start()
+        failed: list[str] = []
+        seconds: dict[str, float] = {}
+        for test, following in pairwise([*self.items, ""]):
+            watching.switch_context(test)
+            begun = time.perf_counter()
+            if not self._passes(test, following):
+                failed.append(test)
+            seconds[test] = time.perf_counter() - begun
+        watching.stop()
+        data = watching.get_data()
+        quick = {test for test in seconds if seconds[test] < SLOW_SECONDS} - {*failed}
+        lines = {
+            file: {line: quick & {*tests} for line, tests in data.contexts_by_lineno(path).items()}
+            for path, file in paths.items()
+        }
+        return 0, (failed, seconds, lines)
+
+    def _changed(self, mutant: Mutant, chosen: Sequence[str]) -> tuple[int, Any]:
+        try:
+            change(mutant)
+        except Exception:
+            traceback.print_exc()
+            return 2, "at the import"
+        for test, following in pairwise([*chosen, ""]):
+            if not self._passes(test, following):
+                return 1, test
+        return 0, ""
+
+    def _passes(self, test: str, following: str) -> bool:
+        failed, item = self.session.testsfailed, self.items[test]
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=self.items.get(following))
+        return self.session.testsfailed == failed
+
+
+def _forked(run: Any, limit: float) -> tuple[int, Any]:
+    """The status and the words of ``run``, in a fork; ``limit``: in seconds, then it is killed."""
+    ours, theirs = forks.Pipe(duplex=False)
+    process = forks.Process(target=_isolated, args=[run, theirs])
+    process.start()
+    theirs.close()
+    told = None
+    try:
+        if ours.poll(limit):
+            told = ours.recv()
+    except EOFError:
+        pass
+    if process.pid:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    ours.close()
+    return told or (3, "too late")
+
+
+def _isolated(run: Any, theirs: Any) -> None:
+    os.setsid()
+    if not os.environ.get("MUTATION_SHOWS"):
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+    try:
+        theirs.send(run())
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(0)  # whatever threads there are
