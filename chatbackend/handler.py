@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core import signals
@@ -36,6 +37,12 @@ logger = logging.getLogger(__name__)
 
 class Request(ASGIRequest):
     answers_later = True
+
+    def __init__(self, scope: Any, body_file: Any) -> None:
+        # Django refuses bytes that are no UTF-8 before any middleware, and so not in JSON; %80 it takes.
+        if not scope["query_string"].isascii():
+            scope = scope | {"query_string": quote(scope["query_string"], safe="%&=+").encode()}
+        super().__init__(scope, body_file)
 
 
 class OneHopHandler(ASGIHandler):

@@ -329,9 +329,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "no_404": {
+        "no_caller": {
             "()": "django.utils.log.CallbackFilter",
-            "callback": lambda record: not record.exc_info or record.exc_info[0].__name__ != "NotFoundError",
+            "callback": lambda record: (
+                not record.exc_info or record.exc_info[0].__name__ not in ("NotFoundError", "ValueError")
+            ),
         }
     },
     "formatters": {
@@ -355,11 +357,13 @@ LOGGING = {
     "loggers": {
         # Django would send these to its own handlers, and mail them to ADMINS, in another form.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # Quotes the Host that a stranger sent, with a traceback; "Bad Request", which follows, says enough.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
         # ChatKit's own "Received request op", once a request; and what it says of a thread that is not there,
-        # which is the caller's 404 and would let them fill the log with made-up ids.
-        "chatkit": {"level": "WARNING", "filters": ["no_404"]},
+        # or not in such a state: which is the caller's 404 or 400, and would let them fill the log.
+        "chatkit": {"level": "WARNING", "filters": ["no_caller"]},
         "httpx2": {"level": "WARNING"},
         # MCP's client logs what it could not read, which is what a tool said to somebody; what of it
         # matters, support.tools says in words of its own.

@@ -1,0 +1,53 @@
+"""``make fuzz``: as many requests as CASES says, made of SEED, and how they were answered."""
+
+import os
+import resource
+import time
+from collections import Counter
+from random import Random
+
+import pytest
+
+from tests.fuzz.cases import Cases
+from tests.fuzz.door import Door, look
+from tests.fuzz.test_fuzz import cases, door  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WARM = 20_000  # requests, after which memory must not grow any more
+GROWTH_MB = 50
+AT_ONCE = 20
+
+
+def test_a_long_run(cases: Cases, door: Door, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    count, seed = int(os.environ.get("CASES") or 100_000), int(os.environ.get("SEED") or time.time())
+    statuses: Counter[int] = Counter()
+    longest, began, warm = 0.0, time.monotonic(), 0.0
+
+    for first in range(0, count, AT_ONCE):
+        some = [cases.one(Random(f"{seed} {number}")) for number in range(first, min(first + AT_ONCE, count))]
+        answers = door.ask(*some)
+        for number, (case, answer) in enumerate(zip(some, answers, strict=True), first):
+            try:
+                look(case, answer)
+            except AssertionError as exc:
+                raise AssertionError(f"SEED={seed}, case {number}: {case}\n{exc}") from None
+        statuses.update(answer.status for answer in answers)
+        longest = max(longest, *(answer.seconds for answer in answers))
+        if first <= min(WARM, count // 2):
+            warm = memory()
+        if first % 10_000 == 0:
+            with capsys.disabled():
+                print(f"\r{first} requests, {memory():.0f} MB ", end="", flush=True)
+
+    with capsys.disabled():
+        print(f"\n{count} requests of seed {seed} in {time.monotonic() - began:.0f} s")
+        print("answers:", ", ".join(f"{number} x {status}" for status, number in sorted(statuses.items())))
+        print(f"longest wait: {longest:.2f} s; memory: {warm:.0f} MB once warm, {memory():.0f} MB in the end")
+    assert memory() - warm < GROWTH_MB
+
+
+def memory() -> float:
+    """Of this process, in MB."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() / 1e6

@@ -1,0 +1,63 @@
+"""Whatever is sent: never a 5xx, no exception's text, no echo, no token in the log, and no memory that grows.
+
+A few thousand requests here; ``make fuzz`` sends as many as it is told (see long_run.py).
+"""
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support import local
+from tests.fuzz.cases import Cases
+from tests.fuzz.door import Door, look
+from tests.people import Person
+from tests.signer import Signer, jwks_table_put_back
+from tests.support.owner import Owner
+
+# The workers have connections of their own, so what they see is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: object) -> Iterator[Cases]:
+    monkeypatch.setattr(local, "PAUSE_SECONDS", 0)
+    settings.SUPPORT_RATE_PER_USER = "100000000/min"  # type: ignore[attr-defined]
+    person.token()  # with a key of Better Auth's own, which it makes now if it has none
+    with jwks_table_put_back():
+        signer = Signer.in_jwks_table()
+        Owner(person.user_id).starts("thr_1")
+        yield Cases(person, signer, "thr_1")
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    with Door() as door:
+        yield door
+
+
+@settings(
+    max_examples=1000,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(random=st.randoms(use_true_random=False))
+def test_no_request_gets_more_than_an_answer(cases: Cases, door: Door, random: Random) -> None:
+    case = cases.one(random)
+
+    [answer] = door.ask(case)
+
+    look(case, answer)
+
+
+def test_no_request_of_a_long_row_gets_more_than_an_answer(cases: Cases, door: Door) -> None:
+    random = Random("a row that is the same in every run")
+
+    for _ in range(100):
+        some = [cases.one(random) for _ in range(20)]
+        for case, answer in zip(some, door.ask(*some), strict=True):
+            look(case, answer)
