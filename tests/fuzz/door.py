@@ -52,11 +52,12 @@ class Door(logging.Handler):
         self.lines.append(self.format(record))
 
     def __enter__(self) -> "Door":
-        logging.getLogger().addHandler(self)
+        root = logging.getLogger()  # alone: pytest's handlers keep whatever they hear
+        self.others, root.handlers = root.handlers, [self]
         return self
 
     def __exit__(self, *_: Any) -> None:
-        logging.getLogger().removeHandler(self)
+        logging.getLogger().handlers = self.others
         self.runner.close()
 
     def ask(self, *cases: Case) -> list[Answer]:
