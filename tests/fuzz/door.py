@@ -52,7 +52,7 @@ class Door(logging.Handler):
         self.lines.append(self.format(record))
 
     def __enter__(self) -> "Door":
-        root = logging.getLogger()  # alone: pytest's handlers keep whatever they hear
+        root = logging.getLogger()  # alone: pytest's own handler keeps whatever it hears
         self.others, root.handlers = root.handlers, [self]
         return self
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fuzz.cases import Cases
 from tests.fuzz.door import Door, look
-from tests.fuzz.test_fuzz import cases, door  # noqa: F401 - fixtures
+from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -19,26 +19,28 @@ GROWTH_MB = 50
 AT_ONCE = 20
 
 
-def test_a_long_run(cases: Cases, door: Door, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_a_long_run(cases: Cases, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     count, seed = int(os.environ.get("CASES") or 100_000), int(os.environ.get("SEED") or time.time())
     statuses: Counter[int] = Counter()
     longest, began, warm = 0.0, time.monotonic(), 0.0
 
-    for first in range(0, count, AT_ONCE):
-        some = [cases.one(Random(f"{seed} {number}")) for number in range(first, min(first + AT_ONCE, count))]
-        answers = door.ask(*some)
-        for number, (case, answer) in enumerate(zip(some, answers, strict=True), first):
-            try:
-                look(case, answer)
-            except AssertionError as exc:
-                raise AssertionError(f"SEED={seed}, case {number}: {case}\n{exc}") from None
-        statuses.update(answer.status for answer in answers)
-        longest = max(longest, *(answer.seconds for answer in answers))
-        if first <= min(WARM, count // 2):
-            warm = memory()
-        if first % 10_000 == 0:
-            with capsys.disabled():
-                print(f"\r{first} requests, {memory():.0f} MB ", end="", flush=True)
+    with Door() as door:
+        for first in range(0, count, AT_ONCE):
+            numbers = range(first, min(first + AT_ONCE, count))
+            some = [cases.one(Random(f"{seed} {number}")) for number in numbers]
+            answers = door.ask(*some)
+            for number, case, answer in zip(numbers, some, answers, strict=True):
+                try:
+                    look(case, answer)
+                except AssertionError as exc:
+                    raise AssertionError(f"SEED={seed}, request {number}: {case}\n{exc}") from None
+            statuses.update(answer.status for answer in answers)
+            longest = max(longest, *(answer.seconds for answer in answers))
+            if first <= min(WARM, count // 2):
+                warm = memory()
+            if first % 10_000 == 0:
+                with capsys.disabled():
+                    print(f"\r{first} requests, {memory():.0f} MB ", end="", flush=True)
 
     with capsys.disabled():
         print(f"\n{count} requests of seed {seed} in {time.monotonic() - began:.0f} s")
