@@ -22,11 +22,15 @@ from tests.mutation.runs import Runs, Started, parts
 TESTS = {
     "authn/tokens.py": [
         "tests/authn/test_tokens.py",
+        "tests/authn/test_attacks.py",
+        "tests/authn/test_remembered.py",
         "tests/authn/test_algorithms.py",
         "tests/authn/test_secret.py",
+        "tests/authn/test_keys.py",
     ],
     "authn/sessions.py": [
         "tests/authn/test_sessions.py",
+        "tests/authn/test_attacks.py",
         "tests/authn/test_credentials.py",
         "tests/authn/test_secondary_storage.py",
     ],
