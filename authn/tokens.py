@@ -78,7 +78,7 @@ def _verified(token: str, key: keys.Key) -> Claims:
     if not timedelta(0) < lifetime <= conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
         raise TokenRefused("lifetime")
     # A retired key's row stays for ever: a live key signs only before it expires.
-    if key.expires_at is not None and claims.issued_at > key.expires_at + conf.BETTER_AUTH_LEEWAY:
+    if key.expires_at is not None and claims.issued_at - conf.BETTER_AUTH_LEEWAY > key.expires_at:
         raise TokenRefused("key_retired")
     if claims.session_id is None and conf.BETTER_AUTH_REQUIRE_SID:
         raise TokenRefused("missing_sid")

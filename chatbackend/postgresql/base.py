@@ -4,11 +4,12 @@ import select
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base
 from psycopg import Cursor
-from psycopg.types.datetime import TimestamptzLoader
 
 from chatbackend.postgresql import database
+from chatbackend.postgresql.moments import stay_within_the_calendar
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -29,6 +30,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             (process_id,) = cursor.execute("SELECT pg_backend_pid()").fetchone()
         if process_id != self.connection.info.backend_pid:  # of whom we are really connected to
             self.connection.prepare_threshold = None
+        own = self.connection.adapters
+        stay_within_the_calendar(own, own, self.timezone)
 
     def is_usable(self) -> bool:
         """Whether the server has not hung up since it was last asked. Without a round trip, which Django's
@@ -54,6 +57,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self.wrap_database_errors:
             if self._kept is None or self._kept.connection is not self.connection:
                 self._kept = self.connection.cursor()
-                self._kept.adapters.register_loader("timestamptz", TimestamptzLoader)
+                stay_within_the_calendar(self._kept.adapters, psycopg.adapters, self.timezone)
             rows: list[tuple[Any, ...]] = self._kept.execute(sql, params).fetchall()
             return rows

@@ -1,0 +1,106 @@
+"""Rows of Better Auth's that nobody thought of: what lasts for ever, and beyond Python's calendar."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from authn import keys, sessions, tokens
+from authn.errors import Unavailable, UserBanned
+from authn.models import User
+from chatbackend.dev.processes import free_port
+from tests.authn.test_refusals import post
+from tests.people import Person
+from tests.signer import Signer
+
+pytestmark = pytest.mark.django_db
+
+ALWAYS = ["infinity", "33658-09-27 01:46:40+00", "9999-12-31 23:59:59+00"]
+PAST = ["-infinity", "0044-03-15 12:00:00+00 BC"]
+
+
+def sql(statement: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+@pytest.mark.parametrize("moment", ALWAYS)
+def test_a_key_that_lasts_for_ever_is_good_and_keeps_no_other_from_being_read(
+    signer: Signer, moment: str
+) -> None:
+    other = Signer.in_jwks_table()
+
+    sql('UPDATE "jwks" SET "expiresAt" = %s WHERE "id" = %s', moment, signer.kid)
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert tokens.verify(other.token()).key_id == other.kid
+
+
+@pytest.mark.parametrize("moment", [*ALWAYS, *PAST])
+def test_so_it_is_in_a_column_without_a_time_zone(signer: Signer, moment: str) -> None:
+    sql('ALTER TABLE "jwks" ALTER COLUMN "expiresAt" TYPE timestamp(3)')
+
+    sql('UPDATE "jwks" SET "expiresAt" = %s WHERE "id" = %s', moment, signer.kid)
+
+    assert (keys.find(signer.kid) is not None) == (moment in ALWAYS)
+
+
+@pytest.mark.parametrize("moment", ALWAYS)
+def test_a_session_that_lasts_for_ever_lets_its_user_in(
+    client: Client, person: Person, moment: str, settings: Any
+) -> None:
+    settings.BETTER_AUTH_CREDENTIALS = ["jwt", "bearer"]
+    settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
+    shown = [person.token(), person.session_token]
+
+    sql('UPDATE "session" SET "expiresAt" = %s WHERE "userId" = %s', moment, person.user_id)
+
+    assert [post(client, f"Bearer {each}").status_code for each in shown] == [200, 200]
+
+
+@pytest.mark.parametrize("moment", PAST)
+def test_a_session_that_never_lived_lets_nobody_in(client: Client, person: Person, moment: str) -> None:
+    token = person.token()
+
+    sql('UPDATE "session" SET "expiresAt" = %s WHERE "userId" = %s', moment, person.user_id)
+
+    assert post(client, f"Bearer {token}").status_code == 404
+
+
+@pytest.mark.parametrize("moment", [*ALWAYS, *PAST])
+def test_other_moments_are_nobodys_concern(client: Client, person: Person, moment: str) -> None:
+    token = person.token()
+    sql(
+        'UPDATE "user" SET "createdAt" = %s, "updatedAt" = %s WHERE "id" = %s', moment, moment, person.user_id
+    )
+    sql(
+        'UPDATE "session" SET "createdAt" = %s, "updatedAt" = %s WHERE "userId" = %s',
+        moment,
+        moment,
+        person.user_id,
+    )
+
+    assert post(client, f"Bearer {token}").status_code == 200
+    assert User.objects.get(id=person.user_id).created_at.year in (1, 9999)
+
+
+@pytest.mark.parametrize("source", ["database", "redis"])
+def test_a_banned_user_is_told_so_before_any_session_is_looked_for(
+    person: Person, settings: Any, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    claims = tokens.verify(person.token())
+    if source == "redis":  # where nobody answers
+        settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{free_port()}/0"
+        with pytest.raises(Unavailable):
+            sessions.resolve(claims)
+
+    monkeypatch.setattr(User, "is_banned", True)
+
+    with pytest.raises(UserBanned):
+        sessions.resolve(claims)
+    identify: Callable[[], Any] = lambda: sessions.resolve_token(person.session_token, is_signed=True)  # noqa: E731
+    if source == "database":
+        with pytest.raises(UserBanned):
+            identify()
