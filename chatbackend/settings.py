@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from logging import WARNING, LogRecord
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -325,16 +326,25 @@ if not DEBUG:
     DEFAULT_EXCEPTION_REPORTER = "chatbackend.error_reports.Reporter"
     DEFAULT_EXCEPTION_REPORTER_FILTER = "chatbackend.error_reports.Filter"
 
+
+def without_the_host(record: LogRecord) -> bool:
+    """Django quotes what a stranger sent, with a traceback, and calls it an error of ours."""
+    record.msg, record.args, record.exc_info = "The Host of a request is not in ALLOWED_HOSTS", (), None
+    record.levelno, record.levelname = WARNING, "WARNING"
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
+        "no_host": {"()": "django.utils.log.CallbackFilter", "callback": without_the_host},
         "no_caller": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: (
                 not record.exc_info or record.exc_info[0].__name__ not in ("NotFoundError", "ValueError")
             ),
-        }
+        },
     },
     "formatters": {
         "json": {
@@ -357,8 +367,7 @@ LOGGING = {
     "loggers": {
         # Django would send these to its own handlers, and mail them to ADMINS, in another form.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # Quotes the Host that a stranger sent, with a traceback; "Bad Request", which follows, says enough.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.security.DisallowedHost": {"filters": ["no_host"]},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
         # ChatKit's own "Received request op", once a request; and what it says of a thread that is not there,

@@ -274,10 +274,11 @@ def test_an_unknown_path_is_a_404(handler: ASGIHandler) -> None:
     assert ask(handler, scope("/nowhere"))[0]["status"] == 404
 
 
-def test_a_query_that_is_no_text_is_a_400(handler: ASGIHandler) -> None:
-    asked = scope("/hello") | {"query_string": b"\xff"}
+def test_a_query_that_is_no_text_is_a_400_of_django_and_reaches_our_views() -> None:
+    asked = scope("/hello") | {"query_string": b"name=\xff&name=%C3%A9"}
 
-    assert ask(handler, asked)[0]["status"] == 400
+    assert ask(ASGIHandler(), asked)[0]["status"] == 400
+    assert ask(OneHopHandler(), asked)[1] == "Hello é!".encode()
 
 
 def test_a_prefix_of_the_server_s_is_taken_off(handler: ASGIHandler) -> None:

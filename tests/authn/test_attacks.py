@@ -7,6 +7,7 @@ duplicate members, numbers that are none, look-alikes, somebody else's session, 
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from django.test import Client
 from jwt.utils import base64url_decode
 
 from authn import keys, tokens
+from authn.errors import TokenRefused
 from tests.authn.test_refusals import BAD_TOKEN, body_of, post
 from tests.authn.test_tokens import Forge, claiming, headed, reason_for, stranger, with_signature
 from tests.environment import BETTER_AUTH_URL
@@ -433,6 +435,38 @@ def test_the_twin_of_an_ecdsa_signature_is_as_good(signer: Signer) -> None:
     twin = ecdsa(lambda r, s: (r, P256 - s))(signer)
 
     assert tokens.verify(twin).subject == "user-id"
+
+
+def test_a_token_ends_with_the_leeway_and_not_a_moment_later(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = signer.token()
+    end = tokens.verify(token).expires_at + timedelta(seconds=10)
+
+    class AtTheEnd(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return end
+
+    monkeypatch.setattr(tokens, "datetime", AtTheEnd)
+
+    assert reason_for(token) == "expired"
+
+
+def test_a_key_signs_until_the_leeway_after_it_has_retired(signer: Signer) -> None:
+    now = int(time.time())
+    retired = Signer.in_jwks_table(expiresAt=datetime.fromtimestamp(now - 60, UTC))
+
+    assert tokens.verify(retired.token(iat=now - 50)).key_id == retired.kid
+    assert reason_for(retired.token(iat=now - 49)) == "key_retired"
+
+
+@pytest.mark.parametrize("changes", [{"kid": "unknown"}, {"alg": "ES256"}])
+def test_a_refusal_names_the_key_that_the_token_names(signer: Signer, changes: dict[str, str]) -> None:
+    with pytest.raises(TokenRefused) as refused:
+        tokens.verify(headed(**changes)(signer))
+
+    assert refused.value.key_id == changes.get("kid", signer.kid)
 
 
 def test_a_token_may_be_8192_characters_long(signer: Signer) -> None:

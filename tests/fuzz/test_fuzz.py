@@ -33,7 +33,7 @@ def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: object) -> 
 
 
 def test_no_request_gets_more_than_an_answer(cases: Cases) -> None:
-    @settings(max_examples=500, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
     @given(random=st.randoms(use_true_random=False))
     def holds(random: Random) -> None:
         case = cases.one(random)

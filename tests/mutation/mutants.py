@@ -27,6 +27,7 @@ LEFT_ALONE = (
     | m.Call(func=m.Name("TypeVar") | m.Name("cast"))
     | m.SimpleStatementLine(body=[m.Expr(m.SimpleString())])
 )
+STATEMENTS = (cst.SimpleStatementLine, cst.BaseCompoundStatement, cst.ExceptHandler)
 IN_SQL = {
     " AND ": [" OR "],
     " OR ": [" AND "],
@@ -82,23 +83,27 @@ class _Changes(cst.CSTVisitor):
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[tuple[range, int, int, str]] = []
-        self._statement = range(0)
+        self._statements = [range(0)]
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         if m.matches(node, LEFT_ALONE):
             return False
-        if isinstance(node, cst.SimpleStatementLine | cst.BaseCompoundStatement):
-            self._statement = self._lines(node)
+        if isinstance(node, STATEMENTS):
+            self._statements.append(self._lines(node))
         for kind, operator in OPERATORS:
             if isinstance(node, kind):
                 for change in operator(node):
                     self._note(*(change if isinstance(change, tuple) else (node, change)))
         return True
 
+    def on_leave(self, original_node: cst.CSTNode) -> None:
+        if isinstance(original_node, STATEMENTS) and not m.matches(original_node, LEFT_ALONE):
+            self._statements.pop()
+
     def _note(self, node: cst.CSTNode, changed: cst.CSTNode) -> None:
         span = self.get_metadata(ByteSpanPositionProvider, node)
         text = cst.Module([]).code_for_node(changed)
-        self.changes.append((self._statement, span.start, span.start + span.length, text))
+        self.changes.append((self._statements[-1], span.start, span.start + span.length, text))
 
     def _lines(self, node: cst.CSTNode) -> range:
         """Of a compound statement its head alone: what is below are statements of their own."""

@@ -1,0 +1,50 @@
+"""What the long runs have found, each by its name."""
+
+import json
+
+import pytest
+
+from support import operations
+from tests.fuzz.cases import Case, Cases
+from tests.fuzz.door import Door, look
+from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_query_that_is_no_utf8_is_answered_like_any_other() -> None:
+    case = Case("GET", "/support/attachments/x/content", b"signature=\x80%80&a=b+c")
+
+    with Door() as door:
+        [answer] = door.ask(case)
+
+    look(case, answer)
+    assert (answer.status, json.loads(answer.body)["error"]) == (404, "Not found")
+    assert "X-Request-ID" in {name.decode() for name, _ in answer.headers}
+
+
+def test_a_strangers_host_is_in_no_line_of_the_log() -> None:
+    case = Case(headers=[(b"host", b"eyJhbGciOiJFZERTQSJ9.payload.signature")])
+
+    with Door() as door:
+        [answer] = door.ask(case)
+
+    look(case, answer)
+    assert answer.status == 400
+    assert "The Host of a request is not in ALLOWED_HOSTS" in answer.log
+    assert "eyJhbGciOiJFZERTQSJ9" not in answer.log
+
+
+def test_an_operation_that_does_not_fit_its_thread_is_no_error_of_ours(cases: Cases) -> None:  # noqa: F811
+    body = operations.example("threads.add_client_tool_output")
+    body["params"]["thread_id"] = cases.thread_id
+    token = cases.signer.raw(
+        cases.signer.claims(sub=cases.person.user_id, email=cases.person.email, sid=cases.sid)
+    )
+    case = Case(headers=[(b"authorization", f"Bearer {token}".encode())], body=[json.dumps(body).encode()])
+
+    with Door() as door:
+        [answer] = door.ask(case)
+
+    look(case, answer)
+    assert answer.status == 400
