@@ -294,11 +294,11 @@ def test_an_issuer_that_only_a_token_can_prove_is_right_when_it_does(signer: Sig
 @pytest.mark.parametrize("secret", [BETTER_AUTH_SECRET, "another-secret-of-thirty-two-characters"])
 def test_a_secret_is_tried_on_a_token(signer: Signer, settings: Any, secret: str) -> None:
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_SECRET = "secret", BETTER_AUTH_SECRET
-    token = Signer("", "HS256", secret).token()
+    token = Signer("", "HS256", secret).token(email="nobody@example.com")
 
     (finding,) = findings("token", token=token)
 
-    # Ada is nobody's user: with the right secret it is at her that the token stops.
+    # It is nobody's address: with the right secret it is there that the token stops.
     assert ("signature" in finding.message) == (secret != BETTER_AUTH_SECRET)
     assert ("user_not_found" in finding.message) == (secret == BETTER_AUTH_SECRET)
     assert finding.outcome == Outcome.FAILURE

@@ -6,11 +6,13 @@ import os
 import re
 import shlex
 import shutil
+import socket
+import ssl
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ from tests.documents.blocks import TOP, blocks
 from tests.environment import of_a_process
 from tests.forked import uvicorn
 from tests.people import Person
-from tests.server import Api, arrive_one_by_one, create
+from tests.server import Api, arrive_one_by_one, create, eventually
 
 HOST = "api.example.com"
 NAME_AND_PASSWORD = "chatbackend_server:another-password-of-its-own"
@@ -136,7 +138,18 @@ def caddy(port: int, api: Api, folder: Path) -> Iterator[None]:
     command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
     env = os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with server("caddy", command, env, port, "/", show=False):
+        eventually(lambda: has_its_certificate(port), bool)
         yield
+
+
+def has_its_certificate(port: int) -> bool:
+    """Caddy answers before its own authority has made one."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as plain:
+        context.wrap_socket(plain, server_hostname=HOST).close()
+        return True
+    return False
 
 
 def self_signed(certificate: Path, key: Path) -> None:

@@ -37,12 +37,13 @@ def of_type(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event["type"] == kind]
 
 
-def leave_after(api: Api, person: Person, body: Any, word: str) -> str:
-    """Close the connection as soon as ``word`` has come, or a tool of that name; return the thread's id."""
-    seen = []
+def leave_after(api: Api, person: Person, body: Any, *words: str) -> str:
+    """Close the connection as soon as these have come, words or names of tools; return the thread's id."""
+    seen, awaited = [], set(words)
     with api.stream(body, person.token()) as events:
         for _, event in events:
             seen.append(event)
-            if deltas_of([event]) == [word] or event.get("text") == word:
+            awaited -= {*deltas_of([event]), event.get("text")}
+            if not awaited:
                 break
     return thread_of(seen)

@@ -81,7 +81,7 @@ def test_a_client_that_leaves_stops_the_tool_that_is_at_work(
     before = slow_server.said().count("stopped")
     model.play("Let me see. ", tools=[(LOOK_UP, {})])
 
-    thread_id = leave_after(api, person, create("Look it up"), "Look it up")
+    thread_id = leave_after(api, person, create("Look it up"), "Let me see. ", "Look it up")
 
     eventually(lambda: slow_server.said().count("stopped"), lambda count: count == before + 1)
     stored = stays(person, thread_id, 3)
