@@ -1,5 +1,6 @@
 """The real parts, started once for the whole run: PostgreSQL, Better Auth and our own server."""
 
+import gc
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -57,6 +58,10 @@ FIRST = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays: no test that looks for garbage has to look through it
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What our server and the tool servers import whatever their settings: most of what a start costs."""
 
+import gc
 import importlib
 import warnings
 
@@ -30,3 +31,5 @@ with warnings.catch_warnings():
         importlib.import_module(name)
 
 assert not settings.configured  # else each server had the tests' own
+
+gc.freeze()  # what is imported stays: no fork has to look through it for garbage, and so to copy it
