@@ -5,6 +5,7 @@ A few thousand requests here; ``make fuzz`` sends as many as it is told (see lon
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,9 +23,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: object) -> Iterator[Cases]:
+def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Cases]:
     monkeypatch.setattr(local, "PAUSE_SECONDS", 0)
-    settings.SUPPORT_RATE_PER_USER = "100000000/min"  # type: ignore[attr-defined]
+    settings.SUPPORT_RATE_PER_USER = "100000000/min"
+    settings.DATABASE_TIMEOUT_SECONDS = 600  # on a slow machine nobody has waited too long
     person.token()  # with a key of Better Auth's own, which it makes now if it has none
     with jwks_table_put_back():
         signer = Signer.in_jwks_table()
