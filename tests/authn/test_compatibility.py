@@ -113,6 +113,9 @@ def running(
             address = backend["BETTER_AUTH_JWKS_URL"].replace("https://auth.example.com", auth.origin)
             backend |= {"BETTER_AUTH_JWKS_URL": address, "BETTER_AUTH_JWKS_PRIVATE": "True"}
         yield Running(deployment, url, auth, stack.enter_context(start_api(**backend)))
+    if deployment.schema != "public":  # others have no such schema in that database
+        with psycopg.connect(database_url) as database:
+            database.execute(f'DROP SCHEMA "{deployment.schema}" CASCADE')
 
 
 everywhere = pytest.mark.parametrize("running", DEPLOYMENTS, indirect=True, ids=str)
