@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def use(pid: int) -> Use:
 def pin(pid: int, cores: Iterable[int]) -> None:
     """Keep a program, what it started and will start, to these cores."""
     for process in _family(pid):
-        for thread in Path(f"/proc/{process}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            for thread in Path(f"/proc/{process}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def split(for_server: int) -> tuple[set[int], set[int]]:

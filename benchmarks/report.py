@@ -37,8 +37,9 @@ def head(lab: Lab, python_of_peers: str, users: int, sessions: int, rounds: int,
     return "\n\n".join(
         [
             "# Benchmarks",
-            f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}, at commit {_commit()}. "
-            "How it measures and how to read it: [benchmarks/README.md](../benchmarks/README.md).",
+            f"For whoever chooses. Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}, at commit "
+            f"{_commit()}. How it measures and how to read it: "
+            "[benchmarks/README.md](../benchmarks/README.md).",
             f"- {machine.processor()}; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after\n"
             f"- {users:,} users, {sessions:,} sessions, {len(lab.issuer.population.people):,} in turn\n"
             f"- medians of {rounds} rounds, in parentheses the least and the most\n"
