@@ -23,7 +23,6 @@ from servestatic import ServeStaticASGI
 from authn import keys
 from chatbackend import exposition, unhurried
 from chatbackend.body_limit import limited
-from chatbackend.handler import OneHopHandler
 from chatbackend.health import answering_probes
 from chatbackend.postgresql import database
 from support import streaming
@@ -55,9 +54,7 @@ with ThreadPoolExecutor(1) as aside:
 
 
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
-handler = import_string(settings.ASGI_HANDLER)()
-if not isinstance(handler, OneHopHandler):  # which sees to it itself, where there is anything to break off
-    handler = unhurried.all_unhurried(handler)
+handler = unhurried.all_unhurried(import_string(settings.ASGI_HANDLER)())
 http_application = ServeStaticASGI(
     limited(handler),
     allow_all_origins=False,

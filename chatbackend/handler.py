@@ -28,7 +28,6 @@ from django.utils.log import log_response
 
 from authn.responses import as_json
 from chatbackend.outage import QUEUED_AT
-from chatbackend.unhurried import all_unhurried, unhurried
 from support.connections import lending, workers
 from support.later import Later
 
@@ -52,7 +51,7 @@ class OneHopHandler(ASGIHandler):
         super().__init__()
         # None of ours is async. Where a team has added one, it is Django's own handler that runs it, in a
         # thread for each request, which would take its connections along.
-        self._of_async_views = all_unhurried(ASGIHandler()) if _has_async_views(get_resolver()) else None
+        self._of_async_views = ASGIHandler() if _has_async_views(get_resolver()) else None
         signals.request_finished.connect(_close_connections, sender=ASGIHandler)
         self._respond_in_a_worker = _hop(self._respond)  # once, as asgiref looks at what it wraps
 
@@ -78,7 +77,7 @@ class OneHopHandler(ASGIHandler):
             if response.closed:
                 await self.send_response(response, send)
             else:
-                await unhurried(self._stream(request, response, receive, send))
+                await self._stream(request, response, receive, send)
 
     def _respond(self, scope: Any, body_file: Any) -> tuple[Any, HttpResponseBase]:
         """The sync part. A response that is complete is closed here, which saves the hop to do it later."""
