@@ -17,8 +17,8 @@ async def unhurried(request: Coroutine[Any, Any, None]) -> None:
     task.add_done_callback(_under_way.discard)
     while not task.done():
         with suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
-    await task
+            await asyncio.shield(task)
+    task.result()
 
 
 def all_unhurried(application: Any) -> Any:
