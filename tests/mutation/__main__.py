@@ -44,6 +44,7 @@ TESTS = {
 }
 EXPLAINED = Path(__file__).with_name("explained.toml")
 OPTIONS = ["-q", "-s", "--no-header", "--rootdir", str(TOP), "-p", "no:cacheprovider", "-p", "no:xdist"]
+OPTIONS += ["--tb=native"]  # nobody sees it, and pytest's own takes longer than most tests
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported before pytest begins
 
 
