@@ -18,13 +18,14 @@ from mutmut.mutation import mutators
 
 from chatbackend.dev.processes import TOP
 
-# Types, which nothing asks for at run time, and words for people.
+# Types, which nothing asks for at run time, what only makes a class of them, and words for people.
 LEFT_ALONE = (
     m.Annotation()
     | m.AssignTarget()
     | m.Import()
     | m.ImportFrom()
     | m.Call(func=m.Name("TypeVar") | m.Name("cast"))
+    | m.Decorator(decorator=m.Call(func=m.Name("dataclass")))
     | m.SimpleStatementLine(body=[m.Expr(m.SimpleString())])
 )
 STATEMENTS = (cst.SimpleStatementLine, cst.BaseCompoundStatement, cst.ExceptHandler)
