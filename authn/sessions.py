@@ -48,7 +48,7 @@ def resolve(claims: Claims) -> Identity:
     return Identity(user, session, claims)
 
 
-@sensitive_variables("token")
+@sensitive_variables()
 def resolve_token(token: str, *, is_signed: bool) -> Identity:
     """Find the session with that token, and its user. Raises what ``resolve`` raises.
 
@@ -65,7 +65,6 @@ def resolve_token(token: str, *, is_signed: bool) -> Identity:
     return Identity(session.user, session, None)
 
 
-@sensitive_variables("token")
 def _with_token(token: str) -> Session | None:
     """Whether or not it is still alive, and with its user."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":

@@ -27,12 +27,14 @@ TESTS = {
         "tests/authn/test_algorithms.py",
         "tests/authn/test_secret.py",
         "tests/authn/test_keys.py",
+        "tests/authn/test_reports.py",
     ],
     "authn/sessions.py": [
         "tests/authn/test_sessions.py",
         "tests/authn/test_attacks.py",
         "tests/authn/test_credentials.py",
         "tests/authn/test_secondary_storage.py",
+        "tests/authn/test_reports.py",
     ],
     "authn/keys.py": ["tests/authn/test_keys.py", "tests/authn/test_algorithms.py"],
     "support/store.py": [
