@@ -5,7 +5,7 @@ from datetime import datetime
 from types import ModuleType
 from typing import Any, cast
 
-from django.db.models import F, FilteredRelation, Q
+from django.db.models import FilteredRelation, Q
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -127,7 +127,7 @@ def _user_with_session(is_named: bool, email: str, now: datetime, session_id: st
         User.objects.filter(email=email)
         # A left join: a user without a live session comes back too, and gets another answer than nobody.
         .annotate(live=FilteredRelation("sessions", condition=is_live))
-        .order_by(F("live__expires_at").desc(nulls_last=True))
+        .order_by("-live__expires_at")
         .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS))[:1]
     )
 
