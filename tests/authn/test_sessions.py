@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -11,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from authn import sessions, tokens
-from authn.errors import NoActiveSession, Refused, TokenRefused, TooManyAttempts, UserNotFound
+from authn.errors import NoActiveSession, Refused, TokenRefused, TooManyAttempts, UserBanned, UserNotFound
 from authn.models import Session, User
 from authn.tokens import Claims
 from chatbackend.dev.postgres import create_database
@@ -136,6 +137,21 @@ def test_an_account_that_was_deleted_and_made_anew_does_not_let_the_old_token_in
 
     with pytest.raises(TokenRefused):
         sessions.resolve(claims)
+
+
+def test_the_banned_are_refused_whatever_they_show_and_the_record_names_their_session(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = tokens.verify(person.token())
+    monkeypatch.setattr(User, "is_banned", True)
+
+    for look_up in (
+        partial(sessions.resolve, claims),
+        partial(sessions.resolve_token, person.session_token, is_signed=True),
+    ):
+        with pytest.raises(UserBanned) as banned:
+            look_up()
+        assert (banned.value.session or Session()).id == person.session_id
 
 
 def test_hostile_values_are_refused_before_the_database_sees_them(signer: Signer, person: Person) -> None:

@@ -31,6 +31,7 @@ TESTS = {
     ],
     "authn/sessions.py": [
         "tests/authn/test_sessions.py",
+        "tests/authn/test_refusals.py",
         "tests/authn/test_attacks.py",
         "tests/authn/test_credentials.py",
         "tests/authn/test_secondary_storage.py",
