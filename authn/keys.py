@@ -42,7 +42,7 @@ JWKS_MAX_KEYS = 1000  # Better Auth lists a key for 30 days after it has retired
 
 THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
 
-CURVES = {"Ed25519": "EdDSA", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+CURVES = {"Ed25519": "EdDSA", "P-256": "ES256", "P-521": "ES512"}
 
 
 @dataclass(frozen=True, slots=True)
