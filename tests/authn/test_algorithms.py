@@ -126,6 +126,17 @@ def test_an_unusable_key_is_named_in_the_log_and_takes_no_other_down(
     assert re.fullmatch(f"Signing key {broken.kid} is not usable: [A-Za-z]+", lines[0])
 
 
+def test_what_is_wrong_with_a_key_is_said_in_words() -> None:
+    faults = {name: keys.fault_of(public_key, alg) for name, (alg, public_key) in UNUSABLE.items()}
+
+    assert all(faults.values())
+    assert faults["private-eddsa"] == "it is a private key, and whoever can read it can sign"
+    assert faults["short-rsa"] == "it is too short"
+    assert faults["algorithm-none"] == "none is not in BETTER_AUTH_ALGORITHMS"
+    assert faults["not-json"] == "it cannot be read (JSONDecodeError)"
+    assert keys.fault_of(jwk_of("EdDSA"), "EdDSA") == ""
+
+
 @pytest.mark.parametrize(
     ("column", "kid"), [("integer", "7"), ("uuid", "0b8ad4dc-7a8a-4f0c-9a6c-1f2f3d4e5a6b")]
 )

@@ -60,9 +60,13 @@ def sql(statement: str, *parameters: Any) -> None:
         cursor.execute(statement, parameters)
 
 
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "authn.keys"]
+
+
 def failures(caplog: pytest.LogCaptureFixture) -> int:
-    lines = [record.getMessage() for record in caplog.records if record.name == "authn.keys"]
-    return len([line for line in lines if line.startswith("The signing keys cannot be loaded from ")])
+    told = "The signing keys cannot be loaded from "
+    return len([line for line in messages(caplog) if line.startswith(told)])
 
 
 # --- What is kept, and for how long ----------------------------------------------------------------
@@ -125,6 +129,19 @@ def test_only_the_columns_that_are_needed_leave_the_database(signer: Signer) -> 
         columns = query["sql"].partition(" FROM ")[0]
         assert columns == 'SELECT "jwks"."id", "jwks"."publicKey", "jwks"."alg", "jwks"."expiresAt"'
         assert "privateKey" not in query["sql"]
+
+
+def test_whether_there_are_keys_is_known_and_looked_for_as_long_as_there_are_none(
+    auth: BetterAuth, db: None
+) -> None:
+    sql('DELETE FROM "jwks"')
+    assert (keys.known(), keys.are_there()) == ([], False)
+
+    signers = [Signer.in_jwks_table() for _ in range(2)]
+
+    assert (queries_of(keys.are_there), keys.are_there()) == (1, True)
+    assert queries_of(keys.are_there) == 0
+    assert keys.known() == sorted(signer.kid for signer in signers)
 
 
 # --- Forgers ---------------------------------------------------------------------------------------
@@ -275,6 +292,9 @@ def test_without_any_set_nobody_gets_in_and_nobody_is_told_to_go(
             tokens.verify(token)
         assert (unavailable.value.reason, unavailable.value.status_code) == ("keys_unavailable", 503)
 
+    with pytest.raises(Unavailable, match="unavailable") as unavailable:
+        keys.are_there()
+    assert unavailable.value.reason == "keys_unavailable"
     assert failures(caplog) == 1
 
 
@@ -406,8 +426,17 @@ def test_a_broken_entry_takes_no_other_down(
 
     assert tokens.verify(signer.token()).key_id == signer.kid
     assert keys.find("x") is None
-    assert "is not usable" in caplog.text
+    line = next(line for line in messages(caplog) if line.startswith("Signing key "))
+    assert line.startswith(f"Signing key {broken['kid']} is not usable: ")
+    assert line.endswith(("Error", "UnusableKey"))
     assert "c2VjcmV0" not in caplog.text
+
+
+def test_a_document_may_have_a_thousand_keys_and_256_kib(jwks: JwksServer) -> None:
+    signer = Signer.unknown()
+    jwks.answer = said(document(signer, *[{}] * 999).ljust(256 * 1024))
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
 
 
 def test_of_two_entries_of_one_kid_the_last_counts(jwks: JwksServer) -> None:
@@ -644,6 +673,21 @@ def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(jwks: JwksSe
 
     assert {claims.result().key_id for claims in verified} == {signer.kid}
     assert len(jwks.paths) == 1
+
+
+def test_whoever_asks_whether_there_are_keys_does_not_wait_while_they_are_loaded(jwks: JwksServer) -> None:
+    signer = Signer.unknown()
+    jwks.answer = gate = Gate(said(document(signer)))
+
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(tokens.verify, signer.token())
+        assert gate.reached.wait(15)
+        with pytest.raises(Unavailable):
+            keys.are_there()
+        gate.opened.set()
+
+    assert loading.result().key_id == signer.kid
+    assert keys.are_there()
 
 
 def test_while_the_source_hangs_forgers_share_one_wait_and_known_keys_have_none(
