@@ -50,6 +50,7 @@ def test_a_real_token_resolves_to_its_user_and_its_own_session(person: Person) -
     assert identity.session.id == claims.session_id == person.session_id
     assert identity.session.user == identity.user
     assert identity.session.is_active
+    assert identity.claims == claims
     assert identity.user.is_authenticated
 
 

@@ -1,6 +1,7 @@
 """Runs of tests, each in a fork of one pytest that has started, imported and collected all there is."""
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -34,6 +35,7 @@ from tests.redis_server import redis_server
 
 # Tests that start servers take seconds each, and the fault would not be in those servers.
 STARTING = ("start_api", "start_better_auth", "start_other_better_auth")
+NAME = re.compile(r"^\s*(?:async )?(?:def |class )?(?P<name>\w+)", re.MULTILINE)
 PATIENCE_SECONDS = 30  # of what a run may take more than ten times as long as ever
 
 forks = get_context("fork")
@@ -151,12 +153,15 @@ class Runs:
         return str(noticed_by) if status else ""
 
     def _reaching(self, mutant: Mutant) -> list[str]:
-        """Those that run the changed statement; what runs at the import alone is every test's. First the
-        one that found most so far, then the quickest."""
-        lines = self._lines[str(mutant.file)]
-        found = {test for line in mutant.lines for test in lines.get(line, ())} or set().union(
-            *lines.values()
-        )
+        """Those that run the changed statement; of what runs at the import alone, a line that names it.
+        First the one that found the last, then those that found most so far, then the quickest."""
+        lines, text = self._lines[str(mutant.file)], (TOP / mutant.file).read_text().splitlines()
+        places = {*mutant.lines}
+        if not text[mutant.lines.start - 1].startswith(" ") or places.isdisjoint(lines):
+            name = NAME.search("\n".join(text[line - 1] for line in mutant.lines))
+            named = re.compile(rf"\b{name['name'] if name else ''}\b")
+            places |= {number for number, line in enumerate(text, 1) if named.search(line)}
+        found = {test for line in places for test in lines.get(line, ())} or set().union(*lines.values())
         return sorted(found, key=lambda test: (test != self._latest, -self._found[test], self.seconds[test]))
 
     def _watched(self, files: Sequence[str]) -> tuple[int, Any]:
