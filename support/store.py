@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import ref
 
-from chatkit.store import NotFoundError, StoreItemType
+from chatkit.store import NotFoundError, StoreItemType, default_generate_id
 from chatkit.store import Store as ChatKitStore
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from django.db import IntegrityError, connection, transaction
@@ -23,16 +23,6 @@ from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, sto
 
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 MAX_PAGE = 100  # ChatKit's client asks for 20 to 50; the protocol sets no bound
-
-PREFIXES: dict[StoreItemType, str] = {
-    "thread": "thr",
-    "message": "msg",
-    "tool_call": "tc",
-    "workflow": "wf",
-    "task": "tsk",
-    "attachment": "atc",
-    "sdk_hidden_context": "shcx",
-}
 
 # Upserts in SQL: one trip to the database each, where the ORM's (bulk_create) is a BEGIN, the statement
 # and a COMMIT. The owner is checked by the insert itself: no such thread of theirs, no row. FOR KEY
@@ -74,7 +64,7 @@ OwnerT = TypeVar("OwnerT", bound=Owner)
 class Store(ChatKitStore[OwnerT]):
     """Threads and items of ``context.user_id``. Somebody else's are as absent as missing ones."""
 
-    # The SDK's own ids have 32 random bits: even odds of a clash near 77,000. These have 128.
+    # The SDK's own ids have 32 random bits: even odds of a clash near 77,000. These have 96 more.
     def generate_thread_id(self, context: OwnerT) -> str:
         return new_id("thread")
 
@@ -341,4 +331,4 @@ def _in_this_task(*thread: str) -> Any:
 
 
 def new_id(item_type: StoreItemType) -> str:
-    return f"{PREFIXES[item_type]}_{secrets.token_hex(16)}"
+    return default_generate_id(item_type) + secrets.token_hex(12)
