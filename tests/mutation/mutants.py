@@ -21,6 +21,7 @@ from chatbackend.dev.processes import TOP
 # Types, which nothing asks for at run time, what only makes a class of them, and words for people.
 LEFT_ALONE = (
     m.Annotation()
+    | m.ClassDef(bases=[m.Arg(m.Name("Protocol"))])
     | m.AssignTarget()
     | m.Import()
     | m.ImportFrom()

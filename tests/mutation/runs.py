@@ -36,7 +36,7 @@ from tests.redis_server import redis_server
 # Tests that start servers take seconds each, and the fault would not be in those servers.
 STARTING = ("start_api", "start_better_auth", "start_other_better_auth")
 NAME = re.compile(r"^\s*(?:async )?(?:def |class )?(?P<name>\w+)", re.MULTILINE)
-PATIENCE_SECONDS = 30  # of what a run may take more than ten times as long as ever
+PATIENCE_SECONDS = 30  # of what a test may take more than ten times as long as ever: some faults lock us out
 
 forks = get_context("fork")
 
@@ -129,7 +129,7 @@ class Runs:
 
         Whatever fails is not asked any more: the machine may be too slow for it.
         """
-        _, (failed, self.seconds, self._lines) = _forked(lambda: self._watched(files), 3600)
+        _, (failed, self.seconds, self._lines) = _forked(lambda: self._watched(files))
         for test in failed:
             print(f"\nFails without any change, and is left out: {test}")
             del self.items[test]
@@ -139,14 +139,13 @@ class Runs:
                 pytest.exit(f"{file} is noticed in its own place: {noticed_by}", 1)
 
     def survives(self, mutant: Mutant) -> bool:
-        """Whether no test fails. A run that takes many times as long as ever has failed, too."""
+        """Whether no test fails. One that takes many times as long as ever has failed, too."""
         return not self._notice(mutant)
 
     def _notice(self, mutant: Mutant) -> str:
         """Who noticed."""
         chosen = self._reaching(mutant)
-        limit = PATIENCE_SECONDS + 10 * sum(map(self.seconds.__getitem__, chosen))
-        status, noticed_by = _forked(lambda: self._changed(mutant, chosen), limit)
+        status, noticed_by = _forked(lambda: self._changed(mutant, chosen))
         if noticed_by in self.items:
             self._found[noticed_by] += 1
             self._latest = noticed_by
@@ -192,6 +191,7 @@ class Runs:
             traceback.print_exc()
             return 2, "at the import"
         for test, following in pairwise([*chosen, ""]):
+            signal.alarm(PATIENCE_SECONDS + int(10 * self.seconds[test]))  # which nobody handles: it ends us
             if self._fails(test, following):
                 return 1, test
         return 0, ""
@@ -206,23 +206,21 @@ class Runs:
         return self.session.testsfailed == failed
 
 
-def _forked(run: Any, limit: float) -> tuple[int, Any]:
-    """The status and the words of ``run``, in a fork; ``limit``: in seconds, then it is killed."""
+def _forked(run: Any) -> tuple[int, Any]:
+    """The status and the words of ``run``, in a fork."""
     ours, theirs = forks.Pipe(duplex=False)
     process = forks.Process(target=_isolated, args=[run, theirs])
     process.start()
     theirs.close()
-    told = None
     try:
-        if ours.poll(limit):
-            told = ours.recv()
+        told = ours.recv()
     except EOFError:
-        pass
+        told = 3, "too late"
     if process.pid:
         os.killpg(process.pid, signal.SIGKILL)
     process.join()
     ours.close()
-    return told or (3, "too late")
+    return told
 
 
 def _isolated(run: Any, theirs: Any) -> None:
