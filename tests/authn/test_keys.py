@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -234,9 +234,13 @@ def test_a_column_without_a_time_zone_holds_utc(auth: BetterAuth, db: None) -> N
     assert reason_for(retired.token()) == "key_retired"
 
 
-def test_keys_that_no_good_token_can_have_are_left_in_the_table(auth: BetterAuth, db: None) -> None:
-    old, _ = expired_key(2 * HOUR)
-    needed, _ = expired_key(timedelta(minutes=59))
+def test_keys_that_no_good_token_can_have_are_left_in_the_table(
+    auth: BetterAuth, db: None, settings: Any
+) -> None:
+    """A token of the key's last moment, by a clock that is behind, and then by one that is ahead."""
+    settings.BETTER_AUTH_LEEWAY_SECONDS = 600
+    old, _ = expired_key(conf.BETTER_AUTH_MAX_TOKEN_LIFETIME + timedelta(minutes=25))
+    needed, _ = expired_key(conf.BETTER_AUTH_MAX_TOKEN_LIFETIME + timedelta(minutes=15))
 
     assert keys.find(old.kid) is None
     assert keys.find(needed.kid) is not None
@@ -387,7 +391,7 @@ def test_a_server_that_compresses_for_those_who_ask_is_not_asked(jwks: JwksServe
     plain, packed = document(signer), gzip.compress(document(signer))
 
     def compress_if_asked(request: BaseHTTPRequestHandler) -> None:
-        is_asked = "gzip" in request.headers.get("Accept-Encoding", "")
+        is_asked = request.headers["Accept-Encoding"] != "identity"
         (said(packed, Content_Encoding="gzip") if is_asked else said(plain))(request)
 
     jwks.answer = compress_if_asked
@@ -576,6 +580,63 @@ def test_an_address_where_nobody_listens_is_no_answer(
     assert failures(caplog) == 1
 
 
+def test_an_address_that_does_not_even_connect_is_given_up(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 0.5)
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
+    with ExitStack() as sockets:
+        full = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        settings.BETTER_AUTH_JWKS_URL = f"http://127.0.0.1:{full.getsockname()[1]}/jwks"
+
+        with pytest.raises(Unavailable):
+            tokens.verify(GOOD.token())
+
+    assert failures(caplog) == 1
+
+
+def test_a_fetch_leaves_no_alarm_behind(jwks: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 30.0)
+    jwks.lists(GOOD)
+
+    tokens.verify(GOOD.token())
+
+    for alarm in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+        alarm.join(10)
+        assert not alarm.is_alive()
+
+
+def test_a_connection_that_comes_too_late_is_hung_up_on() -> None:
+    """As when the name was looked up for longer than all of it may take."""
+    peer, (ours, theirs) = keys._Peer(may_be_private=True), socket.socketpair()
+    peer.hang_up()
+
+    with ours, theirs:
+        peer.watch("connection.connect_tcp.complete", {"return_value": Connection("127.0.0.1", ours)})
+        theirs.settimeout(10)
+        received = theirs.recv(1)
+    peer.forget()
+
+    assert received == b""
+
+
+class Connection:
+    """As httpx2 shows one."""
+
+    def __init__(self, address: str, line: socket.socket) -> None:
+        self.info, self.is_closed = {"server_addr": (address, 443), "socket": line}, False
+
+    def get_extra_info(self, name: str) -> Any:
+        return self.info[name]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
 def test_a_private_address_is_left_before_anything_is_said_to_it_unless_it_is_meant(
     jwks: JwksServer, settings: Any, caplog: pytest.LogCaptureFixture, host: str
@@ -610,19 +671,13 @@ def test_a_private_address_is_left_before_anything_is_said_to_it_unless_it_is_me
     ],
 )
 def test_what_is_private_is_judged_by_the_address_connected_to(address: str, is_refused: bool) -> None:
-    class Connection:
-        is_closed = False
+    peer = keys._Peer(may_be_private=False)
 
-        def get_extra_info(self, name: str) -> Any:
-            return {"server_addr": (address, 443), "socket": line}[name]
-
-        def close(self) -> None:
-            self.is_closed = True
-
-    connection, peer = Connection(), keys._Peer(may_be_private=False)
-
-    with socket.socket() as line, suppress(ValueError):
-        peer.watch("connection.connect_tcp.complete", {"return_value": connection})
+    with socket.socket() as line:
+        connection = Connection(address, line)
+        with suppress(ValueError):
+            peer.watch("connection.connect_tcp.complete", {"return_value": connection})
+    peer.hang_up()  # there may be nobody, any more or at all
     peer.forget()
 
     assert connection.is_closed == is_refused
