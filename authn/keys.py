@@ -226,7 +226,6 @@ def fetch(url: str, *, may_be_private: bool) -> list[dict[str, Any]]:
     request: dict[str, Any] = {
         # Compression is not asked for, and not unpacked below: a few bytes of gzip can become gigabytes.
         "headers": {"Accept-Encoding": "identity"},
-        "follow_redirects": False,
         "extensions": {"trace": peer.watch},
     }
     bell.start()
