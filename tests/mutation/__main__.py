@@ -38,12 +38,7 @@ TESTS = {
         "tests/authn/test_reports.py",
     ],
     "authn/keys.py": ["tests/authn/test_keys.py", "tests/authn/test_algorithms.py"],
-    "support/store.py": [
-        "tests/support/test_store.py",
-        "tests/support/test_at_once.py",
-        "tests/support/test_attachment_store.py",
-        "tests/support/test_attachments.py",
-    ],
+    "support/store.py": ["tests/support/test_store.py", "tests/support/test_attachment_store.py"],
 }
 EXPLAINED = Path(__file__).with_name("explained.toml")
 OPTIONS = ["-q", "-s", "--no-header", "--rootdir", str(TOP), "-p", "no:cacheprovider", "-p", "no:xdist"]

@@ -132,6 +132,17 @@ def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> Non
             owner.require_sendable([absent], "")
 
 
+def test_eleven_attachments_are_one_too_many(ada: Owner) -> None:
+    eleven = [f"atc_{number}" for number in range(11)]
+    for attachment_id in eleven:
+        ada.save_attachment(attachment(attachment_id))
+
+    ada.require_sendable(eleven[:10], "")
+
+    with pytest.raises(Refused):
+        ada.require_sendable(eleven, "")
+
+
 @pytest.fixture
 def with_pictures(ada: Owner) -> list[UserMessageItem]:
     """Three messages of two pictures each, whose addresses have long expired."""

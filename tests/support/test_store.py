@@ -432,6 +432,27 @@ def test_who_has_a_thread_at_hand_does_not_bring_it_back_when_it_was_deleted_mea
     assert models.Thread.objects.count() == 0
 
 
+def test_who_has_a_thread_at_hand_can_begin_another_one(ada: Owner) -> None:
+    ada.starts()
+
+    async def go_on_elsewhere() -> None:
+        await STORE.load_thread("thr_1", ada)
+        await STORE.save_thread(thread_of("thr_2"), ada)
+
+    async_to_sync(go_on_elsewhere)()
+
+    assert ada.load_thread("thr_2") == thread_of("thr_2")
+
+
+def test_the_next_request_has_nothing_at_hand(ada: Owner) -> None:
+    thread = ada.starts()
+    models.Thread.objects.all().delete()
+
+    ada.save_thread(thread)
+
+    assert ada.load_thread("thr_1") == thread
+
+
 # --- Pages and order ------------------------------------------------------------------------------
 
 
