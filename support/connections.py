@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -24,6 +25,7 @@ R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
+LONG_SECONDS = 1.0  # for a call: something hangs. What merely shares a busy machine is done sooner
 INSIST_SECONDS = 8.0  # a restart takes one or two, and a shutdown's patience is ten (support.streaming)
 INSIST_EVERY_SECONDS = 0.5
 
@@ -32,6 +34,8 @@ has_begun: ContextVar[bool] = ContextVar("has_begun", default=False)
 
 
 class _Workers(ThreadPoolExecutor):
+    last_long_at = -math.inf  # time.monotonic() at the end of a call that took longer than LONG_SECONDS
+
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         return super().submit(_in_good_order, call, *args, **kwargs)
 
@@ -143,12 +147,15 @@ def at_once(work: Coroutine[Any, Any, R]) -> R:
 
 def _in_good_order(call: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
     _busy.add(threading.get_ident())
+    begun = time.monotonic()
     try:
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
         return call(*args, **kwargs)
     finally:
         _busy.discard(threading.get_ident())
+        if (now := time.monotonic()) - begun > LONG_SECONDS:
+            workers.last_long_at = now
         for connection in connections.all(initialized_only=True):
             # One that was begun here and is to be ended by another call, which may get another thread:
             # it would swallow what others write through this connection until then.

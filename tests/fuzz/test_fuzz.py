@@ -26,7 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Cases]:
     monkeypatch.setattr(local, "PAUSE_SECONDS", 0)
     settings.SUPPORT_RATE_PER_USER = settings.REFUSED_RATE_PER_ADDRESS = "100000000/min"
-    settings.DATABASE_TIMEOUT_SECONDS = 600  # on a slow machine nobody has waited too long
     person.token()  # with a key of Better Auth's own, which it makes now if it has none
     with jwks_table_put_back():
         signer = Signer.in_jwks_table()
