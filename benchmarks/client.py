@@ -1,7 +1,7 @@
 """Clients in a process of their own, away from the server's core: ``python -m benchmarks.client``.
 
-Reads from stdin, as JSON, what to ``ask``, or a ``Load``. A load prints ``{"open": …}`` when every client
-has had the beginning of an answer, or an error, and in the end what came of it all. Times are in
+Reads from stdin, as JSON, what to ``ask``, or a ``Load``. A load prints ``{"open": …}`` when every client's
+first answer has begun, or failed, and in the end what came of it all. Times are in
 milliseconds, and moments those of ``time.monotonic()``, one clock for all processes.
 """
 
@@ -30,8 +30,8 @@ def create(deltas: int, seconds: float) -> str:
 class Load:
     """``clients`` at once, each with one request after another on a new connection, as browsers' streams are.
 
-    They begin a request for ``seconds``, at least one and at most ``each``. An answer is whole when it
-    holds ``ending``.
+    They begin a request for ``seconds``, at least one and at most ``each``. An answer has begun when it
+    holds ``beginning``, and is whole when it holds ``ending``.
     """
 
     url: str
@@ -41,19 +41,17 @@ class Load:
     clients: int
     seconds: float = 0
     each: int = 1
+    beginning: str = ""
     patience: float = 30  # seconds for one request
 
     firsts: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     errors: int = 0
-    waiting: int = 0
+    begun: dict[int, bool] = field(default_factory=dict)  # by a client's number; false if it failed before
 
     async def run(self) -> dict[str, float]:
-        self.waiting, lines = self.clients, self.tokens
         start = time.monotonic()
-        await asyncio.gather(
-            *(self._client(start, lines[n :: self.clients] or lines) for n in range(self.clients))
-        )
+        await asyncio.gather(*(self._client(number, start) for number in range(self.clients)))
         firsts = sorted(self.firsts)
         return {
             "requests": len(self.ended),
@@ -61,23 +59,22 @@ class Load:
             "errors": self.errors,
             "p50": percentile(firsts, 50),
             "p99": percentile(firsts, 99),
+            "last": max(firsts, default=0.0),
             "first_ended_at": min(self.ended, default=0.0),
         }
 
-    async def _client(self, start: float, lines: list[str]) -> None:
+    async def _client(self, number: int, start: float) -> None:
+        lines = self.tokens[number :: self.clients] or self.tokens
         done = 0
         while done < 1 or (done < self.each and time.monotonic() - start < self.seconds):
             done += 1
             try:
-                await asyncio.wait_for(
-                    self._request(lines[done % len(lines)], is_first=done == 1), self.patience
-                )
+                await asyncio.wait_for(self._request(number, lines[done % len(lines)]), self.patience)
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
                 self.errors += 1
-                if done == 1:
-                    self._has_answer()
+                self._note(number, begun=False)
 
-    async def _request(self, credential: str, *, is_first: bool) -> None:
+    async def _request(self, number: int, credential: str) -> None:
         at = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(at.hostname, at.port)
         try:
@@ -91,19 +88,20 @@ class Load:
             while chunk := await reader.read(65536):
                 if not answer:
                     self.firsts.append((time.monotonic() - asked) * 1000)
-                    if is_first:
-                        self._has_answer()
                 answer += chunk
+                if number not in self.begun and self.beginning.encode() in answer:
+                    self._note(number, begun=True)
         finally:
             writer.close()
         if not head.startswith(b"HTTP/1.1 200") or self.ending.encode() not in answer:
             raise OSError("not the answer that was asked for")
         self.ended.append(time.monotonic())
 
-    def _has_answer(self) -> None:
-        self.waiting -= 1
-        if not self.waiting:
-            print(json.dumps({"open": len(self.firsts)}), flush=True)
+    def _note(self, number: int, *, begun: bool) -> None:
+        if number not in self.begun:
+            self.begun[number] = begun
+            if len(self.begun) == self.clients:
+                print(json.dumps({"open": sum(self.begun.values())}), flush=True)
 
 
 def ask(port: int, path: str, body: str, credentials: list[str], count: int) -> None:
