@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import psycopg
 from django.db import DatabaseError, connections
 from django.db.models import Model
+from psycopg import waiting
+from psycopg.abc import PQGen
 
 from authn import keys
 from authn.conf import conf
@@ -69,6 +71,18 @@ class Readiness:
         return self._lines.setdefault(alias, _Line(alias))
 
 
+class _Connection(psycopg.AsyncConnection[Any]):
+    async def wait(
+        self,
+        gen: PQGen[T],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109  # the base class's name
+    ) -> T:
+        """psycopg's own, when cancelled, waits ten seconds for the server to agree. It must not be closed
+        to spare them: uvloop ends the process where what it watches is closed."""
+        return await waiting.wait_async(gen, self.pgconn.socket, interval, timeout)
+
+
 class _Line:
     """A connection of our own, and kept. Those of the workers may all be in use, which is no reason to send
     callers elsewhere; and a server without a connection left would refuse a new one, although the workers'
@@ -76,18 +90,15 @@ class _Line:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._connection: _Connection | None = None
 
     async def word_for(self, queries: list[str]) -> str:
-        asking = asyncio.create_task(self._ask(queries))
-        await asyncio.wait([asking], timeout=PATIENCE_SECONDS)
-        if not asking.done():
-            # First the connection: psycopg, when cancelled, waits ten seconds for the server to agree.
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._ask(queries)
+        except TimeoutError:
             await self._hang_up()
-            asking.cancel()
-            await asyncio.wait([asking])
             return UNREACHABLE
-        return asking.result()
 
     async def _ask(self, queries: list[str]) -> str:
         for _ in range(2):  # the connection kept may be of before a restart, or of before a database's sleep
@@ -104,11 +115,11 @@ class _Line:
                 return OK
         return UNREACHABLE
 
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+    async def _connect(self) -> _Connection:
         params = connections[self._alias].get_connection_params()
         del params["cursor_factory"]  # Django's, which is sync
         params["prepare_threshold"] = None  # behind a pooler, the next look may be at another connection
-        return await psycopg.AsyncConnection.connect(**params, autocommit=True)
+        return await _Connection.connect(**params, autocommit=True)
 
     async def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
