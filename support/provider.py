@@ -67,6 +67,6 @@ def run_config() -> RunConfig:
 def _is_worth_a_retry(failed: RetryPolicyContext) -> bool:
     """Only asked before the first word has come."""
     status, wait = failed.normalized.status_code, failed.normalized.retry_after
-    if wait is not None and wait > WORTH_WAITING_SECONDS:
-        return False
+    if failed.normalized.is_timeout or (wait is not None and wait > WORTH_WAITING_SECONDS):
+        return False  # somebody has waited for long enough, or would have to
     return failed.normalized.is_network_error or status in {408, 409, 429} or (status or 0) >= 500

@@ -34,6 +34,16 @@ def whole(turn: "Turn", path: str, body: Json) -> Json:
     return _response(body) | {"status": "completed", "output": [_message(said)], "usage": _usage(1)}
 
 
+def failure(path: str, body: Json) -> str:
+    """How it says in the middle of a stream that it failed."""
+    error = {"code": "server_error", "message": "The model is not well"}
+    if path.endswith("/chat/completions"):
+        return f"data: {json.dumps({'error': error})}\n\n"
+    response = _response(body) | {"status": "failed", "error": error}
+    event = {"type": "response.failed", "sequence_number": 99, "response": response}
+    return f"event: response.failed\ndata: {json.dumps(event)}\n\n"
+
+
 # --- Responses ------------------------------------------------------------------------------------
 
 

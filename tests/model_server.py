@@ -23,8 +23,9 @@ PATIENCE_SECONDS = 20  # how long a silent model waits for its client to leave
 class Turn:
     """One answer of the model's: words, or ``tools`` to be called first, each with its arguments.
 
-    ``ending``: "complete"; "silence" (no more until the client leaves); "hang up" and "nonsense" (no JSON),
-    after words as soon as the test says that they were ``heard``. ``held``: says nothing before that.
+    ``ending``: "complete"; "silence" (no more until the client leaves); "hang up", "nonsense" (no JSON) and
+    "failure" (says itself that it failed), after words as soon as the test says that they were ``heard``.
+    ``held``: says nothing before that.
     ``announced``: whether it opens a message before the first word, as some that speak Responses do not.
     """
 
@@ -202,13 +203,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for frame in model_answers.frames(turn, call.path, call.body):
             self._chunk(frame.encode())
-        if turn.tokens and turn.ending in ("hang up", "nonsense"):
+        if turn.tokens and turn.ending in ("hang up", "nonsense", "failure"):
             self.server.model.heard.wait(PATIENCE_SECONDS)  # type: ignore[attr-defined]
         match turn.ending:
             case "complete":
                 self._chunk(b"")  # the last chunk: a client that does not get it knows that we broke off
             case "nonsense":
                 self._chunk(b"event: response.created\ndata: <html>Bad gateway</html>\n\n")
+                self._chunk(b"")
+            case "failure":
+                self._chunk(model_answers.failure(call.path, call.body).encode())
                 self._chunk(b"")
             case "silence":
                 if self._client_leaves():
