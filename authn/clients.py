@@ -15,10 +15,8 @@ def address(meta: Mapping[str, Any]) -> str | None:
     not come that way: then it is from whoever is connected. ``meta``: of Django's request.
     """
     connected: str | None = meta.get("REMOTE_ADDR")
-    if not conf.NUM_PROXIES:
-        return connected
-    seen = meta.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", conf.NUM_PROXIES)[-conf.NUM_PROXIES :]
-    return (len(seen) == conf.NUM_PROXIES and _address_in(seen[0])) or connected
+    seen, proxies = meta.get("HTTP_X_FORWARDED_FOR", "").split(","), conf.NUM_PROXIES
+    return (_address_in(seen[-proxies]) if 0 < proxies <= len(seen) else "") or connected
 
 
 def network(meta: Mapping[str, Any]) -> str:
