@@ -21,10 +21,13 @@ FROM (
     UNION SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid = %(oid)s
 ) granted WHERE grantee = 0 OR pg_has_role(grantee, 'USAGE') ORDER BY 1
 """
+# The roles it is in that give it every table: PostgreSQL's own two, and whichever are in one of these.
 ROLE = """
 SELECT current_user, rolsuper, ARRAY(
-    SELECT quote_ident(name) FROM unnest(ARRAY['pg_read_all_data', 'pg_write_all_data']) name
-    WHERE NOT rolsuper AND pg_has_role(name, 'USAGE'))
+    SELECT DISTINCT quote_ident(pg_get_userbyid(roleid))
+    FROM pg_auth_members, unnest(ARRAY['pg_read_all_data', 'pg_write_all_data']::name[]) every
+    WHERE member = pg_roles.oid AND NOT rolsuper
+        AND pg_has_role(roleid, 'USAGE') AND pg_has_role(roleid, every, 'USAGE') ORDER BY 1)
 FROM pg_roles WHERE rolname = current_user
 """
 
@@ -110,7 +113,7 @@ def _role(patient: Patient) -> tuple[str, bool, list[str]]:
 
 
 def _revocations(
-    patient: Patient, tables: dict[str, Table], role: str, everything: Iterable[str]
+    patient: Patient, tables: dict[str, Table], role: str, everything: list[str]
 ) -> Iterator[str]:
     """All of it, for a privilege on a table makes a list of columns meaningless; then the columns again."""
     for group in everything:
@@ -118,7 +121,7 @@ def _revocations(
     for model, table in tables.items():
         with looking(patient.database.alias) as cursor:
             cursor.execute(GRANTEES, {"oid": table.oid})
-            grantees = ", ".join(row[0] for row in cursor)
+            grantees = ", ".join(name for (name,) in cursor if name not in everything)
         if grantees:
             yield f"REVOKE ALL ON {table.sql} FROM {grantees};"
         if model in needed():

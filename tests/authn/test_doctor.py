@@ -526,12 +526,16 @@ def test_a_team_with_drizzle_is_led_to_its_settings_and_then_to_a_role_of_its_ow
             owner.execute("CREATE ROLE reader LOGIN PASSWORD 'geheim'")
             owner.execute("GRANT USAGE ON SCHEMA public TO reader")
             owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO reader")
+            owner.execute("GRANT SELECT ON sessions TO PUBLIC")
+            owner.execute("CREATE ROLE team IN ROLE pg_read_all_data, pg_write_all_data ROLE reader")
+            owner.execute("GRANT SELECT ON users TO team")
             env["BETTER_AUTH_DATABASE_URL"] = url.replace(url.split("//")[1].split("@")[0], "reader:geheim")
             second = doctor(**env)
             for statement in second.remedies("least_privilege", "indexes"):
                 owner.execute(statement)
             third = doctor("--token", token, **env)
             columns = owner.execute("SELECT count(*) FROM users").fetchone()
+            others = owner.execute("SELECT has_table_privilege('team', 'users', 'SELECT')").fetchone()
 
     assert first.status == second.status == 1
     assert set(first.named("failure")) == {"tables", "columns"}
@@ -540,6 +544,7 @@ def test_a_team_with_drizzle_is_led_to_its_settings_and_then_to_a_role_of_its_ow
     assert (third.status, third.named("failure"), third.named("warning")) == (0, {}, {})
     assert "agrees" in str(third.examinations["time_zone"])
     assert columns == (1,)
+    assert others == (True,)  # whoever else is in it keeps what they have
     for report in (first, second, third):
         assert "geheim" not in report.output
         assert token.split(".")[1] not in report.output
