@@ -105,6 +105,27 @@ def test_a_page_loads_nothing_of_others_and_is_in_nobodys_frame(path: str) -> No
         assert response.headers["Cache-Control"] == KEPT_BY_NOBODY
 
 
+def directives(policies: dict[str, str]) -> dict[str, str]:
+    parts = (part.split(maxsplit=1) for part in policies["Content-Security-Policy"].split(";"))
+    return dict(parts)
+
+
+def test_a_policy_lets_in_what_is_ours_and_nothing_else() -> None:
+    page, features = directives(OF_A_PAGE), OF_A_PAGE["Permissions-Policy"].split(", ")
+
+    assert page.pop("style-src").startswith("'self' 'sha256-")
+    assert page.pop("img-src") == "'self' data:"
+    nothing, ours = (
+        ("default-src", "base-uri", "frame-ancestors"),
+        ("script-src", "connect-src", "form-action"),
+    )
+    assert page == dict.fromkeys(nothing, "'none'") | dict.fromkeys(ours, "'self'")
+    denied = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
+    assert features == [f"{feature}=()" for feature in denied]
+    assert directives(OF_THE_API) == dict.fromkeys(("default-src", "frame-ancestors"), "'none'")
+    assert OF_THE_API["Cache-Control"] == "no-store"
+
+
 def test_a_stream_and_a_file_have_policies_of_their_own(api: Api, person: Person) -> None:
     plain_http = EVERYWHERE.keys() - {"Strict-Transport-Security"}
 

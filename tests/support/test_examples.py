@@ -47,7 +47,7 @@ def test_an_example_is_answered_as_documented(shop: Api, person: Person, model: 
 
     response = shop.post(example.encode(), token)
 
-    assert response.status_code == 200, response.text
+    assert response.status_code == 200, (response.text, begun)
     answer = operations.OPERATIONS[name].answer
     if answer == operations.STREAM:
         assert response.headers["Content-Type"] == "text/event-stream"

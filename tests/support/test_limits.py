@@ -240,6 +240,20 @@ def test_of_two_at_once_the_second_finds_what_the_first_has_taken(
 
 
 @pytest.mark.django_db
+def test_a_file_that_there_is_no_room_for_is_not_even_written(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ATTACHMENT_BYTES_PER_USER = 1
+    written: list[Any] = []
+    monkeypatch.setattr(files, "keep", written.append)
+
+    with pytest.raises(files.NoRoom):
+        attachments.add("ada", "a.txt", "text/plain", BytesIO(b"aa"))
+
+    assert written == []
+
+
+@pytest.mark.django_db
 def test_without_a_limit_nobody_looks(settings: Any) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = 0
     Attachment.objects.create(user_id="ada", attachment_id="atc_1", file="x", size=10**15, data={})
