@@ -81,6 +81,9 @@ def warm_up() -> None:
         keys.find("")
     except Exception as exc:
         logger.warning("Not everything is there yet: %s", exc)
+    gc.collect()
+    gc.freeze()  # what is there by now stays, and needs no looking through
+    gc.set_threshold(*GC_THRESHOLD)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -90,9 +93,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         return
     await receive()
     await asyncio.get_running_loop().run_in_executor(workers, warm_up)
-    gc.collect()
-    gc.freeze()  # what is there by now stays, and needs no looking through
-    gc.set_threshold(*GC_THRESHOLD)
     try:
         exposition.start()
     except OSError as exc:

@@ -19,6 +19,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from chatbackend.handler import OneHopHandler
 from support.connections import workers
 from support.views import chatkit_server
+from tests.forked import python
 from tests.people import Person
 from tests.server import operation
 
@@ -117,6 +118,33 @@ def test_what_a_request_has_needed_is_given_back(ask: Ask, caplog: pytest.LogCap
     after = blocks_after(200)
 
     assert (after - before) / 200 < 5  # a request that is kept is a hundred
+
+
+STARTED = """
+import asyncio, gc
+from chatbackend.asgi import application
+
+async def main():
+    received, sent = asyncio.Queue(), asyncio.Queue()
+    received.put_nowait({"type": "lifespan.startup"})
+    running = asyncio.create_task(application({"type": "lifespan"}, received.get, sent.put))
+    await sent.get()
+    kept = [[number] for number in range(500_000)]  # about as much as a thousand streams are
+    print(gc.get_freeze_count() > frozen, gc.get_stats()[2]["collections"] - gone_by)
+    running.cancel()
+
+frozen = gc.get_freeze_count()
+gone_by = gc.get_stats()[2]["collections"] + 1  # the start itself looks through everything, once
+asyncio.run(main())
+"""
+
+
+def test_what_lives_long_is_not_looked_through_for_garbage_again_and_again(
+    auth: Any, database_url: str
+) -> None:
+    told = python(STARTED, DATABASE_URL=database_url)
+
+    assert "True 0" in told.stdout.splitlines(), told.stderr
 
 
 def test_the_user_and_the_session_are_found_by_indexes_alone(
