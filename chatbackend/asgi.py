@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 # Python's own (700, 10, 10) looks through all that is alive every few seconds of a busy minute: with a
 # thousand streams open, that is a tenth of a second in which nobody is answered.
-GC_THRESHOLD = (10_000, 5, 1_000)
+GC_THRESHOLD = (10_000, 5, 20)
 
 database.patience = settings.DATABASE_TIMEOUT_SECONDS
 
