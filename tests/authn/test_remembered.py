@@ -1,5 +1,6 @@
 """A token that was good is not taken apart again for a while, and is as good as it ever was and no better."""
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -114,3 +115,13 @@ def test_no_more_than_so_many_are_remembered(signer: Signer) -> None:
         tokens.verify(signer.token(sub=f"user-{number}"))
 
     assert tokens._verified.cache_info().currsize == tokens.REMEMBERED
+
+
+def test_of_headers_that_anybody_can_make_up_few_are_remembered(signer: Signer) -> None:
+    _, _, rest = signer.token().partition(".")
+
+    for number in range(100):
+        header = base64.urlsafe_b64encode(json.dumps({"kid": f"kid-{number}"}).encode()).decode().rstrip("=")
+        assert reason_for(f"{header}.{rest}") == "unknown_kid"
+
+    assert tokens._header.cache_info().currsize <= 16

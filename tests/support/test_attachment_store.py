@@ -59,6 +59,15 @@ def test_saving_an_attachment_again_changes_it(ada: Owner) -> None:
     assert models.Attachment.objects.get().thread == models.Thread.objects.get()
 
 
+def test_an_attachment_that_is_saved_without_its_thread_stays_in_it(ada: Owner) -> None:
+    ada.starts()
+    ada.save_attachment(attachment(thread_id="thr_1"))
+
+    ada.save_attachment(attachment(metadata={"seen": True}))
+
+    assert models.Attachment.objects.get().thread == models.Thread.objects.get()
+
+
 def test_an_attachment_does_not_change_its_thread(ada: Owner) -> None:
     ada.starts("thr_1")
     ada.starts("thr_2")

@@ -432,6 +432,20 @@ def test_who_has_a_thread_at_hand_does_not_bring_it_back_when_it_was_deleted_mea
     assert models.Thread.objects.count() == 0
 
 
+def test_a_title_that_comes_with_the_answer_is_the_rows_as_well(ada: Owner) -> None:
+    ada.starts()
+
+    async def answer_with_a_title() -> None:
+        thread = await STORE.load_thread("thr_1", ada)
+        thread.title = "Ring"
+        await STORE.save_thread(thread, ada)
+
+    async_to_sync(answer_with_a_title)()
+
+    assert ada.load_thread("thr_1") == thread_of(title="Ring")
+    assert models.Thread.objects.get().title == "Ring"
+
+
 def test_who_has_a_thread_at_hand_can_begin_another_one(ada: Owner) -> None:
     ada.starts()
 
