@@ -271,7 +271,7 @@ _TEXT = Thread._meta.get_field("thread_id")
 
 _thread = Compiled(
     Thread,
-    lambda user_id, key: Thread.objects.owned_by(user_id).filter(thread_id=key).values_list(*THREAD)[:1],
+    lambda user_id, key: Thread.objects.owned_by(user_id).filter(thread_id=key).values_list(*THREAD),
     user_id=_TEXT,
     key=_TEXT,
 )
@@ -284,7 +284,7 @@ _threads = Compiled(
 _item = Compiled(
     Item,
     lambda user_id, thread_id, key: (
-        Item.objects.of_thread(user_id, thread_id).filter(item_id=key).values_list(*ITEM)[:1]
+        Item.objects.of_thread(user_id, thread_id).filter(item_id=key).values_list(*ITEM)
     ),
     user_id=_TEXT,
     thread_id=_TEXT,

@@ -125,6 +125,23 @@ def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
     assert not files.storage().exists(file)
 
 
+def test_what_is_sent_to_a_thread_that_is_being_deleted_finds_no_thread(
+    ada: Owner, postgres_url: str
+) -> None:
+    ada.starts()
+    ada.save_attachment(attachment())
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("DELETE FROM support_thread")
+        with InThread(partial(ada.save_attachment, attachment(thread_id="thr_1"))) as sending:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    with pytest.raises(NotFoundError):
+        sending.result()
+    assert ada.load_attachment("atc_1") == attachment()
+
+
 def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> None:
     ada.starts()
     ada.save_attachment(attachment("new"))

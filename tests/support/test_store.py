@@ -78,6 +78,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from support import models
+from support.connections import at_once
 from support.feedback import save_feedback
 from support.rows import UnreadableRow
 from support.store import MAX_PAGE, Store
@@ -458,6 +459,12 @@ def test_who_has_a_thread_at_hand_can_begin_another_one(ada: Owner) -> None:
     assert ada.load_thread("thr_2") == thread_of("thr_2")
 
 
+def test_a_thread_can_be_loaded_without_an_event_loop(ada: Owner) -> None:
+    ada.starts()
+
+    assert at_once(STORE.load_thread("thr_1", ada)) == thread_of()
+
+
 def test_the_next_request_has_nothing_at_hand(ada: Owner) -> None:
     thread = ada.starts()
     models.Thread.objects.all().delete()
@@ -507,6 +514,15 @@ def all_pages(load: Callable[..., Page[Any]]) -> Iterator[Page[Any]]:
         page = load(after=page.after)
         yield page
     assert page.after is None
+
+
+def test_behind_the_last_there_is_an_empty_page(ada: Owner) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", message())
+
+    threads, items = ada.load_threads(3, "thr_1", "desc"), ada.page(after="msg_1")
+
+    assert threads == items == Page(data=[], has_more=False, after=None)
 
 
 @pytest.mark.parametrize(("limit", "length"), [(-5, 1), (0, 1), (1, 1), (2, 2), (100_000_000, MAX_PAGE)])
