@@ -185,7 +185,10 @@ def test_somebody_elses_session_does_not_serve(
 
 
 def test_the_user_comes_from_the_database_and_never_from_the_copy(
-    client: Client, person: Person, storage: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    person: Person,
+    storage: redis.Redis,
+    audit: Callable[[], list[dict[str, Any]]],
 ) -> None:
     credentials = shown(person)
     users = User.objects.using("default").filter(id=person.user_id)
@@ -198,6 +201,7 @@ def test_the_user_comes_from_the_database_and_never_from_the_copy(
     assert with_another_address == [404, 200, 200]  # the JWT names the old address, the session nobody's
     assert deleted == [(404, body_of("User not found with provided email", 404))] * 3
     assert person.email in str(storage.get(key(person.session_token)))
+    assert [record["session_id"] for record in audit()[-2:]] == [person.session_id] * 2
 
 
 def test_one_statement_and_at_most_two_trips_to_redis(

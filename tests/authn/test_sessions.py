@@ -158,6 +158,17 @@ def test_the_banned_are_refused_whatever_they_show_and_the_record_names_their_se
         assert (banned.value.session or Session()).id == person.session_id
 
 
+def test_a_token_that_nobody_has_was_theirs_if_better_auth_signed_it_and_made_up_if_not(
+    person: Person,
+) -> None:
+    with pytest.raises(NoActiveSession):
+        sessions.resolve_token("made-up", is_signed=True)
+    with pytest.raises(TokenRefused) as refused:
+        sessions.resolve_token("made-up", is_signed=False)
+
+    assert refused.value.reason == "unknown_token"
+
+
 def test_hostile_values_are_refused_before_the_database_sees_them(signer: Signer, person: Person) -> None:
     for changes in ({"sub": "a\0"}, {"sid": "a\0"}, {"email": "a\0@example.com"}, {"sid": "\ud800"}):
         with pytest.raises(TokenRefused):

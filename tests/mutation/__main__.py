@@ -37,7 +37,11 @@ TESTS = {
         "tests/authn/test_secondary_storage.py",
         "tests/authn/test_reports.py",
     ],
-    "authn/keys.py": ["tests/authn/test_keys.py", "tests/authn/test_algorithms.py"],
+    "authn/keys.py": [
+        "tests/authn/test_keys.py",
+        "tests/authn/test_algorithms.py",
+        "tests/authn/test_secret.py",
+    ],
     "support/store.py": [
         "tests/support/test_store.py",
         "tests/support/test_attachment_store.py",
