@@ -246,6 +246,15 @@ def test_keys_that_no_good_token_can_have_are_left_in_the_table(
     assert keys.find(needed.kid) is not None
 
 
+def test_where_keys_have_no_end_all_of_them_are_read(signer: Signer, settings: Any) -> None:
+    settings.BETTER_AUTH_COLUMNS = {"jwks.expiresAt": ""}
+
+    with CaptureQueriesContext(connection) as queries:
+        tokens.verify(signer.token())
+
+    assert [" WHERE " in query["sql"] for query in queries] == [False]
+
+
 @pytest.mark.parametrize(
     "revoke",
     [

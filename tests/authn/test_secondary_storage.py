@@ -15,6 +15,7 @@ from django.core import checks
 from django.db import OperationalError, connection
 from django.test import Client
 
+from authn import sessions, tokens
 from authn.models import Session, User
 from chatbackend.dev.postgres import create_database
 from tests.authn.test_credentials import KEPT, NAME, SIGNED_OUT, post
@@ -106,6 +107,9 @@ def test_the_session_is_what_better_auth_says_it_is(client: Client, person: Pers
     assert {moment.tzinfo for moment in moments} == {UTC}
     assert (session.ip_address, session.user_agent) == (said["ipAddress"], said["userAgent"])
     assert person.session_token not in repr(vars(session))
+    of_the_jwt = sessions.resolve(tokens.verify(person.token())).session
+    assert of_the_jwt.user.email == person.email
+    assert Session.user.is_cached(of_the_jwt)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +380,9 @@ def test_a_redis_that_is_not_there_is_a_503_at_once(
     assert int(post(client, **credentials[0])["Retry-After"]) > 0
 
 
-def test_a_database_that_does_not_answer_is_a_503_here_too(client: Client, person: Person) -> None:
+def test_a_database_that_does_not_answer_is_a_503_here_too(
+    client: Client, person: Person, audit: Callable[[], list[dict[str, Any]]]
+) -> None:
     credentials = shown(person)
 
     def broken(*args: Any) -> Any:
@@ -384,6 +390,7 @@ def test_a_database_that_does_not_answer_is_a_503_here_too(client: Client, perso
 
     with connection.execute_wrapper(broken):
         assert answers(client, credentials) == [(503, UNAVAILABLE)] * 3
+    assert [record["status"] for record in audit()] == [503] * 3
 
 
 def test_a_redis_that_says_nothing_is_a_503_within_a_bounded_time(

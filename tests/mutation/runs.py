@@ -114,6 +114,10 @@ def _skip(*args: Any, **kwargs: Any) -> Any:
     pytest.skip("starts a server")
 
 
+# Of what so few tests have run, the outcome may be kept for all others, as a compiled statement is.
+FEW = 3
+
+
 class Runs:
     """Of the tests that ``session`` has collected."""
 
@@ -164,7 +168,9 @@ class Runs:
             name = NAME.search("\n".join(text[line - 1] for line in mutant.lines))
             named = re.compile(rf"\b{name['name'] if name else ''}\b")
             places |= {number for number, line in enumerate(text, 1) if named.search(line)}
-        found = {test for line in places for test in lines.get(line, ())} or set().union(*lines.values())
+        found = {test for line in places for test in lines.get(line, ())}
+        if len(found) < FEW:
+            found = set().union(*lines.values())
         return sorted(found, key=lambda test: (test != self._latest, -self._found[test], self.seconds[test]))
 
     def _watched(self, files: Sequence[str]) -> tuple[int, Any]:
