@@ -6,17 +6,13 @@ does not need; a set that cannot be refreshed goes on serving.
 
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Any
 
-import httpx2
 import jwt
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -24,6 +20,7 @@ from jwt.utils import base64url_encode
 
 from authn.conf import conf
 from authn.errors import Unavailable
+from authn.jwks import fetch
 from authn.models import SigningKey
 from authn.naming import exists
 
@@ -35,10 +32,6 @@ logger = logging.getLogger(__name__)
 # empty delays a new key by one drop and not until the bucket is full again.
 REFRESHES, PER_SECONDS = 10, 10.0
 PAUSE_AFTER_FAILURE_SECONDS = 2.0
-
-JWKS_TIMEOUT_SECONDS = 3.0
-JWKS_MAX_BYTES = 256 * 1024
-JWKS_MAX_KEYS = 1000  # Better Auth lists a key for 30 days after it has retired, even one of each hour
 
 THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
 
@@ -93,10 +86,6 @@ def forget(**kwargs: Any) -> None:
 
 class UnusableKey(ValueError):
     """Says why in words, which name nothing of the key but its algorithm."""
-
-
-class PrivateAddress(ValueError):
-    """Where keys would be fetched, and BETTER_AUTH_JWKS_PRIVATE does not say that it is meant."""
 
 
 class _Cache:
@@ -215,70 +204,3 @@ def _algorithm(jwk: dict[str, Any], alg: str | None) -> str:
     if alg not in allowed:
         raise UnusableKey(f"{alg} is not in BETTER_AUTH_ALGORITHMS")
     return alg
-
-
-def fetch(url: str, *, may_be_private: bool) -> list[dict[str, Any]]:
-    """The keys of a JWKS document; raises whatever goes wrong."""
-    body = b""
-    # httpx2's own timeout is for each read, and headers may come byte by byte, too.
-    peer = _Peer(may_be_private)
-    bell = threading.Timer(JWKS_TIMEOUT_SECONDS, peer.hang_up)
-    request: dict[str, Any] = {
-        # Compression is not asked for, and not unpacked below: a few bytes of gzip can become gigabytes.
-        "headers": {"Accept-Encoding": "identity"},
-        "extensions": {"trace": peer.watch},
-    }
-    bell.start()
-    try:
-        with (
-            httpx2.Client(timeout=JWKS_TIMEOUT_SECONDS) as client,
-            client.stream("GET", url, **request) as response,
-        ):
-            response.raise_for_status()
-            for chunk in response.iter_raw():
-                body += chunk
-                if len(body) > JWKS_MAX_BYTES:
-                    raise ValueError("the JWKS document is too large")
-    finally:
-        bell.cancel()
-        peer.forget()
-    if peer.is_late:  # what it hung up in may look like the end of a document
-        raise ValueError("the JWKS document is too slow")
-    keys = json.loads(body)["keys"]
-    if not isinstance(keys, list) or len(keys) > JWKS_MAX_KEYS:
-        raise ValueError("not a JWKS document, or one of too many keys")
-    return keys
-
-
-class _Peer:
-    """Whom keys are fetched from."""
-
-    def __init__(self, may_be_private: bool) -> None:
-        self.may_be_private, self.is_late = may_be_private, False
-        self._line: socket.socket | None = None
-
-    def watch(self, event: str, info: dict[str, Any]) -> None:
-        """Called by httpx2 for each step. The address is the one really connected to, before anything is
-        sent: a name that was looked up on its own could mean another one a moment later."""
-        if event != "connection.connect_tcp.complete":
-            return
-        connection = info["return_value"]
-        address = ip_address(connection.get_extra_info("server_addr")[0].partition("%")[0])
-        if not (self.may_be_private or (getattr(address, "ipv4_mapped", None) or address).is_global):
-            connection.close()
-            raise PrivateAddress("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")
-        # A second handle on it, that stays ours: TLS takes the first away.
-        self._line = connection.get_extra_info("socket").dup()
-        if self.is_late:
-            self.hang_up()
-
-    def hang_up(self) -> None:
-        """From another thread, whatever this one is reading."""
-        self.is_late = True
-        if self._line:
-            with suppress(OSError):  # it is closed already
-                self._line.shutdown(socket.SHUT_RDWR)
-
-    def forget(self) -> None:
-        if self._line:
-            self._line.close()

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from django.utils import timezone
 
-from authn import keys, naming
+from authn import jwks, keys, naming
 from authn.conf import conf, origin
 from authn.doctor.findings import CannotLook, Finding, failure, ok, warning
 from authn.doctor.patient import Patient, address, looking
@@ -74,8 +74,8 @@ def at_the_address(patient: Patient) -> Iterator[Finding]:
         yield say(f"{shown} answers {answer.status}{to}.", _elsewhere(answer.location))
         return
     try:
-        served = {jwk["kid"]: jwk for jwk in keys.fetch(url, may_be_private=_may_be_private())}
-    except keys.PrivateAddress:
+        served = {jwk["kid"]: jwk for jwk in jwks.fetch(url, may_be_private=_may_be_private())}
+    except jwks.PrivateAddress:
         yield failure(f"{shown} is in a private network.", "BETTER_AUTH_JWKS_PRIVATE=True, if that is meant.")
         return
     except Exception as exc:
@@ -129,7 +129,7 @@ def _elsewhere(location: str) -> str:
     base = origin(conf.BETTER_AUTH_URL) + (urlsplit(conf.BETTER_AUTH_URL).path.rstrip("/") or "/api/auth")
     for url in (location, f"{base}/jwks", base + WELL_KNOWN, origin(base) + WELL_KNOWN):
         try:
-            keys.fetch(url, may_be_private=_may_be_private())
+            jwks.fetch(url, may_be_private=_may_be_private())
         except Exception:  # noqa: S112 - it is not there either
             continue
         return f"BETTER_AUTH_JWKS_URL={address(url)}"

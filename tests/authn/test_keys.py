@@ -17,6 +17,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
+import authn.jwks
 from authn import keys, tokens
 from authn.conf import conf
 from authn.errors import TokenRefused, Unavailable
@@ -513,8 +514,8 @@ BAD_ANSWERS: dict[str, Answer] = {
     "not-utf8": said(b'{"keys": ["\xff"]}'),
     "nested-deeply": said(b"[" * 100_000),
     "cut-short": said(document(GOOD)[:-2], Content_Length=str(len(document(GOOD)))),
-    "too-large": said(b" " * keys.JWKS_MAX_BYTES + document(GOOD)),
-    "too-many": said(document(GOOD, *[{}] * keys.JWKS_MAX_KEYS)),
+    "too-large": said(b" " * authn.jwks.MAX_BYTES + document(GOOD)),
+    "too-many": said(document(GOOD, *[{}] * authn.jwks.MAX_KEYS)),
     "compressed": said(gzip.compress(document(GOOD)), Content_Encoding="gzip"),
     "endless": endless,
     "silent": silent,
@@ -533,7 +534,7 @@ BAD_ANSWERS: dict[str, Answer] = {
 def test_a_bad_answer_is_no_answer_and_comes_to_an_end(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bad: Answer
 ) -> None:
-    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 1.0)  # our own server has to get its turn
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 1.0)  # our own server has to get its turn
     jwks.answer = bad
     started = time.monotonic()
 
@@ -592,7 +593,7 @@ def test_an_address_where_nobody_listens_is_no_answer(
 def test_an_address_that_does_not_even_connect_is_given_up(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 0.5)
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
     with ExitStack() as sockets:
         full = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -609,7 +610,7 @@ def test_an_address_that_does_not_even_connect_is_given_up(
 
 
 def test_a_fetch_leaves_no_alarm_behind(jwks: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 30.0)
     jwks.lists(GOOD)
 
     tokens.verify(GOOD.token())
@@ -621,7 +622,7 @@ def test_a_fetch_leaves_no_alarm_behind(jwks: JwksServer, monkeypatch: pytest.Mo
 
 def test_a_connection_that_comes_too_late_is_hung_up_on() -> None:
     """As when the name was looked up for longer than all of it may take."""
-    peer, (ours, theirs) = keys._Peer(may_be_private=True), socket.socketpair()
+    peer, (ours, theirs) = authn.jwks._Peer(may_be_private=True), socket.socketpair()
     peer.hang_up()
 
     with ours, theirs:
@@ -680,7 +681,7 @@ def test_a_private_address_is_left_before_anything_is_said_to_it_unless_it_is_me
     ],
 )
 def test_what_is_private_is_judged_by_the_address_connected_to(address: str, is_refused: bool) -> None:
-    peer = keys._Peer(may_be_private=False)
+    peer = authn.jwks._Peer(may_be_private=False)
 
     with socket.socket() as line:
         connection = Connection(address, line)
@@ -711,7 +712,7 @@ class Gate:
 def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(
     jwks: JwksServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 30.0)  # longer than the gate, which tells who waited
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 30.0)  # longer than the gate, which tells who waited
     signer = Signer.unknown()
     jwks.lists(signer)
     tokens.verify(signer.token())
@@ -761,7 +762,7 @@ def test_whoever_asks_whether_there_are_keys_does_not_wait_while_they_are_loaded
 def test_while_the_source_hangs_forgers_share_one_wait_and_known_keys_have_none(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keys, "JWKS_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr(keys, "PAUSE_AFTER_FAILURE_SECONDS", 60.0)  # nobody is so late as to ask again
     signer = Signer.unknown()
     jwks.lists(signer)

@@ -42,6 +42,7 @@ TESTS = {
         "tests/authn/test_algorithms.py",
         "tests/authn/test_secret.py",
     ],
+    "authn/jwks.py": ["tests/authn/test_keys.py"],
     "support/store.py": [
         "tests/support/test_store.py",
         "tests/support/test_attachment_store.py",
