@@ -47,13 +47,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def rows_of(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         """As a cursor's ``fetchall`` gives them, at half the cost: on one cursor for all statements, where
         Django makes and wraps one for each, and with moments read by psycopg's C, not Django's Python."""
-        if self.queries_logged or self.execute_wrappers:  # somebody is looking on
-            with self.cursor() as cursor:
-                cursor.execute(sql, params)
-                return list(cursor.fetchall())
         self.validate_thread_sharing()
         self.close_if_health_check_failed()
         self.ensure_connection()
+        if self.queries_logged or self.execute_wrappers:  # somebody looks on, perhaps since it is connected
+            with self.cursor() as cursor:
+                cursor.execute(sql, params)
+                return list(cursor.fetchall())
         with self.wrap_database_errors:
             if self._kept is None or self._kept.connection is not self.connection:
                 self._kept = self.connection.cursor()

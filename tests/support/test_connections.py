@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -163,6 +163,30 @@ def test_whoever_looks_on_sees_what_is_read_the_short_way() -> None:
         return [each["sql"] for each in seen.captured_queries]
 
     assert len(async_to_sync(work)()) == 1
+
+
+def test_whoever_looks_on_from_the_connection_on_sees_the_first_read_as_well() -> None:
+    """As tracing does, which asks to be told of each connection."""
+    seen: list[str] = []
+
+    def look(execute: Callable[..., Any], sql: str, *others: Any) -> Any:
+        seen.append(sql)
+        return execute(sql, *others)
+
+    def look_on(connection: Any, **_: Any) -> None:
+        connection.execute_wrappers.append(look)
+
+    @on_database
+    def work() -> None:
+        connection.close()
+        connection_created.connect(look_on)
+        connection.rows_of("SELECT 1", [])
+        connection_created.disconnect(look_on)
+        connection.execute_wrappers.remove(look)
+
+    async_to_sync(work)()
+
+    assert seen == ["SELECT 1"]
 
 
 def test_a_connection_is_replaced_after_an_error_of_the_database() -> None:
