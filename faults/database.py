@@ -137,16 +137,16 @@ def locked(database: Database, table: str = '"session"') -> Iterator[None]:
 @contextmanager
 def full(database: Database) -> Iterator[None]:
     """Every connection is somebody else's."""
+    url = f"{database.url.rpartition('/')[0]}/postgres"  # of all databases together there are so many
     with ExitStack() as stack:
-        ours: list[psycopg.Connection[Any]] = []
-        while True:
-            try:
-                ours.append(stack.enter_context(psycopg.connect(database.url, autocommit=True)))
-            except psycopg.OperationalError:  # none is left: what is not ours yet, we take
-                mine = [connection.info.backend_pid for connection in ours]
-                gone = ours[0].execute(TAKE, [mine]).fetchall()
-                if not gone:
-                    break
+        first = stack.enter_context(psycopg.connect(url, autocommit=True))
+        # Whoever is sent away would be back before we have taken their place.
+        first.execute("ALTER DATABASE chatbackend ALLOW_CONNECTIONS false")
+        first.execute(TAKE, [[first.info.backend_pid]])
+        with suppress(psycopg.OperationalError):  # none is left
+            while True:
+                stack.enter_context(psycopg.connect(url))
+        first.execute("ALTER DATABASE chatbackend ALLOW_CONNECTIONS true")
         yield
 
 
