@@ -12,17 +12,14 @@ from chatkit.store import NotFoundError, StoreItemType, default_generate_id
 from chatkit.store import Store as ChatKitStore
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from django.db import IntegrityError, connection, transaction
-from django.db.models import QuerySet, Subquery
 
-from authn.compiled import Compiled
-from support import files
+from support import files, reads
 from support.connections import insistently, on_database
-from support.models import PLACE, Item, Thread
 from support.models import Attachment as AttachmentRow
+from support.models import Item, Thread
 from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
 
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
-MAX_PAGE = 100  # ChatKit's client asks for 20 to 50; the protocol sets no bound
 
 # Upserts in SQL: one trip to the database each, where the ORM's (bulk_create) is a BEGIN, the statement
 # and a COMMIT. The owner is checked by the insert itself: no such thread of theirs, no row. FOR KEY
@@ -134,10 +131,10 @@ class Store(ChatKitStore[OwnerT]):
 
 @insistently
 def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
-    rows = _thread(user_id=user_id, key=thread_id)
-    if not rows:
+    thread = reads.thread(user_id, thread_id)
+    if thread is None:
         raise NotFoundError(thread_id)
-    return as_thread(Thread.from_db("default", THREAD, rows[0]))
+    return as_thread(thread)
 
 
 @insistently
@@ -158,12 +155,8 @@ def change_thread(user_id: str, thread: ThreadMetadata) -> None:
 
 @on_database
 def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Page[ThreadMetadata]:
-    rows, has_more = _page(_threads, _thread, limit, order, after, user_id=user_id)
-    return Page(
-        data=[as_thread(Thread.from_db("default", THREAD, row)) for row in rows],
-        has_more=has_more,
-        after=rows[-1][1] if has_more else None,
-    )
+    threads, last = reads.threads(user_id, limit, after, order)
+    return Page(data=[as_thread(thread) for thread in threads], has_more=last is not None, after=last)
 
 
 @on_database
@@ -180,20 +173,16 @@ def delete_thread(user_id: str, thread_id: str) -> None:
 
 @insistently
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
-    rows, has_more = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
-    return Page(
-        data=[as_item(user_id, Item.from_db("default", ITEM, row)) for row in rows],
-        has_more=has_more,
-        after=rows[-1][1] if has_more else None,
-    )
+    items, last = reads.items(user_id, thread_id, limit, after, order)
+    return Page(data=[as_item(user_id, item) for item in items], has_more=last is not None, after=last)
 
 
 @insistently
 def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
-    rows = _item(user_id=user_id, thread_id=thread_id, key=item_id)
-    if not rows:
+    item = reads.item(user_id, thread_id, item_id)
+    if item is None:
         raise NotFoundError(item_id)
-    return as_item(user_id, Item.from_db("default", ITEM, rows[0]))
+    return as_item(user_id, item)
 
 
 @insistently
@@ -261,65 +250,6 @@ def require_sendable(user_id: str, attachment_ids: list[str], thread_id: str) ->
         raise files.Refused("An attachment has not been uploaded yet")
     if any(sent_to not in (None, thread_id) for _, sent_to in found):
         raise files.Refused("An attachment belongs to another conversation")
-
-
-# The reads of nearly every request, compiled once. A row: its primary key, its id and its JSON.
-
-THREAD = ("id", "thread_id", "data")
-ITEM = ("id", "item_id", "data")
-_TEXT = Thread._meta.get_field("thread_id")
-
-_thread = Compiled(
-    Thread,
-    lambda user_id, key: Thread.objects.owned_by(user_id).filter(thread_id=key).values_list(*THREAD),
-    user_id=_TEXT,
-    key=_TEXT,
-)
-_threads = Compiled(
-    Thread,
-    lambda *shape, user_id, after: _in_order(Thread.objects.owned_by(user_id), THREAD, after, *shape),
-    user_id=_TEXT,
-    after=_TEXT,
-)
-_item = Compiled(
-    Item,
-    lambda user_id, thread_id, key: (
-        Item.objects.of_thread(user_id, thread_id).filter(item_id=key).values_list(*ITEM)
-    ),
-    user_id=_TEXT,
-    thread_id=_TEXT,
-    key=_TEXT,
-)
-_items = Compiled(
-    Item,
-    lambda *shape, user_id, thread_id, after: _in_order(
-        Item.objects.of_thread(user_id, thread_id), ITEM, after, *shape
-    ),
-    user_id=_TEXT,
-    thread_id=_TEXT,
-    after=_TEXT,
-)
-
-
-def _in_order(
-    rows: QuerySet[Any], columns: tuple[str, ...], after: str, limit: int, order: str, has_cursor: bool
-) -> Any:
-    page = rows.alias(place=PLACE).order_by("place" if order == "asc" else "-place")
-    if has_cursor:
-        cursor = Subquery(rows.filter(**{columns[1]: after}).values("id"))
-        page = page.filter(**{"place__gt" if order == "asc" else "place__lt": cursor})
-    return page.values_list(*columns)[:limit]
-
-
-def _page(
-    rows: Compiled, row: Compiled, limit: int, order: str, after: str | None, **owner: str
-) -> tuple[list[list[Any]], bool]:
-    """``limit`` rows behind the one whose id is ``after``, and whether more follow."""
-    limit = min(max(limit, 1), MAX_PAGE)
-    found = rows(limit + 1, order, after is not None, after=after, **owner)
-    if not found and after is not None and not row(key=after, **owner):
-        raise NotFoundError(after)
-    return found[:limit], len(found) > limit
 
 
 def _in_this_task(*thread: str) -> Any:

@@ -18,6 +18,12 @@ from chatbackend.dev.processes import TOP
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.runs import Runs, Started, parts
 
+STORE = [
+    "tests/support/test_store.py",
+    "tests/support/test_attachment_store.py",
+    "tests/support/test_costs.py",
+]
+
 # What is changed, and the tests that are asked.
 TESTS = {
     "authn/tokens.py": [
@@ -43,11 +49,8 @@ TESTS = {
         "tests/authn/test_secret.py",
     ],
     "authn/jwks.py": ["tests/authn/test_keys.py"],
-    "support/store.py": [
-        "tests/support/test_store.py",
-        "tests/support/test_attachment_store.py",
-        "tests/support/test_costs.py",
-    ],
+    "support/store.py": STORE,
+    "support/reads.py": STORE,
 }
 EXPLAINED = Path(__file__).with_name("explained.toml")
 OPTIONS = ["-q", "-s", "--no-header", "--rootdir", str(TOP), "-p", "no:cacheprovider", "-p", "no:xdist"]

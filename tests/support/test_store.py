@@ -80,8 +80,9 @@ from pydantic import BaseModel
 from support import models
 from support.connections import at_once
 from support.feedback import save_feedback
+from support.reads import MAX_PAGE
 from support.rows import UnreadableRow
-from support.store import MAX_PAGE, Store
+from support.store import Store
 from tests.support.meanwhile import InThread, wait_for_lock
 from tests.support.owner import MOMENT, STORE, Owner, answer, message, thread_of
 

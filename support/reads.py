@@ -1,0 +1,94 @@
+"""The reads of nearly every request, each compiled once. All of them start from the owner."""
+
+from typing import Any
+
+from chatkit.store import NotFoundError
+from django.db.models import QuerySet, Subquery
+
+from authn.compiled import Compiled
+from support.models import PLACE, Item, Thread
+
+MAX_PAGE = 100  # ChatKit's client asks for 20 to 50; the protocol sets no bound
+
+# Of a row: its primary key, its id and its JSON, which holds all there is to answer.
+THREAD = ("id", "thread_id", "data")
+ITEM = ("id", "item_id", "data")
+
+
+def thread(user_id: str, thread_id: str) -> Thread | None:
+    rows = _thread(user_id=user_id, key=thread_id)
+    return Thread.from_db("default", THREAD, rows[0]) if rows else None
+
+
+def threads(user_id: str, limit: int, after: str | None, order: str) -> tuple[list[Thread], str | None]:
+    """A page, and where more follow the id of its last. Without the one of ``after``: ``NotFoundError``."""
+    rows, last = _page(_threads, _thread, limit, order, after, user_id=user_id)
+    return [Thread.from_db("default", THREAD, row) for row in rows], last
+
+
+def item(user_id: str, thread_id: str, item_id: str) -> Item | None:
+    rows = _item(user_id=user_id, thread_id=thread_id, key=item_id)
+    return Item.from_db("default", ITEM, rows[0]) if rows else None
+
+
+def items(
+    user_id: str, thread_id: str, limit: int, after: str | None, order: str
+) -> tuple[list[Item], str | None]:
+    """As ``threads``, of a thread's items; of none for a thread that is not there."""
+    rows, last = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
+    return [Item.from_db("default", ITEM, row) for row in rows], last
+
+
+def _page(
+    rows: Compiled, row: Compiled, limit: int, order: str, after: str | None, **owner: str
+) -> tuple[list[list[Any]], str | None]:
+    limit = min(max(limit, 1), MAX_PAGE)
+    found = rows(limit + 1, order, after is not None, after=after, **owner)
+    if not found and after is not None and not row(key=after, **owner):
+        raise NotFoundError(after)
+    has_more = len(found) > limit
+    return found[:limit], found[limit - 1][1] if has_more else None
+
+
+def _in_order(
+    rows: QuerySet[Any], columns: tuple[str, ...], after: str, limit: int, order: str, has_cursor: bool
+) -> Any:
+    page = rows.alias(place=PLACE).order_by("place" if order == "asc" else "-place")
+    if has_cursor:
+        cursor = Subquery(rows.filter(**{columns[1]: after}).values("id"))
+        page = page.filter(**{"place__gt" if order == "asc" else "place__lt": cursor})
+    return page.values_list(*columns)[:limit]
+
+
+_TEXT = Thread._meta.get_field("thread_id")
+
+_thread = Compiled(
+    Thread,
+    lambda user_id, key: Thread.objects.owned_by(user_id).filter(thread_id=key).values_list(*THREAD),
+    user_id=_TEXT,
+    key=_TEXT,
+)
+_threads = Compiled(
+    Thread,
+    lambda *shape, user_id, after: _in_order(Thread.objects.owned_by(user_id), THREAD, after, *shape),
+    user_id=_TEXT,
+    after=_TEXT,
+)
+_item = Compiled(
+    Item,
+    lambda user_id, thread_id, key: (
+        Item.objects.of_thread(user_id, thread_id).filter(item_id=key).values_list(*ITEM)
+    ),
+    user_id=_TEXT,
+    thread_id=_TEXT,
+    key=_TEXT,
+)
+_items = Compiled(
+    Item,
+    lambda *shape, user_id, thread_id, after: _in_order(
+        Item.objects.of_thread(user_id, thread_id), ITEM, after, *shape
+    ),
+    user_id=_TEXT,
+    thread_id=_TEXT,
+    after=_TEXT,
+)
