@@ -53,10 +53,11 @@ def test_an_example_is_answered_as_documented(
     if response.status_code == 404 and name == "threads.add_client_tool_output":
         # Twice in ten runs of the whole suite, and in no other; nobody knows yet why. What is there then?
         with psycopg.connect(database_url) as database:
-            where = "FROM support_thread WHERE thread_id = %s AND user_id = %s"
-            found = database.execute(f"SELECT * {where}", [begun[0]["thread"]["id"], person.user_id])
-            again = shop.post(example.encode(), token).status_code
-            pytest.xfail(f"404, and then {again}; threads: {found.fetchall()}; {begun}")
+            query = "SELECT * FROM support_thread WHERE thread_id = %s"
+            found = database.execute(query, [begun[0]["thread"]["id"]]).fetchall()
+        again = shop.post(example.encode(), token).status_code
+        log = shop.log.read_text()[-8000:]
+        pytest.xfail(f"404, and then {again}; {person.user_id}: {found}; {begun}; {log}")
     assert response.status_code == 200, (response.text, begun)
     answer = operations.OPERATIONS[name].answer
     if answer == operations.STREAM:
