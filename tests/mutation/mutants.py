@@ -133,10 +133,11 @@ def _arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
             yield changed
 
 
-def _strings(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
+def _strings(node: cst.BaseString) -> Iterator[cst.CSTNode]:
     """Once each; the cases of a pattern's letters are worth a mutant of their own."""
     changed = [] if m.matches(node, SAID) else list(mutators.operator_string(node))
-    yield from changed if "r" in node.prefix else changed[:1]
+    is_raw = isinstance(node, cst.SimpleString) and "r" in node.prefix
+    yield from changed if is_raw else changed[:1]
 
 
 def _without_guard(node: cst.If) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
