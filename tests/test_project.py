@@ -99,6 +99,7 @@ def test_a_management_command_waits_neither_for_the_agent_stack_nor_for_the_docu
         ("WORKER_THREADS", 0, "chatbackend.E004"),
         ("WORKER_THREADS", -1, "chatbackend.E004"),
         ("DATA_UPLOAD_MAX_MEMORY_SIZE", 0, "chatbackend.E005"),
+        ("DATABASE_TIMEOUT_SECONDS", 1.9, "chatbackend.E012"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -110,7 +111,12 @@ def test_a_setting_that_would_fail_later_is_found_at_the_start(
     assert [message.id for message in check_settings()] == [fault]
 
 
-def test_good_settings_are_silent() -> None:
+def test_good_settings_are_silent_and_the_smallest_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_settings() == []
+
+    for name, smallest in [("WORKER_THREADS", 1), ("DATA_UPLOAD_MAX_MEMORY_SIZE", 1)]:
+        monkeypatch.setattr(settings, name, smallest)
+    monkeypatch.setattr(settings, "DATABASE_TIMEOUT_SECONDS", 2.0)
     assert check_settings() == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from chatkit.server import ChatKitServer
 from django.core.checks import run_checks
 
+from support import files
 from support.checks import check_settings
 from support.server import SupportServer
 
@@ -29,6 +30,8 @@ GOOD: list[dict[str, Any]] = [
     {"SUPPORT_INSTRUCTIONS_FILE": "README.md"},
     {"SUPPORT_MCP_SERVERS": [{"name": "todo", "url": "http://localhost:8080/mcp", "secret": "s" * 32}]},
     {"SUPPORT_MCP_SERVERS": [{"name": "docs", "url": "http://docs.example.com/mcp"}]},
+    {"SUPPORT_STREAMS_PER_USER": 1, "SUPPORT_MESSAGE_LENGTH": 1, "ATTACHMENT_ADDRESS_SECONDS": 2},
+    {"ATTACHMENT_TYPES": [*files.TYPES], "ATTACHMENT_MAX_BYTES": 7, "ATTACHMENT_BYTES_PER_USER": 7},
 ]
 
 TODO = {"name": "todo", "url": "https://todo.example.com/mcp", "secret": "s" * 32}
@@ -143,11 +146,35 @@ def test_a_directory_of_attachments_is_made_when_it_is_needed(settings: Any, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_deployment_without_a_public_url_is_warned(settings: Any) -> None:
-    settings.PUBLIC_URL = ""
+def test_of_two_settings_both_are_looked_at(settings: Any) -> None:
+    settings.CHATKIT_SERVER, settings.CHATKIT_CONTEXT = f"{__name__}.a_factory", "nowhere.chat.context"
+
+    assert faults() == [("support.E002", 40)]
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "fault"),
+    [
+        ("api.example.com", ["*"], "PUBLIC_URL is no address."),
+        ("", ["*"], "Without PUBLIC_URL the Host header would decide"),
+    ],
+)
+def test_where_the_backend_is_is_asked_for_in_either_case(
+    settings: Any, url: str, hosts: list[str], fault: str
+) -> None:
+    settings.PUBLIC_URL, settings.ALLOWED_HOSTS = url, hosts
+
+    (message,) = check_settings()
+
+    assert message.msg.startswith(fault)
+
+
+@pytest.mark.parametrize(("url", "is_warned"), [("", True), ("https://api.example.com", False)])
+def test_a_deployment_without_a_public_url_is_warned(settings: Any, url: str, is_warned: bool) -> None:
+    settings.PUBLIC_URL = url
 
     deployed = [message.id for message in run_checks(include_deployment_checks=True)]
-    assert "support.W101" in deployed
+    assert ("support.W101" in deployed) == is_warned
     assert "support.W101" not in [message.id for message in run_checks()]
 
 
