@@ -1,7 +1,7 @@
 """The keys that verify tokens: public ones from Better Auth's jwks table or its JWKS URL, or one secret.
 
 The whole set is kept in the process, with a TTL. Requests never wait for a refresh that their key
-does not need; a set that cannot be refreshed goes on serving.
+does not need, and not for long for one that it does; a set that cannot be refreshed goes on serving.
 """
 
 import json
@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 # empty delays a new key by one drop and not until the bucket is full again.
 REFRESHES, PER_SECONDS = 10, 10.0
 PAUSE_AFTER_FAILURE_SECONDS = 2.0
+
+# From the beginning of somebody else's refresh. Whoever waits holds one of the server's few threads: while
+# the source hangs, a handful of forgers would have them all.
+PATIENCE_SECONDS = 1.0
 
 THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
 
@@ -93,6 +97,7 @@ class _Cache:
         self._keys: dict[str, Key] | None = None
         self._loaded_at = 0.0  # time.monotonic() throughout
         self._not_before = 0.0
+        self._began_at: float | None = None  # the refresh that is under way
         self._allowance, self._allowance_at = float(REFRESHES), 0.0
         self._lock = threading.Lock()
 
@@ -105,10 +110,14 @@ class _Cache:
                     self._refresh()
                 finally:
                     self._lock.release()
-        else:
-            with self._lock:  # whoever waited here may find the key in what the one before loaded
+        elif self._is_my_turn():
+            try:  # whoever waited here may find the key in what the one before loaded
                 if self._keys is None or kid not in self._keys:
                     self._refresh()
+            finally:
+                self._lock.release()
+        else:
+            raise Unavailable("keys_unavailable")
         if self._keys is None:
             raise Unavailable("keys_unavailable")
         return self._keys.get(kid)
@@ -124,6 +133,14 @@ class _Cache:
             raise Unavailable("keys_unavailable")
         return bool(self._keys)
 
+    def _is_my_turn(self) -> bool:
+        """Whether the lock is ours. Without any set nobody can be let in meanwhile, and all wait."""
+        if self._keys is None:
+            return self._lock.acquire()
+        now, began_at = time.monotonic(), self._began_at
+        left = PATIENCE_SECONDS - (0.0 if began_at is None else now - began_at)
+        return self._lock.acquire(timeout=max(left, 0.0))
+
     def _is_old(self) -> bool:
         return time.monotonic() - self._loaded_at > conf.BETTER_AUTH_KEYS_TTL.total_seconds()
 
@@ -131,6 +148,7 @@ class _Cache:
         now = time.monotonic()
         if now < self._not_before or not self._is_allowed(now):
             return
+        self._began_at = now
         try:
             self._keys = {key.kid: key for key in _load()}
         except Exception:
@@ -138,6 +156,8 @@ class _Cache:
             logger.exception("The signing keys cannot be loaded from %s", conf.BETTER_AUTH_KEYS)
         else:
             self._loaded_at = now  # not when it ended: a key may be revoked after its row was read
+        finally:
+            self._began_at = None
 
     def _is_allowed(self, now: float) -> bool:
         earned = (now - self._allowance_at) * REFRESHES / PER_SECONDS
