@@ -64,7 +64,7 @@ class _Peer:
         if event != "connection.connect_tcp.complete":
             return
         connection = info["return_value"]
-        address = ip_address(connection.get_extra_info("server_addr")[0].partition("%")[0])
+        address = ip_address(connection.get_extra_info("server_addr")[0])
         if not (self.may_be_private or (getattr(address, "ipv4_mapped", None) or address).is_global):
             connection.close()
             raise PrivateAddress("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")

@@ -674,6 +674,7 @@ def test_a_private_address_is_left_before_anything_is_said_to_it_unless_it_is_me
         ("fd00::1", True),
         ("fe80::1%eth0", True),
         ("::ffff:10.0.0.7", True),
+        ("::ffff:100.64.0.1", True),
         ("0.0.0.0", True),
         ("104.18.2.161", False),
         ("::ffff:104.18.2.161", False),
