@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
@@ -20,16 +21,27 @@ class PrivateAddress(ValueError):
 
 def fetch(url: str, *, may_be_private: bool) -> list[dict[str, Any]]:
     """The keys of a JWKS document; raises whatever goes wrong."""
+    # In a thread of its own, which may be left behind. httpx2's timeout is for each read, and headers may
+    # come byte by byte; and while a name is looked up, nobody can interrupt that.
+    peer, document = _Peer(may_be_private), Future[bytes]()
+    threading.Thread(target=_read, args=[url, peer, document], name="jwks", daemon=True).start()
+    try:
+        keys = json.loads(document.result(TIMEOUT_SECONDS))["keys"]
+    except TimeoutError:
+        peer.hang_up()
+        raise ValueError("the JWKS document is too slow") from None
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+        raise ValueError("not a JWKS document, or one of too many keys")
+    return keys
+
+
+def _read(url: str, peer: "_Peer", document: "Future[bytes]") -> None:
     body = b""
-    # httpx2's own timeout is for each read, and headers may come byte by byte, too.
-    peer = _Peer(may_be_private)
-    bell = threading.Timer(TIMEOUT_SECONDS, peer.hang_up)
     request: dict[str, Any] = {
         # Compression is not asked for, and not unpacked below: a few bytes of gzip can become gigabytes.
         "headers": {"Accept-Encoding": "identity"},
         "extensions": {"trace": peer.watch},
     }
-    bell.start()
     try:
         with (
             httpx2.Client(timeout=TIMEOUT_SECONDS) as client,
@@ -40,15 +52,12 @@ def fetch(url: str, *, may_be_private: bool) -> list[dict[str, Any]]:
                 body += chunk
                 if len(body) > MAX_BYTES:
                     raise ValueError("the JWKS document is too large")
+    except BaseException as exc:
+        document.set_exception(exc)
+    else:
+        document.set_result(body)
     finally:
-        bell.cancel()
         peer.forget()
-    if peer.is_late:  # what it hung up in may look like the end of a document
-        raise ValueError("the JWKS document is too slow")
-    keys = json.loads(body)["keys"]
-    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
-        raise ValueError("not a JWKS document, or one of too many keys")
-    return keys
 
 
 class _Peer:

@@ -530,11 +530,15 @@ BAD_ANSWERS: dict[str, Answer] = {
 }
 
 
+WITHOUT_AN_END = (endless, silent, slow_headers, without_a_length)
+
+
 @pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
 def test_a_bad_answer_is_no_answer_and_comes_to_an_end(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bad: Answer
 ) -> None:
-    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 1.0)  # our own server has to get its turn
+    if bad in WITHOUT_AN_END:
+        monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 1.0)  # our own server has to get its turn
     jwks.answer = bad
     started = time.monotonic()
 
@@ -609,15 +613,41 @@ def test_an_address_that_does_not_even_connect_is_given_up(
     assert failures(caplog) == 1
 
 
-def test_a_fetch_leaves_no_alarm_behind(jwks: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 30.0)
+def test_a_name_that_is_looked_up_for_ever_is_not_waited_for(
+    jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, look_up = threading.Event(), socket.getaddrinfo
+
+    def look_up_when_told(*name: Any, **options: Any) -> Any:
+        found.wait(30)
+        return look_up(*name, **options)
+
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_when_told)
+
+    with pytest.raises(Unavailable):
+        tokens.verify(GOOD.token())
+
+    assert failures(caplog) == 1
+    assert [thread.is_alive() for thread in fetching()] == [True]
+    found.set()
+    for thread in fetching():
+        thread.join(15)
+    assert jwks.paths == []  # by then nobody wants to know
+
+
+def test_a_fetch_leaves_no_thread_behind(jwks: JwksServer) -> None:
     jwks.lists(GOOD)
 
     tokens.verify(GOOD.token())
 
-    for alarm in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
-        alarm.join(10)
-        assert not alarm.is_alive()
+    for thread in fetching():
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def fetching() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "jwks"]
 
 
 def test_a_connection_that_comes_too_late_is_hung_up_on() -> None:
