@@ -16,7 +16,10 @@ def address(meta: Mapping[str, Any]) -> str | None:
     """
     connected: str | None = meta.get("REMOTE_ADDR")
     seen, proxies = meta.get("HTTP_X_FORWARDED_FOR", "").split(","), conf.NUM_PROXIES
-    return (_address_in(seen[-proxies]) if 0 < proxies <= len(seen) else "") or connected
+    told = _address_in(seen[-proxies]) if 0 < proxies <= len(seen) else ""
+    # Who is connected to a socket of both protocols (uvicorn's --host :: with several workers) by IPv4 has
+    # an address of IPv6, and all of those are in one network.
+    return told or _address_in(connected or "") or connected
 
 
 def network(meta: Mapping[str, Any]) -> str:

@@ -66,6 +66,13 @@ def test_a_unix_sockets_client_has_none(settings: Any) -> None:
     assert clients.address({"HTTP_X_FORWARDED_FOR": CLIENT}) == CLIENT
 
 
+def test_who_is_connected_by_ipv4_to_a_socket_of_both_has_their_own_address() -> None:
+    metas = [{"REMOTE_ADDR": f"::ffff:{address}"} for address in (CLIENT, FORGED)]
+
+    assert [clients.address(meta) for meta in metas] == [CLIENT, FORGED]
+    assert [clients.network(meta) for meta in metas] == [CLIENT, FORGED]
+
+
 def test_a_client_has_one_address_of_ipv4_and_many_of_ipv6() -> None:
     networks = [
         clients.network({"REMOTE_ADDR": address})
