@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import split_domain_port
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -18,6 +19,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     if not settings.ALLOWED_HOSTS and not settings.DEBUG:
         hint = "Write the names the API is reached by, such as api.example.com."
         faults.append(Error("ALLOWED_HOSTS is empty.", hint=hint, id="chatbackend.E002"))
+    if strange := [host for host in settings.ALLOWED_HOSTS if not _is_host(host)]:
+        hint = "Write names alone, without https:// and port: api.example.com, or .example.com for all below."
+        fault = f"ALLOWED_HOSTS names what no request is for: {', '.join(strange)}."
+        faults.append(Error(fault, hint=hint, id="chatbackend.E013"))
     database = settings.DATABASES["default"]
     if not database.get("ENGINE", "").endswith(".postgresql") or not database.get("NAME"):
         hint = "Write the address of the database, such as postgresql://user:password@localhost:5432/name."
@@ -63,6 +68,12 @@ def _is_ip_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_host(allowed: str) -> bool:
+    """Whether it is what Django compares a request's host to, from which it has taken the port."""
+    host = allowed.removeprefix(".").lower()
+    return allowed == "*" or (bool(host) and split_domain_port(host) == (host, ""))
 
 
 def _has_secret_key() -> bool:

@@ -94,6 +94,10 @@ def test_a_management_command_waits_neither_for_the_agent_stack_nor_for_the_docu
     [
         ("SECRET_KEY", "", "chatbackend.E001"),
         ("ALLOWED_HOSTS", [], "chatbackend.E002"),
+        ("ALLOWED_HOSTS", ["https://api.example.com"], "chatbackend.E013"),
+        ("ALLOWED_HOSTS", ["api.example.com", "api.example.com:8000"], "chatbackend.E013"),
+        ("ALLOWED_HOSTS", ["*.example.com"], "chatbackend.E013"),
+        ("ALLOWED_HOSTS", ["api.example.com/"], "chatbackend.E013"),
         ("DATABASES", {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "x"}}, "chatbackend.E003"),
         ("DATABASES", {"default": {}}, "chatbackend.E003"),
         ("WORKER_THREADS", 0, "chatbackend.E004"),
@@ -117,6 +121,15 @@ def test_good_settings_are_silent_and_the_smallest_are_good(monkeypatch: pytest.
     for name, smallest in [("WORKER_THREADS", 1), ("DATA_UPLOAD_MAX_MEMORY_SIZE", 1)]:
         monkeypatch.setattr(settings, name, smallest)
     monkeypatch.setattr(settings, "DATABASE_TIMEOUT_SECONDS", 2.0)
+    assert check_settings() == []
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "api.example.com", ".Example.com", "192.0.2.1", "[2001:db8::1]", "chat"]
+)
+def test_each_way_to_write_a_host_is_silent(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", [host])
+
     assert check_settings() == []
 
 
