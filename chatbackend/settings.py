@@ -40,6 +40,11 @@ def flag(name: str, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} should be True or False.")
 
 
+def names(name: str, default: list[str]) -> list[str]:
+    """However it is spaced: of "a, b" django-environ's own makes a host " b" that is nobody's."""
+    return [each.strip() for each in env.list(name, default=default) if each.strip()]
+
+
 def mapping(name: str) -> dict[str, str]:
     try:
         given: dict[str, str] = env.dict(name, default={})
@@ -61,7 +66,7 @@ def from_json(name: str, default: str) -> Any:
 
 DEBUG = flag("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", default="")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+ALLOWED_HOSTS = names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
 ROOT_URLCONF = "chatbackend.urls"
 API_PREFIX = "/support/"  # what lies under it answers in JSON, to callers without cookies of Django's
@@ -220,8 +225,8 @@ JSON_ERRORS_UNDER = API_PREFIX
 
 BETTER_AUTH_URL = env.str("BETTER_AUTH_URL", default="")
 BETTER_AUTH_ISSUER = env.str("BETTER_AUTH_ISSUER", default="")
-BETTER_AUTH_AUDIENCE = env.list("BETTER_AUTH_AUDIENCE", default=[])
-BETTER_AUTH_CREDENTIALS = env.list("BETTER_AUTH_CREDENTIALS", default=["jwt"])
+BETTER_AUTH_AUDIENCE = names("BETTER_AUTH_AUDIENCE", [])
+BETTER_AUTH_CREDENTIALS = names("BETTER_AUTH_CREDENTIALS", ["jwt"])
 BETTER_AUTH_COOKIE_NAME = env.str("BETTER_AUTH_COOKIE_NAME", default="better-auth.session_token")
 BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = flag("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True)
 BETTER_AUTH_SESSION_SOURCE = env.str("BETTER_AUTH_SESSION_SOURCE", default="database")
@@ -232,14 +237,14 @@ BETTER_AUTH_JWKS_PRIVATE = flag("BETTER_AUTH_JWKS_PRIVATE", DEBUG)
 BETTER_AUTH_KEYS_TTL_SECONDS = number("BETTER_AUTH_KEYS_TTL_SECONDS", 60.0)
 BETTER_AUTH_SECRET = env.str("BETTER_AUTH_SECRET", default="")
 BETTER_AUTH_SECRETS = env.str("BETTER_AUTH_SECRETS", default="")
-BETTER_AUTH_ALGORITHMS = env.list("BETTER_AUTH_ALGORITHMS", default=[])
+BETTER_AUTH_ALGORITHMS = names("BETTER_AUTH_ALGORITHMS", [])
 BETTER_AUTH_LEEWAY_SECONDS = number("BETTER_AUTH_LEEWAY_SECONDS", 10.0)
 BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS = number("BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS", 3600.0)
 BETTER_AUTH_REQUIRE_SID = flag("BETTER_AUTH_REQUIRE_SID", False)
 BETTER_AUTH_NAMING = env.str("BETTER_AUTH_NAMING", default="camel")
 BETTER_AUTH_TABLES = mapping("BETTER_AUTH_TABLES")
 BETTER_AUTH_COLUMNS = mapping("BETTER_AUTH_COLUMNS")
-BETTER_AUTH_PLUGINS = env.list("BETTER_AUTH_PLUGINS", default=[])
+BETTER_AUTH_PLUGINS = names("BETTER_AUTH_PLUGINS", [])
 
 # --- ChatKit --------------------------------------------------------------------------------------
 
@@ -262,9 +267,9 @@ SUPPORT_MESSAGE_LENGTH = number("SUPPORT_MESSAGE_LENGTH", 50_000)
 # --- Attachments ----------------------------------------------------------------------------------
 
 PUBLIC_URL = env.str("PUBLIC_URL", default="")
-ATTACHMENT_TYPES = env.list(
+ATTACHMENT_TYPES = names(
     "ATTACHMENT_TYPES",
-    default=["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"],
+    ["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"],
 )
 ATTACHMENT_MAX_BYTES = number("ATTACHMENT_MAX_BYTES", 10_000_000)
 ATTACHMENT_BYTES_PER_USER = number("ATTACHMENT_BYTES_PER_USER", 1_000_000_000)
@@ -287,7 +292,7 @@ STORAGES = global_settings.STORAGES | {
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1_000_000)  # bytes
 
-CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_ALLOWED_ORIGINS = names("CORS_ALLOWED_ORIGINS", [])
 CORS_URLS_REGEX = f"^{API_PREFIX}"
 CORS_ALLOW_CREDENTIALS = "cookie" in BETTER_AUTH_CREDENTIALS  # a token needs no page's cookies
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "OPTIONS"]

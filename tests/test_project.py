@@ -17,7 +17,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port
-from chatbackend.settings import flag, from_json, mapping, number
+from chatbackend.settings import flag, from_json, mapping, names, number
 from tests.environment import PAGE_ORIGIN, of_a_process
 from tests.forked import manage, python, runserver
 from tests.people import Person
@@ -131,6 +131,17 @@ def test_each_way_to_write_a_host_is_silent(monkeypatch: pytest.MonkeyPatch, hos
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", [host])
 
     assert check_settings() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a.example.com,b.example.com", " a.example.com , b.example.com\n", "a.example.com,,b.example.com,"],
+)
+def test_a_list_may_be_spaced_as_one_likes(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", text)
+
+    assert names("ALLOWED_HOSTS", []) == ["a.example.com", "b.example.com"]
+    assert names("ALLOWED_PAGES", ["chat.example.com"]) == ["chat.example.com"]
 
 
 @pytest.mark.parametrize("value", ["1h", "1e3x", "", "ten", "1,5"])

@@ -15,7 +15,7 @@ ENV_EXAMPLE = (TOP / ".env.example").read_text()
 NAMED = set(re.findall(r"^#?([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
 READ = set(
     re.findall(
-        r'\b(?:env\.\w+|number|flag|mapping|from_json|database)\(\s*"(\w+)"',
+        r'\b(?:env\.\w+|number|flag|names|mapping|from_json|database)\(\s*"(\w+)"',
         (TOP / "chatbackend/settings.py").read_text(),
     )
 )
