@@ -23,7 +23,7 @@ from tests.documents.blocks import TOP, blocks, every_block
 from tests.people import BetterAuth
 
 PAGE = "docs/quickstart.md"
-NOT_COPIED = (".git", ".venv", ".local", ".env", "node_modules", "attachments", ".*_cache", "__pycache__")
+NOT_COPIED = (".git", ".venv", ".local", ".env", "node_modules", "attachments", ".*_cache")
 MANAGE = ". .local/env && .venv/bin/python manage.py "
 UNASKED = {"createsuperuser": {"interactive": False, "username": "staff", "email": "staff@example.com"}}
 [SETTINGS] = [block for block in every_block() if block.document == PAGE and "BETTER_AUTH_URL" in block.text]
