@@ -158,8 +158,12 @@ def _begin(
 
 
 def _serve(arguments: list[str]) -> None:
+    from uvicorn import _subprocess
     from uvicorn.main import main
 
+    # Where there are several workers they are forks in their turn: spawned, each would import all anew.
+    multiprocessing.current_process().daemon = False
+    _subprocess.spawn = multiprocessing.get_context("fork")  # type: ignore[assignment]
     main(arguments)
 
 

@@ -1,6 +1,5 @@
 """The parts of a benchmark at work: the data, our server on it, a server that lets everybody in."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -12,7 +11,8 @@ from benchmarks.data import build
 from benchmarks.lab import Lab, lab
 from benchmarks.targets import OURS, Target
 from chatbackend.dev.postgres import create_database
-from chatbackend.dev.processes import TOP, StartError
+from chatbackend.dev.processes import StartError
+from tests.forked import python
 
 USERS, SESSIONS = 50, 100
 
@@ -31,8 +31,11 @@ def made(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
 
 
 def benchmarks(*arguments: str) -> str:
-    command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True, timeout=120).stdout
+    """``python -m benchmarks`` with these arguments; returns what it printed."""
+    program = "import runpy, sys; sys.argv[1:] = {}; runpy.run_module('benchmarks', run_name='__main__')"
+    done = python(program.format([*arguments]))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(made: Lab) -> None:

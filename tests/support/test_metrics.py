@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +21,10 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
 from chatbackend.checks import check_settings
-from chatbackend.dev.processes import free_port, server
+from chatbackend.dev.processes import free_port
 from support import views
 from tests.environment import of_a_process
-from tests.forked import python
+from tests.forked import python, uvicorn
 from tests.model_server import Model
 from tests.people import Person
 from tests.server import Api, add, create, eventually, http, operation
@@ -388,10 +387,10 @@ def workers(auth: Any, database_url: str, tmp_path: Path) -> Iterator[Workers]:
         METRICS_PORT=str(metrics_port),
         METRICS_DIRECTORY=str(tmp_path),
     )
-    command = [sys.executable, "-m", "uvicorn", "chatbackend.asgi:application", "--port", str(port)]
-    command += ["--ws", "none", "--workers", "2", "--timeout-graceful-shutdown", "2"]
-    with server("api", command, env, port, "/support/health", show=False):
-        running = Workers(Api(f"http://localhost:{port}", Path(os.devnull)), metrics_port, tmp_path)
+    arguments = ["chatbackend.asgi:application", "--port", str(port), "--ws", "none"]
+    arguments += ["--workers", "2", "--timeout-graceful-shutdown", "2"]
+    with uvicorn(arguments, env, port, tmp_path / "log"):
+        running = Workers(Api(f"http://localhost:{port}", tmp_path / "log"), metrics_port, tmp_path)
         eventually(running.process_ids, lambda found: len(found) == 2)
         yield running
 
