@@ -67,7 +67,7 @@ REASONS: dict[str, Reason] = {
     ),
     "keys_unavailable": Reason(
         "key",
-        "No key could be read, so that no token can be checked.",
+        "The key could not be read, or not soon enough, so that the token cannot be checked.",
         "manage.py betterauth doctor says why.",
     ),
     "unknown_kid": Reason(
