@@ -30,6 +30,8 @@ MODELS = [Thread, Item, Feedback, Attachment]
 
 @pytest.fixture
 def said(ada: Owner, bob: Owner) -> None:
+    for model in MODELS:  # of what servers of tests before have kept
+        model._default_manager.all().delete()
     for owner in (ada, bob):
         at_once(STORE.save_thread(thread_of(title="A ring"), owner))
         for item in (message(), answer()):
