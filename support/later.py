@@ -25,17 +25,26 @@ class Later(HttpResponseBase):
         del self.headers["Content-Type"]
         # So that no compressor takes this for what it is to compress. It is not among what is ``dressed``.
         self.headers["Content-Encoding"] = "identity"
-        self._work = work
+        self._work: Work | None = work
         self.when_answered: Callable[[int], None] = lambda status_code: None
 
     async def answer(self) -> HttpResponseBase:
+        """Once: the work, and what was sent with it, is let go of."""
+        assert self._work
+        work, self._work = self._work(), None
         status_code = 500  # what the handler makes of whatever is raised
         try:
-            response = self.dressed(await self._work())
+            response = self.dressed(await work)
             status_code = response.status_code
             return response
         finally:
             self.when_answered(status_code)
+
+    def close(self) -> None:
+        self._work = (
+            None  # of a client who left before: REST framework's view keeps its response, and is kept
+        )
+        super().close()
 
     def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
         """With the headers and cookies that middleware has put on this one."""

@@ -1,0 +1,43 @@
+"""What an answer of the event loop is made of is not kept any longer than until then."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from functools import partial
+from weakref import ref
+
+import pytest
+from django.http import HttpResponse
+
+from support.later import Later
+
+
+class Recording:
+    """Of ten megabytes, perhaps."""
+
+
+@pytest.fixture
+def nothing_is_collected() -> Iterator[None]:
+    """As between two of the looks for garbage, of which there are few."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def write_down(recording: Recording) -> HttpResponse:
+    return HttpResponse("What was said")
+
+
+@pytest.mark.usefixtures("nothing_is_collected")
+@pytest.mark.parametrize("ending", ["it is given", "its client leaves before"])
+def test_what_was_sent_goes_with_the_answer_when(ending: str) -> None:
+    recording = Recording()
+    sent, answer = ref(recording), Later(partial(write_down, recording))
+    del recording
+
+    if ending == "it is given":
+        assert asyncio.run(answer.answer()).status_code == 200
+    else:
+        answer.close()
+
+    assert sent() is None  # although the answer itself is there: a view of REST framework's keeps it
