@@ -11,7 +11,8 @@ import logging
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
@@ -82,11 +83,9 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
-    if _under_way_of[user_id] >= conf.SUPPORT_STREAMS_PER_USER:
-        raise TooMany
+    _take_place(user_id)
     work = asyncio.create_task(_work(source, events, refusal))
     _under_way.add(work)
-    _under_way_of[user_id] += 1
     # Of the task, for that is told of every end there is: of one, too, that was cancelled before it began.
     work.add_done_callback(lambda _: _leave(work, user_id))
     try:
@@ -101,6 +100,16 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     return EventStream(work, events, first)
 
 
+@contextmanager
+def counted(user_id: str) -> Iterator[None]:
+    """Inside, an answer that is no stream, and takes its time, is one of so many. Raises ``TooMany``."""
+    _take_place(user_id)
+    try:
+        yield
+    finally:
+        _give_place_back(user_id)
+
+
 async def end_all() -> None:
     """End every stream of this process and wait until what was said is put away: for its shutdown."""
     for work in _under_way:
@@ -111,6 +120,16 @@ async def end_all() -> None:
 
 def _leave(work: "asyncio.Task[None]", user_id: str) -> None:
     _under_way.discard(work)
+    _give_place_back(user_id)
+
+
+def _take_place(user_id: str) -> None:
+    if _under_way_of[user_id] >= conf.SUPPORT_STREAMS_PER_USER:
+        raise TooMany
+    _under_way_of[user_id] += 1
+
+
+def _give_place_back(user_id: str) -> None:
     _under_way_of[user_id] -= 1
     if not _under_way_of[user_id]:
         del _under_way_of[user_id]

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from inspect import isfunction
 from typing import Any, cast
 
 from chatkit.store import NotFoundError
-from chatkit.types import ChatKitReq, ThreadsAddUserMessageReq, ThreadsCreateReq
+from chatkit.types import ChatKitReq, InputTranscribeReq, ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
@@ -187,7 +187,10 @@ async def _process(
     async with connections.lending():
         if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
             await _require_attachments(server.store, operation, context)
-        result = await server.process(body, context)
+        # A recording is in memory several times for as long as the model listens to it.
+        is_long = isinstance(operation, InputTranscribeReq)
+        with streaming.counted(user_id) if is_long else nullcontext():
+            result = await server.process(body, context)
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
     return await streaming.start(result, user_id)

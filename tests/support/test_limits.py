@@ -22,6 +22,7 @@ from support.store import MAX_ATTACHMENTS
 from tests.people import Person
 from tests.server import Api, create, eventually, http, message, operation
 from tests.support.test_attachments import announce, direct, put, sending, stored
+from tests.support.test_dictation import dictated
 
 STREAMS, LENGTH, ROOM, FILE = 2, 1000, 2500, 1000
 
@@ -62,6 +63,19 @@ def test_one_answer_too_many_at_once_is_a_429_and_others_get_theirs(
     assert refused.headers["Retry-After"] == "10"
     assert (others.status_code, lists.status_code) == (200, 200)
     assert len(lists.json()["data"]) == STREAMS  # nothing was begun for the one that was refused
+
+
+def test_dictation_is_an_answer_as_well(limited: Api, person: Person, other_person: Person) -> None:
+    token = person.token()
+    with ExitStack() as open_streams:
+        for _ in range(STREAMS):
+            next(open_streams.enter_context(limited.stream(create("until I leave"), token)))
+
+        refused = limited.post(dictated(), token)
+        others = [limited.post(dictated(), other_person.token()) for _ in range(STREAMS + 1)]
+
+    assert (refused.status_code, refused.json()["error"]) == (429, TOO_MANY)
+    assert {answer.status_code for answer in others} == {501}  # there are no ears, and a place each time
 
 
 @pytest.mark.parametrize("ending", ["for 0 seconds", "break", "leave", "missing"])
@@ -157,6 +171,17 @@ async def is_over_when(ends: str) -> None:
 )
 def test_a_place_is_given_back_when(ends: str) -> None:
     asyncio.run(is_over_when(ends))
+
+
+def test_what_is_counted_takes_the_place_of_a_stream(settings: Any) -> None:
+    settings.SUPPORT_STREAMS_PER_USER = 1
+
+    with streaming.counted("ada"), pytest.raises(streaming.TooMany):
+        asyncio.run(streaming.start(nothing(), "ada"))
+    with pytest.raises(ValueError, match="of the model"), streaming.counted("ada"):
+        raise ValueError("of the model")
+
+    assert "ada" not in streaming._under_way_of
 
 
 def test_what_is_refused_for_want_of_a_place_was_not_begun(settings: Any) -> None:
