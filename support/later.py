@@ -29,7 +29,8 @@ class Later(HttpResponseBase):
         self.when_answered: Callable[[int], None] = lambda status_code: None
 
     async def answer(self) -> HttpResponseBase:
-        """Once: the work, and what was sent with it, is let go of."""
+        """Once: the work, and what was sent with it, is let go of. REST framework's view keeps its response
+        and is kept by it: both wait for Python's collector, which looks seldom."""
         assert self._work
         work, self._work = self._work(), None
         status_code = 500  # what the handler makes of whatever is raised
@@ -41,9 +42,7 @@ class Later(HttpResponseBase):
             self.when_answered(status_code)
 
     def close(self) -> None:
-        self._work = (
-            None  # of a client who left before: REST framework's view keeps its response, and is kept
-        )
+        self._work = None  # of a client who left before; as above
         super().close()
 
     def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
