@@ -25,14 +25,13 @@ class Later(HttpResponseBase):
         del self.headers["Content-Type"]
         # So that no compressor takes this for what it is to compress. It is not among what is ``dressed``.
         self.headers["Content-Encoding"] = "identity"
-        self._work: Work | None = work
+        self._work = work
         self.when_answered: Callable[[int], None] = lambda status_code: None
 
     async def answer(self) -> HttpResponseBase:
         """Once: the work, and what was sent with it, is let go of. REST framework's view keeps its response
         and is kept by it: both wait for Python's collector, which looks seldom."""
-        assert self._work
-        work, self._work = self._work(), None
+        work, self._work = self._work(), _is_over
         status_code = 500  # what the handler makes of whatever is raised
         try:
             response = self.dressed(await work)
@@ -42,7 +41,7 @@ class Later(HttpResponseBase):
             self.when_answered(status_code)
 
     def close(self) -> None:
-        self._work = None  # of a client who left before; as above
+        self._work = _is_over  # of a client who left before; as above
         super().close()
 
     def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
@@ -54,6 +53,10 @@ class Later(HttpResponseBase):
                 response.headers.setdefault(name, value)
         response.cookies.update(self.cookies)
         return response
+
+
+async def _is_over() -> HttpResponseBase:
+    raise RuntimeError("It was answered, or closed, before")
 
 
 def later(request: HttpRequest, work: Work) -> HttpResponseBase:
