@@ -95,6 +95,13 @@ class ChatKitView(MeasuredView):
     throttle_classes = [PerUserThrottle]
     content_negotiation_class = AnyAccept
 
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """Without what only parsers look at, and none is asked here: with it, the request refers to itself,
+        and it and its body are there until Python's collector looks, which is seldom."""
+        initialized: Request = super().initialize_request(request, *args, **kwargs)
+        initialized.parser_context.clear()
+        return initialized
+
     def post(self, request: Request) -> HttpResponseBase:
         (body, operation), server = _read(request), chatkit_server()
         self.operation = operation.type

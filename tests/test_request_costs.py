@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.db.models.sql.compiler import SQLCompiler
 
+from chatbackend import handler
 from chatbackend.handler import OneHopHandler
 from support.connections import workers
 from support.views import chatkit_server
@@ -101,6 +102,28 @@ def test_a_request_is_two_statements_one_hop_and_nothing_made_anew(
     assert len(statements) == 20
     assert made == {"submit": 10}
     assert set(sys.modules) == modules
+
+
+def test_a_request_goes_with_its_answer_and_waits_for_no_collector(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = WeakSet[Any]()
+
+    class Request(handler.Request):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.add(self)
+
+    monkeypatch.setattr(OneHopHandler, "request_class", Request)
+    gc.disable()
+    try:
+        statuses = [ask() for _ in range(5)]
+        left = len(made)
+    finally:
+        gc.enable()
+
+    assert statuses == [200] * 5
+    assert left <= 1  # a thread may not have turned to the next one yet
 
 
 def test_what_a_request_has_needed_is_given_back(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
