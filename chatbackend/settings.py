@@ -339,11 +339,18 @@ def without_the_host(record: LogRecord) -> bool:
     return True
 
 
+def with_short_words(record: LogRecord) -> bool:
+    """Who asks for what is not there chooses its path, and might fill the log with one request."""
+    record.args = tuple(each[:200] if isinstance(each, str) else each for each in record.args or ())
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
         "no_host": {"()": "django.utils.log.CallbackFilter", "callback": without_the_host},
+        "short": {"()": "django.utils.log.CallbackFilter", "callback": with_short_words},
         "no_caller": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: (
@@ -372,6 +379,7 @@ LOGGING = {
     "loggers": {
         # Django would send these to its own handlers, and mail them to ADMINS, in another form.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.request": {"filters": ["short"]},
         "django.security.DisallowedHost": {"filters": ["no_host"]},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},

@@ -35,6 +35,18 @@ def test_a_strangers_host_is_in_no_line_of_the_log() -> None:
     assert "eyJhbGciOiJFZERTQSJ9" not in answer.log
 
 
+def test_a_long_path_is_a_short_line_of_the_log() -> None:
+    case = Case("GET", "/support/" + "x" * 30_000)
+
+    with Door() as door:
+        [answer] = door.ask(case)
+
+    look(case, answer)
+    assert answer.status == 404
+    assert "Not Found: /support/xxx" in answer.log
+    assert len(answer.log) < 2000
+
+
 def test_an_operation_that_does_not_fit_its_thread_is_no_error_of_ours(cases: Cases) -> None:  # noqa: F811
     body = operations.example("threads.add_client_tool_output")
     body["params"]["thread_id"] = cases.thread_id
