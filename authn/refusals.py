@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 BEHIND_THE_SIGNATURE = {
     *("payload", "times", "issuer", "audience", "claims", "lifetime", "sid", "user", "ban", "session")
 }
+PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
 MOST_REMEMBERED = 10_000
 CACHE_PAUSE_SECONDS = 5.0  # each question to a cache that hangs keeps a thread for a second
 
@@ -89,6 +90,8 @@ def unwritten(attempt: audit.Attempt) -> None:
 
 def rate(text: str) -> tuple[int, int]:
     """How many in how many seconds, from DRF's notation: ``60/min``. Raises ``ValueError``."""
+    if text.partition("/")[2] not in PERIODS:  # of which DRF reads the first letter: a month is a minute
+        raise ValueError(text)
     try:
         number, seconds = SimpleRateThrottle.parse_rate(None, text)  # type: ignore[arg-type]
     except (ValueError, KeyError, IndexError):

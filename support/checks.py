@@ -11,9 +11,9 @@ from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
+from authn import refusals
 from support import files, tool_servers
 from support.conf import DEFAULT_SERVER, conf
-from support.throttling import PerUserThrottle
 
 MODEL_APIS = ("responses", "chat_completions")
 HERE = {"localhost", "127.0.0.1", "::1"}
@@ -56,14 +56,11 @@ def _paths() -> list[CheckMessage]:
 
 def _rate() -> list[CheckMessage]:
     try:
-        number, _seconds = PerUserThrottle().parse_rate(conf.SUPPORT_RATE_PER_USER)
-        is_rate = (number or 0) > 0
-    except (ValueError, KeyError, IndexError):
-        is_rate = False
-    if is_rate:
-        return []
-    hint = "Write a number and a period: 120/min (s, min, hour, day)."
-    return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
+        refusals.rate(conf.SUPPORT_RATE_PER_USER)
+    except ValueError:
+        hint = "Write a number and a period: 120/min (s, min, hour, day)."
+        return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
+    return []
 
 
 def _bounds() -> list[CheckMessage]:

@@ -299,7 +299,7 @@ def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
     assert [record.name for record in complaints] == ["authn.refusals"]  # and so it was asked once
 
 
-@pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight"])
+@pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight", "60/month"])
 def test_a_rate_that_is_none_stops_the_start(settings: Any, rate: str) -> None:
     settings.REFUSED_RATE_PER_ADDRESS = rate
 

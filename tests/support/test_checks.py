@@ -76,6 +76,7 @@ def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) 
         ({"SUPPORT_RATE_PER_USER": "0/min"}, "support.E003", 40),
         ({"SUPPORT_RATE_PER_USER": "-1/min"}, "support.E003", 40),
         ({"SUPPORT_RATE_PER_USER": "120/fortnight"}, "support.E003", 40),
+        ({"SUPPORT_RATE_PER_USER": "120/month"}, "support.E003", 40),
         ({"SUPPORT_MODEL": "gpt"}, "support.E004", 40),
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "localhost:11434/v1"}, "support.E005", 40),
         ({"SUPPORT_MODEL": "gpt", "OPENAI_BASE_URL": "http://"}, "support.E005", 40),
