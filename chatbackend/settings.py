@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from logging import WARNING, LogRecord
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -25,9 +26,12 @@ env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
 def number(name: str, default: N) -> N:
     """Strict, where django-environ's own float would read "1h" as 1.0 and "1e3" as 13.0."""
     try:
-        return type(default)(env.str(name, default=str(default)))
+        value = type(default)(env.str(name, default=str(default)))
     except ValueError:
-        raise ImproperlyConfigured(f"{name} should be a number, such as {default}.") from None
+        value = None
+    if value is None or not isfinite(value):
+        raise ImproperlyConfigured(f"{name} should be a number, such as {default}.")
+    return value
 
 
 def flag(name: str, default: bool) -> bool:

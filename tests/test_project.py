@@ -144,7 +144,7 @@ def test_a_list_may_be_spaced_as_one_likes(monkeypatch: pytest.MonkeyPatch, text
     assert names("ALLOWED_PAGES", ["chat.example.com"]) == ["chat.example.com"]
 
 
-@pytest.mark.parametrize("value", ["1h", "1e3x", "", "ten", "1,5"])
+@pytest.mark.parametrize("value", ["1h", "1e3x", "", "ten", "1,5", "inf", "nan"])
 def test_a_number_that_is_none_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("BETTER_AUTH_LEEWAY_SECONDS", value)
 
