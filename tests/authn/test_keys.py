@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -767,13 +767,17 @@ def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(
     assert len(jwks.paths) == 2
 
 
-def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(jwks: JwksServer) -> None:
+def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(
+    jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 0.0)  # as nobody else could be let in meanwhile
     signer = Signer.unknown()
     jwks.answer = gate = Gate(said(document(signer)))
 
     with ThreadPoolExecutor(50) as pool:
         verified = [pool.submit(tokens.verify, signer.token()) for _ in range(50)]
         assert gate.reached.wait(15)
+        assert not wait(verified, timeout=0.2).done
         gate.opened.set()
 
     assert {claims.result().key_id for claims in verified} == {signer.kid}
@@ -816,8 +820,20 @@ def test_while_the_source_hangs_a_few_threads_are_enough_for_forgers_and_known_k
         gate.opened.set()
 
     assert {type(refusal) for refusal in told} == {Unavailable}
+    assert {getattr(refusal, "reason", None) for refusal in told} == {"keys_unavailable"}
     assert first.result() is None
     assert (len(jwks.paths), failures(caplog)) == (2, 0)
+
+
+def test_for_a_turn_that_is_no_fetch_everybody_waits(jwks: JwksServer) -> None:
+    jwks.lists()
+    assert keys.find("forged") is None
+
+    with ThreadPoolExecutor(1) as pool:
+        with keys._cache._lock:  # as of a forger whom the bucket leaves nothing
+            turned_away = pool.submit(keys.find, "forged")
+            assert not wait([turned_away], timeout=0.1).done
+        assert turned_away.result() is None
 
 
 def test_a_new_key_is_waited_for_while_another_request_loads_it(
