@@ -1,7 +1,6 @@
 """The documentation of the API: true to the code, to the running server, and readable in a browser."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from drf_spectacular.renderers import OpenApiYamlRenderer
 from chatbackend.docs import POLICY
 from chatbackend.openapi import Generator
 from support import operations
+from tests.browser.program import chromium
 from tests.people import Person
 from tests.server import Api, http
 
@@ -181,12 +181,11 @@ def test_in_production_there_is_none_of_it_unless_it_is_wanted(api: Api) -> None
     assert statuses == [404, 404, 404]
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium")
 def test_a_browser_shows_it_without_a_complaint(documented: Api, tmp_path: Path) -> None:
     # By a name of the world outside: at localhost, Swagger UI would keep to itself anyway.
     outside = documented.origin.replace("localhost", "api.example.com")
     command = [
-        *("chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
+        *(chromium(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
         *("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"),
         "--host-resolver-rules=MAP api.example.com 127.0.0.1",
         f"--unsafely-treat-insecure-origin-as-secure={outside}",  # as if it were https, as in production

@@ -3,8 +3,6 @@
 Once the browser runs nothing here may touch Django's ORM: Playwright keeps an event loop in the thread.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +16,10 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
+from tests.browser.program import chromium as chromium_program
 from tests.people import BetterAuth, Person
 from tests.server import Api
 
-PROGRAMS = ["chromium", "chromium-browser", "google-chrome"]
 DESKTOP = {"width": 1120, "height": 800}
 RATE = 60  # requests a minute and user
 
@@ -30,11 +28,7 @@ expect.set_options(timeout=15_000)
 
 @pytest.fixture(scope="session", autouse=True)  # before anything else is started in vain
 def program() -> str:
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if found is None:
-        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
-        refuse("There is no Chromium here: apt install chromium.")
-    return str(found)
+    return chromium_program()
 
 
 @dataclass
