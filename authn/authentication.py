@@ -121,9 +121,8 @@ class BetterAuthAuthentication(BaseAuthentication):
         enabled = [CREDENTIALS[name] for name in conf.BETTER_AUTH_CREDENTIALS]
         identified = _authenticate(request, enabled)
         if identified is None and _scheme(request) == "bearer":  # of a kind that is not listed, or of none
-            refused = TokenRefused("malformed")
-            refusals.record(Attempt(request), refused.reason, refused.status_code)
-            raise refused
+            refusals.record(Attempt(request), "malformed", TokenRefused.status_code)
+            raise TokenRefused("malformed")
         return identified
 
     def authenticate_header(self, request: Request) -> str:

@@ -78,10 +78,10 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
         # Handed over here and now, not by a task that might be cancelled before it begins: whoever
         # puts away what was said does so while everything around is being cancelled.
-        work = loop.run_in_executor(_executor(), partial(contextvars.copy_context().run, there))
         # A thread cannot be interrupted: a write that was under way when the client left happens all
         # the same. Whoever cleans up after the cancellation must find it done.
-        return await _to_the_end(work)
+        run = partial(contextvars.copy_context().run, there)
+        return await _to_the_end(loop.run_in_executor(_executor(), run))
 
     return call
 
@@ -123,6 +123,8 @@ async def _to_the_end(work: "asyncio.Future[R]") -> R:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([work])
         raise
+    finally:
+        del work  # which keeps an exception that, by its traceback, would keep it, and all that was sent
 
 
 def _executor() -> Executor:

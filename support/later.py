@@ -29,8 +29,7 @@ class Later(HttpResponseBase):
         self.when_answered: Callable[[int], None] = lambda status_code: None
 
     async def answer(self) -> HttpResponseBase:
-        """Once: the work, and what was sent with it, is let go of. REST framework's view keeps its response
-        and is kept by it: both wait for Python's collector, which looks seldom."""
+        """Once: the work is let go of, and what was sent with it; a stream may last for minutes."""
         work, self._work = self._work(), _is_over
         status_code = 500  # what the handler makes of whatever is raised
         try:
@@ -39,10 +38,6 @@ class Later(HttpResponseBase):
             return response
         finally:
             self.when_answered(status_code)
-
-    def close(self) -> None:
-        self._work = _is_over  # of a client who left before; as above
-        super().close()
 
     def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
         """With the headers and cookies that middleware has put on this one."""
@@ -56,7 +51,7 @@ class Later(HttpResponseBase):
 
 
 async def _is_over() -> HttpResponseBase:
-    raise RuntimeError("It was answered, or closed, before")
+    raise RuntimeError("It was answered before")
 
 
 def later(request: HttpRequest, work: Work) -> HttpResponseBase:

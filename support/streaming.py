@@ -94,7 +94,7 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
         await _end(work)
         raise
     if refusal:
-        raise refusal[0]
+        raise refusal.pop()  # which would otherwise be kept by its own traceback
     if first is None:
         raise NotFoundError  # how the SDK answers a retry of an item it does not find
     return EventStream(work, events, first)

@@ -21,6 +21,7 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from authn.authentication import BetterAuthAuthentication
@@ -64,7 +65,11 @@ class AnyAccept(BaseContentNegotiation):
 
 
 class MeasuredView(APIView):
-    """Tells ``answered`` of each request. ``operation``: what it asks for, as soon as that is known."""
+    """Tells ``answered`` of each request. ``operation``: what it asks for, as soon as that is known.
+
+    REST framework's requests and responses refer to themselves, and its views to both: with the body they
+    would be there until Python's collector looks, which is seldom. Here they go with the answer.
+    """
 
     operation = "unknown"
 
@@ -80,11 +85,19 @@ class MeasuredView(APIView):
         except Exception:
             tell(500)  # what Django makes of whatever is raised
             raise
+        self.request.parser_context.clear()
+        del self.response
         if isinstance(response, Later):
             response.when_answered = tell
         else:
             tell(response.status_code)
         return response
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
+        finalized = super().finalize_response(request, response, *args, **kwargs)
+        if isinstance(finalized, Response):
+            finalized.add_post_render_callback(lambda rendered: rendered.renderer_context.clear())
+        return finalized
 
 
 class ChatKitView(MeasuredView):
@@ -94,13 +107,6 @@ class ChatKitView(MeasuredView):
     authentication_classes = [BetterAuthAuthentication]
     throttle_classes = [PerUserThrottle]
     content_negotiation_class = AnyAccept
-
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        """Without what only parsers look at, and none is asked here: with it, the request refers to itself,
-        and it and its body are there until Python's collector looks, which is seldom."""
-        initialized: Request = super().initialize_request(request, *args, **kwargs)
-        initialized.parser_context.clear()
-        return initialized
 
     def post(self, request: Request) -> HttpResponseBase:
         (body, operation), server = _read(request), chatkit_server()

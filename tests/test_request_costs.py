@@ -22,38 +22,48 @@ from support.connections import workers
 from support.views import chatkit_server
 from tests.forked import python
 from tests.people import Person
-from tests.server import operation
+from tests.server import add, create, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Ask = Callable[[], int]
+Handle = Callable[[Any, str], int]
 
 
 @pytest.fixture
-def ask(person: Person, settings: Any) -> Ask:
-    """``threads.list`` of somebody who is signed in, at the handler itself. Gives the status."""
+def handle(settings: Any) -> Handle:
+    """A body and a token, at the handler itself. Gives the status, when all is sent."""
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
-    handler, body = OneHopHandler(), json.dumps(operation("threads.list")).encode()
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/support/chatkit",
-        "query_string": b"",
-        "http_version": "1.1",
-        "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {person.token()}".encode())],
-    }
+    one_hop = OneHopHandler()
 
-    async def communicate() -> int:
-        communicator = ApplicationCommunicator(handler, dict(scope))
-        await communicator.send_input({"type": "http.request", "body": body})
+    async def communicate(body: Any, token: str) -> int:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/support/chatkit",
+            "query_string": b"",
+            "http_version": "1.1",
+            "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {token}".encode())],
+        }
+        communicator = ApplicationCommunicator(one_hop, scope)
+        await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
         start = await communicator.receive_output(10)
-        await communicator.receive_output(10)
+        while (await communicator.receive_output(10)).get("more_body"):
+            pass
         await communicator.wait(10)
         return int(start["status"])
 
+    return async_to_sync(communicate)
+
+
+@pytest.fixture
+def ask(handle: Handle, person: Person) -> Ask:
+    """``threads.list`` of somebody who is signed in. Gives the status."""
+    token = person.token()
+
     def once() -> int:
-        return async_to_sync(communicate)()
+        return handle(operation("threads.list"), token)
 
     chatkit_server()
     for _ in range(2 * workers._max_workers):  # each of the workers has its connection now
@@ -104,9 +114,48 @@ def test_a_request_is_two_statements_one_hop_and_nothing_made_anew(
     assert set(sys.modules) == modules
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (operation("threads.list"), 200),
+        (create("Hello"), 200),
+        (operation("threads.get_by_id", thread_id="thr_none"), 404),
+        (add("thr_none"), 404),
+        ({"type": "nothing"}, 400),
+    ],
+    ids=["json", "stream", "not found", "not found later", "bad"],
+)
 def test_a_request_goes_with_its_answer_and_waits_for_no_collector(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
+    handle: Handle,
+    person: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    body: Any,
+    status: int,
 ) -> None:
+    caplog.set_level(logging.CRITICAL, "django.request")  # pytest keeps every record, and its request
+    token = person.token()
+
+    statuses, left = left_uncollected(lambda: handle(body, token), monkeypatch)
+
+    assert statuses == [status] * 5
+    assert left <= 1  # a thread may not have turned to the next one yet
+
+
+@pytest.mark.parametrize("token", ["", "x.y.z"])
+def test_a_refused_request_goes_with_its_answer_too(
+    handle: Handle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, token: str
+) -> None:
+    caplog.set_level(logging.CRITICAL, "django.request")
+
+    statuses, left = left_uncollected(lambda: handle(operation("threads.list"), token), monkeypatch)
+
+    assert statuses == [401] * 5
+    assert left <= 1
+
+
+def left_uncollected(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], int]:
+    """The statuses of five, and how many of their requests are still there."""
     made = WeakSet[Any]()
 
     class Request(handler.Request):
@@ -115,15 +164,13 @@ def test_a_request_goes_with_its_answer_and_waits_for_no_collector(
             made.add(self)
 
     monkeypatch.setattr(OneHopHandler, "request_class", Request)
+    ask()
+    gc.collect()
     gc.disable()
     try:
-        statuses = [ask() for _ in range(5)]
-        left = len(made)
+        return [ask() for _ in range(5)], len(made)
     finally:
         gc.enable()
-
-    assert statuses == [200] * 5
-    assert left <= 1  # a thread may not have turned to the next one yet
 
 
 def test_what_a_request_has_needed_is_given_back(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
