@@ -76,11 +76,11 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
             set_script_prefix(prefix)
             return query(*args, **kwargs)
 
-        # Handed over here and now, not by a task that might be cancelled before it begins: whoever
-        # puts away what was said does so while everything around is being cancelled.
-        # A thread cannot be interrupted: a write that was under way when the client left happens all
-        # the same. Whoever cleans up after the cancellation must find it done.
         run = partial(contextvars.copy_context().run, there)
+        # Handed over here and now, not by a task that might be cancelled before it begins: whoever
+        # puts away what was said does so while everything around is being cancelled. And waited for: a
+        # thread cannot be interrupted, so a write that was under way when the client left happens all
+        # the same, and whoever cleans up after the cancellation must find it done.
         return await _to_the_end(loop.run_in_executor(_executor(), run))
 
     return call
