@@ -107,7 +107,7 @@ class Conf(ReadOnce):
     @cached_property
     def BETTER_AUTH_JWKS_PRIVATE(self) -> bool:
         """The JWKS address is inside the team's own network: plain http and private peers are meant."""
-        return bool(_setting("BETTER_AUTH_JWKS_PRIVATE", False))
+        return bool(_setting("BETTER_AUTH_JWKS_PRIVATE", settings.DEBUG))
 
     @cached_property
     def BETTER_AUTH_KEYS_TTL(self) -> timedelta:

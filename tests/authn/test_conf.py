@@ -1,11 +1,19 @@
 """Settings: what follows from BETTER_AUTH_URL, and what is read from where."""
 
+import os
+import runpy
 from datetime import timedelta
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
+import authn.conf
+import support.conf
 from authn.conf import conf, origin
+from tests.documents.blocks import TOP
 
 # The first rows were seen at Better Auth: its baseURL, and the iss and aud of its tokens.
 ORIGINS = {
@@ -99,6 +107,27 @@ def test_a_setting_that_is_not_there_has_its_default(settings: Any, name: str, d
     delattr(settings, name)
 
     assert getattr(conf, name) == default
+
+
+OF_THE_PROJECT = {"JSON_ERRORS_UNDER"}  # another project with our apps has other paths
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("module", [authn.conf, support.conf], ids=["authn", "support"])
+def test_every_setting_has_the_same_default_in_the_project_and_in_its_app(
+    monkeypatch: pytest.MonkeyPatch, module: Any, debug: bool
+) -> None:
+    unset = {"ENV_FILE": os.devnull, "DEBUG": str(debug)}
+    with mock.patch.dict(os.environ, unset, clear=True):
+        project = runpy.run_path(str(TOP / "chatbackend/settings.py"))
+
+    def values(settings: SimpleNamespace) -> dict[str, Any]:
+        monkeypatch.setattr(module, "settings", settings)
+        read = module.Conf()
+        names = [name for name, each in vars(module.Conf).items() if isinstance(each, cached_property)]
+        return {name: getattr(read, name) for name in names if name not in OF_THE_PROJECT}
+
+    assert values(SimpleNamespace(DEBUG=debug)) == values(SimpleNamespace(**project))
 
 
 @pytest.mark.parametrize(
