@@ -16,6 +16,9 @@ from authn.models import User
 from authn.sessions import Identity
 
 CHALLENGE = 'Bearer realm="chatbackend"'  # without one DRF answers 403 in place of 401
+# WSP of RFC 6265 §5.2, and no more. Python's strip() takes \xa0 and \x85 as well, and "\xa0__Secure-…" is a
+# name that a browser lets a page without https set.
+WHITESPACE = " \t"
 ANOTHER_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
@@ -85,7 +88,8 @@ class BetterAuthCookieAuthentication(Credential):
     def offered(self, request: Request) -> list[str]:
         # Not request.COOKIES: of two with one name it keeps the last, and Better Auth takes the first.
         pairs = [pair.partition("=") for pair in request.META.get("HTTP_COOKIE", "").split(";")]
-        return [value.strip() for name, _, value in pairs if name.strip() == conf.BETTER_AUTH_COOKIE_NAME]
+        name = conf.BETTER_AUTH_COOKIE_NAME
+        return [value.strip(WHITESPACE) for each, _, value in pairs if each.strip(WHITESPACE) == name]
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:

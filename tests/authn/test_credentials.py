@@ -246,6 +246,21 @@ def test_only_the_cookie_of_better_auths_own_scheme_and_name_counts(
     assert {response.json()["error"] for response in alone} == {NO_CREDENTIALS}
 
 
+@pytest.mark.parametrize("before", ["\xa0", "\x85", "\x1f", "\x0b", "\u2003"], ids=ascii)
+def test_a_name_that_no_page_may_set_without_https_is_not_had_by_a_character_before_it(
+    person: Person, listed: Callable[..., None], settings: Any, before: str
+) -> None:
+    listed("cookie")
+    settings.BETTER_AUTH_URL = "https://auth.example.com"
+    names = [f"{before}__Secure-{NAME}", f"__Secure-{NAME}{before}", f" \t__Secure-{NAME} \t"]
+    cookies = [
+        f"{name}={value}" for name, value in zip(names, ["before", "behind", f" good{before}\t"], strict=True)
+    ]
+    request = RequestFactory().get("/support/somewhere", HTTP_COOKIE=";".join(cookies))
+
+    assert BetterAuthCookieAuthentication().offered(Request(request)) == [f"good{before}"]
+
+
 SPOILT = {
     "forged": lambda cookie: cookie[:40] + "AAAA" + cookie[44:],
     "truncated": lambda cookie: cookie[:-3],
