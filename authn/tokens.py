@@ -1,7 +1,8 @@
 """Is this token one that our Better Auth made for us, and still good? No request, no user look-up."""
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -39,7 +40,10 @@ REASONS: dict[type[Exception], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says. ``*_at``: aware UTC. ``email``: lower case. ``raw``: every claim."""
+    """What a verified token says.
+
+    ``*_at``: aware UTC. ``email``: lower case. ``payload``: every claim, as JSON.
+    """
 
     subject: str
     email: str
@@ -48,7 +52,13 @@ class Claims:
     expires_at: datetime
     key_id: str
     algorithm: str
-    raw: dict[str, Any]
+    payload: str = field(repr=False)
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """Every claim, in a new dict each time: all requests with the same token share this object."""
+        claims: dict[str, Any] = json.loads(self.payload)
+        return claims
 
 
 @sensitive_variables()  # nor what is below: PyJWT's frames hold the token under other names, ours its claims
@@ -160,7 +170,7 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
         expires_at=_moment(payload["exp"]),
         key_id=key.kid,
         algorithm=key.algorithm,
-        raw=payload,
+        payload=json.dumps(payload),
     )
 
 

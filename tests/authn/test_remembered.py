@@ -58,6 +58,17 @@ def test_each_token_is_verified_for_itself(signer: Signer, signatures: Callable[
     assert signatures() == 2
 
 
+def test_what_one_request_changes_of_the_claims_no_other_reads(signer: Signer) -> None:
+    token = signer.token(roles=["reader"])
+    claims = tokens.verify(token).raw
+
+    claims["roles"].append("admin")
+    claims["sub"] = "somebody-else"
+
+    again = tokens.verify(token)
+    assert (again.raw["roles"], again.raw["sub"], again.subject) == (["reader"], "user-id", "user-id")
+
+
 def test_a_remembered_token_expires(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
     token = signer.token()
     tokens.verify(token)

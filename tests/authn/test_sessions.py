@@ -34,7 +34,7 @@ def claims_of(person: Person, **changes: Any) -> Claims:
         "expires_at": now + timedelta(minutes=15),
         "key_id": "key",
         "algorithm": "EdDSA",
-        "raw": {},
+        "payload": "{}",
     }
     return Claims(**(claims | changes))
 

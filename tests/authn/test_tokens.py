@@ -48,7 +48,7 @@ def test_a_good_tokens_claims_are_what_it_says(signer: Signer) -> None:
         expires_at=datetime.fromtimestamp(written["exp"], UTC),
         key_id=signer.kid,
         algorithm="EdDSA",
-        raw=written,
+        payload=json.dumps(written),
     )
 
 
