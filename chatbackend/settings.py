@@ -355,6 +355,7 @@ LOGGING = {
     "filters": {
         "no_host": {"()": "django.utils.log.CallbackFilter", "callback": without_the_host},
         "short": {"()": "django.utils.log.CallbackFilter", "callback": with_short_words},
+        "few": {"()": "chatbackend.log_limit.FewLines"},
         "no_caller": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: (
@@ -377,6 +378,7 @@ LOGGING = {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
             "formatter": "plain" if DEBUG else "json",
+            "filters": ["few"],
         }
     },
     "root": {"handlers": ["stdout"], "level": env.str("LOGGING_LEVEL", default="INFO")},
