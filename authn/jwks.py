@@ -19,7 +19,7 @@ class PrivateAddress(ValueError):
     """Where keys would be fetched, and BETTER_AUTH_JWKS_PRIVATE does not say that it is meant."""
 
 
-def fetch(url: str, *, may_be_private: bool) -> list[dict[str, Any]]:
+def fetch(url: str, *, may_be_private: bool) -> list[Any]:
     """The keys of a JWKS document; raises whatever goes wrong."""
     # In a thread of its own, which may be left behind. httpx2's timeout is for each read, and headers may
     # come byte by byte; and while a name is looked up, nobody can interrupt that.

@@ -172,27 +172,35 @@ _cache = _Cache()
 
 
 def _load() -> Iterator[Key]:
-    rows: Iterable[tuple[Any, Any, Any, datetime | None]]
     if conf.BETTER_AUTH_KEYS == "secret":
         secret = {"kty": "oct", "k": base64url_encode(conf.BETTER_AUTH_SECRET.encode()).decode()}
         yield Key(THE_SECRET, jwt.PyJWK(secret, "HS256"), None)
         return
+    entries: Iterable[Any]
     if conf.BETTER_AUTH_KEYS == "jwks":
-        jwks = fetch(conf.BETTER_AUTH_JWKS_URL, may_be_private=conf.BETTER_AUTH_JWKS_PRIVATE)
-        rows = [(jwk.get("kid"), jwk, jwk.get("alg"), None) for jwk in jwks]
+        entries = fetch(conf.BETTER_AUTH_JWKS_URL, may_be_private=conf.BETTER_AUTH_JWKS_PRIVATE)
     else:
-        rows = [
-            (row.kid, row.public_key, getattr(row, "alg", None), getattr(row, "expires_at", None))
-            for row in _rows()
-        ]
-    for kid, jwk, alg, expires_at in rows:
+        entries = _rows()
+    for entry in entries:
+        kid = None
         try:
+            kid, jwk, alg, expires_at = _parts(entry)
             if not isinstance(kid, str):
                 raise TypeError
             yield Key(kid, _public_key(jwk, alg), expires_at)
         except Exception as exc:
             # Whatever is wrong with one key, it must not take the others down.
             logger.warning("Signing key %s is not usable: %s", kid, type(exc).__name__)
+
+
+def _parts(entry: Any) -> tuple[Any, Any, Any, datetime | None]:
+    """kid, key, algorithm and end of a row, or of an entry of a JWKS document, which may be any JSON."""
+    if isinstance(entry, SigningKey):
+        end = getattr(entry, "expires_at", None)
+        return entry.kid, entry.public_key, getattr(entry, "alg", None), end
+    if not isinstance(entry, dict):
+        raise TypeError
+    return entry.get("kid"), entry, entry.get("alg"), None
 
 
 def _rows() -> QuerySet[SigningKey]:

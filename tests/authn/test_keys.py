@@ -446,6 +446,26 @@ def test_a_broken_entry_takes_no_other_down(
     assert "c2VjcmV0" not in caplog.text
 
 
+@pytest.mark.parametrize("entry", ["kid", 7, None, True, [], [["kid", "x"]]], ids=json.dumps)
+def test_an_entry_that_is_no_object_takes_no_key_down(
+    jwks: JwksServer, caplog: pytest.LogCaptureFixture, entry: Any
+) -> None:
+    signer = Signer.unknown()
+    jwks.answer = said(json.dumps({"keys": [entry, listed(signer), entry]}).encode())
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert messages(caplog) == ["Signing key None is not usable: TypeError"] * 2
+    assert failures(caplog) == 0
+
+
+@pytest.mark.parametrize("public_key", ["", "null", "7", '"text"', "[]", "{", "\ud800"], ids=repr)
+def test_a_row_that_holds_no_key_takes_no_other_down(signer: Signer, public_key: str) -> None:
+    broken = Signer.in_jwks_table(publicKey=public_key.encode(errors="replace").decode())
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert keys.find(broken.kid) is None
+
+
 def test_a_document_may_have_a_thousand_keys_and_256_kib(jwks: JwksServer) -> None:
     signer = Signer.unknown()
     jwks.answer = said(document(signer, *[{}] * 999).ljust(256 * 1024))
@@ -526,7 +546,6 @@ BAD_ANSWERS: dict[str, Answer] = {
     "no-keys": said(b"{}"),
     "keys-null": said(b'{"keys": null}'),
     "keys-an-object": said(b'{"keys": {}}'),
-    "keys-of-strings": said(b'{"keys": ["kid"]}'),
 }
 
 
