@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 import jwt
 from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.core.checks import CheckMessage, Error
 from django.db import router
 
@@ -22,7 +24,10 @@ ALGORITHMS = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (_url, _keys, _algorithms, _times, _plugins, _names, _database, _time_zone, _proxies, _refusals)
+    checks = (
+        *(_url, _keys, _algorithms, _times, _plugins, _names, _database, _time_zone, _proxies, _refusals),
+        _cache,
+    )
     return [message for check in checks for message in check()]
 
 
@@ -219,3 +224,17 @@ def _refusals() -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def _cache() -> list[CheckMessage]:
+    """The ``incr`` that Django's caches inherit reads a number and writes it back, for the cache's default
+    time: two requests at once count as one, and each refused attempt begins the period anew."""
+    if type(caches["default"]).incr is not BaseCache.incr:
+        return []
+    return [
+        Error(
+            "CACHE_URL names a cache that cannot count refused attempts.",
+            hint="Write the address of a Redis or Memcached, or locmemcache:// to count in each process.",
+            id="authn.E016",
+        )
+    ]

@@ -26,6 +26,15 @@ PUBLIC_KEYS = [
 ] + [json.dumps(A_PUBLIC_KEY.public_jwk())]
 
 
+CANNOT_COUNT = ["filebased.FileBasedCache", "db.DatabaseCache", "dummy.DummyCache"]
+
+
+def named(backend: str) -> dict[str, Any]:
+    return {
+        "default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "redis://127.0.0.1:9"}
+    }
+
+
 def findings() -> list[CheckMessage]:
     """Ours among those of ``manage.py check``."""
     return [message for message in run_checks() if (message.id or "").startswith("authn.")]
@@ -60,6 +69,8 @@ def test_the_configuration_of_the_tests_is_good() -> None:
         {"BETTER_AUTH_COOKIE_NAME": "__Secure-acme.session_token"},
         {"BETTER_AUTH_COLUMNS": {"user.emailVerified": "verified", "jwks.publicKey": "public"}},
         {"BETTER_AUTH_COLUMNS": {"jwks.alg": "", "jwks.expiresAt": ""}},
+        {"CACHES": named("locmem.LocMemCache")},
+        {"CACHES": named("redis.RedisCache")},
     ],
     ids=str,
 )
@@ -121,6 +132,7 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
         ({"BETTER_AUTH_COLUMNS": {"account.password": "secret"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
         ({"BETTER_AUTH_COLUMNS": {"session.expiresAt": ""}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
         ({"BETTER_AUTH_COLUMNS": {"expiresAt": "until"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        *[({"CACHES": named(backend)}, "authn.E016", "CACHE_URL") for backend in CANNOT_COUNT],
         *[
             ({"BETTER_AUTH_CREDENTIALS": listed}, "authn.E020", "BETTER_AUTH_CREDENTIALS")
             for listed in ([], [""], ["JWT"], ["jwt", "session"], ["jwt", "jwt"])
