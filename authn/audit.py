@@ -53,8 +53,9 @@ class Attempt:
         algorithm: str | None = None,
         session: "Session | None" = None,
     ) -> None:
-        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's."""
-        level = logging.ERROR if status >= 500 else logging.INFO
+        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's. An outage has an
+        error of its own in the log, so each request that it refuses is a warning."""
+        level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
         self._write(level, "refused", reason, status, session=session, key_id=key_id, algorithm=algorithm)
 
     def _write(

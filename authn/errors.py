@@ -85,6 +85,11 @@ class Unavailable(Refused):
     default_detail = "Service temporarily unavailable"
     default_code = "database_unavailable"
 
+    @property
+    def is_logged(self) -> bool:
+        """All but the database have a circuit breaker, which writes one line for a whole outage."""
+        return self.reason != self.default_code
+
 
 class BodyTooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE

@@ -1,7 +1,8 @@
 """The keys that verify tokens: public ones from Better Auth's jwks table or its JWKS URL, or one secret.
 
-The whole set is kept in the process, with a TTL. Requests never wait for a refresh that their key
-does not need, and not for long for one that it does; a set that cannot be refreshed goes on serving.
+The whole set is kept in the process, with a TTL. A request whose key is in the set never waits for a refresh.
+Any other waits for a moment, also while there is no set yet: nobody can hold the threads that requests with a
+session cookie need, too. A set that cannot be refreshed goes on serving.
 """
 
 import json
@@ -18,6 +19,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from jwt.utils import base64url_encode
 
+from authn.circuit_breaker import CircuitBreaker
 from authn.conf import conf
 from authn.errors import Unavailable
 from authn.jwks import fetch
@@ -31,10 +33,9 @@ logger = logging.getLogger(__name__)
 # an expired one, and each must be found at once. It fills drop by drop, so that a forger who keeps it
 # empty delays a new key by one drop and not until the bucket is full again.
 REFRESHES, PER_SECONDS = 10, 10.0
-PAUSE_AFTER_FAILURE_SECONDS = 2.0
 
-# From the beginning of somebody else's refresh. Whoever waits holds one of the server's few threads: while
-# the source hangs, a handful of forgers would have them all.
+# From the beginning of another request's refresh. A request that waits holds one of the server's few threads:
+# while the source hangs, a handful of forgers would have them all.
 PATIENCE_SECONDS = 1.0
 
 THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
@@ -96,7 +97,7 @@ class _Cache:
     def __init__(self) -> None:
         self._keys: dict[str, Key] | None = None
         self._loaded_at = 0.0  # time.monotonic() throughout
-        self._not_before = 0.0
+        self._source = CircuitBreaker("Signing keys")
         self._began_at: float | None = None  # the refresh that is under way
         self._allowance, self._allowance_at = float(REFRESHES), 0.0
         self._lock = threading.Lock()
@@ -134,11 +135,10 @@ class _Cache:
         return bool(self._keys)
 
     def _is_my_turn(self) -> bool:
-        """Whether the lock is ours. Without any set nobody can be let in meanwhile, and all wait."""
-        if self._keys is None:
-            return self._lock.acquire()
-        now, began_at = time.monotonic(), self._began_at
-        left = PATIENCE_SECONDS - (0.0 if began_at is None else now - began_at)
+        """Whether the lock is ours. Nobody waits for a source that failed a moment ago and is tried again."""
+        left, began_at = PATIENCE_SECONDS, self._began_at
+        if began_at is not None:
+            left = began_at + PATIENCE_SECONDS - time.monotonic() if self._source.is_closed else 0.0
         return self._lock.acquire(timeout=max(left, 0.0))
 
     def _is_old(self) -> bool:
@@ -146,26 +146,21 @@ class _Cache:
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if now < self._not_before or not self._is_allowed(now):
+        earned = (now - self._allowance_at) * REFRESHES / PER_SECONDS
+        self._allowance, self._allowance_at = min(REFRESHES, self._allowance + earned), now
+        if self._allowance < 1 or not self._source.allows_call():
             return
+        self._allowance -= 1
         self._began_at = now
         try:
             self._keys = {key.kid: key for key in _load()}
-        except Exception:
-            self._not_before = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
-            logger.exception("The signing keys cannot be loaded from %s", conf.BETTER_AUTH_KEYS)
+        except Exception as exc:
+            self._source.failed(exc)
         else:
             self._loaded_at = now  # not when it ended: a key may be revoked after its row was read
+            self._source.succeeded()
         finally:
             self._began_at = None
-
-    def _is_allowed(self, now: float) -> bool:
-        earned = (now - self._allowance_at) * REFRESHES / PER_SECONDS
-        self._allowance, self._allowance_at = min(REFRESHES, self._allowance + earned), now
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
 
 
 _cache = _Cache()

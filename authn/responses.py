@@ -41,12 +41,14 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         return None
     if isinstance(exc, TokenRefused) and "WWW-Authenticate" in response:
         response["WWW-Authenticate"] += ', error="invalid_token"'
-    if isinstance(exc, TooManyAttempts):
+    is_logged = isinstance(exc, TooManyAttempts) or (isinstance(exc, Unavailable) and exc.is_logged)
+    if is_logged:
         setattr(response, "_has_been_logged", True)  # noqa: B010 - or Django would write a line for each
     if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        # One line, for there will be many; PostgreSQL's words name hosts and roles, never passwords.
-        logger.error("Unavailable: %s", exc.__cause__ or exc)
+        if not is_logged:
+            # One line, for there will be many; PostgreSQL's words name hosts and roles, never passwords.
+            logger.error("Unavailable: %s", exc.__cause__ or exc)
     detail = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else ""
     response.data = error_body(str(detail), response.status_code)
     return response

@@ -18,6 +18,7 @@ from django.db.models import DateTimeField
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from authn.circuit_breaker import CircuitBreaker
 from authn.conf import conf
 from authn.errors import Unavailable
 from authn.models import Session
@@ -145,11 +146,16 @@ def _parsed(value: bytes | None) -> Any:
 @sensitive_variables()
 def _get(keys: Sequence[str]) -> list[bytes | None]:
     """One MGET; what is there but no string is ``None``. Raises ``Unavailable``."""
-    client, prefix = _client(conf.BETTER_AUTH_SESSION_SOURCE), conf.BETTER_AUTH_SESSION_PREFIX
+    url, prefix = conf.BETTER_AUTH_SESSION_SOURCE, conf.BETTER_AUTH_SESSION_PREFIX
+    client, breaker = _client(url), _breaker(url)
+    if not breaker.allows_call():
+        raise Unavailable("sessions_unavailable")
     try:
         values = client.mget([f"{prefix}{key}".encode(errors="replace") for key in keys])
     except redis.RedisError as exc:
+        breaker.failed(exc)
         raise Unavailable("sessions_unavailable") from exc
+    breaker.succeeded()
     return cast(list[bytes | None], values)
 
 
@@ -157,3 +163,8 @@ def _get(keys: Sequence[str]) -> list[bytes | None]:
 def _client(url: str) -> redis.Redis:
     """One pool of connections a process; it grows with the threads that ask at once."""
     return redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
+
+
+@cache
+def _breaker(url: str) -> CircuitBreaker:
+    return CircuitBreaker("Sessions (BETTER_AUTH_SESSION_SOURCE)")

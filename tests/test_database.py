@@ -4,12 +4,14 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
 from django.db import NotSupportedError, OperationalError, connection, transaction
 
 from authn.errors import is_outage
+from chatbackend.dev.processes import free_port
 from chatbackend.postgresql import database
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,17 +47,18 @@ def reach(port: int) -> float:
     """How long it takes to find out that it cannot be reached."""
     began = time.monotonic()
     with pytest.raises(psycopg.OperationalError):
-        database.connect(host="127.0.0.1", port=port, user="x", connect_timeout=2)
+        database.connect(**address(port), user="x", connect_timeout=2)
     return time.monotonic() - began
 
 
-def test_a_server_that_is_known_to_be_silent_is_tried_by_one_thread_at_a_time(
-    silent_server: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def address(port: int) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": port}
+
+
+def test_a_server_that_is_known_to_be_silent_is_tried_by_one_thread_at_a_time(silent_server: int) -> None:
     first = reach(silent_server)
     at_once = reach(silent_server)
-    monkeypatch.setattr(database, "PAUSE_SECONDS", 0.0)
-    database._servers["127.0.0.1", silent_server].is_silent()
+    database.breaker_of(address(silent_server))._next_try_at = 0.0
     with ThreadPoolExecutor(4) as threads:
         together = sorted(threads.map(reach, [silent_server] * 4))
 
@@ -64,15 +67,18 @@ def test_a_server_that_is_known_to_be_silent_is_tried_by_one_thread_at_a_time(
     assert [seconds > 1.5 for seconds in together] == [False, False, False, True]
 
 
-def test_a_server_that_refuses_is_not_silent(silent_server: int) -> None:
-    server = database._servers.setdefault(("127.0.0.1", silent_server), database._Server())
-    server.is_silent()
+def test_a_server_that_refuses_is_not_silent() -> None:
+    port = free_port()
+    breaker = database.breaker_of(address(port))
+    breaker.failed(OperationalError("silent"))
     with pytest.raises(psycopg.OperationalError, match="a moment ago"):
-        server.may_be_tried()
+        database.connect(**address(port))
 
-    server.answers()
+    breaker._next_try_at = 0.0
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        database.connect(**address(port))
 
-    server.may_be_tried()
+    assert breaker.is_closed
 
 
 def test_a_plan_that_no_longer_fits_is_made_anew_and_its_connection_replaced(postgres_url: str) -> None:

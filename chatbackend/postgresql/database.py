@@ -5,8 +5,7 @@ each thread would wait for it. A timeout of the server's own ends none of these,
 a pooler: PgBouncer refuses what is no setting of its own. So it is we who stop waiting.
 """
 
-import threading
-import time
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import psycopg
@@ -26,17 +25,18 @@ from psycopg import (  # noqa: F401 - what Django asks the module of a database 
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
+from authn.circuit_breaker import CircuitBreaker
+
 T = TypeVar("T")
 
 CANCEL_SECONDS = 1.0  # for the server to stop what it is at, once asked to
-PAUSE_SECONDS = 2.0  # between two who find out whether a silent server answers again
 
 # Seconds for a statement, which a server sets (chatbackend.asgi); a migration takes what it takes.
 patience: float | None = None
 
 
 class Connection(psycopg.Connection[Any]):
-    server: "_Server"
+    breaker: CircuitBreaker
     is_outdated = False  # it keeps statements that were prepared for a table that has changed
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
@@ -57,7 +57,7 @@ class Connection(psycopg.Connection[Any]):
         except OperationalError as exc:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.close()
-                self.server.is_silent()
+                self.breaker.failed(exc)
                 raise OperationalError("the server does not answer") from exc
             raise
 
@@ -78,44 +78,29 @@ class Cursor(CursorMixin, psycopg.Cursor[Any]):
 
 
 def connect(**params: Any) -> Connection:
-    """Raises at once where a server is known to be silent, but for one thread at a time, which tries."""
-    server = _servers.setdefault((params.get("host"), params.get("port")), _Server())
-    server.may_be_tried()
+    """Raises at once where a server is known to be silent, but for one thread at a time, which tries.
+
+    A server that refuses is not silent: it answers at once, and holds nobody.
+    """
+    breaker = breaker_of(params)
+    if not breaker.allows_call():
+        raise OperationalError("the server did not answer a moment ago")
     try:
         connection = Connection.connect(**params)
-    except psycopg.errors.ConnectionTimeout:
-        server.is_silent()
+    except psycopg.errors.ConnectionTimeout as exc:
+        breaker.failed(exc)
         raise
     except BaseException:
-        server.answers()
+        breaker.succeeded()
         raise
-    server.answers()
-    connection.server = server
+    breaker.succeeded()
+    connection.breaker = breaker
     return connection
 
 
-class _Server:
-    """What the threads tell each other about it."""
-
-    def __init__(self) -> None:
-        self._was_silent, self._next_try_at = False, 0.0
-        self._lock = threading.Lock()
-
-    def may_be_tried(self) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if not self._was_silent:
-                return
-            if now < self._next_try_at:
-                raise OperationalError("the server did not answer a moment ago")
-            self._next_try_at = now + 60  # by us, who will say what became of it
-
-    def is_silent(self) -> None:
-        with self._lock:
-            self._was_silent, self._next_try_at = True, time.monotonic() + PAUSE_SECONDS
-
-    def answers(self) -> None:
-        self._was_silent = False
+def breaker_of(params: Mapping[str, Any]) -> CircuitBreaker:
+    server = (params.get("host"), params.get("port"))
+    return _breakers.setdefault(server, CircuitBreaker("PostgreSQL"))
 
 
-_servers: dict[tuple[Any, Any], _Server] = {}
+_breakers: dict[tuple[Any, Any], CircuitBreaker] = {}

@@ -18,7 +18,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
 import authn.jwks
-from authn import keys, tokens
+from authn import circuit_breaker, keys, tokens
+from authn.circuit_breaker import PAUSE_SECONDS
 from authn.conf import conf
 from authn.errors import TokenRefused, Unavailable
 from chatbackend.dev.processes import free_port
@@ -42,6 +43,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(keys, "time", clock)
+    monkeypatch.setattr(circuit_breaker, "time", clock)
     return clock
 
 
@@ -67,7 +69,10 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def failures(caplog: pytest.LogCaptureFixture) -> int:
-    return messages(caplog).count(f"The signing keys cannot be loaded from {conf.BETTER_AUTH_KEYS}")
+    """How many outages of the source are in the log."""
+    return len(
+        [1 for record in caplog.records if record.getMessage().startswith("Signing keys: no good answer")]
+    )
 
 
 # --- What is kept, and for how long ----------------------------------------------------------------
@@ -291,9 +296,9 @@ def test_a_set_that_cannot_be_refreshed_goes_on_serving(
     assert tokens.verify(signer.token()).key_id == signer.kid
     assert reason_for(Signer.unknown().token()) == "unknown_kid"
     assert failures(caplog) == 1
-    clock.now += keys.PAUSE_AFTER_FAILURE_SECONDS
-    assert tokens.verify(signer.token()).key_id == signer.kid
-    assert failures(caplog) == 2
+    clock.now += PAUSE_SECONDS
+    assert queries_of(lambda: tokens.verify(signer.token())) == 1
+    assert failures(caplog) == 1
 
 
 def test_without_any_set_nobody_gets_in_and_nobody_is_told_to_go(
@@ -583,22 +588,45 @@ def test_after_a_bad_answer_the_old_set_goes_on_serving_until_a_good_one_comes(
     assert (len(jwks.paths), failures(caplog)) == (2, 1)
 
     jwks.lists(new)
-    clock.now += keys.PAUSE_AFTER_FAILURE_SECONDS
+    clock.now += PAUSE_SECONDS
     assert tokens.verify(new.token()).key_id == new.kid
     assert reason_for(old.token()) == "unknown_kid"
 
 
-def test_a_source_that_comes_back_is_found_again(jwks: JwksServer, clock: Clock) -> None:
+def test_a_source_that_comes_back_is_found_again_and_an_outage_is_two_lines_of_the_log(
+    jwks: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    signer = Signer.unknown()
+    jwks.answer = said(b"", 500)
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            tokens.verify(signer.token())
+        clock.now += PAUSE_SECONDS
+
+    jwks.lists(signer)
+    with pytest.raises(TokenRefused):
+        tokens.verify(Signer.unknown().token())
+
+    assert tokens.verify(signer.token()).key_id == signer.kid
+    assert len(jwks.paths) == 6
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in lines] == ["ERROR", "INFO"]
+    assert lines[1][1] == "Signing keys: answers again, after 10 s"
+
+
+def test_within_the_pause_a_source_that_failed_is_not_asked(jwks: JwksServer, clock: Clock) -> None:
     signer = Signer.unknown()
     jwks.answer = said(b"", 500)
     with pytest.raises(Unavailable):
         tokens.verify(signer.token())
 
     jwks.lists(signer)
+    clock.now += PAUSE_SECONDS - 0.1
     with pytest.raises(Unavailable):
         tokens.verify(signer.token())
-    clock.now += keys.PAUSE_AFTER_FAILURE_SECONDS
 
+    assert len(jwks.paths) == 1
+    clock.now += 0.1
     assert tokens.verify(signer.token()).key_id == signer.kid
 
 
@@ -789,7 +817,7 @@ def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(
 def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 0.0)  # as nobody else could be let in meanwhile
+    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 30.0)  # our own server has to get its turn
     signer = Signer.unknown()
     jwks.answer = gate = Gate(said(document(signer)))
 
@@ -842,6 +870,53 @@ def test_while_the_source_hangs_a_few_threads_are_enough_for_forgers_and_known_k
     assert {getattr(refusal, "reason", None) for refusal in told} == {"keys_unavailable"}
     assert first.result() is None
     assert (len(jwks.paths), failures(caplog)) == (2, 0)
+
+
+def test_while_the_first_load_hangs_others_wait_for_a_moment_only(
+    jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any set nothing can be verified, but requests with a session cookie need the threads."""
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 30.0)  # longer than the gate, which tells who waited
+    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 0.2)
+    signer = Signer.unknown()
+    jwks.answer = gate = Gate(said(document(signer)))
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(keys.find, signer.kid)
+        assert gate.reached.wait(15)
+        others = [pool.submit(keys.find, f"forged-{number}") for number in range(200)]
+        told = [getattr(find.exception(), "reason", None) for find in others]
+        assert not gate.was_given_up
+        gate.opened.set()
+
+    assert set(told) == {"keys_unavailable"}
+    assert first.result() is not None
+    assert len(jwks.paths) == 1
+
+
+def test_a_source_that_failed_is_tried_by_one_request_and_no_other_waits_for_it(
+    jwks: JwksServer, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 60.0)  # longer than the gate, too
+    signer = Signer.unknown()
+    jwks.answer = said(b"", 500)
+    with pytest.raises(Unavailable):
+        keys.find(signer.kid)
+    jwks.answer = gate = Gate(said(document(signer)))
+    clock.now += PAUSE_SECONDS
+
+    with ThreadPoolExecutor(1) as pool:
+        trying = pool.submit(keys.find, signer.kid)
+        assert gate.reached.wait(15)
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                keys.find(signer.kid)
+        assert not gate.was_given_up
+        gate.opened.set()
+
+    assert trying.result() is not None
+    assert (len(jwks.paths), failures(caplog)) == (2, 1)
 
 
 def test_for_a_turn_that_is_no_fetch_everybody_waits(jwks: JwksServer) -> None:

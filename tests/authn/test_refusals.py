@@ -237,7 +237,7 @@ def test_a_database_that_does_not_answer_is_a_503_and_lets_nobody_in(
     assert (response.status_code, response.json()) == (503, body_of(message, 503))
     assert int(response["Retry-After"]) > 0
     assert audit()[-1]["reason"] == "database_unavailable"
-    assert audit()[-1]["levelname"] == "ERROR"
+    assert audit()[-1]["levelname"] == "WARNING"
 
 
 def test_a_database_of_another_shape_is_a_fault_of_ours_and_not_an_outage(

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,8 @@ from django.core import checks
 from django.db import OperationalError, connection
 from django.test import Client
 
-from authn import sessions, tokens
+from authn import secondary_storage, sessions, tokens
+from authn.conf import conf
 from authn.models import Session, User
 from chatbackend.dev.postgres import create_database
 from tests.authn.test_credentials import KEPT, NAME, SIGNED_OUT, post
@@ -403,6 +405,45 @@ def test_a_redis_that_says_nothing_is_a_503_within_a_bounded_time(
 
         assert answers(client, credentials[:1]) == [(503, UNAVAILABLE)]
         assert time.monotonic() - started < 10
+
+
+def test_a_redis_that_hangs_holds_one_request_and_refuses_the_others_at_once(
+    client: Client, person: Person, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    credentials = shown(person)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0)
+        settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+
+        assert answers(client, credentials * 7) == [(503, UNAVAILABLE)] * 21
+        assert connections_of(silent) == 1
+    assert [record.name for record in caplog.records if record.levelname == "ERROR"] == [
+        "authn.circuit_breaker"
+    ]
+
+
+def connections_of(server: socket.socket) -> int:
+    """How many clients have come."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
+
+
+def test_a_redis_that_answers_again_is_asked_by_everybody(
+    client: Client, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = shown(person)
+    breaker = secondary_storage._breaker(conf.BETTER_AUTH_SESSION_SOURCE)
+    breaker.failed(TimeoutError("it hung"))
+    assert statuses(client, credentials) == [503] * 3
+
+    monkeypatch.setattr(breaker, "_next_try_at", 0.0)
+
+    assert statuses(client, credentials) == [200] * 3
+    assert breaker.is_closed
 
 
 @pytest.mark.parametrize("address", ["redis://:wrong@{0}/0", "redis://{0}/0", "redis://:{1}@{0}/99"])

@@ -1,0 +1,62 @@
+"""A circuit breaker: while something does not answer, one caller at a time tries it; others are refused.
+
+Each call to a server that hangs would hold a thread until its timeout, and a process has few threads.
+
+- closed: everybody may call.
+- open: a call has failed. For a moment nobody may call.
+- half-open: the moment is over. One caller tries, the others are refused until the outcome is known.
+
+An outage is one line of the log, and its end another one.
+"""
+
+import logging
+import threading
+import time
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 2.0  # between two tries; as long as callers are told to wait (Retry-After)
+LONGEST_TRY_SECONDS = 60.0  # a caller that has not reported by then never will: another one may try
+
+
+class CircuitBreaker:
+    """Shared by the threads of a process. ``name``: of what is called, as a line of the log begins."""
+
+    def __init__(self, name: str, pause_seconds: float = PAUSE_SECONDS) -> None:
+        self._name, self._pause_seconds = name, pause_seconds
+        self._failed_at: float | None = None  # the outage's first failure; time.monotonic() throughout
+        self._next_try_at = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._failed_at is None
+
+    def allows_call(self) -> bool:
+        """Whether the caller may call. One that calls reports the outcome: ``failed`` or ``succeeded``."""
+        if self._failed_at is None:  # without the lock, as each good request asks
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next_try_at:
+                return False
+            self._next_try_at = now + LONGEST_TRY_SECONDS
+            return True
+
+    def failed(self, why: BaseException) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._next_try_at = now + self._pause_seconds
+            if self._failed_at is not None:
+                return
+            self._failed_at = now
+        logger.error("%s: no good answer: %s", self._name, why, exc_info=why)
+
+    def succeeded(self) -> None:
+        if self._failed_at is None:
+            return
+        with self._lock:
+            failed_at, self._failed_at = self._failed_at, None
+        if failed_at is not None:  # else another thread has said so
+            seconds = time.monotonic() - failed_at
+            logger.info("%s: answers again, after %.0f s", self._name, seconds)
