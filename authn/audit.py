@@ -21,6 +21,7 @@ from authn import clients
 
 if TYPE_CHECKING:
     from authn.models import Session
+    from authn.refusals import Genuine
     from authn.sessions import Identity
     from authn.tokens import Claims
 
@@ -40,6 +41,9 @@ class Attempt:
         self.request, self.credential = request, credential  # of BETTER_AUTH_CREDENTIALS
         self.started = time.perf_counter()
         self.claims: Claims | None = None
+        self.genuine: Genuine | None = (
+            None  # set where a signature was verified; every refusal after that counts so
+        )
 
     def accepted(self, identity: "Identity") -> None:
         """Status 200 stands for "let in": what the request comes to afterwards is not the audit's."""

@@ -13,6 +13,7 @@ from authn.audit import Attempt
 from authn.conf import conf
 from authn.errors import OriginRefused, Refused, TokenRefused, TooManyAttempts, TwoCredentials
 from authn.models import User
+from authn.refusals import Genuine
 from authn.sessions import Identity
 
 CHALLENGE = 'Bearer realm="chatbackend"'  # without one DRF answers 403 in place of 401
@@ -56,9 +57,15 @@ class BetterAuthJWTAuthentication(Credential):
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
-        attempt.claims = tokens.verify(value)
-        refusals.check_token(value)
-        return sessions.resolve(attempt.claims)
+        try:
+            attempt.claims = claims = tokens.verify(value)
+        except TokenRefused as refused:
+            if refused.signed is not None:
+                attempt.genuine = Genuine.jwt(refused.signed.get("sid"), refused.signed.get("sub"))
+            raise
+        attempt.genuine = Genuine.jwt(claims.session_id, claims.subject, value)
+        refusals.check_token(attempt)
+        return sessions.resolve(claims)
 
 
 class BetterAuthBearerAuthentication(Credential):
@@ -75,9 +82,15 @@ class BetterAuthBearerAuthentication(Credential):
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
         if "." in value:
-            return _signed(value)
+            return _signed(value, attempt)
         refusals.check_address(attempt.request)  # the look-up alone will tell
-        return sessions.resolve_token(session_tokens.bare(value), is_signed=False)
+        token = session_tokens.bare(value)
+        try:
+            return sessions.resolve_token(token, is_signed=False)
+        except Refused as refused:
+            if refused.session is not None:  # its row says that Better Auth gave the token out
+                attempt.genuine = Genuine.session_token(token)
+            raise
 
 
 class BetterAuthCookieAuthentication(Credential):
@@ -98,13 +111,14 @@ class BetterAuthCookieAuthentication(Credential):
         origin = attempt.request.META.get("HTTP_ORIGIN")
         if attempt.request.method not in SAFE_METHODS and origin not in conf.BETTER_AUTH_COOKIE_ORIGINS:
             raise OriginRefused
-        return _signed(value)
+        return _signed(value, attempt)
 
 
 @sensitive_variables("value", "token")
-def _signed(value: str) -> Identity:
+def _signed(value: str, attempt: Attempt) -> Identity:
     token = session_tokens.verify(value)
-    refusals.check_token(value)
+    attempt.genuine = Genuine.session_token(token)
+    refusals.check_token(attempt)
     return sessions.resolve_token(token, is_signed=True)
 
 
@@ -146,14 +160,13 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
             raise TwoCredentials
         identity = credential.identify(value, attempt)
     except TooManyAttempts:
-        refusals.unwritten(attempt)
+        refusals.signal_without_logging(attempt)
         raise
     except Refused as refused:
         refusals.record(
             attempt,
             refused.reason,
             refused.status_code,
-            value,
             key_id=refused.key_id,
             algorithm=refused.algorithm,
             session=refused.session,

@@ -1,8 +1,8 @@
 """The refusals. ``authn.responses`` turns them into HTTP."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 from rest_framework import status
@@ -28,10 +28,14 @@ class Refused(APIException):
 
 
 class TokenRefused(Refused, AuthenticationFailed):
-    """One answer for every bad token, so that a forger learns nothing from it."""
+    """One answer for every bad token, so that a forger learns nothing from it.
+
+    ``signed``: what a JWT says whose signature is good. ``None``: nothing of it is verified.
+    """
 
     default_detail = "Invalid or expired JWT token"
     default_code = "invalid_token"
+    signed: Mapping[str, Any] | None = None
 
 
 class TwoCredentials(Refused):

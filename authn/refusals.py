@@ -1,21 +1,31 @@
-"""A limit to refused attempts: REFUSED_RATE_PER_ADDRESS, for each client address and each genuine token.
+"""A limit to refused attempts: REFUSED_RATE_PER_ADDRESS, for each client address and each genuine credential.
 
-Only its signature tells a good token from one of a flood at the same address, so it is looked at first,
-always: that is about a fifth of what a forged token costs, and nobody is kept out by what others do at their
-address. Once over the limit, a caller whose token is no good gets a 429 and nothing else of ours: no
-look-up, no question to the cache, no line of the log, which is a third less of the CPU. A genuine token that
-is refused (expired, its session gone) counts by itself, so that replaying it asks the database no more, and
-an honest neighbour with an expired one still gets the 401 that has their page fetch another.
+The signature is verified first, always: it alone tells a good token from a flood at the same address. That is
+about a fifth of what a forged token costs, and nobody is kept out by what others do at their address.
+
+A refused attempt is counted by what was verified:
+
+- nothing: by the client's address.
+- a signed session token: by that token, however it is spelled.
+- a JWT: by its session (``sid``), or without one by its user (``sub``), however many tokens they have.
+
+A JWT's 401 is counted for each address apart. After a 401 a page gets another token, and somebody elsewhere
+with an old token of its user must not be able to turn that into a 429.
+
+Past the limit a refused attempt is a 429, with no line of the log. A session token or JWT that was refused
+by a look-up is then not looked up again. Other JWTs of the same session or user are, for one of them may be
+good: after a new sign-in, or the end of a ban.
 
 Counted in Django's cache, which servers may share; each remembers by itself who is over the limit, so that
 a good request asks nobody. While the cache does not answer, each server counts by itself.
 """
 
 import hashlib
-import logging
 import math
 import time
-from typing import Any
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
 
 from django.core.cache import cache
 from django.core.cache.backends.base import BaseCache
@@ -25,65 +35,85 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
 from authn import audit, clients
+from authn.circuit_breaker import CircuitBreaker
 from authn.conf import conf
 from authn.errors import TooManyAttempts
-from authn.reasons import REASONS
 
-logger = logging.getLogger(__name__)
-
-# What stops a token at one of these is met behind its signature, and so is only said of a genuine one.
-BEHIND_THE_SIGNATURE = {
-    *("payload", "times", "issuer", "audience", "claims", "lifetime", "sid", "user", "ban", "session")
-}
 PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
 MOST_REMEMBERED = 10_000
-CACHE_PAUSE_SECONDS = 5.0  # each question to a cache that hangs keeps a thread for a second
 
-_until: dict[str, float] = {}  # who is over the limit, and until when; time.monotonic() throughout
-_cache_pause_until = 0.0
+
+@dataclass(slots=True, repr=False)  # no error report shows the token
+class Genuine:
+    """A credential whose signature is good.
+
+    ``counted_by``: what its refused attempts are counted by. ``token``: this one token, which past the limit
+    is not looked up again; empty where it was not looked up at all. Only hashes of them are stored. They are
+    not hashed here, since a good request needs neither.
+    """
+
+    counted_by: str
+    token: str
+
+    @classmethod
+    def session_token(cls, token: str) -> Self:
+        name = f"session-token:{token}"
+        return cls(name, name)
+
+    @classmethod
+    def jwt(cls, session_id: Any, user_id: Any, token: str = "") -> Self:
+        """``token``: where its user and session are looked up next."""
+        whose = f"session:{session_id}" if session_id else f"user:{user_id}"
+        # Without its signature: ECDSA has two for one text, and anybody can make one from the other.
+        return cls(whose, f"jwt:{token.rpartition('.')[0]}" if token else "")
+
+
+_blocked_until: dict[str, float] = {}  # over the limit, and until when; time.monotonic() throughout
 _in_this_process = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MOST_REMEMBERED}})
+cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # for all that counts in it
 
 
-def check_token(value: str) -> None:
-    """Of a genuine one, before anybody is looked up. Raises ``TooManyAttempts``."""
-    if _until:
-        _check(_of_token(value))
+def check_token(attempt: audit.Attempt) -> None:
+    """For a genuine one, before anybody is looked up. Raises ``TooManyAttempts``."""
+    if _blocked_until and attempt.genuine:
+        token = _hashed(attempt.genuine.token)
+        _check(token)
+        _check(_at_address(token, attempt.request))
 
 
 def check_address(request: Request) -> None:
     """For what nothing tells a forgery by but a look-up. Raises ``TooManyAttempts``."""
-    if _until:
+    if _blocked_until:
         _check(_of_address(request))
 
 
-@sensitive_variables("value")
-def record(attempt: audit.Attempt, reason: str, status: int, value: str = "", **details: Any) -> None:
-    """Count a refused attempt with the credential ``value``, and write it down.
+def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> None:
+    """Count a refused attempt, and write it down.
 
-    Raises ``TooManyAttempts`` in its place where it is one too many, of which only the first is written.
+    Raises ``TooManyAttempts`` instead if it is one too many. Only the first of those is written down.
     """
-    if status >= 500:  # our own fault
+    if status >= 500 and reason != "keys_unavailable":  # our own fault; but without keys, who is a forger?
         attempt.refused(reason, status, **details)
         return
-    step = REASONS[reason].step if reason in REASONS else ""
-    is_genuine = step in BEHIND_THE_SIGNATURE and reason != "unknown_token"
-    who = _of_token(value) if value and is_genuine else _of_address(attempt.request)
+    who, token = _names(attempt, status)
     try:
         _check(who)
-    except TooManyAttempts:
-        unwritten(attempt)
+    except TooManyAttempts as too_many:
+        signal_without_logging(attempt)
+        _block(token, too_many.wait)
         raise
     limit, seconds = rate(conf.REFUSED_RATE_PER_ADDRESS)
     if _counted(who, seconds) <= limit:
         attempt.refused(reason, status, **details)
         return
-    _remember(who, seconds)
+    _block(who, seconds)
+    _block(token, seconds)
     attempt.refused(TooManyAttempts.default_code, TooManyAttempts.status_code, **details)
     raise TooManyAttempts(seconds)
 
 
-def unwritten(attempt: audit.Attempt) -> None:
-    """One of those that are only counted by whoever counts them."""
+def signal_without_logging(attempt: audit.Attempt) -> None:
+    """For the metrics, which count every attempt."""
     seconds = time.perf_counter() - attempt.started
     audit.attempted.send(None, outcome="refused", reason=TooManyAttempts.default_code, seconds=seconds)
 
@@ -102,37 +132,40 @@ def rate(text: str) -> tuple[int, int]:
 
 
 def forget() -> None:
-    global _cache_pause_until
-    _until.clear()
+    global cache_breaker
+    _blocked_until.clear()
     _in_this_process.clear()
-    _cache_pause_until = 0.0
+    cache_breaker = CircuitBreaker("Cache (CACHE_URL)")
 
 
 def _check(who: str) -> None:
-    wait = _until.get(who, 0.0) - time.monotonic()
+    wait = _blocked_until.get(who, 0.0) - time.monotonic()
     if wait > 0:
         raise TooManyAttempts(math.ceil(wait))
 
 
-def _remember(who: str, seconds: int) -> None:
+def _block(who: str, seconds: int) -> None:
+    if not who:
+        return
     now = time.monotonic()
-    if len(_until) >= MOST_REMEMBERED:
-        for each in [each for each, until in list(_until.items()) if until <= now]:
-            _until.pop(each, None)
-        if len(_until) >= MOST_REMEMBERED:  # a flood from everywhere: the cache still counts
-            _until.clear()
-    _until[who] = now + seconds
+    if len(_blocked_until) >= MOST_REMEMBERED:
+        for each in [each for each, until in list(_blocked_until.items()) if until <= now]:
+            _blocked_until.pop(each, None)
+        if len(_blocked_until) >= MOST_REMEMBERED:  # a flood from everywhere: the cache still counts
+            _blocked_until.clear()
+    _blocked_until[who] = now + seconds
 
 
 def _counted(who: str, seconds: int) -> int:
-    global _cache_pause_until
     key = f"refused:{who}"
-    if time.monotonic() >= _cache_pause_until:
+    if cache_breaker.allows_call():
         try:
-            return _one_more(cache, key, seconds)
+            count = _one_more(cache, key, seconds)
         except Exception as exc:  # each cache has errors of its own
-            logger.error("Refused attempts are counted by this process alone: %s", exc)
-            _cache_pause_until = time.monotonic() + CACHE_PAUSE_SECONDS
+            cache_breaker.failed(exc)
+        else:
+            cache_breaker.succeeded()
+            return count
     return _one_more(_in_this_process, key, seconds)
 
 
@@ -145,10 +178,25 @@ def _one_more(counters: BaseCache, key: str, seconds: int) -> int:
         return 1
 
 
+def _names(attempt: audit.Attempt, status: int) -> tuple[str, str]:
+    """What a refused attempt is counted by, and the token that past the limit is not looked up again."""
+    if attempt.genuine is None:
+        return _of_address(attempt.request), ""
+    who, token = _hashed(attempt.genuine.counted_by), _hashed(attempt.genuine.token)
+    if status != HTTPStatus.UNAUTHORIZED:
+        return who, token
+    return _at_address(who, attempt.request), _at_address(token, attempt.request)
+
+
 def _of_address(request: Request) -> str:
     return f"address:{clients.network(request.META)}"
 
 
-@sensitive_variables("value")
-def _of_token(value: str) -> str:
-    return f"token:{hashlib.sha256(value.encode(errors='replace')).hexdigest()}"
+def _at_address(name: str, request: Request) -> str:
+    return name and f"{name}:{clients.network(request.META)}"
+
+
+@sensitive_variables()
+def _hashed(name: str) -> str:
+    kind, _, value = name.partition(":")
+    return name and f"{kind}:{hashlib.sha256(value.encode(errors='replace')).hexdigest()}"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -72,7 +73,9 @@ def verify(token: str) -> Claims:
     try:
         claims = _verified(token, key)
         if claims.expires_at + conf.BETTER_AUTH_LEEWAY <= datetime.now(UTC):
-            raise TokenRefused("expired")
+            expired = TokenRefused("expired")
+            expired.signed = claims.raw
+            raise expired
     except TokenRefused as refused:
         refused.key_id, refused.algorithm = key.kid, key.algorithm
         raise
@@ -83,7 +86,15 @@ def verify(token: str) -> Claims:
 # no longer than the key is, which a refresh of the set replaces once a minute.
 @lru_cache(maxsize=REMEMBERED)
 def _verified(token: str, key: keys.Key) -> Claims:
-    claims = _claims(_payload(token, key), key)
+    decoder = copy(_decoder)
+    try:
+        return _judged(_claims(_payload(decoder, token, key), key), key)
+    except TokenRefused as refused:
+        refused.signed = decoder.signed
+        raise
+
+
+def _judged(claims: Claims, key: keys.Key) -> Claims:
     lifetime = claims.expires_at - claims.issued_at
     if not timedelta(0) < lifetime <= conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
         raise TokenRefused("lifetime")
@@ -127,9 +138,24 @@ def _header(segment: str) -> dict[str, Any]:
         raise TokenRefused("malformed") from exc
 
 
-def _payload(token: str, key: keys.Key) -> dict[str, Any]:
+class _Decoder(jwt.PyJWT):
+    """For one token. ``signed``: what it says, once its signature is verified; ``None`` until then."""
+
+    signed: dict[str, Any] | None = None
+
+    def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        """PyJWT's own hook, which it calls after the signature and before it looks at the claims."""
+        self.signed = {}  # genuine also if it is no JSON
+        self.signed = super()._decode_payload(decoded)
+        return self.signed
+
+
+_decoder = _Decoder()  # to copy: a new one makes all of PyJWT's algorithms anew
+
+
+def _payload(decoder: _Decoder, token: str, key: keys.Key) -> dict[str, Any]:
     try:
-        payload: dict[str, Any] = jwt.decode(
+        payload: dict[str, Any] = decoder.decode(
             token,
             key.jwk,
             algorithms=[key.algorithm],

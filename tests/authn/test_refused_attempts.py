@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import cycle
@@ -12,12 +13,14 @@ import httpx2
 import pytest
 from django.core.cache import CacheHandler
 from django.core.checks import run_checks
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from authn import audit, refusals
+from tests.authn.test_attacks import P256
 from tests.authn.test_refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
+from tests.authn.test_tokens import with_signature
 from tests.environment import BETTER_AUTH_SECRET
 from tests.people import Person
 from tests.server import Api, http, operation
@@ -28,6 +31,7 @@ pytestmark = pytest.mark.django_db
 HERE, ELSEWHERE = "203.0.113.7", "203.0.113.8"
 TOO_MANY = body_of("Too many refused attempts. Try again later", 429)
 LIMIT = 3
+NOW = int(time.time())
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,13 @@ def post(client: Client, token: str = "", address: str = HERE, **extra: Any) -> 
 
 def statuses(client: Client, *tokens: str, address: str = HERE) -> list[int]:
     return [post(client, token, address).status_code for token in tokens]
+
+
+def of(signer: Signer, person: Person, **claims: Any) -> str:
+    """A JWT as Better Auth signs it for this person's session."""
+    if "sid" not in claims:
+        claims["sid"] = person.session_id
+    return signer.token(sub=person.user_id, email=person.email, **claims)
 
 
 def forged(signer: Signer, **claims: Any) -> str:
@@ -83,8 +94,8 @@ def test_after_a_while_one_may_try_again(
 ) -> None:
     assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
 
-    for who in refusals._until:
-        refusals._until[who] -= 3600
+    for who in refusals._blocked_until:
+        refusals._blocked_until[who] -= 3600
     refusals.cache.clear()  # whose own clock has gone on, too
 
     assert statuses(client, *[forged(signer)] * (LIMIT + 1)) == [401] * LIMIT + [429]
@@ -162,6 +173,97 @@ def test_a_session_cookie_that_has_ended_counts_by_itself(
     assert statuses(client, person.auth.sign_in(person.email).cookie) == [200]
 
 
+def test_a_session_cookie_that_has_ended_is_one_however_it_is_spelled(
+    client: Client, person: Person, settings: Any
+) -> None:
+    settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["bearer"], BETTER_AUTH_SECRET
+    ended = person.cookie
+    person.sign_out()
+    spelled = [f"{ended[:at]}%{ord(ended[at]):02x}{ended[at + 1 :]}" for at in range(LIMIT + 3)]
+
+    with CaptureQueriesContext(connection) as queries:
+        answered = statuses(client, *spelled)
+
+    assert answered == [404] * LIMIT + [429] * 3
+    assert len(queries) == LIMIT + 1
+
+
+def test_many_jwts_of_one_ended_session_are_one_and_each_is_looked_up_once_past_the_limit(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    ended = [of(signer, person, iat=NOW - number) for number in range(LIMIT + 4)]
+    person.sign_out()
+
+    answered = statuses(client, *ended)
+    with CaptureQueriesContext(connection) as queries:
+        again = statuses(client, *ended[LIMIT:])
+
+    assert answered == [404] * LIMIT + [429] * 4
+    assert (again, len(queries)) == ([429] * 4, 0)
+
+
+def test_a_jwt_and_its_twin_of_another_ecdsa_signature_are_one(client: Client, person: Person) -> None:
+    token = of(Signer.in_jwks_table("ES256"), person)
+    twin = with_signature(token, lambda rs: rs[:32] + (P256 - int.from_bytes(rs[32:])).to_bytes(32))
+    person.sign_out()
+    assert statuses(client, *[token] * (LIMIT + 1)) == [404] * LIMIT + [429]
+
+    with CaptureQueriesContext(connection) as queries:
+        answered = statuses(client, twin)
+
+    assert (answered, len(queries)) == ([429], 0)
+
+
+def test_who_signs_in_anew_gets_in_whatever_old_jwts_of_theirs_have_shown(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    """Without a session id the old and the new ones are all the user's, and both may be good."""
+    old = [of(signer, person, sid=None, iat=NOW - number) for number in range(LIMIT + 2)]
+    person.sign_out()
+    assert statuses(client, *old) == [404] * LIMIT + [429] * 2
+
+    signed_in = person.auth.sign_in(person.email)
+
+    assert statuses(client, of(signer, signed_in, sid=None)) == [200]
+
+
+def test_expired_jwts_of_one_session_are_one_at_an_address_and_its_good_one_gets_in(
+    client: Client, signer: Signer, person: Person, other_person: Person
+) -> None:
+    expired = [of(signer, person, iat=number, exp=900 + number) for number in range(1, LIMIT + 3)]
+
+    assert statuses(client, *expired) == [401] * LIMIT + [429] * 2
+    assert statuses(client, person.token()) == [200]
+    assert statuses(client, expired[0], address=ELSEWHERE) == [
+        401
+    ]  # its page gets another one, and needs to know
+    assert statuses(client, of(signer, other_person, iat=1, exp=901)) == [401]
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://evil.example"},
+        {"email": None},
+        {"sub": 7},
+        {"sid": ["a", "list"]},
+        {"iat": NOW + 3600, "exp": NOW + 4500},
+        {"exp": "soon"},
+        {"scope": "openid"},
+    ],
+    ids=lambda claims: next(iter(claims)),
+)
+def test_whatever_is_wrong_with_a_genuine_jwt_its_neighbours_at_the_address_are_not_counted_with_it(
+    client: Client, signer: Signer, claims: dict[str, Any]
+) -> None:
+    token = signer.raw(
+        {name: value for name, value in (signer.claims() | claims).items() if value is not None}
+    )
+
+    assert statuses(client, *[token] * (LIMIT + 1)) == [401] * LIMIT + [429]
+    assert statuses(client, forged(signer)) == [401]
+
+
 def test_a_bare_session_token_is_not_looked_up_for_an_address_over_the_limit(
     client: Client, person: Person, settings: Any
 ) -> None:
@@ -209,7 +311,7 @@ def test_no_token_is_in_the_cache_or_in_the_log(
 
     statuses(client, *[token] * (LIMIT + 1))
 
-    remembered = [*refusals._until, *refusals.cache._cache]  # type: ignore[attr-defined]
+    remembered = [*refusals._blocked_until, *refusals.cache._cache]  # type: ignore[attr-defined]
     assert remembered
     for part in token.split(".")[1:]:
         assert part not in str(remembered) + caplog.text
@@ -231,9 +333,74 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "MOST_REMEMBERED", 100)
 
     for number in range(1000):
-        refusals._remember(f"address:{number}", 3600)
+        refusals._block(f"address:{number}", 3600)
 
-    assert len(refusals._until) <= 100
+    assert len(refusals._blocked_until) <= 100
+
+
+# --- While there are no keys ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """They were never loaded, and their address takes every call and says nothing."""
+    monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
+        settings.BETTER_AUTH_JWKS_URL = f"http://127.0.0.1:{silent.getsockname()[1]}/jwks"
+        yield
+
+
+@pytest.mark.usefixtures("hanging_keys")
+def test_while_keys_cannot_be_loaded_forgers_are_counted_by_address_and_silenced(
+    client: Client,
+    signer: Signer,
+    audit: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answered = statuses(client, *[forged(signer)] * (LIMIT + 20))
+
+    assert answered == [503] * LIMIT + [429] * 20
+    assert [record["status"] for record in audit()] == [503] * LIMIT + [429]
+    others = [record for record in caplog.records if record.name != "authn.audit"]
+    assert [record.name for record in others] == ["authn.circuit_breaker"]
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+@pytest.mark.usefixtures("hanging_keys")
+def test_while_keys_cannot_be_loaded_others_get_a_503_with_the_time_to_wait_and_a_cookie_lets_in(
+    client: Client, signer: Signer, person: Person, settings: Any
+) -> None:
+    settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["jwt", "bearer"], BETTER_AUTH_SECRET
+    statuses(client, *[forged(signer)] * (LIMIT + 1))
+
+    answer = post(client, person.token(), ELSEWHERE)
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+    assert statuses(client, person.cookie) == [200]
+
+
+def test_once_keys_are_loaded_a_good_token_gets_in_whatever_its_address_did_without_them(
+    client: Client, signer: Signer, person: Person, settings: Any, hanging_keys: None
+) -> None:
+    token = person.token()
+    assert statuses(client, *[token] * (LIMIT + 1)) == [503] * LIMIT + [429]
+
+    settings.BETTER_AUTH_KEYS = "database"
+
+    assert statuses(client, token, forged(signer)) == [200, 429]
+
+
+def test_a_database_that_is_down_counts_against_nobody(client: Client, person: Person) -> None:
+    token = person.token()
+    assert statuses(client, token) == [200]  # the keys are loaded now
+
+    def broken(*args: Any) -> Any:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with connection.execute_wrapper(broken):
+        assert statuses(client, *[token] * (LIMIT + 2)) == [503] * (LIMIT + 2)
+    assert statuses(client, token) == [200]
 
 
 # --- The cache ------------------------------------------------------------------------------------
@@ -296,7 +463,7 @@ def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
 
     assert answered == [401] * LIMIT + [429]
     complaints = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.name for record in complaints] == ["authn.refusals"]  # and so it was asked once
+    assert [record.name for record in complaints] == ["authn.circuit_breaker"]  # and so it was asked once
 
 
 @pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight", "60/month"])

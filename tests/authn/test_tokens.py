@@ -674,7 +674,8 @@ def test_verifying_asks_the_database_once_for_the_keys_and_then_no_more(
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [(keys, "find"), (PyJWS, "_verify_signature"), (jwt, "decode"), (tokens, "_moment")]
+    ("place", "name"),
+    [(keys, "find"), (PyJWS, "_verify_signature"), (jwt.PyJWT, "decode"), (tokens, "_moment")],
 )
 def test_an_error_report_shows_nothing_of_the_token(
     signer: Signer, monkeypatch: pytest.MonkeyPatch, place: Any, name: str

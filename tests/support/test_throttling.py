@@ -37,6 +37,30 @@ def test_is_a_503_and_holds_nobody(cache: Any, monkeypatch: pytest.MonkeyPatch) 
     assert refusal.value.status_code == 503
 
 
+def test_that_hangs_is_asked_once_and_not_by_each_request(
+    cache: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(PerUserThrottle, "cache", cache)
+    monkeypatch.setattr(cache, "get", counted(cache.get, asked))
+    caller: Any = SimpleNamespace(user=SimpleNamespace(is_authenticated=True, pk="ada"))
+
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            PerUserThrottle().allow_request(caller, None)
+
+    assert len(asked) == 1
+    assert [record.name for record in caplog.records] == ["authn.circuit_breaker"]
+
+
+def counted(call: Any, asked: list[str]) -> Any:
+    def counting(key: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(key)
+        return call(key, *args, **kwargs)
+
+    return counting
+
+
 def test_without_a_shared_cache_a_thousand_users_are_all_remembered(settings: Any) -> None:
     settings.SUPPORT_RATE_PER_USER = "1/hour"
 
