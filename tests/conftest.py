@@ -27,6 +27,7 @@ from chatbackend.dev.processes import free_port
 from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
 from tests.forked import uvicorn
 from tests.people import BetterAuth, Person
+from tests.programs import missing_line
 from tests.redis_server import redis_server
 from tests.server import Api
 from tests.signer import Signer
@@ -62,6 +63,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # what is imported stays: no test that looks for garbage has to look through it
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if line := missing_line(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")

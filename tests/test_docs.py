@@ -17,8 +17,8 @@ from drf_spectacular.renderers import OpenApiYamlRenderer
 from chatbackend.docs import POLICY
 from chatbackend.openapi import Generator
 from support import operations
-from tests.browser.program import chromium
 from tests.people import Person
+from tests.programs import program
 from tests.server import Api, http
 
 TOP = Path(__file__).parent.parent
@@ -185,7 +185,8 @@ def test_a_browser_shows_it_without_a_complaint(documented: Api, tmp_path: Path)
     # By a name of the world outside: at localhost, Swagger UI would keep to itself anyway.
     outside = documented.origin.replace("localhost", "api.example.com")
     command = [
-        *(chromium(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
+        program("chromium-headless-shell"),
+        *("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
         *("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"),
         "--host-resolver-rules=MAP api.example.com 127.0.0.1",
         f"--unsafely-treat-insecure-origin-as-secure={outside}",  # as if it were https, as in production

@@ -1,6 +1,5 @@
 """Whose address it is, behind none, one or two proxies, and whatever the caller claims."""
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,10 +12,11 @@ from uvicorn.config import Config
 from uvicorn.main import main as uvicorn
 
 from authn import clients
-from chatbackend.dev.processes import free_port, server
+from chatbackend.dev.processes import free_port
 from chatbackend.management.commands import runserver
 from tests.documents.blocks import TOP, blocks
 from tests.documents.test_deployment import unit
+from tests.programs import nginx
 from tests.server import Api, operation
 
 PEER, CLIENT, FORGED = "10.0.0.1", "203.0.113.7", "198.51.100.66"
@@ -130,7 +130,6 @@ def test_a_callers_own_word_is_not_in_the_audit_log(proxied: tuple[int, Api]) ->
     assert two == (CLIENT if proxies else "127.0.0.1")
 
 
-@pytest.mark.skipif(not shutil.which("nginx", path="/usr/bin:/usr/sbin"), reason="there is no nginx")
 def test_behind_two_nginx_it_is_the_outer_ones(proxied: tuple[int, Api], tmp_path: Any) -> None:
     proxies, api = proxied
     outer, inner = blocks("test_deployment.py", "nginx")
@@ -147,18 +146,11 @@ def test_behind_two_nginx_it_is_the_outer_ones(proxied: tuple[int, Api], tmp_pat
             (ports[1], api.origin, added),
         )
     )
-    spaces = "".join(
-        f"{name}_temp_path {tmp_path}/{name};\n"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = f"pid {tmp_path}/pid;\ndaemon off;\nevents {{}}\nhttp {{ access_log off;\n{spaces}{servers} }}\n"
-    (tmp_path / "nginx.conf").write_text(config)
-    command = ["nginx", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
     elsewhere = httpx2.Client(transport=httpx2.HTTPTransport(local_address="127.0.0.2"))
     request_id = str(uuid.uuid4())
 
     with (
-        server("nginx", command, {"PATH": "/usr/bin:/usr/sbin"}, ports[0], "/", show=False),
+        nginx(tmp_path, servers, ports[0]),
         closing(elsewhere),
     ):
         elsewhere.post(

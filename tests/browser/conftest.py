@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
-from tests.browser.program import chromium as chromium_program
 from tests.people import BetterAuth, Person
+from tests.programs import program as program_of
 from tests.server import Api
 
 DESKTOP = {"width": 1120, "height": 800}
@@ -28,7 +28,7 @@ expect.set_options(timeout=15_000)
 
 @pytest.fixture(scope="session", autouse=True)  # before anything else is started in vain
 def program() -> str:
-    return chromium_program()
+    return program_of("chromium-headless-shell")
 
 
 @dataclass

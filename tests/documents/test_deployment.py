@@ -5,7 +5,6 @@ import gzip
 import os
 import re
 import shlex
-import shutil
 import socket
 import ssl
 import subprocess
@@ -33,6 +32,7 @@ from authn.models import Session, User
 from chatbackend.dev.processes import free_port, server
 from support import dictation, streaming
 from support.conf import conf
+from tests import programs
 from tests.documents.blocks import TOP, blocks
 from tests.environment import of_a_process
 from tests.forked import uvicorn
@@ -118,15 +118,7 @@ def nginx(port: int, api: Api, folder: Path) -> Iterator[None]:
     self_signed(folder / f"{HOST}.pem", folder / f"{HOST}.key")
     block = NGINX.text.replace("listen 443", f"listen 127.0.0.1:{port}")
     block = block.replace("/etc/ssl", str(folder)).replace("http://127.0.0.1:8000", api.origin)
-    spaces = "".join(f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi"))
-    spaces += "".join(f"{name}_temp_path {folder}/{name};\n" for name in ("uwsgi", "scgi"))
-    root = "user root;\n" if os.geteuid() == 0 else ""
-    whole = (
-        f"{root}pid {folder}/pid;\ndaemon off;\nevents {{}}\nhttp {{\naccess_log off;\n{spaces}{block}}}\n"
-    )
-    (folder / "nginx.conf").write_text(whole)
-    command = ["nginx", "-e", "stderr", "-c", str(folder / "nginx.conf")]
-    with server("nginx", command, os.environ, port, "/", show=False):
+    with programs.nginx(folder, block, port):
         yield
 
 
@@ -135,7 +127,8 @@ def caddy(port: int, api: Api, folder: Path) -> Iterator[None]:
     locally = "{\n admin off\n local_certs\n skip_install_trust\n auto_https disable_redirects\n}\n"
     block = CADDY.text.replace(f"{HOST} {{", f"https://{HOST}:{port} {{\n    bind 127.0.0.1")
     (folder / "Caddyfile").write_text(locally + block.replace("127.0.0.1:8000", urlsplit(api.origin).netloc))
-    command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    options = ["--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    command = [programs.program("caddy"), "run", *options]
     env = os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with server("caddy", command, env, port, "/", show=False):
         eventually(lambda: has_its_certificate(port), bool)
@@ -169,14 +162,11 @@ def proxy(
     request: pytest.FixtureRequest, deployed: Api, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx2.Client]:
     """A browser at another address of this machine, whose requests go through the proxy."""
-    name = request.param.__name__
-    if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
-        pytest.skip(f"{name} is not installed here, so nothing is known of its block")
     port = free_port()
     elsewhere = httpx2.HTTPTransport(verify=False, local_address="127.0.0.2")
     headers = {"Host": HOST, "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}
     with (
-        request.param(port, deployed, tmp_path_factory.mktemp(name)),
+        request.param(port, deployed, tmp_path_factory.mktemp("proxy")),
         httpx2.Client(base_url=f"https://127.0.0.1:{port}", transport=elsewhere, headers=headers) as browser,
     ):
         yield browser
@@ -290,9 +280,7 @@ def test_it_may_do_nothing_more(database_url: str, statement: str) -> None:
 
 
 def test_thirty_days_of_the_log_are_kept(tmp_path: Path) -> None:
-    program = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        pytest.skip("logrotate is not installed here, so nothing is known of its block")
+    program = programs.program("logrotate")
     log, rules = tmp_path / "log", tmp_path / "rules"
     rules.write_text(LOGROTATE.text.replace("/var/log/chatbackend", str(tmp_path)))
     rules.chmod(0o644)

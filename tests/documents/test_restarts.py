@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from chatbackend.dev.processes import free_port, server
+from chatbackend.dev.processes import free_port
+from tests import programs
 from tests.documents.blocks import blocks
 from tests.people import Person
 from tests.server import Api, create, eventually, operation
@@ -26,8 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 [SCRIPT] = blocks("test_restarts.py", "sh")
 DEPLOYED, *_ = blocks("test_deployment.py", "nginx")
 CONF = "/etc/nginx/conf.d/chatbackend.conf"
-
-PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 
 
 class Replicas:
@@ -64,15 +62,8 @@ def nginx(folder: Path, port: int, ports: list[int]) -> Iterator[Path]:
     location = re.search(r"    location / \{.*?\n    \}\n", DEPLOYED.text, re.DOTALL)
     assert location
     passed = location[0].replace("http://127.0.0.1:8000", "http://chatbackend")
-    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    spaces = "".join(f"{name}_temp_path {folder}/{name};\n" for name in names)
-    root = "user root;\n" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(
-        f"{root}pid {folder}/pid;\ndaemon off;\nevents {{}}\nhttp {{\naccess_log off;\n{spaces}"
-        f"include {upstream};\nserver {{ listen 127.0.0.1:{port};\n{passed}}}\n}}\n"
-    )
-    command = ["nginx", "-e", "stderr", "-c", str(folder / "nginx.conf")]
-    with server("nginx", command, os.environ | {"PATH": PATH}, port, "/support/health", show=False):
+    block = f"include {upstream};\nserver {{ listen 127.0.0.1:{port};\n{passed}}}"
+    with programs.nginx(folder, block, port, "/support/health"):
         yield upstream
 
 
@@ -93,8 +84,6 @@ curl() {{ command "{python}" -c 'import sys, urllib.request as u; u.urlopen(sys.
 def test_a_rolling_restart_refuses_nobody_and_keeps_what_was_said(
     tmp_path: Path, replicas: tuple[Replicas, list[int]], person: Person
 ) -> None:
-    if not shutil.which("nginx", path=PATH):
-        pytest.skip("nginx is not installed here, so nothing is known of its block")
     running, ports = replicas
     port, token, over = free_port(), person.token(), threading.Event()
     api = Api(f"http://127.0.0.1:{port}", tmp_path / "log")
@@ -115,7 +104,9 @@ def test_a_rolling_restart_refuses_nobody_and_keeps_what_was_said(
         asking += [people.submit(chat, "for 60 seconds"), people.submit(chat, "for 60 seconds")]
         script = at(ports, SCRIPT.text).replace(CONF, str(upstream))
         around = AROUND.format(folder=tmp_path, python=sys.executable)
-        with subprocess.Popen(["bash", "-c", around + script], env=os.environ | {"PATH": PATH}) as rolling:
+        with subprocess.Popen(
+            ["bash", "-c", around + script], env=os.environ | {"PATH": programs.PATH}
+        ) as rolling:
             for each in ports:
                 unit = f"chatbackend@{each}"
                 asked = tmp_path / "asked"

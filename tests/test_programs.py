@@ -1,0 +1,40 @@
+"""What the suite says at its end on a machine without the programs that some tests need."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.forked import python
+from tests.programs import missing_line
+
+WITHOUT_PROGRAMS = """
+import pytest
+from tests import programs
+
+programs.PATH = "/nowhere"
+pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", *{tests}])
+"""
+NEEDS_LOGROTATE = "tests/documents/test_deployment.py::test_thirty_days_of_the_log_are_kept"
+NEEDS_CHROMIUM = "tests/browser/test_looks.py"
+NEEDS_NONE = "tests/documents/test_deployment.py::test_the_unit_waits_for_as_long_as_a_shutdown_may_take"
+
+
+def test_one_line_before_the_last_says_what_was_skipped_for_want_of_which_programs() -> None:
+    tests = [NEEDS_LOGROTATE, NEEDS_CHROMIUM, NEEDS_NONE]
+
+    done = python(WITHOUT_PROGRAMS.format(tests=tests), CI="", DJANGO_SETTINGS_MODULE="tests.settings")
+
+    assert done.returncode == 0, done.stderr
+    *_, told, closing = done.stdout.splitlines()
+    skipped = int(closing.partition("passed, ")[2].partition(" skipped")[0])
+    assert closing.startswith("1 passed, ")
+    assert told.startswith(f"{skipped} tests were skipped")
+    assert told.endswith("apt install chromium-headless-shell logrotate")
+
+
+def test_nothing_is_said_of_tests_that_are_skipped_for_another_reason() -> None:
+    with pytest.raises(pytest.skip.Exception) as skipped:
+        pytest.skip("not today")
+    report = SimpleNamespace(longrepr=("test_x.py", 1, f"Skipped: {skipped.value}"))
+
+    assert missing_line([report]) == ""
