@@ -204,7 +204,7 @@ def _told(
         if layer in whole.layers:
             each, (floor, which) = whole.layers[layer], floor_of.get(layer, (0.0, ""))
             rows.append(
-                [layer, f"{each.cpu:.0f}", f"{each.calls:.1f}", f"{floor:.0f}" if which else "", which]
+                [layer, f"{each.cpu:.1f}", f"{each.calls:.1f}", f"{floor:.1f}" if which else "", which]
             )
     floor = sum(least for least, _ in floor_of.values())
     rows.append(

@@ -42,7 +42,7 @@ def test_an_accepted_attempt_is_one_json_line_with_who_and_how(api: Api, person:
     assert record["client_address"] == "127.0.0.1"
     assert record["user_agent"] == "Browser/1.0"
     assert record["key_id"]
-    assert 0 < record["duration_ms"] < 5000
+    assert record["duration_ms"] > 0
     assert response.headers["X-Request-ID"] == request_id
 
 
