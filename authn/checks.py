@@ -162,10 +162,11 @@ def _names() -> list[CheckMessage]:
 def _database() -> list[CheckMessage]:
     alias = settings.DATABASES[conf.BETTER_AUTH_DATABASE]
     engine = alias.get("ENGINE", "").rpartition(".")[2]
-    # The default one is the project's to check.
-    if conf.BETTER_AUTH_DATABASE != "default" and (
-        engine not in ("postgresql", "sqlite3") or not alias.get("NAME")
-    ):
+    if fault := conf.DATABASE_FAULTS.get("BETTER_AUTH_DATABASE_URL"):
+        return [Error(fault[0], hint=fault[1], id="authn.E016")]
+    # The default one is the project's to check, and so is the same address in another zone.
+    is_own = conf.BETTER_AUTH_DATABASE != "default" and "DATABASE_URL" not in conf.DATABASE_FAULTS
+    if is_own and (engine not in ("postgresql", "sqlite3") or not alias.get("NAME")):
         return [
             Error(
                 "BETTER_AUTH_DATABASE_URL names no database of PostgreSQL or SQLite.",

@@ -139,6 +139,11 @@ class Conf(ReadOnce):
         """The alias of the database with Better Auth's tables."""
         return cast(str, _setting("BETTER_AUTH_DATABASE", "default"))
 
+    @cached_property
+    def DATABASE_FAULTS(self) -> dict[str, tuple[str, str]]:
+        """By variable: what is wrong with the address in it, and what to write."""
+        return cast(dict[str, tuple[str, str]], _setting("DATABASE_FAULTS", {}))
+
     # The next four are read once, when the models are made.
 
     @cached_property

@@ -10,6 +10,8 @@ from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
+from chatbackend.database_url import ENCODE
+
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     faults: list[CheckMessage] = []
@@ -24,8 +26,13 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         fault = f"ALLOWED_HOSTS names what no request is for: {', '.join(strange)}."
         faults.append(Error(fault, hint=hint, id="chatbackend.E013"))
     database = settings.DATABASES["default"]
-    if not database.get("ENGINE", "").endswith(".postgresql") or not database.get("NAME"):
-        hint = "Write the address of the database, such as postgresql://user:password@localhost:5432/name."
+    if unusable := settings.DATABASE_FAULTS.get("DATABASE_URL"):
+        faults.append(Error(unusable[0], hint=unusable[1], id="chatbackend.E014"))
+    elif not database.get("ENGINE", "").endswith(".postgresql") or not database.get("NAME"):
+        hint = (
+            "Write the address of the database, such as postgresql://user:password@localhost:5432/name. "
+            f"{ENCODE}"
+        )
         faults.append(Error("DATABASE_URL names no PostgreSQL database.", hint=hint, id="chatbackend.E003"))
     if settings.DATABASE_TIMEOUT_SECONDS < 2:  # psycopg's own minimum, for a connection
         hint = "Write how many seconds a statement may take, such as 5."

@@ -1,18 +1,18 @@
 """Django's settings, all from the environment. Every name is explained in .env.example."""
 
 import json
-from contextlib import suppress
 from logging import WARNING, LogRecord
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
-from warnings import catch_warnings
 
 import environ
 from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
 from pythonjsonlogger.core import RESERVED_ATTRS
+
+from chatbackend import database_url
 
 N = TypeVar("N", int, float)
 
@@ -143,6 +143,7 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 # --- Database and cache ---------------------------------------------------------------------------
 
 DATABASE_TIMEOUT_SECONDS = number("DATABASE_TIMEOUT_SECONDS", 5.0)
+DATABASE_FAULTS: dict[str, tuple[str, str]] = {}  # by variable: what is wrong with it, and what to write
 
 
 def database(name: str) -> dict[str, Any]:
@@ -151,10 +152,11 @@ def database(name: str) -> dict[str, Any]:
     alias: dict[str, Any] = {"ENGINE": "", "CONN_HEALTH_CHECKS": True}
     # Django's own handler makes a thread for each request; what such a thread keeps, nobody closes.
     alias["CONN_MAX_AGE"] = None if ASGI_HANDLER == "chatbackend.handler.OneHopHandler" else 0
-    # What is no address is left without an engine, for a system check to name; the warning would show
-    # the password of an address that begins with a misspelt "postgres:".
-    with suppress(ValueError), catch_warnings(action="ignore"):
-        alias |= env.db(name, default="postgresql:///")
+    # What is no address is left without an engine, for a system check to name.
+    try:
+        alias |= database_url.parse(env.str(name, default="postgresql:///"))
+    except database_url.UnusableAddress as exc:
+        DATABASE_FAULTS[name] = (f"{name} {exc.fault}.", exc.hint)
     if not alias["ENGINE"].endswith((".postgresql", ".sqlite3")):
         alias["ENGINE"] = ""  # a scheme that Django has nothing for would end the start before any check
     if alias["ENGINE"].endswith(".sqlite3"):  # Better Auth's alone, on somebody's laptop

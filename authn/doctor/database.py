@@ -31,7 +31,11 @@ def reachable(patient: Patient) -> Iterator[Finding]:
     for alias in dict.fromkeys([conf.BETTER_AUTH_DATABASE, "default"]):
         database = connections[alias]
         is_better_auths = alias == conf.BETTER_AUTH_DATABASE
-        if why := patient.unreachable if is_better_auths else why_unreachable(database):
+        if database.vendor == "unknown" and alias != "default":
+            continue  # its address is wrong: the settings' examination has said so
+        if alias == "default" and (fault := conf.DATABASE_FAULTS.get("DATABASE_URL")):
+            yield failure(*fault)
+        elif why := patient.unreachable if is_better_auths else why_unreachable(database):
             variable = "DATABASE_URL" if alias == "default" else "BETTER_AUTH_DATABASE_URL"
             yield failure(
                 f"{place(database)} cannot be reached: {why}.",

@@ -66,7 +66,8 @@ def run() -> None:
             children["PostgreSQL"] = process
         if own_page:  # before the API, which reads its tables
             children["The page"] = stack.enter_context(better_auth_process(env, page_port, show=True))
-        _migrate(env)
+        # Without checks on a database of ours: the API makes them all when it starts.
+        _migrate(env, *(["--skip-checks"] if own_database else []))
         account = _admin(env) if own_database else "accounts: manage.py createsuperuser"
         _write_environment(env, given)
         command = [*MANAGE, "runserver", f"127.0.0.1:{api_port}"]
@@ -131,9 +132,8 @@ def _environment(api_port: int, page_port: int) -> dict[str, str]:
     }
 
 
-def _migrate(env: Mapping[str, str]) -> None:
-    # No checks here: the API runs them all when it starts.
-    applied = finish([*MANAGE, "migrate", "--skip-checks", "--no-color"], env=env).count("  Applying ")
+def _migrate(env: Mapping[str, str], *options: str) -> None:
+    applied = finish([*MANAGE, "migrate", "--no-color", *options], env=env).count("  Applying ")
     if applied:
         say(f"Applied {applied} migrations.")
 

@@ -1,0 +1,166 @@
+"""Reads the address of a database, which other programs may use as well.
+
+Prisma, node-postgres, JDBC and SQLAlchemy have parameters of their own, which libpq refuses. Those with an
+equivalent are translated, those about a pool of connections are left out, and all others are errors.
+"""
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+from warnings import catch_warnings
+
+import environ
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+POSTGRESQL = {"postgresql", "postgres", "pgsql", "psql"}
+LIBPQ = {each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults()}
+NUMBERS = {"connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
+IN_DJANGO = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+
+TRUE, FALSE = {"true", "1", "on", "yes", ""}, {"false", "0", "off", "no"}
+RENAMED = {
+    "ApplicationName": "application_name",
+    "connectTimeout": "connect_timeout",
+    "currentSchema": "schema",
+    "loginTimeout": "connect_timeout",
+    "search_path": "schema",
+    "ssl": "sslmode",
+}
+MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Node's no-verify encrypts and does not check the certificate, as libpq's require.
+SSL_MODES = dict.fromkeys([*TRUE, "no-verify"], "require") | dict.fromkeys(FALSE, "disable")
+# The values with which each driver prepares no statements, because a pooler is in between.
+UNPREPARED = {
+    "pgbouncer": TRUE,
+    "prepare": FALSE,
+    "prepareThreshold": {"0"},
+    "prepared_statement_cache_size": {"0"},
+    "prepared_statements": FALSE,
+    "statement_cache_size": {"0"},
+}
+LEFT_OUT = {
+    # How many connections a pool keeps, and for how long. Here each of WORKER_THREADS keeps one.
+    *("connection_limit", "pool_timeout", "max_connection_lifetime", "max_idle_connection_lifetime"),
+    *("pool", "pool_size", "pool_max_conns", "max_overflow", "max", "conn_max_age", "conn_health_checks"),
+    "uselibpqcompat",  # libpq is what we use
+    "encoding",  # Django's is UTF-8
+    "supa",  # which of its poolers Supabase means
+}
+
+ENCODE = (
+    "Percent-encode what is special in the user's name and the password: %40 for @, %2F for /, %3F for ?."
+)
+TIMEOUT = "Write a statement's timeout in DATABASE_TIMEOUT_SECONDS."
+INSTEAD = {
+    "lock_timeout": TIMEOUT,
+    "query_timeout": TIMEOUT,
+    "socketTimeout": TIMEOUT,
+    "socket_timeout": TIMEOUT,
+    "sslaccept": "Write sslmode=verify-full and sslrootcert=, the file of the certificates to trust.",
+    "sslidentity": "Write sslcert= and sslkey=, two PEM files.",
+    "statement_timeout": TIMEOUT,
+}
+DOCUMENTED = "libpq's own: https://www.postgresql.org/docs/current/libpq-connect.html"
+
+
+class UnusableAddress(Exception):
+    """``fault``: a predicate, whose subject is the variable. ``hint``: what to write.
+
+    They hold no value of the address: parts of a badly encoded password may be anywhere in it.
+    """
+
+    def __init__(self, fault: str, hint: str) -> None:
+        super().__init__(fault)
+        self.fault, self.hint = fault, hint
+
+
+def parse(url: str) -> dict[str, Any]:
+    """One of Django's ``DATABASES``; empty if ``url`` is no address of PostgreSQL or SQLite.
+
+    Raises ``UnusableAddress`` for an address of PostgreSQL that libpq would refuse.
+    """
+    url = url.strip().removeprefix("jdbc:")
+    scheme, _, rest = url.partition("://")
+    kind = scheme.lower().partition("+")[0]  # without SQLAlchemy's +psycopg2
+    if kind == "prisma":
+        hint = "Write the database's own address, which begins with postgresql://."
+        raise UnusableAddress("is the address of a service of Prisma", hint)
+    if kind == "sqlite":
+        return _read(url)
+    if kind not in POSTGRESQL:
+        return {}
+    place, _, query = rest.partition("?")
+    database = _read(f"postgresql://{place}")
+    return database and database | _read_parameters(database, query)
+
+
+def _read(url: str) -> dict[str, Any]:
+    if "\0" in unquote(url):
+        return {}
+    try:
+        with catch_warnings(action="ignore"):  # a warning shows the whole address
+            return dict(environ.Env.db_url_config(url))
+    except ValueError:
+        return {}
+
+
+def _read_parameters(database: dict[str, Any], query: str) -> dict[str, Any]:
+    """What the parameters add to ``database``, or replace in it."""
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    for theirs, ours in RENAMED.items():
+        if theirs in given:
+            given.setdefault(ours, given.pop(theirs))
+    if "sslmode" in given:
+        given["sslmode"] = SSL_MODES.get(given["sslmode"].lower(), given["sslmode"])
+    turned_off = [given.pop(name).lower() in values for name, values in UNPREPARED.items() if name in given]
+    is_pooled = any(turned_off) or "pooler" in str(database["HOST"])
+    if (schema := given.pop("schema", "public")) != "public":
+        given["options"] = f"{given.get('options', '')} {_search_path(schema, is_pooled)}".lstrip()
+    options: dict[str, Any] = {name: value for name, value in given.items() if name not in LEFT_OUT}
+    _check(options, query)
+    read = {IN_DJANGO[name]: options.pop(name) for name in IN_DJANGO if name in options}
+    if any(turned_off):
+        # A cursor of the server's, too, would be on a connection that the pooler has given to others.
+        options["prepare_threshold"], read["DISABLE_SERVER_SIDE_CURSORS"] = None, True
+    return read | {"OPTIONS": options}
+
+
+def _search_path(schemas: str, is_pooled: bool) -> str:
+    if is_pooled:  # PgBouncer and Neon's refuse a connection that asks for it
+        raise UnusableAddress(
+            "names a schema, which a pooler does not pass on",
+            "Leave it out, and run: ALTER ROLE … SET search_path = …; or write the direct address.",
+        )
+    names = (name.strip().replace('"', '""') for name in schemas.split(","))
+    quoted = ",".join(f'"{name}"' for name in names)
+    return "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", quoted)  # as the server reads options
+
+
+def _check(given: dict[str, str], query: str) -> None:
+    unknown = sorted(given.keys() - LIBPQ)
+    if unknown and ("@" in query or not all(name.isidentifier() for name in unknown)):
+        raise UnusableAddress("is no address that can be read", ENCODE)  # they may be parts of the password
+    if unknown:
+        names = ", ".join(unknown)
+        instead = dict.fromkeys(INSTEAD[name] for name in unknown if name in INSTEAD)
+        hint = " ".join([f"Leave out {names}.", *instead, DOCUMENTED])
+        raise UnusableAddress(f"has parameters that are not libpq's: {names}", hint)
+    wrong = [name for name in NUMBERS & given.keys() if not given[name].isdecimal()]
+    if wrong := sorted(wrong) or _refused_by_libpq(given):
+        raise UnusableAddress(
+            f"has a value that libpq refuses for {', '.join(wrong)}",
+            f"sslmode is one of {', '.join(MODES)}." if "sslmode" in wrong else DOCUMENTED,
+        )
+
+
+def _refused_by_libpq(given: dict[str, str]) -> list[str]:
+    """The parameters that libpq's error is about. It looks at all values before it looks for the server."""
+    nowhere = {name: value for name, value in given.items() if name != "service"}
+    nowhere |= {"host": "/nowhere", "hostaddr": ""}
+    try:
+        connection = psycopg.pq.PGconn.connect_start(make_conninfo(**nowhere).encode())
+    except (psycopg.Error, ValueError):
+        return sorted(given)
+    said = connection.error_message.decode(errors="replace")
+    return [name for name in given if re.search(rf"\b{name}\b", said)]
