@@ -1,6 +1,7 @@
 """System checks of what Django itself finds out only when a request needs it."""
 
 import os
+import re
 from ipaddress import ip_address
 from typing import Any
 
@@ -11,6 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
 from chatbackend.database_url import ENCODE
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -48,6 +51,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         hint = "Write in NUM_PROXIES how many proxies add to X-Forwarded-For, such as 1."
         fault = "There is a proxy (TRUST_X_FORWARDED_PROTO), and everybody would have its address."
         faults.append(CheckWarning(fault, hint=hint, id="chatbackend.W001"))
+    if strange := [name for name in settings.CORS_ALLOW_HEADERS if not _is_header(name)]:
+        hint = "Write names alone, such as x-datadog-trace-id. A * would not cover Authorization."
+        fault = f"CORS_ALLOW_HEADERS names what is no header: {', '.join(strange)}."
+        faults.append(Error(fault, hint=hint, id="chatbackend.E015"))
     return faults + (_check_metrics() if settings.METRICS_PORT else [])
 
 
@@ -81,6 +88,10 @@ def _is_host(allowed: str) -> bool:
     """Whether it is what Django compares a request's host to, from which it has taken the port."""
     host = allowed.removeprefix(".").lower()
     return allowed == "*" or (bool(host) and split_domain_port(host) == (host, ""))
+
+
+def _is_header(name: str) -> bool:
+    return name != "*" and bool(HEADER_NAME.fullmatch(name))
 
 
 def _has_secret_key() -> bool:

@@ -311,6 +311,12 @@ CORS_ALLOW_HEADERS = [
     # ChatKit's client adds these two; without them its preflight fails.
     "chatkit-frame-instance-id",
     "chatkit-device-id",
+    # A page that is traced with OpenTelemetry or Sentry adds these to each request.
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "sentry-trace",
+    *names("CORS_ALLOW_HEADERS", []),
 ]
 CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "www-authenticate"]
 

@@ -1,6 +1,7 @@
 """The house as a whole: how it starts, what it migrates, what a browser on another origin may do."""
 
 import re
+import runpy
 import subprocess
 import sys
 import traceback
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
 from django.views.debug import SafeExceptionReporterFilter
 
 from chatbackend.checks import check_settings
@@ -103,6 +105,10 @@ def test_a_management_command_waits_neither_for_the_agent_stack_nor_for_the_docu
         ("WORKER_THREADS", 0, "chatbackend.E004"),
         ("WORKER_THREADS", -1, "chatbackend.E004"),
         ("DATA_UPLOAD_MAX_MEMORY_SIZE", 0, "chatbackend.E005"),
+        ("CORS_ALLOW_HEADERS", ["*"], "chatbackend.E015"),
+        ("CORS_ALLOW_HEADERS", ["x-tenant x-team"], "chatbackend.E015"),
+        ("CORS_ALLOW_HEADERS", ["X-Tenant: shop"], "chatbackend.E015"),
+        ("CORS_ALLOW_HEADERS", ["x-tenänt"], "chatbackend.E015"),
         ("DATABASE_TIMEOUT_SECONDS", 1.9, "chatbackend.E012"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -209,7 +215,9 @@ def test_runserver_serves_asgi_and_streams(database_url: str, person: Person, tm
 def test_the_page_on_another_origin_may_call_the_api_with_the_headers_chatkits_client_sends(
     api: Api, person: Person
 ) -> None:
-    sent = "authorization, content-type, accept-language, chatkit-frame-instance-id, chatkit-device-id"
+    of_chatkit = ["chatkit-frame-instance-id", "chatkit-device-id"]
+    of_tracing = ["traceparent", "tracestate", "baggage", "sentry-trace"]
+    sent = ", ".join(["authorization", "content-type", "accept-language", *of_chatkit, *of_tracing])
     asked = {
         "Origin": PAGE_ORIGIN,
         "Access-Control-Request-Method": "POST",
@@ -227,6 +235,21 @@ def test_the_page_on_another_origin_may_call_the_api_with_the_headers_chatkits_c
         assert answer.headers["Access-Control-Allow-Origin"] == PAGE_ORIGIN
         assert "Access-Control-Allow-Credentials" not in answer.headers
     assert "x-request-id" in response.headers["Access-Control-Expose-Headers"]
+
+
+def test_a_team_adds_headers_of_its_own_to_ours(
+    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORS_ALLOW_HEADERS", "X-Tenant, x-datadog-trace-id")
+    settings.CORS_ALLOW_HEADERS = runpy.run_path(str(TOP / "chatbackend/settings.py"))["CORS_ALLOW_HEADERS"]
+
+    preflight = client.options(
+        "/support/chatkit", headers={"Origin": PAGE_ORIGIN, "Access-Control-Request-Method": "POST"}
+    )
+
+    allowed = preflight.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"X-Tenant", "x-datadog-trace-id", "authorization", "traceparent"} <= set(allowed)
+    assert check_settings() == []
 
 
 def test_a_page_of_somebody_else_may_not(api: Api, person: Person) -> None:
