@@ -217,3 +217,16 @@ def test_of_better_auths_own_database_it_is_said_too(settings: Any, monkeypatch:
 
     assert [each.id for each in found] == ["authn.E016"]
     assert "BETTER_AUTH_DATABASE_URL has parameters that are not libpq's: sslaccept." in found[0].msg
+
+
+def test_one_address_for_both_is_one_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where BETTER_AUTH_TIME_ZONE makes a second connection to the same database."""
+    monkeypatch.setenv("DATABASE_URL", f"{PLACE}?sslaccept=strict")
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+    with mock.patch.dict(DATABASE_FAULTS):
+        for alias in ("default", "better_auth"):
+            monkeypatch.setitem(settings.DATABASES, alias, database("DATABASE_URL"))
+
+        found = [each.id for each in run_checks() if "DATABASE_URL" in each.msg]
+
+    assert found == ["chatbackend.E014"]
