@@ -10,9 +10,10 @@ from functools import cache
 from typing import Any, NamedTuple, cast
 
 from django.db import connections, router
-from django.db.models import DateTimeField, Field, Model, QuerySet
+from django.db.models import DateTimeField, Field, IntegerField, Model, QuerySet
 
 A_MOMENT = datetime(1000, 1, 1, tzinfo=UTC)
+A_NUMBER = 1 << 30  # in the range of each integer column, or Django would leave the condition out
 
 
 class Slot(NamedTuple):
@@ -81,4 +82,6 @@ def _rows(connection: Any, sql: str, params: list[Any]) -> list[Any]:
 def _mark(number: int, field: "Field[Any, Any]") -> Any:
     if isinstance(field, DateTimeField):
         return A_MOMENT + timedelta(days=number)
+    if isinstance(field, IntegerField):
+        return A_NUMBER + number
     return f"<value {number}>"

@@ -3,9 +3,10 @@
 from typing import Any
 
 from chatkit.store import NotFoundError
-from django.db.models import QuerySet, Subquery
+from django.db.models import BigIntegerField, QuerySet, Subquery
 
 from authn.compiled import Compiled
+from support import cursors
 from support.models import PLACE, Item, Thread
 
 MAX_PAGE = 100  # ChatKit's client asks for 20 to 50; the protocol sets no bound
@@ -21,9 +22,12 @@ def thread(user_id: str, thread_id: str) -> Thread | None:
 
 
 def threads(user_id: str, limit: int, after: str | None, order: str) -> tuple[list[Thread], str | None]:
-    """A page, and where more follow the id of its last. Without the one of ``after``: ``NotFoundError``."""
-    rows, last = _page(_threads, _thread, limit, order, after, user_id=user_id)
-    return [Thread.from_db("default", THREAD, row) for row in rows], last
+    """A page, and a cursor if more rows follow. ``after``: a cursor of an earlier page, or a row's id.
+
+    Raises ``NotFoundError`` if ``after`` is neither. A cursor stays good when its row is deleted.
+    """
+    rows, cursor = _page(_threads, _thread, limit, order, after, user_id=user_id)
+    return [Thread.from_db("default", THREAD, row) for row in rows], cursor
 
 
 def item(user_id: str, thread_id: str, item_id: str) -> Item | None:
@@ -35,32 +39,41 @@ def items(
     user_id: str, thread_id: str, limit: int, after: str | None, order: str
 ) -> tuple[list[Item], str | None]:
     """As ``threads``, of a thread's items; of none for a thread that is not there."""
-    rows, last = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
-    return [Item.from_db("default", ITEM, row) for row in rows], last
+    rows, cursor = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
+    return [Item.from_db("default", ITEM, row) for row in rows], cursor
 
 
 def _page(
     rows: Compiled, row: Compiled, limit: int, order: str, after: str | None, **owner: str
 ) -> tuple[list[list[Any]], str | None]:
     limit = min(max(limit, 1), MAX_PAGE)
-    found = rows(limit + 1, order, after is not None, after=after, **owner)
-    if not found and after is not None and not row(key=after, **owner):
+    key = None if after is None else cursors.read(after, *owner.values())
+    start = None if after is None else "id" if key is None else "key"
+    found = rows(limit + 1, order, start, after=after, key=key, **owner)
+    if not found and start == "id" and not row(key=after, **owner):
         raise NotFoundError(after)
-    has_more = len(found) > limit
-    return found[:limit], found[limit - 1][1] if has_more else None
+    page, has_more = found[:limit], len(found) > limit
+    return page, cursors.make(page[-1][0], *owner.values()) if has_more else None
 
 
 def _in_order(
-    rows: QuerySet[Any], columns: tuple[str, ...], after: str, limit: int, order: str, has_cursor: bool
+    rows: QuerySet[Any],
+    columns: tuple[str, ...],
+    after: str,
+    key: int,
+    limit: int,
+    order: str,
+    start: str | None,
 ) -> Any:
+    """``start``: what the page starts after, the row of the id ``after`` or of the primary key ``key``."""
     page = rows.alias(place=PLACE).order_by("place" if order == "asc" else "-place")
-    if has_cursor:
-        cursor = Subquery(rows.filter(**{columns[1]: after}).values("id"))
-        page = page.filter(**{"place__gt" if order == "asc" else "place__lt": cursor})
+    if start:
+        place = key if start == "key" else Subquery(rows.filter(**{columns[1]: after}).values("id"))
+        page = page.filter(**{"place__gt" if order == "asc" else "place__lt": place})
     return page.values_list(*columns)[:limit]
 
 
-_TEXT = Thread._meta.get_field("thread_id")
+_TEXT, _KEY = Thread._meta.get_field("thread_id"), BigIntegerField()
 
 _thread = Compiled(
     Thread,
@@ -70,9 +83,12 @@ _thread = Compiled(
 )
 _threads = Compiled(
     Thread,
-    lambda *shape, user_id, after: _in_order(Thread.objects.owned_by(user_id), THREAD, after, *shape),
+    lambda *shape, user_id, after, key: _in_order(
+        Thread.objects.owned_by(user_id), THREAD, after, key, *shape
+    ),
     user_id=_TEXT,
     after=_TEXT,
+    key=_KEY,
 )
 _item = Compiled(
     Item,
@@ -85,10 +101,11 @@ _item = Compiled(
 )
 _items = Compiled(
     Item,
-    lambda *shape, user_id, thread_id, after: _in_order(
-        Item.objects.of_thread(user_id, thread_id), ITEM, after, *shape
+    lambda *shape, user_id, thread_id, after, key: _in_order(
+        Item.objects.of_thread(user_id, thread_id), ITEM, after, key, *shape
     ),
     user_id=_TEXT,
     thread_id=_TEXT,
     after=_TEXT,
+    key=_KEY,
 )

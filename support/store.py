@@ -155,8 +155,8 @@ def change_thread(user_id: str, thread: ThreadMetadata) -> None:
 
 @on_database
 def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Page[ThreadMetadata]:
-    threads, last = reads.threads(user_id, limit, after, order)
-    return Page(data=[as_thread(thread) for thread in threads], has_more=last is not None, after=last)
+    threads, cursor = reads.threads(user_id, limit, after, order)
+    return Page(data=[as_thread(thread) for thread in threads], has_more=cursor is not None, after=cursor)
 
 
 @on_database
@@ -173,8 +173,8 @@ def delete_thread(user_id: str, thread_id: str) -> None:
 
 @insistently
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
-    items, last = reads.items(user_id, thread_id, limit, after, order)
-    return Page(data=[as_item(user_id, item) for item in items], has_more=last is not None, after=last)
+    items, cursor = reads.items(user_id, thread_id, limit, after, order)
+    return Page(data=[as_item(user_id, item) for item in items], has_more=cursor is not None, after=cursor)
 
 
 @insistently

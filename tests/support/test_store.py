@@ -3,6 +3,7 @@
 import asyncio
 import re
 import traceback
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from datetime import timedelta, timezone
 from functools import partial
@@ -341,7 +342,7 @@ def test_one_task_may_save_change_delete_and_save_again(ada: Owner) -> None:
 
             assert await STORE.load_thread(thread.id, ada) == thread
             page = await STORE.load_thread_items(thread.id, after=None, limit=1, order="desc", context=ada)
-            assert (page.data, page.has_more, page.after) == ([answer("msg_2")], True, "msg_2")
+            assert (page.data, page.has_more) == ([answer("msg_2")], True)
             threads = await STORE.load_threads(limit=2, after=None, order="asc", context=ada)
             assert (threads.data, threads.has_more, threads.after) == ([thread], False, None)
             await STORE.delete_thread(thread.id, ada)
@@ -511,10 +512,55 @@ def all_pages(load: Callable[..., Page[Any]]) -> Iterator[Page[Any]]:
     page = load()
     yield page
     while page.has_more:
-        assert page.after == page.data[-1].id
+        by_id = load(after=page.data[-1].id)
         page = load(after=page.after)
+        assert page == by_id
         yield page
     assert page.after is None
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_the_next_page_stays_the_same_when_the_row_of_its_cursor_is_deleted(ada: Owner, order: str) -> None:
+    ids = [f"{number}" for number in range(5)]
+    for each in ids:
+        ada.starts(f"thr_{each}")
+        ada.add_thread_item("thr_0", message(f"msg_{each}"))
+    threads, items = ada.load_threads(2, None, order), ada.page("thr_0", limit=2, order=order)
+
+    models.Thread.objects.filter(thread_id__in=[f"thr_{1 if order == 'asc' else 3}"]).delete()
+    for item in items.data:
+        ada.delete_thread_item("thr_0", item.id)
+
+    rest = ids[2:] if order == "asc" else ids[2::-1]
+    assert [each.id for each in ada.load_threads(20, threads.after, order).data] == [f"thr_{n}" for n in rest]
+    assert ada.item_ids("thr_0", after=items.after, order=order) == [f"msg_{n}" for n in rest]
+
+
+def test_a_cursor_is_good_for_its_owner_and_its_list_alone(ada: Owner, bob: Owner) -> None:
+    for owner in (ada, bob):
+        for thread_id in ("thr_1", "thr_2", "thr_3"):
+            owner.starts(thread_id)
+            for number in range(3):
+                owner.add_thread_item(thread_id, message(f"msg_{number}", thread_id=thread_id))
+    threads, items = ada.load_threads(1, None, "asc").after, ada.page("thr_1", limit=1).after
+
+    for cursor in (threads, items, f"{threads[:-2]}A=", "cur_", "cur_ü", "cur_A", "cur_" + "A" * 44):
+        with pytest.raises(NotFoundError):
+            bob.load_threads(1, cursor, "asc")
+        with pytest.raises(NotFoundError):
+            bob.page("thr_1", after=cursor)
+        with pytest.raises(NotFoundError):
+            ada.page("thr_2", after=cursor)
+
+
+def test_a_cursor_does_not_tell_how_many_rows_there_are(ada: Owner) -> None:
+    ada.starts("thr_1")
+    ada.starts("thr_2")
+    row = models.Thread.objects.get(thread_id="thr_1")
+
+    sealed = urlsafe_b64decode(ada.load_threads(1, None, "asc").after.removeprefix("cur_"))
+
+    assert row.pk.to_bytes(8) not in sealed
 
 
 def test_behind_the_last_there_is_an_empty_page(ada: Owner) -> None:

@@ -1,0 +1,42 @@
+"""Cursors of pages: where a page ended, so that the next one is found when that row has been deleted.
+
+A cursor holds the row's primary key. It is encrypted, since keys tell how many rows there are of all
+users. AES-SIV also authenticates the owner, so a cursor of somebody else and an invented one fail alike.
+"""
+
+import base64
+import binascii
+import json
+from functools import cache
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+SALT = "support.cursors"
+PREFIX = "cur_"
+KEY_BYTES = 8  # of a bigint
+
+
+def make(key: int, *scope: str) -> str:
+    """``scope``: whose list it is, and of which thread. The same arguments give the same cursor."""
+    sealed = _cipher(settings.SECRET_KEY).encrypt(key.to_bytes(KEY_BYTES), [json.dumps(scope).encode()])
+    return PREFIX + base64.urlsafe_b64encode(sealed).decode()
+
+
+def read(cursor: str, *scope: str) -> int | None:
+    """The primary key; ``None`` if it is no cursor of this list, but perhaps a row's id."""
+    if not cursor.startswith(PREFIX):
+        return None
+    try:
+        sealed = base64.urlsafe_b64decode(cursor.removeprefix(PREFIX))
+        key = _cipher(settings.SECRET_KEY).decrypt(sealed, [json.dumps(scope).encode()])
+    except (binascii.Error, ValueError, InvalidTag):
+        return None
+    return int.from_bytes(key)
+
+
+@cache
+def _cipher(secret: str) -> AESSIV:
+    return AESSIV(salted_hmac(SALT, "key", secret=secret, algorithm="sha512").digest())
