@@ -4,7 +4,8 @@ import base64
 import binascii
 import functools
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import pydantic
 from chatkit.types import (
@@ -34,12 +35,26 @@ FAULTS = {
 }
 
 
-def parse(body: bytes) -> ChatKitReq:
-    """Raises ``ParseError`` (400), which names the field at fault and never quotes the body."""
+@dataclass(frozen=True)
+class OtherOperation:
+    """An operation that the SDK does not know. ``type`` is for metrics, and not what the request says."""
+
+    type: Literal["other"] = "other"
+
+
+def parse(body: bytes, takes_others: bool = False) -> ChatKitReq | OtherOperation:
+    """The request as the SDK will read it: ``"limit": "20"`` is a number to both.
+
+    ``takes_others``: give ``OtherOperation`` for a type that the SDK does not know.
+    Raises ``ParseError`` (400), which names the field at fault and never quotes the body.
+    """
+    request: ChatKitReq | OtherOperation
     try:
-        request = CHATKIT_REQUEST.validate_json(body, strict=True)  # false is no number
+        request = CHATKIT_REQUEST.validate_json(body)
     except pydantic.ValidationError as exc:
-        raise ParseError(_explain(exc)) from None  # from None: the error's text quotes the body
+        if not (takes_others and is_unknown_type(exc) and isinstance(json.loads(body)["type"], str)):
+            raise ParseError(_explain(exc)) from None  # from None: the error's text quotes the body
+        request = OtherOperation()
     # PostgreSQL stores no NUL in text or JSON. Refused here, and not when half of the work is done.
     if b"\\u0000" in body and _has_nul(json.loads(body)):
         raise ParseError("The request contains a NUL character")
@@ -49,7 +64,13 @@ def parse(body: bytes) -> ChatKitReq:
     return request
 
 
-def _check_lengths(request: ChatKitReq) -> None:
+def is_unknown_type(exc: pydantic.ValidationError) -> bool:
+    """Whether a request was refused because the SDK does not know its operation."""
+    fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    return (fault["type"], fault["loc"]) == ("union_tag_invalid", ())
+
+
+def _check_lengths(request: ChatKitReq | OtherOperation) -> None:
     """Of what would be stored, shown in lists and given to a model; all else is bounded by the body alone."""
     if isinstance(request, ThreadsCreateReq | ThreadsAddUserMessageReq):
         said = request.params.input
@@ -120,9 +141,9 @@ class _QuietSchema(GenerateJsonSchema):
 
 
 def _is_base64(text: str) -> bool:
-    """Strictly: the SDK itself decodes what it can and drops the rest."""
+    """Line breaks may stand in it. The SDK drops whatever else it cannot decode, which we refuse."""
     try:
-        base64.b64decode(text, validate=True)
+        base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):  # ValueError: not even ASCII
         return False
     return True

@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+from pydantic import ValidationError
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
@@ -37,6 +38,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 # Operations that the SDK answers with calls of the store, and of nothing that a team writes.
 OF_THE_STORE = {"threads.list", "threads.get_by_id", "threads.update", "threads.delete", "items.list"}
+
+Operation = ChatKitReq | protocol.OtherOperation
 
 answered = Signal()  # operation, status, seconds: of a request to a MeasuredView; for whoever counts them
 
@@ -109,7 +112,8 @@ class ChatKitView(MeasuredView):
     content_negotiation_class = AnyAccept
 
     def post(self, request: Request) -> HttpResponseBase:
-        (body, operation), server = _read(request), chatkit_server()
+        server = chatkit_server()
+        body, operation = _read(request, takes_others=_has_own_process(server))
         self.operation = operation.type
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
@@ -170,13 +174,21 @@ def _is_ours(server: Any) -> bool:
     )
 
 
-def _read(request: Request) -> tuple[bytes, ChatKitReq]:
+@cache
+def _has_own_process(server: Any) -> bool:
+    """Whether a team has overridden ``process``, which may know more operations than the SDK."""
+    from chatkit.server import ChatKitServer
+
+    return getattr(server.process, "__func__", None) is not ChatKitServer.process
+
+
+def _read(request: Request, takes_others: bool) -> tuple[bytes, Operation]:
     """The body and what it asks for. Where there is dictation, that alone may be longer than the rest."""
     usual, longest = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, longest_body()
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
     _check_length(announced, longest)
     body: bytes = request.read() if announced > usual else request.body  # which itself checks for the usual
-    operation = protocol.parse(body)
+    operation = protocol.parse(body, takes_others)
     if operation.type != "input.transcribe":  # known only now
         _check_length(len(body), usual)
     return body, operation
@@ -194,7 +206,7 @@ def _check_length(length: int, limit: int) -> None:
 
 
 async def _process(
-    server: Any, operation: ChatKitReq, body: bytes, context: Any, user_id: str
+    server: Any, operation: Operation, body: bytes, context: Any, user_id: str
 ) -> bytes | streaming.EventStream:
     """Raises what the server raises before there is anything to send."""
     async with connections.lending():
@@ -203,10 +215,19 @@ async def _process(
         # A recording is in memory several times for as long as the model listens to it.
         is_long = isinstance(operation, InputTranscribeReq)
         with streaming.counted(user_id) if is_long else nullcontext():
-            result = await server.process(body, context)
+            result = await _ask(server, operation, body, context)
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
     return await streaming.start(result, user_id)
+
+
+async def _ask(server: Any, operation: Operation, body: bytes, context: Any) -> Any:
+    try:
+        return await server.process(body, context)
+    except ValidationError as exc:  # of the SDK's own process, to which a team's hands what it does not know
+        if not (isinstance(operation, protocol.OtherOperation) and protocol.is_unknown_type(exc)):
+            raise
+        raise ParseError("The request has an unknown type") from None  # the error's text quotes the body
 
 
 async def _require_attachments(

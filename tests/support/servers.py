@@ -1,13 +1,14 @@
 """ChatKit servers as a team might plug in: for CHATKIT_SERVER and CHATKIT_CONTEXT."""
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Any
 
 from chatkit.actions import Action
-from chatkit.server import ChatKitServer
+from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.store import NotFoundError, StoreItemType
 from chatkit.store import Store as ChatKitStore
 from chatkit.types import (
@@ -140,6 +141,26 @@ def seats(chosen: str) -> DynamicWidgetRoot:
     return DynamicWidgetRoot.model_validate(
         {"type": "Card", "aisle": True, "children": [{"type": "Text", "value": chosen}]}
     )
+
+
+class DraftServer(SupportServer):
+    """Adds operations of its own by overriding ``process``, and leaves the rest to the SDK."""
+
+    async def process(
+        self, request: str | bytes | bytearray, context: Any
+    ) -> StreamingResult | NonStreamingResult:
+        asked = json.loads(request)
+        match asked["type"]:
+            case "drafts.list":
+                return NonStreamingResult(json.dumps({"of": context.user_id, "asked": asked}).encode())
+            case "drafts.write":
+                return StreamingResult(_drafts())
+        return await super().process(request, context)
+
+
+async def _drafts() -> AsyncGenerator[bytes, None]:
+    for text in ("Dear", "Sir"):
+        yield b"data: " + ProgressUpdateEvent(text=text).model_dump_json().encode() + b"\n\n"
 
 
 class MemoryStore(ChatKitStore[dict[str, Any]]):

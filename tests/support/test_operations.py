@@ -6,12 +6,14 @@ from unittest.mock import ANY
 
 import pytest
 
+from chatbackend.dev.processes import free_port
 from support.models import Feedback, Item
 from tests.people import Person
-from tests.server import Api, create, message, operation
+from tests.server import Api, create, http, message, operation
 
 pytestmark = pytest.mark.django_db
 
+METRICS_PORT = free_port()
 TEXT = {"type": "input_text", "text": "Hi"}
 THREAD = {
     "id": ANY,
@@ -28,6 +30,15 @@ def shop(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
     """A team's server: widgets, actions, client tools and structured input."""
     with start_api(
         CHATKIT_SERVER="tests.support.servers.ShopServer", SUPPORT_RATE_PER_USER="100000/min"
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def drafts(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+    """A team's server with operations of its own."""
+    with start_api(
+        CHATKIT_SERVER="tests.support.servers.DraftServer", METRICS_PORT=str(METRICS_PORT)
     ) as running:
         yield running
 
@@ -508,3 +519,67 @@ def test_an_unknown_operation_is_a_400(chat: Chat) -> None:
     assert chat.ask("attachments.get_preview", attachment_id="atc_1") == {"status": 400} | dict.fromkeys(
         ["error", "message"], "The request has an unknown type"
     )
+
+
+# --- What a team adds -----------------------------------------------------------------------------
+
+
+def test_an_operation_that_a_teams_process_adds_reaches_it(drafts: Api, person: Person) -> None:
+    body = operation("drafts.list", page=1)
+
+    answer = drafts.post(body, person.token())
+    events = drafts.events(operation("drafts.write"), person.token())
+
+    assert (answer.status_code, answer.json()) == (200, {"of": person.user_id, "asked": body})
+    assert [event["text"] for event in events] == ["Dear", "Sir"]
+
+
+def test_an_operation_that_a_team_adds_needs_a_token_and_keeps_to_the_limits(
+    drafts: Api, person: Person
+) -> None:
+    too_long = operation("drafts.list", text="a" * 1_000_000)
+    with_nul = operation("drafts.list", text="a\0")
+
+    statuses = [
+        drafts.post(operation("drafts.list")).status_code,
+        drafts.post(too_long, person.token()).status_code,
+        drafts.post(with_nul, person.token()).status_code,
+    ]
+
+    assert statuses == [401, 413, 400]
+
+
+@pytest.mark.parametrize("kind", ["drafts.none", None, ["drafts.list"], 5])
+def test_an_operation_that_nobody_knows_is_a_400_also_where_a_team_adds_some(
+    drafts: Api, person: Person, kind: Any
+) -> None:
+    answer = drafts.post({"type": kind, "params": {}}, person.token())
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "The request has an unknown type")
+    assert "Traceback" not in drafts.log.read_text()
+
+
+def test_operations_that_a_team_adds_are_one_series_of_the_metrics(drafts: Api, person: Person) -> None:
+    for kind in ("drafts.list", "drafts.none", "drafts.neither"):
+        drafts.post(operation(kind), person.token())
+
+    counted = http.get(f"http://127.0.0.1:{METRICS_PORT}/metrics").text
+
+    assert 'operation="other"' in counted
+    assert "drafts." not in counted
+
+
+def test_where_a_team_adds_operations_a_wrong_field_is_still_named(drafts: Api, person: Person) -> None:
+    answer = drafts.post(operation("threads.get_by_id", thread_id=7), person.token())
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "params.thread_id is not valid")
+
+
+# --- What the SDK reads ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["1", " 1 ", 1.0, True])
+def test_a_number_is_read_as_the_sdk_reads_it(chat: Chat, limit: Any) -> None:
+    page = chat.ask("items.list", limit=limit)
+
+    assert (len(page["data"]), page["has_more"]) == (1, True)
