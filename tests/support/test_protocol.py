@@ -5,6 +5,7 @@ import json
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 from typing import Any, get_args
 
 import pydantic
@@ -108,24 +109,17 @@ def test_every_request_of_the_protocol_is_accepted(kind: str, params: dict[str, 
         assert sent == params
 
 
-@given(
-    place=st.sampled_from(EVERYWHERE), value=st.sampled_from(["20", "0x1", "yes", False, 1, 2.0, 0.5, None])
-)
-def test_what_is_accepted_and_how_it_is_read_is_as_the_sdk_has_it(
-    place: tuple[Any, tuple[Any, ...]], value: Any
-) -> None:
-    request, path = place
-    body = json.dumps(put(request, path, value)).encode()
-    try:
-        read_by_the_sdk = pydantic.TypeAdapter(ChatKitReq).validate_json(body)
-    except pydantic.ValidationError:
-        refusal_of(body)
-        return
-
-    if path[-1:] == ("audio_base64",) and value is not None:  # the SDK decodes what it can
-        refusal_of(body)
-    else:
-        assert parse(body) == read_by_the_sdk
+def test_what_is_accepted_and_how_it_is_read_is_as_the_sdk_has_it() -> None:
+    sdk_parser = pydantic.TypeAdapter(ChatKitReq)
+    for (request, path), value in product(EVERYWHERE, ["20", "yes", False, 1, 2.0, 0.5, None]):
+        body = json.dumps(put(request, path, value)).encode()
+        try:
+            read_by_the_sdk = sdk_parser.validate_json(body)
+        except pydantic.ValidationError:
+            refusal_of(body)
+            continue
+        if path[-1:] != ("audio_base64",):  # of which the SDK decodes what it can
+            assert parse(body) == read_by_the_sdk
 
 
 def test_the_examples_above_are_of_every_operation_the_sdk_knows() -> None:
