@@ -105,10 +105,12 @@ class ThreadAdmin(ReadOnly, LongTable):
         if not self.has_view_permission(request):
             raise PermissionDenied
         in_thread = self.get_object(request, str(thread))
-        of_thread = Attachment.objects.filter(thread=in_thread, attachment_id=attachment_id).exclude(file="")
-        is_text = "\0" not in attachment_id  # PostgreSQL would refuse a NUL in any
-        attachment = of_thread.first() if in_thread and is_text else None
-        if attachment is None:
+        if in_thread is None or "\0" in attachment_id:  # PostgreSQL would refuse a NUL
+            raise Http404
+        uploaded = Attachment.objects.owned_by(in_thread.user_id).exclude(file="")
+        attachment = uploaded.filter(attachment_id=attachment_id).first()
+        carrying = in_thread.items.filter(data__attachments__contains=[{"id": attachment_id}])
+        if attachment is None or not carrying.exists():
             raise Http404
         with addresses.as_seen_by(request):
             return HttpResponseRedirect(str(addresses.content(attachment.user_id, attachment_id)))

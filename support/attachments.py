@@ -98,19 +98,32 @@ def load(user_id: str, attachment_id: str) -> Attachment:
 
 
 def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
-    """The second phase. Raises ``NotFoundError``, ``AlreadyUploaded`` or ``support.files.Refused``."""
+    """The second phase. The same bytes may come again, as when an answer was lost on its way.
+
+    Raises ``NotFoundError``, ``AlreadyUploaded`` or ``support.files.Refused``.
+    """
     row = _row(user_id, attachment_id)
+    try:
+        return _receive(row, content)
+    except AlreadyUploaded:
+        row = _row(user_id, attachment_id)
+        if not files.holds(row.file, content):
+            raise
+        return as_attachment(row)
+
+
+def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     if row.file:
         raise AlreadyUploaded
     _, size = files.check(content, row.data["mime_type"])
     attachment = as_attachment(row)
     attachment.upload_descriptor = None
-    with _kept(user_id, content, size) as file:
+    with _kept(row.user_id, content, size) as file:
         attachment.metadata = (attachment.metadata or {}) | {"file": file, "size": size}
         # Meanwhile somebody may have deleted it, or uploaded it from a second window.
-        awaited = AttachmentRow.objects.owned_by(user_id).filter(id=row.id, file="")
+        awaited = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
         if not awaited.update(file=file, size=size, data=storable(attachment.model_dump(mode="json"))):
-            _row(user_id, attachment_id)
+            _row(row.user_id, row.attachment_id)
             raise AlreadyUploaded
     return attachment
 

@@ -106,6 +106,19 @@ def open_file(name: str) -> IO[bytes]:
     return cast(IO[bytes], storage().open(name))
 
 
+def holds(name: str, content: IO[bytes]) -> bool:
+    """Whether the file has exactly these bytes."""
+    content.seek(0)
+    try:
+        with closing(open_file(name)) as file:
+            while chunk := file.read(CHUNK):
+                if chunk != content.read(len(chunk)):
+                    return False
+    except FileNotFoundError:
+        return False
+    return not content.read(1)
+
+
 def delete(names: Iterable[str]) -> int:
     """How many it could delete. The others are left to ``sweep_attachments``: no row names them any more."""
     deleted = 0

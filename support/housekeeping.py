@@ -49,7 +49,7 @@ def _remove_batch(threads: ThreadQuerySet, keys: list[int]) -> Removed:
     # before us, and it is a conversation to keep, or waits, and finds none.
     list(Thread.objects.filter(id__in=keys).order_by("id").select_for_update().values_list("id"))
     condemned = list(threads.filter(id__in=keys).values_list("id", flat=True))
-    attachments = Attachment.objects.filter(thread__in=condemned).delete_with_files()
+    attachments = Attachment.objects.delete_with_threads(condemned)
     feedback, _ = Feedback.objects.filter(item__thread__in=condemned).delete()
     items, _ = Item.objects.filter(thread__in=condemned).delete()
     rows, _ = Thread.objects.filter(id__in=condemned).delete()

@@ -9,13 +9,14 @@ deletes it and whatever is being stored that moment. Django would load every ite
 declare such a constraint: hence DO_NOTHING here.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Self
 
 from django.db import models, transaction
 from django.db.models import F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, JSONArray, JSONObject
 from django.utils import timezone
 
 from support import files
@@ -65,7 +66,7 @@ class Thread(models.Model):
 
 
 class ItemQuerySet(models.QuerySet["Item"]):
-    def owned_by(self, user_id: str) -> Self:
+    def owned_by(self, user_id: str | OuterRef) -> Self:
         return self.filter(thread__user_id=user_id)
 
     def of_thread(self, user_id: str, thread_id: str) -> Self:
@@ -116,9 +117,28 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def owned_by(self, user_id: str) -> Self:
         return self.filter(user_id=user_id)
 
-    def of_thread(self, user_id: str, thread_id: str) -> Self:
-        owned = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
-        return self.filter(thread=Subquery(owned.values("id")))
+    def release(self, leaving: Sequence[int] = ()) -> None:
+        """Move each to a conversation with a message that carries it, or to none.
+
+        ``leaving``: primary keys of conversations that are about to be deleted, and do not count.
+        """
+        itself = JSONArray(JSONObject(id=OuterRef("attachment_id")))
+        carrying = Item.objects.owned_by(OuterRef("user_id")).filter(data__attachments__contains=itself)
+        newest = carrying.exclude(thread__in=leaving).order_by(PLACE.desc()).values("thread")[:1]
+        self.update(thread=Subquery(newest))
+
+    def delete_with_threads(self, threads: Sequence[int]) -> int:
+        """Before conversations are deleted: delete their attachments that no message elsewhere carries.
+
+        ``threads``: primary keys. Returns how many attachments it deleted.
+        """
+        # Locked: what is sent there or uploaded this moment either is in the list, or finds no row.
+        found = list(self.filter(thread__in=threads).select_for_update().values_list("id", flat=True))
+        if not found:
+            return 0
+        attachments = Attachment.objects.filter(id__in=found)
+        attachments.release(leaving=threads)
+        return attachments.filter(thread=None).delete_with_files()
 
     def delete_with_files(self) -> int:
         """Delete the rows, and their files once that is committed. Returns how many there were."""
@@ -131,7 +151,10 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
 
 class Attachment(models.Model):
-    """A file of a message, or of one that is still being written: then ``thread`` is null."""
+    """A file that its owner has uploaded. Messages of several conversations may carry it.
+
+    ``thread``: one of those, the last that it was sent to. Null while no message carries it.
+    """
 
     user_id = models.CharField(max_length=ID_LENGTH)
     attachment_id = models.CharField(max_length=ID_LENGTH)

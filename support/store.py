@@ -4,7 +4,6 @@ import asyncio
 import json
 import secrets
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import ref
 
@@ -16,7 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from support import files, reads
 from support.connections import insistently, on_database
 from support.models import Attachment as AttachmentRow
-from support.models import Item, Thread
+from support.models import Thread
 from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
 
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
@@ -33,14 +32,18 @@ INSERT_ITEM = """
     SELECT id, %s, %s, %s, %s FROM support_thread WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
     ON CONFLICT (thread_id, item_id) DO """
 
-# Of two messages that send it to two threads at once, the second finds it taken.
+# The same statement tells which attachments the item carried.
+DELETE_ITEM = """
+    DELETE FROM support_item WHERE item_id = %s AND thread_id = (
+        SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s
+    )
+    RETURNING thread_id, ARRAY(SELECT jsonb_path_query(data, '$.attachments[*].id') #>> '{}')
+"""
 SAVE_ATTACHMENT = """
     INSERT INTO support_attachment (user_id, attachment_id, thread_id, file, created_at, data)
     VALUES (%s, %s, (SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s), '', now(), %s)
     ON CONFLICT (user_id, attachment_id) DO UPDATE
-    SET data = excluded.data, thread_id = coalesce(support_attachment.thread_id, excluded.thread_id)
-    WHERE support_attachment.thread_id IS NULL OR support_attachment.thread_id = excluded.thread_id
-        OR %s::text IS NULL
+    SET data = excluded.data, thread_id = coalesce(excluded.thread_id, support_attachment.thread_id)
 """
 
 # The thread that a task has loaded or saved. It exists: should somebody delete it meanwhile, during an
@@ -77,7 +80,11 @@ class Store(ChatKitStore[OwnerT]):
     async def save_thread(self, thread: ThreadMetadata, context: OwnerT) -> None:
         this = _in_this_task(context.user_id, thread.id)
         save = change_thread if _at_hand.get() == this else save_thread
-        await save(context.user_id, thread)
+        try:
+            await save(context.user_id, thread)
+        except asyncio.CancelledError:
+            _at_hand.set(this)  # a call that has begun is done all the same
+            raise
         _at_hand.set(this)
 
     async def load_threads(
@@ -121,12 +128,12 @@ class Store(ChatKitStore[OwnerT]):
     async def delete_attachment(self, attachment_id: str, context: OwnerT) -> None:
         await delete_attachment(context.user_id, attachment_id)
 
-    async def require_sendable(self, attachment_ids: list[str], thread_id: str, context: OwnerT) -> None:
-        """Raise what keeps them from being sent to the thread; to a new one, if ``thread_id`` is empty.
+    async def require_sendable(self, attachment_ids: list[str], context: OwnerT) -> None:
+        """Raise what keeps them from being sent: ``NotFoundError`` or ``support.files.Refused``.
 
-        ``NotFoundError`` or ``support.files.Refused``. The SDK itself looks only when it has begun.
+        The SDK itself looks only when it has begun.
         """
-        await require_sendable(context.user_id, attachment_ids, thread_id)
+        await require_sendable(context.user_id, attachment_ids)
 
 
 @insistently
@@ -162,13 +169,10 @@ def load_threads(user_id: str, limit: int, after: str | None, order: str) -> Pag
 @on_database
 def delete_thread(user_id: str, thread_id: str) -> None:
     thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
-    attached = AttachmentRow.objects.of_thread(user_id, thread_id)
     with transaction.atomic():
-        # Locked: what is sent to it or uploaded this moment either is in the list, or finds no row.
-        list(thread.select_for_update().values_list("id"))
-        names = list(attached.select_for_update().values_list("file", flat=True))
+        keys = list(thread.select_for_update().values_list("id", flat=True))
+        AttachmentRow.objects.owned_by(user_id).delete_with_threads(keys)
         thread.delete()
-        transaction.on_commit(partial(files.delete, names))
 
 
 @insistently
@@ -207,21 +211,24 @@ def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) ->
 
 @on_database
 def delete_item(user_id: str, thread_id: str, item_id: str) -> None:
-    Item.objects.of_thread(user_id, thread_id).filter(item_id=item_id).delete()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(DELETE_ITEM, [item_id, user_id, thread_id])
+        for thread, attachment_ids in cursor.fetchall():
+            if attachment_ids:
+                attached = AttachmentRow.objects.owned_by(user_id).filter(thread=thread)
+                attached.filter(attachment_id__in=attachment_ids).release()
 
 
 @on_database
 def save_attachment(user_id: str, attachment: Attachment) -> None:
     data = json.dumps(storable(attachment.model_dump(mode="json")))
     thread_id = attachment.thread_id
-    values = [user_id, attachment.id, user_id, thread_id, data, thread_id]
+    values = [user_id, attachment.id, user_id, thread_id, data]
     with connection.cursor() as cursor:
         try:
             cursor.execute(SAVE_ATTACHMENT, values)
         except IntegrityError:  # the thread was being deleted; from None: PostgreSQL quotes the row
             raise NotFoundError(attachment.id) from None
-        if not cursor.rowcount:
-            raise NotFoundError(attachment.id)
 
 
 @on_database
@@ -238,18 +245,22 @@ def delete_attachment(user_id: str, attachment_id: str) -> None:
 
 
 @on_database
-def require_sendable(user_id: str, attachment_ids: list[str], thread_id: str) -> None:
+def require_sendable(user_id: str, attachment_ids: list[str]) -> None:
     if len(attachment_ids) > MAX_ATTACHMENTS or len(set(attachment_ids)) < len(attachment_ids):
         raise files.Refused(f"A message carries up to {MAX_ATTACHMENTS} attachments, each once")
     rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=attachment_ids)
-    found = list(rows.values_list("data", "thread__thread_id"))
+    found = list(rows.values_list("data", flat=True))
     if len(found) < len(attachment_ids):
         raise NotFoundError
     # The SDK's own sign for it, so that it holds for a team's attachment store as well.
-    if any(data.get("upload_descriptor") for data, _ in found):
+    if any(data.get("upload_descriptor") for data in found):
         raise files.Refused("An attachment has not been uploaded yet")
-    if any(sent_to not in (None, thread_id) for _, sent_to in found):
-        raise files.Refused("An attachment belongs to another conversation")
+
+
+def thread_of_this_task(user_id: str) -> str | None:
+    """The id of the thread that this task has loaded or saved last, if it is the user's."""
+    at_hand = _at_hand.get()
+    return at_hand[2] if at_hand and at_hand[:2] == _in_this_task(user_id) else None
 
 
 def _in_this_task(*thread: str) -> Any:

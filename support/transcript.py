@@ -86,7 +86,7 @@ def _entries(thread: Thread, rows: list[Item]) -> list[Entry]:
         row.pk: [each for each in _list(row.data, "attachments") if isinstance(each, dict)] for row in rows
     }
     ids = [str(each.get("id")) for files in attached.values() for each in files]
-    uploaded = Attachment.objects.filter(thread=thread, attachment_id__in=ids).exclude(file="")
+    uploaded = Attachment.objects.owned_by(thread.user_id).filter(attachment_id__in=ids).exclude(file="")
     there = set(uploaded.values_list("attachment_id", flat=True)) if ids else set()
     return [
         Entry(

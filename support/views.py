@@ -28,7 +28,7 @@ from rest_framework.views import APIView
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from authn.sessions import Identity
-from support import addresses, connections, dictation, files, protocol, streaming
+from support import addresses, connections, dictation, files, protocol, sending, streaming
 from support.conf import conf
 from support.later import Later, later
 from support.store import Store
@@ -218,6 +218,8 @@ async def _process(
             result = await _ask(server, operation, body, context)
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
+    if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
+        result = sending.or_undone(result, operation, context.user_id)
     return await streaming.start(result, user_id)
 
 
@@ -236,7 +238,7 @@ async def _require_attachments(
     """The SDK looks for them only after it has made the thread and said so."""
     attachment_ids = operation.params.input.attachments
     if attachment_ids and isinstance(store, Store):
-        await store.require_sendable(attachment_ids, getattr(operation.params, "thread_id", ""), context)
+        await store.require_sendable(attachment_ids, context)
     elif isinstance(operation, ThreadsCreateReq):
         for attachment_id in attachment_ids:
             await store.load_attachment(attachment_id, context)

@@ -426,6 +426,26 @@ def test_an_attachment_opens_in_its_own_conversation_alone(staff: Client, with_a
 
 
 @pytest.mark.django_db(transaction=True)
+def test_an_attachment_opens_in_every_conversation_that_carries_it(
+    staff: Client, api: Api, person: Person, with_a_picture: Thread
+) -> None:
+    attachment = Attachment.objects.get(thread=with_a_picture)
+    sent = operation("threads.create", input=message("Look") | {"attachments": [attachment.attachment_id]})
+    api.events(sent, person.token())
+    api.events(operation("threads.create", input=message("Hi")), person.token())
+
+    statuses = [
+        staff.get(
+            reverse("admin:support_thread_attachment", args=[thread.pk, attachment.attachment_id])
+        ).status_code
+        for thread in Thread.objects.owned_by(person.user_id).order_by("id")
+    ]
+
+    assert statuses == [302, 302, 404]
+    assert "/attachments/" in page_of(with_a_picture, staff)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_file_that_is_gone_is_named_and_no_link(staff: Client, with_a_picture: Thread) -> None:
     Attachment.objects.filter(thread=with_a_picture).update(file="")
 

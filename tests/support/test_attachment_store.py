@@ -68,15 +68,55 @@ def test_an_attachment_that_is_saved_without_its_thread_stays_in_it(ada: Owner) 
     assert models.Attachment.objects.get().thread == models.Thread.objects.get()
 
 
-def test_an_attachment_does_not_change_its_thread(ada: Owner) -> None:
-    ada.starts("thr_1")
-    ada.starts("thr_2")
-    ada.save_attachment(attachment(thread_id="thr_1"))
+def carrying(attachment_id: str, item_id: str, thread_id: str) -> UserMessageItem:
+    return message(item_id, thread_id=thread_id).model_copy(
+        update={"attachments": [attachment(attachment_id)]}
+    )
 
-    with pytest.raises(NotFoundError):
-        ada.save_attachment(attachment(thread_id="thr_2"))
 
-    assert ada.load_attachment("atc_1").thread_id == "thr_1"
+def thread_of(attachment_id: str) -> str | None:
+    row = models.Attachment.objects.select_related("thread").get(attachment_id=attachment_id)
+    return row.thread and row.thread.thread_id
+
+
+def test_an_attachment_is_of_a_thread_whose_message_carries_it(ada: Owner) -> None:
+    """Of the last that it was sent to, as long as a message there carries it."""
+    for thread_id in ("thr_1", "thr_2"):
+        ada.starts(thread_id)
+        ada.save_attachment(attachment(thread_id=thread_id))
+        ada.add_thread_item(thread_id, carrying("atc_1", "msg_1", thread_id))
+    ada.add_thread_item("thr_2", carrying("atc_1", "msg_2", "thr_2"))
+    seen = [thread_of("atc_1")]
+
+    for thread_id, item_id in (("thr_2", "msg_1"), ("thr_2", "msg_2"), ("thr_1", "msg_1")):
+        ada.delete_thread_item(thread_id, item_id)
+        seen.append(thread_of("atc_1"))
+
+    assert seen == ["thr_2", "thr_2", "thr_1", None]
+    assert ada.load_attachment("atc_1")
+
+
+def test_a_message_of_another_owner_carries_nothing_of_ours(ada: Owner, bob: Owner) -> None:
+    for owner in (ada, bob):
+        owner.starts()
+        owner.save_attachment(attachment(thread_id="thr_1"))
+        owner.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
+
+    ada.delete_thread_item("thr_1", "msg_1")
+    bob.delete_thread("thr_1")
+
+    left = models.Attachment.objects.get()
+    assert (left.user_id, left.thread) == ("ada", None)
+
+
+def test_deleting_an_item_that_carries_nothing_leaves_the_threads_files_alone(ada: Owner) -> None:
+    ada.starts()
+    ada.save_attachment(attachment(thread_id="thr_1"))  # by a team's server, for an answer perhaps
+    ada.add_thread_item("thr_1", message())
+
+    ada.delete_thread_item("thr_1", "msg_1")
+
+    assert thread_of("atc_1") == "thr_1"
 
 
 def test_two_people_may_have_attachments_of_one_id(ada: Owner, bob: Owner) -> None:
@@ -148,14 +188,13 @@ def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> Non
     ada.save_attachment(attachment("sent", thread_id="thr_1"))
     ada.save_attachment(attachment("waiting", upload_descriptor=DESCRIPTOR))
 
-    ada.require_sendable(["new", "sent"], "thr_1")
-    ada.require_sendable(["new"], "")
-    for ids, thread_id in ((["sent"], ""), (["sent"], "thr_2"), (["new", "waiting"], ""), (["new"] * 2, "")):
+    ada.require_sendable(["new", "sent"])
+    for ids in (["new", "waiting"], ["new"] * 2):
         with pytest.raises(Refused):
-            ada.require_sendable(ids, thread_id)
+            ada.require_sendable(ids)
     for owner, absent in ((ada, "nowhere"), (bob, "new")):
         with pytest.raises(NotFoundError):
-            owner.require_sendable([absent], "")
+            owner.require_sendable([absent])
 
 
 def test_eleven_attachments_are_one_too_many(ada: Owner) -> None:
@@ -163,10 +202,10 @@ def test_eleven_attachments_are_one_too_many(ada: Owner) -> None:
     for attachment_id in eleven:
         ada.save_attachment(attachment(attachment_id))
 
-    ada.require_sendable(eleven[:10], "")
+    ada.require_sendable(eleven[:10])
 
     with pytest.raises(Refused):
-        ada.require_sendable(eleven, "")
+        ada.require_sendable(eleven)
 
 
 @pytest.fixture

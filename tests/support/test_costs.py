@@ -136,7 +136,7 @@ def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: lis
         ("add_missing_items", ["thr_1", [message("msg_2")]]),
         ("save_attachment", [picture()]),
         ("load_attachment", ["atc_1"]),
-        ("require_sendable", [["atc_1"], "thr_1"]),
+        ("require_sendable", [["atc_1"]]),
         ("save_attachment", [picture().model_copy(update={"thread_id": "thr_1"})]),
         ("save_item", ["thr_1", message().model_copy(update={"attachments": [picture()]})]),
         ("load_thread", ["thr_1"]),
@@ -145,7 +145,7 @@ def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: lis
         ("load_thread_items", ["thr_1", None, 20, "asc"]),
         ("load_thread_items", ["thr_1", "msg_1", 20, "asc"]),
         ("load_item", ["thr_1", "msg_1"]),
-        ("delete_thread_item", ["thr_1", "msg_1"]),
+        ("delete_thread_item", ["thr_1", "msg_2"]),
     ]
     for method, arguments in calls:
         heard.clear()

@@ -101,6 +101,19 @@ def test_the_files_of_a_pruned_conversation_go_with_it(history: None, ada: Owner
     assert [files.storage().exists(name) for name in (old, new, unsent)] == [False, True, True]
 
 
+def test_a_file_that_a_younger_conversation_carries_too_is_kept(history: None, ada: Owner) -> None:
+    file = attach(ada, "thr_old")
+    carried = FileAttachment.model_validate(models.Attachment.objects.get().data)
+    again = message("msg_9", thread_id="thr_new", created_at=datetime.now())
+    ada.add_thread_item("thr_new", again.model_copy(update={"attachments": [carried]}))
+
+    report = told("prune_chats", "--older-than", "90d")
+
+    assert report.splitlines()[-1].endswith("attachments 0.")
+    assert files.storage().exists(file)
+    assert models.Attachment.objects.get().thread == models.Thread.objects.get(thread_id="thr_new")
+
+
 def test_a_dry_run_counts_and_removes_nothing(history: None, ada: Owner) -> None:
     report = told("prune_chats", "--older-than", "90d", "--dry-run")
 

@@ -73,10 +73,10 @@ def test_what_was_never_sent_goes_after_a_day_and_files_without_a_row_too(thread
 
     said = sweep()
 
-    assert said == "Removed 2 attachments that were never sent and 1 files without one."
+    assert said == "Removed 2 attachments that no message carries and 1 files without one."
     assert [files.storage().exists(name) for name in kept + gone] == [True] * 3 + [False] * 2
     assert {row.attachment_id for row in Attachment.objects.all()} == {"sent", "young"}
-    assert sweep() == "Removed 0 attachments that were never sent and 0 files without one."
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
 
 
 def test_a_dry_run_only_says_so() -> None:
@@ -84,7 +84,7 @@ def test_a_dry_run_only_says_so() -> None:
 
     said = sweep("--dry-run")
 
-    assert said == "Would remove 1 attachments that were never sent and 1 files without one."
+    assert said == "Would remove 1 attachments that no message carries and 1 files without one."
     assert all(files.storage().exists(name) for name in names)
     assert Attachment.objects.count() == 1
 
@@ -111,7 +111,7 @@ def test_it_goes_in_batches(monkeypatch: pytest.MonkeyPatch, thread: Thread) -> 
 
     said = sweep()
 
-    assert said == "Removed 5 attachments that were never sent and 5 files without one."
+    assert said == "Removed 5 attachments that no message carries and 5 files without one."
     assert files.storage().exists(kept)
 
 
@@ -122,7 +122,7 @@ def test_files_that_are_not_ours_are_left_alone() -> None:
         storage.save(name, ContentFile(b"Hello"))
         os.utime(storage.path(name), (0, 0))
 
-    assert sweep() == "Removed 0 attachments that were never sent and 0 files without one."
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
     assert all(storage.exists(name) for name in names)
 
 
@@ -138,7 +138,7 @@ def test_a_message_that_takes_an_attachment_meanwhile_keeps_it(
 
     monkeypatch.setattr(type(Attachment.objects.all()), "delete_with_files", sent_first)
 
-    assert sweep() == "Removed 0 attachments that were never sent and 0 files without one."
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
     assert files.storage().exists(name)
 
 
@@ -153,7 +153,7 @@ def test_a_file_that_is_deleted_meanwhile_does_not_end_the_sweep(monkeypatch: py
 
     monkeypatch.setattr(type(files.storage()), "get_modified_time", deleted_first)
 
-    assert sweep() == "Removed 0 attachments that were never sent and 1 files without one."
+    assert sweep() == "Removed 0 attachments that no message carries and 1 files without one."
     assert not files.storage().exists(other)
 
 
@@ -164,4 +164,4 @@ def test_before_anything_was_uploaded_there_is_nothing_to_do(settings: Any, tmp_
     }
     settings.STORAGES = settings.STORAGES | {"attachments": storage}
 
-    assert sweep() == "Removed 0 attachments that were never sent and 0 files without one."
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."

@@ -23,7 +23,7 @@ def age(text: str) -> timedelta:
 
 
 class Command(BaseCommand):
-    help = "Removes attachments that were never sent in a message, and files that no attachment names."
+    help = "Removes attachments that no message carries, and files that no attachment names."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         strays = sum(len(names) if dry_run else files.delete(names) for names in _strays(before))
         would = "Would remove" if dry_run else "Removed"
         self.stdout.write(
-            f"{would} {attachments} attachments that were never sent and {strays} files without one."
+            f"{would} {attachments} attachments that no message carries and {strays} files without one."
         )
 
 
