@@ -275,7 +275,10 @@ SUPPORT_MESSAGE_LENGTH = number("SUPPORT_MESSAGE_LENGTH", 50_000)
 PUBLIC_URL = env.str("PUBLIC_URL", default="")
 ATTACHMENT_TYPES = names(
     "ATTACHMENT_TYPES",
-    ["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"],
+    [
+        *("image/png", "image/jpeg", "image/gif", "image/webp"),
+        *("application/pdf", "text/plain", "text/csv", "text/markdown"),
+    ],
 )
 ATTACHMENT_MAX_BYTES = number("ATTACHMENT_MAX_BYTES", 10_000_000)
 ATTACHMENT_BYTES_PER_USER = number("ATTACHMENT_BYTES_PER_USER", 1_000_000_000)

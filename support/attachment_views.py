@@ -105,10 +105,11 @@ class ContentView(MeasuredView):
         except (addresses.BadAddress, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
             raise NotFound("Not found") from exc
         mime_type = row.data["mime_type"]
+        charset = (row.data.get("metadata") or {}).get("charset", "utf-8")
         return StreamingHttpResponse(
             _Chunks(content),
             headers={
-                "Content-Type": "text/plain; charset=utf-8" if mime_type in files.TEXTS else mime_type,
+                "Content-Type": f"text/plain; charset={charset}" if mime_type in files.TEXTS else mime_type,
                 "Content-Length": str(row.size),
                 "Content-Disposition": content_disposition_header(
                     mime_type not in files.IMAGES, row.data["name"]

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from chatkit.store import AttachmentStore as ChatKitAttachmentStore
 from chatkit.store import NotFoundError
@@ -42,7 +42,7 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
 
     async def create_attachment(self, input: AttachmentCreateParams, context: OwnerT) -> Attachment:  # noqa: A002
         """The first of two phases; raises ``support.files.Refused``. The SDK saves what it returns."""
-        mime_type = files.check_claim(input.mime_type, input.size)
+        mime_type = files.check_claim(harmless(input.name), input.mime_type, input.size)
         await require_room(context.user_id, input.size)
         attachment_id = self.generate_attachment_id(mime_type, context)
         attachment = _attachment(context.user_id, attachment_id, input.name, mime_type)
@@ -115,14 +115,20 @@ def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
 def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     if row.file:
         raise AlreadyUploaded
-    _, size = files.check(content, row.data["mime_type"])
     attachment = as_attachment(row)
+    checked = files.check(content, attachment.name, attachment.mime_type)
+    if checked.mime_type != attachment.mime_type:  # only the bytes could tell
+        made = _attachment(row.user_id, row.attachment_id, attachment.name, checked.mime_type)
+        kept = {"thread_id": attachment.thread_id, "metadata": attachment.metadata}
+        attachment = made.model_copy(update=kept)
     attachment.upload_descriptor = None
-    with _kept(row.user_id, content, size) as file:
-        attachment.metadata = (attachment.metadata or {}) | {"file": file, "size": size}
+    with _kept(row.user_id, content, checked.size) as file:
+        attachment.metadata = (attachment.metadata or {}) | _metadata(file, checked)
         # Meanwhile somebody may have deleted it, or uploaded it from a second window.
         awaited = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
-        if not awaited.update(file=file, size=size, data=storable(attachment.model_dump(mode="json"))):
+        if not awaited.update(
+            file=file, size=checked.size, data=storable(attachment.model_dump(mode="json"))
+        ):
             _row(row.user_id, row.attachment_id)
             raise AlreadyUploaded
     return attachment
@@ -130,18 +136,24 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
 
 def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment:
     """The direct way, in one phase. Raises ``support.files.Refused``."""
-    mime_type, size = files.check(content, claimed)
-    attachment = _attachment(user_id, new_id("attachment"), name, mime_type)
-    with _kept(user_id, content, size) as file:
-        attachment.metadata = {"file": file, "size": size}
+    checked = files.check(content, harmless(name), claimed)
+    attachment = _attachment(user_id, new_id("attachment"), name, checked.mime_type)
+    with _kept(user_id, content, checked.size) as file:
+        attachment.metadata = _metadata(file, checked)
         AttachmentRow.objects.create(
             user_id=user_id,
             attachment_id=attachment.id,
             file=file,
-            size=size,
+            size=checked.size,
             data=storable(attachment.model_dump(mode="json")),
         )
     return attachment
+
+
+def _metadata(file: str, checked: files.Checked) -> dict[str, Any]:
+    """What the SDK keeps with the attachment, and never sends."""
+    charset = {"charset": checked.charset} if checked.charset else {}
+    return {"file": file, "size": checked.size} | charset
 
 
 def _row(user_id: str, attachment_id: str) -> AttachmentRow:

@@ -107,7 +107,10 @@ class Conf(ReadOnce):
     @cached_property
     def ATTACHMENT_TYPES(self) -> list[str]:
         """What may be attached, of ``support.files.TYPES``."""
-        default = ["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"]
+        default = [
+            *("image/png", "image/jpeg", "image/gif", "image/webp"),
+            *("application/pdf", "text/plain", "text/csv", "text/markdown"),
+        ]
         return cast(list[str], _setting("ATTACHMENT_TYPES", default))
 
     @cached_property

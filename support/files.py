@@ -1,19 +1,20 @@
-"""The bytes of attachments: what they really are, and where Django's storage keeps them."""
+"""Attached files: which of them are accepted, and where Django's storage keeps them."""
 
-import codecs
 import logging
+import mimetypes
 import os
 import re
 import secrets
 from collections.abc import Iterable
 from contextlib import closing
-from typing import IO, cast
+from pathlib import PurePosixPath
+from typing import IO, NamedTuple, cast
 
 from chatkit.types import Attachment
 from django.core.files import File
 from django.core.files.storage import Storage, storages
-from PIL import Image
 
+from support import file_contents
 from support.conf import conf
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,49 @@ SPOKEN = {
     "text/markdown": "Markdown",
 }  # others: PNG of image/png
 
+# What programs, browsers and Windows' registry announce the same files as.
+OTHER_NAMES = {
+    "image/png": ["image/x-png", "image/apng", "image/x-citrix-png"],
+    "image/jpeg": ["image/jpg", "image/pjpeg", "image/jpe", "image/jfif", "image/x-citrix-jpeg"],
+    "image/gif": ["image/x-gif", "image/x-citrix-gif"],
+    "image/webp": ["image/x-webp"],
+    PDF: ["application/x-pdf", "application/acrobat", "application/vnd.pdf", "text/pdf", "text/x-pdf"],
+    "text/plain": ["text/x-log", "text/tab-separated-values", "application/txt"],
+    "text/csv": [
+        *("application/csv", "application/x-csv", "text/x-csv"),
+        *("text/comma-separated-values", "text/x-comma-separated-values"),
+    ],
+    "text/markdown": ["text/x-markdown", "application/markdown", "application/x-markdown", "text/md"],
+}
+PLAIN_NAMES = {other: plain for plain, others in OTHER_NAMES.items() for other in others}
+# These say nothing, and the file's name does. Windows with Excel announces a .csv as a file of Excel's.
+UNTOLD = "application/octet-stream"
+UNTOLD_TYPES = {
+    *("", UNTOLD, "binary/octet-stream", "application/unknown", "application/x-unknown", "unknown/unknown"),
+    *("application/download", "application/x-download", "application/force-download"),
+    *("application/vnd.ms-excel", "application/excel", "application/x-excel", "application/x-msexcel"),
+}
+# Python's own list, and not the machine's, which differs from one to the next.
+SUFFIXES = mimetypes.MimeTypes(filenames=()).types_map[True] | {
+    ".jfif": "image/jpeg",
+    ".webp": "image/webp",
+    ".csv": "text/csv",
+    ".log": "text/plain",
+    **dict.fromkeys([".md", ".markdown", ".mdown", ".mkd"], "text/markdown"),
+    **dict.fromkeys([".xhtml", ".xht"], "application/xhtml+xml"),
+}
+
 # In 256 folders, so that sweeping never has to list all files at once.
 NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
-CHUNK = 256 * 1024
-MAX_READS, BYTES_A_READ = 1000, 256  # of an image: so many, and one more for so many bytes of it
-NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # control characters, but for tab, line ends, ESC
+CHUNK = file_contents.CHUNK
+
+
+class Checked(NamedTuple):
+    """``size``: in bytes. ``charset``: of a text, as in ``support.file_contents.text_encoding``."""
+
+    mime_type: str
+    size: int
+    charset: str | None = None
 
 
 class Refused(Exception):
@@ -54,36 +93,67 @@ class NoRoom(Refused):
         )
 
 
-def check_claim(mime_type: str, size: int) -> str:
-    """Refuse what is announced if we would refuse it anyway; return the type in its plain form."""
-    plain = mime_type.partition(";")[0].strip().lower()
-    if plain not in conf.ATTACHMENT_TYPES:
-        accepted = ", ".join(
-            SPOKEN.get(each, each.rpartition("/")[2].upper()) for each in conf.ATTACHMENT_TYPES
-        )
-        raise Refused(f"Files of this type are not accepted, only {accepted}")
+def check_claim(name: str, mime_type: str, size: int) -> str:
+    """Refuse what is announced if we would refuse it anyway.
+
+    Returns the type in its plain form, one of ``TYPES``; ``UNTOLD`` if only the bytes can tell it.
+    """
+    announced = _announced(name, mime_type)
+    if announced != UNTOLD:
+        _require_accepted(announced)
     if size > conf.ATTACHMENT_MAX_BYTES:
         raise TooLarge
     if size < 1:
         raise Refused("The file is empty")
-    return plain
+    return announced
 
 
-def check(content: IO[bytes], claimed: str) -> tuple[str, int]:
-    """The type and the size that the bytes have; ``Refused`` when they are not what was claimed."""
-    content.seek(0, os.SEEK_END)
-    size = content.tell()
-    mime_type = check_claim(claimed, size)
-    content.seek(0)
-    if mime_type in TEXTS:
-        is_as_claimed = _is_text(content)
-    elif mime_type == PDF:
-        is_as_claimed = content.read(5) == b"%PDF-"
-    else:
-        is_as_claimed = _is_image(content, IMAGES[mime_type])
-    if not is_as_claimed:
-        raise Refused(f"The file is not {mime_type}, or is damaged")
-    return mime_type, size
+def check(content: IO[bytes], name: str, mime_type: str) -> Checked:
+    """What the bytes are. ``Refused`` when that is not accepted, or of another kind than was announced.
+
+    Which image it is, the bytes tell. Which text it is, they do not tell: the name does.
+    """
+    size = content.seek(0, os.SEEK_END)
+    announced = check_claim(name, mime_type, size)
+    found, charset = "", None
+    if announced in (UNTOLD, *IMAGES):
+        found = _image_type(content)
+    if not found and announced in (UNTOLD, PDF) and file_contents.has_pdf_header(content):
+        found = PDF
+    if not found and announced in (UNTOLD, *TEXTS):
+        charset = file_contents.text_encoding(content)
+        text_type = "text/plain" if announced == UNTOLD else announced
+        found = text_type if charset else ""
+    if not found and announced != UNTOLD:
+        raise Refused(f"The file is not {announced}, or is damaged")
+    _require_accepted(found)
+    return Checked(found, size, charset)
+
+
+def _image_type(content: IO[bytes]) -> str:
+    image_format = file_contents.image_format(content)
+    return next((mime_type for mime_type, its_format in IMAGES.items() if its_format == image_format), "")
+
+
+def _announced(name: str, mime_type: str) -> str:
+    plain = _plain(mime_type.partition(";")[0].strip().lower())
+    by_name = _plain(SUFFIXES.get(PurePosixPath(name).suffix.lower(), UNTOLD))
+    if plain in UNTOLD_TYPES:
+        return by_name
+    is_told_by_name = plain in TEXTS and by_name in TEXTS and by_name in conf.ATTACHMENT_TYPES
+    return by_name if is_told_by_name else plain
+
+
+def _plain(mime_type: str) -> str:
+    return PLAIN_NAMES.get(mime_type, mime_type)
+
+
+def _require_accepted(mime_type: str) -> None:
+    if mime_type not in conf.ATTACHMENT_TYPES:
+        accepted = ", ".join(
+            SPOKEN.get(each, each.rpartition("/")[2].upper()) for each in conf.ATTACHMENT_TYPES
+        )
+        raise Refused(f"Files of this type are not accepted, only {accepted}")
 
 
 def keep(content: IO[bytes]) -> str:
@@ -97,6 +167,11 @@ def read(attachment: Attachment) -> bytes:
     """All of it, for the model. Raises ``FileNotFoundError``."""
     with closing(open_file((attachment.metadata or {}).get("file", ""))) as file:
         return bytes(file.read())
+
+
+def as_text(attachment: Attachment, content: bytes) -> str:
+    """The characters of an attached text, whatever its encoding is."""
+    return file_contents.as_text(content, (attachment.metadata or {}).get("charset", "utf-8"))
 
 
 def open_file(name: str) -> IO[bytes]:
@@ -133,43 +208,3 @@ def delete(names: Iterable[str]) -> int:
 
 def storage() -> Storage:
     return storages["attachments"]
-
-
-def _is_image(content: IO[bytes], image_format: str) -> bool:
-    """By its structure. The picture is not decoded: a small file can be an image of gigabytes."""
-    try:
-        # No other format's parser gets to see the bytes.
-        with Image.open(_FewReads(content), formats=[image_format]) as image:  # type: ignore[arg-type]
-            image.verify()
-    except Exception:  # of as many kinds as there are ways to be broken; Django's ImageField does the same
-        return False
-    return True
-
-
-class _FewReads:
-    """A file for Pillow, which reads segment by segment, in Python: made of nothing but tiny ones, ten
-    megabytes keep a processor busy for half a minute."""
-
-    def __init__(self, content: IO[bytes]) -> None:
-        self._content, self.seek, self.tell = content, content.seek, content.tell
-        self._left = MAX_READS + content.seek(0, os.SEEK_END) // BYTES_A_READ
-        content.seek(0)
-
-    def read(self, size: int = -1) -> bytes:
-        self._left -= 1
-        if self._left < 0:
-            raise OSError("too many segments")
-        return self._content.read(size)
-
-
-def _is_text(content: IO[bytes]) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        while chunk := content.read(CHUNK):
-            decoder.decode(chunk)
-            if NO_TEXT.search(chunk):
-                return False
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True

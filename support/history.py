@@ -97,7 +97,7 @@ class Converter(ThreadItemConverter):
             text = f"The user attached a file named {name}, which cannot be read at the moment."
             return ResponseInputTextParam(type="input_text", text=text)
         if attachment.mime_type in files.TEXTS:
-            text = content.decode(errors="replace")
+            text = files.as_text(attachment, content)
             cut = f", its first {MAX_TEXT} characters" if len(text) > MAX_TEXT else ""
             text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT]}"
             return ResponseInputTextParam(type="input_text", text=text)

@@ -39,7 +39,10 @@ UNSENT = [f"{REF}HiddenContextItem", f"{REF}SDKHiddenContextItem"]
 
 # What we do not take, although the SDK would.
 BOUNDS: dict[str, Json] = {
-    "AttachmentCreateParams": {"mime_type": {"enum": list(files.TYPES)}, "size": {"minimum": 1}},
+    "AttachmentCreateParams": {
+        "mime_type": {"enum": [*files.TYPES, *files.PLAIN_NAMES]},
+        "size": {"minimum": 1},
+    },
     "InputTranscribeParams": {"audio_base64": {"pattern": "^([A-Za-z0-9+/]{4})+$"}},
     "ItemFeedbackParams": {"item_ids": {"maxItems": feedback.MAX_ITEMS}},
     "ThreadUpdateParams": {"title": {"maxLength": protocol.MAX_TITLE}},

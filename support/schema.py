@@ -75,7 +75,8 @@ Those marked … make the assistant speak: they are answered with a stream of se
 What fails after its first byte is an event of type `error`, and what was said until then is kept. To stop an
 answer, close the connection.
 
-`limit` counts up to 100, and is 20 if not given. `after` is the `after` of the page before."""
+`limit` counts up to 100, and is 20 if not given. `after` is the `after` of the page before, or the id of a
+row."""
 
 
 def components() -> dict[str, Json]:

@@ -72,7 +72,7 @@ export function createChatKit({ url, token }) {
 
   // Announced first, so that what will not be accepted is refused before its bytes are on the way.
   async function uploadAttachment(file, signal) {
-    const claim = { name: file.name, size: file.size, mime_type: file.type || "text/plain" };
+    const claim = { name: file.name, size: file.size, mime_type: file.type };
     const { upload_descriptor: to, ...attachment } = await ask("attachments.create", claim, signal);
     const body = new FormData();
     body.append("file", file);

@@ -40,6 +40,7 @@ def image(kind: str = "PNG", size: int = 8) -> bytes:
 PNG, PDF, TEXT = image(), b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "Grüezi ✓\n\tline two\r\n".encode()
 JPEG = image("JPEG")
 HTML = b"<!doctype html><script>fetch('/support/chatkit')</script>"
+OFFICE = bytes.fromhex("d0cf11e0a1b11ae1") + b"\0" * 16 + b"\x3e\0\x03\0\xfe\xff\x09\0"  # of an .xls
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
 
@@ -201,6 +202,75 @@ def test_a_file_is_uploaded_directly_and_sent(
     assert http.get(content_url(api, person, attachment["id"])).content == content
 
 
+WESTERN = "Name;Preis\r\n„Grüße“ Ørsted;5 €\r\n"
+# As Windows, Excel and office programs make them: content, name, announced type; and what it is to us.
+OF_OFFICES = [
+    pytest.param(WESTERN.encode("cp1252"), "a.csv", "application/vnd.ms-excel", "text/csv", id="Excel's CSV"),
+    pytest.param(WESTERN.encode("utf-8-sig"), "a.CSV", "text/plain", "text/csv", id="CSV UTF-8 of Excel"),
+    pytest.param(WESTERN.encode("utf-16"), "a.txt", "text/plain", "text/plain", id="Unicode text of Excel"),
+    pytest.param(WESTERN.encode("utf-16-be"), "a.csv", "text/csv", "text/csv", id="UTF-16 without a mark"),
+    pytest.param(WESTERN.encode("cp1252") + b"\x1a", "a.csv", "", "text/csv", id="with a Ctrl-Z"),
+    pytest.param(TEXT, "a.md", "text/x-markdown", "text/markdown", id="Markdown"),
+    pytest.param(TEXT, "README.markdown", "application/octet-stream", "text/markdown", id="untold Markdown"),
+    pytest.param(TEXT, "server.log", "", "text/plain", id="a log"),
+    pytest.param(TEXT, "README", "", "text/plain", id="a text without a suffix"),
+    pytest.param(PDF, "scan", "application/octet-stream", "application/pdf", id="an untold PDF"),
+    pytest.param(b"\0" * 1019 + PDF, "a.pdf", "application/x-pdf", "application/pdf", id="PDF behind junk"),
+    pytest.param(JPEG, "a.jpg", "image/jpg", "image/jpeg", id="image/jpg"),
+    pytest.param(JPEG, "a.jpg", "image/pjpeg", "image/jpeg", id="image/pjpeg"),
+    pytest.param(PNG, "photo", "", "image/png", id="an untold picture"),
+    pytest.param(image("WEBP"), "a.jpg", "image/jpeg", "image/webp", id="WebP that is called a JPEG"),
+]
+
+
+@pytest.mark.parametrize(("content", "name", "announced", "mime_type"), OF_OFFICES)
+def test_a_file_is_taken_as_offices_make_it_and_comes_back_byte_for_byte(
+    api: Api, person: Person, content: bytes, name: str, announced: str, mime_type: str
+) -> None:
+    attached = [
+        attach(api, person, content, name, announced),
+        direct(api, person, content, name, announced).json(),
+    ]
+
+    thread_id = send(api, person, *(attachment["id"] for attachment in attached))
+
+    for attachment in (*attached, *items_of(api, person, thread_id)[0]["attachments"]):
+        kind = "image" if mime_type.startswith("image/") else "file"
+        assert (attachment["mime_type"], attachment["type"]) == (mime_type, kind)
+        assert ("preview_url" in attachment) == (kind == "image")
+    for attachment in attached:
+        response = http.get(content_url(api, person, attachment["id"]))
+        assert response.content == content
+        assert response.headers["Content-Type"].startswith(
+            "text/plain; charset=" if mime_type.startswith("text/") else mime_type
+        )
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_text_is_served_in_the_encoding_that_it_has(api: Api, person: Person) -> None:
+    texts = [attach(api, person, WESTERN.encode(each), "a.csv", "") for each in ("cp1252", "utf-16", "utf-8")]
+
+    answers = [http.get(content_url(api, person, attachment["id"])) for attachment in texts]
+
+    assert [answer.headers["Content-Type"].partition("charset=")[2] for answer in answers] == [
+        "windows-1252",
+        "utf-16le",
+        "utf-8",
+    ]
+
+
+def test_what_is_a_page_and_a_pdf_at_once_is_served_as_a_pdf_to_save(api: Api, person: Person) -> None:
+    content = HTML.ljust(1000) + PDF
+
+    attachment = attach(api, person, content, "a.pdf", "application/pdf")
+
+    headers = http.get(content_url(api, person, attachment["id"])).headers
+    assert headers["Content-Type"] == "application/pdf"
+    assert headers["Content-Disposition"].startswith("attachment;")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+
+
 def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg(api: Api, person: Person) -> None:
     content = BytesIO()
     pictures = [Image.effect_noise((8, 8), 50).convert("RGB") for _ in range(2)]
@@ -313,10 +383,13 @@ def test_readers_that_do_not_read_hold_no_database_connection(
     [
         (
             {"mime_type": "image/svg+xml"},
-            "Files of this type are not accepted, only PNG, JPEG, GIF, WebP, PDF, plain text",
+            "Files of this type are not accepted, only PNG, JPEG, GIF, WebP, PDF, plain text, CSV, Markdown",
         ),
         ({"mime_type": "text/html"}, "Files of this type are not accepted"),
-        ({"mime_type": ""}, "Files of this type are not accepted"),
+        ({"name": "a.html", "mime_type": ""}, "Files of this type are not accepted"),
+        ({"name": "a.SVG", "mime_type": "application/octet-stream"}, "Files of this type are not accepted"),
+        ({"name": "a.xls", "mime_type": "application/vnd.ms-excel"}, "Files of this type are not accepted"),
+        ({"name": "a.csv\u202e.html", "mime_type": ""}, "Files of this type are not accepted"),
         ({"size": 10_000_001}, "The file is larger than 10 MB"),
         ({"size": 10**30}, "The file is larger than 10 MB"),
         ({"size": 0}, "The file is empty"),
@@ -360,7 +433,6 @@ DISGUISES = [
     pytest.param(b"\x89PNG\r\n\x1a\n" + HTML, "image/png", id="html behind a signature"),
     pytest.param(b"GIF89a/*" + HTML + b"*/", "image/gif", id="script that begins as gif"),
     pytest.param(b"\xff\xd8\xff\xe0" + HTML, "image/jpeg", id="html that begins as jpeg"),
-    pytest.param(image("GIF"), "image/png", id="gif as png"),
     pytest.param(image(size=100)[:-20], "image/png", id="png that breaks off"),
     pytest.param(image("WEBP", 100)[:-20], "image/webp", id="webp that breaks off"),
     # Images, but Pillow would be busy for half a minute with ten megabytes of these.
@@ -369,9 +441,16 @@ DISGUISES = [
     pytest.param(PNG, "text/plain", id="png as text"),
     pytest.param(b"MZ\x90\x00\x03", "text/plain", id="program as text"),
     pytest.param(b"\x7fELF\x01\x01\x01\x00\x00\x00", "text/plain", id="program of ascii as text"),
-    pytest.param("naïve".encode("latin-1"), "text/plain", id="text in another encoding"),
-    pytest.param("é".encode()[:1], "text/plain", id="half a character"),
-    pytest.param(b"before\n" + PDF, "application/pdf", id="pdf behind something"),
+    pytest.param(OFFICE, "text/csv", id="spreadsheet as csv"),
+    pytest.param(b"PK\x03\x04\x14\x00\x06\x00" + os.urandom(500), "text/csv", id="zip as csv"),
+    pytest.param(image("GIF"), "text/csv", id="gif as csv"),
+    pytest.param(PDF + b"\0\x01", "text/csv", id="pdf as csv"),
+    pytest.param(PDF, "image/png", id="pdf as png"),
+    pytest.param(b"a,b\r\n\x81", "text/csv", id="a byte that is no character of Windows"),
+    pytest.param(b"a,b\x1a\r\n1,2", "text/csv", id="a Ctrl-Z before the end"),
+    pytest.param("a\x07".encode("utf-16"), "text/plain", id="control characters in UTF-16"),
+    pytest.param(b"x" * 1020 + PDF, "application/pdf", id="pdf behind too much"),
+    pytest.param(HTML, "application/pdf", id="html as pdf"),
     pytest.param(b"", "image/png", id="nothing"),
     pytest.param(b"", "text/plain", id="no text"),
 ]

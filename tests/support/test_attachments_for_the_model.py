@@ -65,6 +65,32 @@ def test_the_model_sees_pictures_and_documents_and_reads_texts(
     assert parts_of(model) == seen
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_the_model_reads_a_text_whatever_its_encoding_is(
+    assistant: Api, person: Person, model: Model, encoding: str
+) -> None:
+    text = "Grüße;5\r\n"
+    attachment = attach(
+        assistant, person, f"{text}\x1a".encode(encoding), "a.csv", "application/vnd.ms-excel"
+    )
+
+    send(assistant, person, attachment["id"])
+
+    assert parts_of(model) == [("text", f'The user attached a file named "a.csv":\n{text}')]
+
+
+def test_a_long_text_of_two_bytes_a_character_is_cut_between_two_characters(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    text = "中a" * history.MAX_TEXT
+    attachment = attach(assistant, person, text.encode("utf-16"), "a.txt", "text/plain")
+
+    send(assistant, person, attachment["id"])
+
+    ((_, text_read),) = parts_of(model)
+    assert text_read.partition("\n")[2] == text[: history.MAX_TEXT]
+
+
 def test_of_a_long_text_the_model_reads_the_beginning(assistant: Api, person: Person, model: Model) -> None:
     text = "word " * history.MAX_TEXT
     attachment = attach(assistant, person, text.encode(), "a.txt", "text/plain")
