@@ -21,7 +21,7 @@ MESSAGE_STORED = b'data: {"type":"thread.item.done"'  # how the SDK's event of i
 
 
 async def or_undone(
-    events: AsyncIterable[bytes], request: ThreadsCreateReq | ThreadsAddUserMessageReq, user_id: str
+    events: AsyncIterable[bytes], request: ThreadsCreateReq | ThreadsAddUserMessageReq
 ) -> AsyncIterator[bytes]:
     """The events. If they end before the message is stored, what was stored for it is undone."""
     is_stored = False
@@ -31,17 +31,17 @@ async def or_undone(
             yield event
     except (asyncio.CancelledError, Exception):
         if not is_stored:
-            await _undo(request, user_id)
+            await _undo(request)
         raise
 
 
-async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq, user_id: str) -> None:
-    is_new = isinstance(request, ThreadsCreateReq)
-    thread_id = thread_of_this_task(user_id)
-    if thread_id is None or not (is_new or request.params.input.attachments):
+async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq) -> None:
+    is_new, attachment_ids = isinstance(request, ThreadsCreateReq), request.params.input.attachments
+    thread = thread_of_this_task()
+    if thread is None or not (is_new or attachment_ids):
         return
     try:
-        await undo(user_id, thread_id, request.params.input.attachments, is_new)
+        await undo(*thread, attachment_ids, is_new)
     except Exception:  # what ended the stream is what counts
         logger.exception("What was stored for a message that was not could not be removed")
 

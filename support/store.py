@@ -257,10 +257,10 @@ def require_sendable(user_id: str, attachment_ids: list[str]) -> None:
         raise files.Refused("An attachment has not been uploaded yet")
 
 
-def thread_of_this_task(user_id: str) -> str | None:
-    """The id of the thread that this task has loaded or saved last, if it is the user's."""
+def thread_of_this_task() -> tuple[str, str] | None:
+    """The owner and the id of the thread that this task has loaded or saved last."""
     at_hand = _at_hand.get()
-    return at_hand[2] if at_hand and at_hand[:2] == _in_this_task(user_id) else None
+    return at_hand[1:] if at_hand and at_hand[:1] == _in_this_task() else None
 
 
 def _in_this_task(*thread: str) -> Any:

@@ -219,7 +219,7 @@ async def _process(
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
-        result = sending.or_undone(result, operation, context.user_id)
+        result = sending.or_undone(result, operation)
     return await streaming.start(result, user_id)
 
 

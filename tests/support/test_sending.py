@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any
 
 import psycopg
@@ -137,7 +138,7 @@ def test_the_files_of_messages_that_a_retry_removes_are_released_and_swept(api: 
     before = stored()
 
     api.events(operation("threads.retry_after_item", thread_id=thread_id, item_id=first), person.token())
-    call_command("sweep_attachments", "--older-than", "0m")
+    call_command("sweep_attachments", "--older-than", "0m", stdout=StringIO())
 
     assert {each.attachment_id for each in Attachment.objects.owned_by(person.user_id)} == {kept["id"]}
     assert len(before - stored()) >= 1
@@ -152,6 +153,6 @@ def test_a_message_can_be_sent_twice_into_one_thread(api: Api, person: Person) -
     send(api, person, attachment["id"], thread_id=thread_id)
 
     api.events(operation("threads.retry_after_item", thread_id=thread_id, item_id=first), person.token())
-    call_command("sweep_attachments", "--older-than", "0m")
+    call_command("sweep_attachments", "--older-than", "0m", stdout=StringIO())
 
     assert http.get(attachment["preview_url"]).content == PNG
