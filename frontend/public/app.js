@@ -15,8 +15,11 @@ const $ = (id) => document.getElementById(id);
 const chat = $("chat");
 const scroll = $("scroll");
 
-let chatkit;
+let chatkitUrl;
+let chatkit; // the client of the person who is signed in
 let user = null;
+let lastUser = null;
+let leaving; // an AbortController: what a person has asked for ends when they leave
 let current = null; // the open Conversation
 const answering = new Set(); // Conversations with a stream, open or not: leaving a chat does not stop its answer
 const threads = new ThreadList(() => chatkit, report);
@@ -33,9 +36,9 @@ async function start() {
   $("threads").addEventListener("click", (event) => event.target.closest("a") && showThreads(false));
   chat.addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape());
   window.addEventListener("hashchange", openAddressed);
+  document.addEventListener("visibilitychange", () => document.hidden || confirmUser());
   try {
-    const { chatkitUrl } = await (await fetch("/config.json")).json();
-    chatkit = createChatKit({ url: chatkitUrl, token: session.token });
+    ({ chatkitUrl } = await (await fetch("/config.json")).json());
     const known = await session.current();
     if (known) enter(known);
     else showSignIn();
@@ -49,8 +52,10 @@ async function start() {
 // Signed in, signed out
 
 function enter(newcomer) {
-  composer.belongsTo(newcomer);
-  user = newcomer;
+  if (lastUser && lastUser.id !== newcomer.id) forget();
+  user = lastUser = newcomer;
+  leaving = new AbortController();
+  chatkit = createChatKit({ url: chatkitUrl, token: () => session.tokenOf(newcomer.id), leaving: leaving.signal });
   $("who-name").textContent = user.name;
   $("who-email").textContent = user.email;
   chat.hidden = false;
@@ -65,17 +70,34 @@ async function signOut() {
     $("chat-alert").textContent = error.message;
     return;
   }
-  history.replaceState(null, "", "#/");
-  composer.clear();
   leave();
+  forget();
 }
 
-/** Back to the form. Nothing of the reader stays on the page but an unsent draft, for when they come back. */
+/** Drops an unsent draft and the open chat's address. Their owner finds them again after an ended session. */
+function forget() {
+  composer.clear();
+  history.replaceState(null, "", "#/");
+}
+
+/** Leaves if another tab has signed in somebody else: what is on the page is not for them. */
+async function confirmUser() {
+  if (!user) return;
+  const { signal } = leaving;
+  try {
+    await session.confirm(user.id);
+  } catch (error) {
+    // Other errors say nothing about the user, and each request checks again.
+    if (error instanceof session.SessionEnded && !signal.aborted) leave(error.message);
+  }
+}
+
+/** Back to the form. Nothing of the reader stays on the page but what `forget` drops. */
 function leave(why) {
-  session.forget();
+  leaving.abort();
+  if (current?.pending) composer.restore(current.pending);
   user = null;
   current = null;
-  for (const conversation of answering) conversation.request.abort();
   answering.clear();
   composer.writeTo(null);
   threads.clear();
@@ -88,7 +110,7 @@ function leave(why) {
 
 /** Says what went wrong where it happened, or asks to sign in when that is what it means. */
 function report(error, show) {
-  if (!user) return; // already back at the form
+  if (!user || error.name === "AbortError") return; // the person who asked has left
   if (error instanceof session.SessionEnded) return leave(error.message);
   if (!(error instanceof ChatKitError)) console.error(error);
   show(error.message);
@@ -107,7 +129,7 @@ function openAddressed() {
 }
 
 function newConversation(threadId = null) {
-  return new Conversation({ threadId, getAttachment: (id) => chatkit.getAttachment(id), report, answerAgain });
+  return new Conversation({ threadId, getAttachment: chatkit.getAttachment, report, answerAgain });
 }
 
 function show(conversation) {

@@ -5,7 +5,7 @@ import { readEvents } from "./sse.js";
 
 // The backend's answers to a good token whose session or user is gone.
 const GONE = {
-  "No active sessions found for user": "You have been signed out. Sign in again to go on.",
+  "No active sessions found for user": "Your session has ended. Sign in again to go on.",
   "User not found with provided email": "This account does not exist any more.",
 };
 
@@ -17,32 +17,43 @@ export class ChatKitError extends Error {
   }
 }
 
-/** `url`: the endpoint. `token({renew})`: a promise of the bearer, see session.js. */
-export function createChatKit({ url, token }) {
+/**
+ * A client for one person. `url`: the endpoint. `token()`: a promise of a new bearer of theirs, see session.js.
+ * `leaving`: an AbortSignal that ends every request when they leave the page.
+ */
+export function createChatKit({ url, token, leaving }) {
   // fetch with the bearer; after a 401 once more with a new one. It also fits as `api.fetch` of OpenAI's own widget.
   async function authorizedFetch(input, init = {}) {
     const target = new URL(input, url);
+    const signal = init.signal ? AbortSignal.any([leaving, init.signal]) : leaving;
     // An upload to presigned storage comes this way too, and is not to see the token.
-    if (target.origin !== new URL(url).origin) return fetch(target, init);
+    if (target.origin !== new URL(url).origin) return fetch(target, { ...init, signal });
     const send = (bearer) => {
       const headers = new Headers(init.headers);
       headers.set("Authorization", `Bearer ${bearer}`);
-      return fetch(target, { ...init, headers, credentials: "omit" });
+      return fetch(target, { ...init, headers, signal, credentials: "omit" });
     };
     const response = await send(await token());
     if (response.status !== 401) return response;
     await response.body?.cancel();
-    return send(await token({ renew: true }));
+    return send(await token());
   }
 
   async function reach(input, init) {
     try {
       return await authorizedFetch(input, init);
     } catch (cause) {
+      leaving.throwIfAborted(); // what went wrong for somebody who has left is not for the next person
       // Anything but fetch's own TypeError already says what is wrong: an ended session, a Stop.
       if (!(cause instanceof TypeError)) throw cause;
       throw new ChatKitError(unreachable("chat"), 0, { cause });
     }
+  }
+
+  async function failure(response) {
+    const error = await errorOf(response);
+    leaving.throwIfAborted();
+    return error;
   }
 
   async function post(type, params, { accept, signal }) {
@@ -53,12 +64,12 @@ export function createChatKit({ url, token }) {
       signal,
     });
     if (response.ok && response.headers.get("Content-Type")?.startsWith(accept)) return response;
-    throw await errorOf(response);
+    throw await failure(response);
   }
 
   async function ask(type, params, signal) {
     const response = await post(type, params, { accept: "application/json", signal });
-    return response.json().catch((cause) => brokenOff(cause, signal));
+    return response.json().catch(brokenOff);
   }
 
   async function* stream(type, params, signal) {
@@ -66,7 +77,7 @@ export function createChatKit({ url, token }) {
     try {
       for await (const data of readEvents(response.body)) yield JSON.parse(data);
     } catch (cause) {
-      brokenOff(cause, signal);
+      brokenOff(cause);
     }
   }
 
@@ -78,14 +89,14 @@ export function createChatKit({ url, token }) {
     body.append("file", file);
     const init = { method: to.method, headers: to.headers, body, signal };
     const response = await reach(to.url, init);
-    if (!response.ok) throw await errorOf(response);
+    if (!response.ok) throw await failure(response);
     return { ...attachment, ...(await response.json()) };
   }
 
   /** The attachment with addresses as of now: an old one has expired. */
   async function getAttachment(attachmentId) {
     const response = await reach(`${new URL(url).pathname.replace(/[^/]*$/, "")}attachments/${attachmentId}`);
-    if (!response.ok) throw await errorOf(response);
+    if (!response.ok) throw await failure(response);
     return response.json();
   }
 
@@ -112,14 +123,14 @@ function inputOf({ text, attachments }) {
   return { content, attachments: attachments.map(({ id }) => id), inference_options: {} };
 }
 
-function brokenOff(cause, signal) {
-  if (signal?.aborted) throw cause; // a Stop is no failure
+function brokenOff(cause) {
+  if (cause.name === "AbortError") throw cause; // a Stop is no failure
   throw new ChatKitError("The answer broke off before it was complete.", 0, { cause });
 }
 
 async function errorOf(response) {
   const message = (await response.json().catch(() => null))?.message;
-  if (response.status === 401) return new SessionEnded("Your session has ended. Sign in again to go on.");
+  if (response.status === 401) return new SessionEnded("Your sign-in was not accepted. Sign in again to go on.");
   if (response.status === 404 && Object.hasOwn(GONE, message)) return new SessionEnded(GONE[message]);
   return new ChatKitError(sentenceFor(response, message), response.status);
 }

@@ -11,7 +11,6 @@ const button = $("send");
 
 export class Composer {
   #conversation = null; // the open one
-  #owner = null;
 
   /** `chatkit()` gives the client; `report(error, show)` decides what an error means; `send(said)` sends it. */
   constructor({ chatkit, report, send }) {
@@ -28,12 +27,6 @@ export class Composer {
     button.addEventListener("click", (event) => event.detail > 1 && event.preventDefault()); // a double click is no Stop
     message.addEventListener("keydown", (event) => this.#sendOnEnter(event));
     message.addEventListener("paste", (event) => this.#attachPasted(event));
-  }
-
-  /** A draft waits for its owner, and for nobody else. */
-  belongsTo(user) {
-    if (this.#owner !== user.id) this.clear();
-    this.#owner = user.id;
   }
 
   /** From now on this writes to `conversation`; null: to none, as nobody is signed in. */

@@ -1,18 +1,14 @@
 // Who is signed in, and the token that says so: Better Auth over fetch. The session is an HttpOnly cookie that
-// scripts cannot read. The token lives in memory alone, so a closed tab leaves nothing behind.
-
-const RENEW_BEFORE_MS = 60_000;
+// scripts cannot read, and all tabs of the browser share it.
 
 /** The reader has to sign in again; the message is for them. */
 export class SessionEnded extends Error {}
 
-let user = null;
-let held = { token: "", goodUntil: 0 };
-let pending = null; // a promise of `held`: callers at the same moment share one request
+const ENDED = "Your session has ended. Sign in again to go on.";
+const SOMEBODY_ELSE = "Somebody else has signed in with this browser. Sign in again to go on.";
 
 export async function current() {
-  user = (await call("/get-session"))?.user ?? null;
-  return user;
+  return (await call("/get-session"))?.user ?? null;
 }
 
 export function signUp({ name, email, password }) {
@@ -25,49 +21,33 @@ export function signIn({ email, password }) {
 
 export async function signOut() {
   await call("/sign-out", {});
-  forget();
 }
 
-export function forget() {
-  user = null;
-  held = { token: "", goodUntil: 0 };
-  pending = null;
+/**
+ * A new bearer for the backend, for this user and nobody else. Ask for one before each request and keep none:
+ * another tab may have changed who is signed in, and only Better Auth knows.
+ */
+export async function tokenOf(userId) {
+  const { token } = await call("/token").catch((error) => {
+    throw error.status === 401 ? new SessionEnded(ENDED) : error;
+  });
+  if (subjectOf(token) !== userId) throw new SessionEnded(SOMEBODY_ELSE);
+  return token;
 }
 
-/** The bearer for the backend; `renew` asks for another one although the one we hold looks good. */
-export async function token({ renew = false } = {}) {
-  if (!renew && Date.now() < held.goodUntil) return held.token;
-  const request = (pending ??= fetchToken());
-  try {
-    const fresh = await request;
-    if (pending === request) held = fresh; // else somebody signed out while it was on its way
-    return fresh.token;
-  } finally {
-    if (pending === request) pending = null;
-  }
+/** Rejects with `SessionEnded` if somebody else, or nobody, is signed in by now. */
+export async function confirm(userId) {
+  const user = await current();
+  if (user?.id !== userId) throw new SessionEnded(user ? SOMEBODY_ELSE : ENDED);
 }
 
 async function enter(path, credentials) {
-  forget();
-  user = (await call(path, credentials)).user;
-  return user;
+  return (await call(path, credentials)).user;
 }
 
-async function fetchToken() {
-  const owner = user?.id;
-  const { token } = await call("/token").catch((error) => {
-    throw error.status === 401 ? new SessionEnded("Your session has ended. Sign in again to go on.") : error;
-  });
-  const { sub, iat, exp } = claimsOf(token);
-  // The cookie is the whole browser's: another tab may have signed in somebody else.
-  if (sub !== owner) throw new SessionEnded("Somebody else has signed in with this browser. Sign in again to go on.");
-  // Counted from now: this computer's clock need not agree with the server's.
-  return { token, goodUntil: Date.now() + (exp - iat) * 1000 - RENEW_BEFORE_MS };
-}
-
-// Read for its dates only; checking the signature is the backend's work.
-function claimsOf(token) {
-  return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+// Checking the signature is the backend's work.
+function subjectOf(token) {
+  return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))).sub;
 }
 
 /** What to tell the reader when fetch itself has failed. */

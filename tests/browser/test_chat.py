@@ -4,7 +4,8 @@ import re
 import uuid
 from collections.abc import Callable
 
-from playwright.sync_api import Page, Route, expect
+import pytest
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
 from tests.browser.conftest import Stack
@@ -130,6 +131,65 @@ def test_who_signs_out_is_asked_to_sign_in_again(open_page: OpenPage, visitor: P
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect_answer(page, to="Not for the next one here")
+
+
+def sign_in(page: Page, person: Person) -> None:
+    page.get_by_label("E-mail").fill(person.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_the_next_person_at_a_tab_speaks_as_themselves_and_hears_nothing_of_the_one_before(
+    open_page: OpenPage, visitor: Person, stack: Stack
+) -> None:
+    page, bob = open_page(visitor), stack.auth.sign_up("Bob")
+    say(page, "Mine alone")
+    expect_answer(page, to="Mine alone")
+    late: list[Route] = []
+    page.route(stack.api.url, lambda route: late.append(route), times=1)
+    with page.expect_request(stack.api.url):
+        page.goto(page.url.partition("#")[0] + "#/thr_that_takes_long_to_load")
+
+    button(page, "Sign out").click()
+    sign_in(page, bob)
+    expect(field(page)).to_be_visible()
+    late[0].fulfill(status=404, json={"message": "No active sessions found for user"})
+    say(page, "Who am I?")
+
+    expect(messages(page).last).to_contain_text(f"your user id is {bob.user_id}")
+    expect(page.locator("body")).not_to_contain_text("Mine alone")
+    expect(page.get_by_role("navigation").get_by_role("listitem")).to_have_count(1)
+
+
+COME_BACK: dict[str, Callable[[Page], None]] = {
+    "send": lambda page: say(page, "From Ada, who thinks she is signed in"),
+    "look": lambda page: page.evaluate("document.dispatchEvent(new Event('visibilitychange'))"),
+}
+
+
+@pytest.mark.parametrize("come_back", COME_BACK.values(), ids=COME_BACK)
+def test_a_tab_left_open_is_nobodys_once_somebody_else_signs_in_at_another_tab(
+    open_page: OpenPage, visitor: Person, stack: Stack, come_back: Callable[[Page], None]
+) -> None:
+    page, bob = open_page(visitor), stack.auth.sign_up("Bob")
+    say(page, "Mine alone")
+    expect_answer(page, to="Mine alone")
+    tab = page.context.new_page()
+    tab.goto("/")
+    button(tab, "Sign out").click()
+    sign_in(tab, bob)
+    expect(field(tab)).to_be_visible()
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request) if request.url == stack.api.url else None)
+
+    come_back(page)
+
+    expect(page.get_by_text("Somebody else has signed in with this browser.")).to_be_visible()
+    expect(page.locator("body")).not_to_contain_text("Mine alone")
+    assert asked == []
+    tab.reload()
+    expect(tab.locator("#thread-list")).to_have_attribute("aria-busy", "false")
+    expect(tab.get_by_role("navigation").get_by_role("listitem")).to_have_count(0)
 
 
 def test_who_was_signed_out_elsewhere_signs_in_and_finds_the_message_unsent(
