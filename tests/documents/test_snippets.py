@@ -162,22 +162,77 @@ def test_the_documented_context_is_built(person: Person) -> None:
     assert context == {"user_id": person.user_id, "email": person.email, "request": request}
 
 
-def test_typescript_compiles(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a team that has copied it all, compiled to JavaScript."""
+    folder = tmp_path_factory.mktemp("typescript")
     install_packages(BETTER_AUTHS)
-    (tmp_path / "node_modules").symlink_to(BETTER_AUTHS / "node_modules")
-    written = blocks(HERE, "ts", "tsx")
-    for number, block in enumerate(written):
-        (tmp_path / f"{number}.{block.language}").write_text(block.text)
-    options = "--noEmit --strict --skipLibCheck --jsx react-jsx --target es2022 --module esnext"
+    (folder / "node_modules").symlink_to(BETTER_AUTHS / "node_modules")
+    (folder / "package.json").write_text('{"type": "module"}')
+    files = [f"{number}.{block.language}" for number, block in enumerate(TYPESCRIPT)]
+    for file, block in zip(files, TYPESCRIPT, strict=True):
+        (folder / file).write_text(block.text)
+    options = "--strict --skipLibCheck --jsx react-jsx --target es2022 --module esnext"
     options += " --moduleResolution bundler --lib es2022,dom,dom.iterable --types node"
-
-    files = [file.name for file in tmp_path.glob("*.ts*")]
     command = [*node_and_npm()[0], "node_modules/typescript/bin/tsc", *options.split(), *files]
-
-    compiled = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-
-    assert len(files) == len(written) > 0
+    compiled = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert compiled.returncode == 0, compiled.stdout
+    return folder
+
+
+TYPESCRIPT = blocks(HERE, "ts", "tsx")
+
+
+def test_typescript_compiles(typescript: Path) -> None:
+    assert len(list(typescript.glob("*.js"))) == len(TYPESCRIPT) > 0
+
+
+# The session cookie becomes another user's and then nobody's, while the page stays open.
+A_PAGE = """
+const { API, AUTH, ADA, BOB } = process.env;
+const reached = [];
+let cookie = ADA;
+const network = fetch;
+globalThis.location = { href: AUTH };
+globalThis.fetch = (url, init) => {
+  const headers = new Headers(init.headers);
+  if (String(url).startsWith(AUTH)) headers.set("Cookie", `better-auth.session_token=${cookie}`);
+  else reached.push(JSON.parse(atob(headers.get("Authorization").split(".")[1])).sub);
+  return network(url, { ...init, headers });
+};
+const { fetchAs } = await import(process.argv[2]);
+const user = async () => (await (await fetch(`${AUTH}/api/auth/get-session`, {})).json()).user.id;
+const ask = fetchAs(await user());
+const init = { method: "POST", body: JSON.stringify({ type: "threads.list", params: {} }) };
+const { status } = await ask(API, init);
+cookie = BOB;
+const refused = await ask(API, init).then(() => false, () => true);
+cookie = "";
+const refusedAgain = await ask(API, init).then(() => false, () => true);
+console.log(JSON.stringify({ status, refused, refusedAgain, reached }));
+process.exit();
+"""
+
+
+def test_the_documented_fetch_speaks_for_its_own_user_and_for_nobody_else(
+    typescript: Path, api: Api, auth: BetterAuth
+) -> None:
+    ada, bob = auth.sign_up(), auth.sign_up()
+    number = next(index for index, block in enumerate(TYPESCRIPT) if "fetchAs" in block.text)
+    module = typescript / f"{number}.js"
+    written = module.read_text()
+    module.write_text(written.replace("https://api.example.com/support/chatkit", api.url))
+    page = typescript / "page.mjs"
+    page.write_text(A_PAGE)
+    browser = {"API": api.url, "AUTH": auth.origin, "ADA": ada.cookie, "BOB": bob.cookie}
+    known = os.environ | browser | {"BETTER_AUTH_URL": auth.origin}
+
+    command = [*node_and_npm()[0], str(page), f"./{module.name}"]
+    ran = subprocess.run(command, cwd=typescript, env=known, capture_output=True, text=True, timeout=60)
+
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told == {"status": 200, "refused": True, "refusedAgain": True, "reached": [ada.user_id]}
 
 
 # --- Data -----------------------------------------------------------------------------------------
