@@ -187,9 +187,15 @@ REASONS: dict[str, Reason] = {
     ),
     "user_not_found": Reason(
         "user",
-        "Nobody has the token's address, to the letter.",
-        "Was the account deleted, its address changed, or the row written with capitals? Better Auth's are "
-        "lower case.",
+        "Nobody has the token's address, and nobody has its sub as their id.",
+        "Was the account deleted? If it happens to everybody: write the database of this Better Auth in "
+        "DATABASE_URL, and have getSubject return the user's id.",
+    ),
+    "address_changed": Reason(
+        "user",
+        "The user with the token's sub has another address by now.",
+        "Get a new token: a page does so by itself after a 401. If it stays, Better Auth's cookieCache is "
+        "older than the change.",
     ),
     "subject_mismatch": Reason(
         "user",
@@ -201,11 +207,16 @@ REASONS: dict[str, Reason] = {
         "The user is banned.",
         "Unban them in Better Auth, or wait until banExpires.",
     ),
+    "session_ended": Reason(
+        "session",
+        "The session that the token names has ended, and its user has another live one.",
+        "Get a new token: a page does so by itself after a 401. If it happens to everybody: sid must be "
+        "session.id.",
+    ),
     "no_active_session": Reason(
         "session",
-        "The session that the token names, or every session of the user, has ended or expired.",
-        "Sign in again. If it happens to everybody: sid must be session.id, and the sessions must be in "
-        "this database "
+        "The user has no live session, or the session of this cookie or session token has ended.",
+        "Sign in again. If it happens to everybody: the sessions must be in this database "
         "(manage.py betterauth doctor).",
     ),
     "error": Reason(

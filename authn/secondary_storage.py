@@ -8,7 +8,7 @@ Source: better-auth packages/better-auth/src/db/internal-adapter.ts.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
@@ -41,9 +41,9 @@ def with_token(token: str) -> Session | None:
 
 
 @sensitive_variables()
-def live_session(user_id: str, session_id: str | None) -> Session | None:
-    """A live session of the user: that one, or the one that lives longest. Sessions are kept by their
-    tokens, so an id is found by looking through all of the user's."""
+def live_sessions(user_id: str) -> Iterator[Session]:
+    """The user's live sessions, the one that lives longest first. They are kept by their tokens, so an id is
+    found by looking through all of them."""
     active, revoked_before = _get([f"active-sessions-{user_id}", _revoked_before(user_id)])
     tokens = _tokens(active)
     values = _get(tokens) if tokens else []
@@ -52,12 +52,10 @@ def live_session(user_id: str, session_id: str | None) -> Session | None:
         if (
             session is not None
             and session.user_id == user_id
-            and session_id in (None, session.id)
             and session.is_active
             and not _is_revoked(session, revoked_before)
         ):
-            return session
-    return None
+            yield session
 
 
 def usable(url: str) -> bool:

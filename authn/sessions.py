@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from django.db.models import FilteredRelation, Q
+from django.db.models import Case, Exists, FilteredRelation, OuterRef, Q, When
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -13,7 +13,7 @@ from authn.compiled import Compiled
 from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
 from authn.models import Session, User
-from authn.tokens import Claims
+from authn.tokens import Claims, address
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,23 @@ class Identity:
 def resolve(claims: Claims) -> Identity:
     """Find the claims' user and a live session of theirs: the token's own, where it names one.
 
-    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``TokenRefused`` when the address
-    belongs to somebody else by now; ``Unavailable`` when the database does not answer.
+    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``TokenRefused`` where a new token may
+    get in: the address is another one by now, or somebody else's, or the token's own session has ended
+    and the user has another one; ``Unavailable`` when the database does not answer.
     """
-    user, session = _look_up(claims)
-    if user is None:
+    found = _look_up(claims, by="email") or _look_up(claims, by="subject")
+    if found is None:
         raise UserNotFound
+    user, session = found.user, found.session
     # An address can change hands while an old token still names it.
     if user.id != claims.subject:
         raise TokenRefused("subject_mismatch")
+    if address(user.email) != claims.email:
+        raise TokenRefused("address_changed")
     if user.is_banned:
         raise UserBanned(session=session)
     if session is None:
-        raise NoActiveSession
+        raise TokenRefused("session_ended") if found.has_other_session else NoActiveSession
     return Identity(user, session, claims)
 
 
@@ -80,16 +84,28 @@ def _with_token(token: str) -> Session | None:
     return session
 
 
-def _look_up(claims: Claims) -> tuple[User | None, Session | None]:
+class Found(NamedTuple):
+    """``session``: live, and the token's own where it names one. ``has_other_session``: another live one."""
+
+    user: User
+    session: Session | None
+    has_other_session: bool
+
+
+def _look_up(claims: Claims, by: str) -> Found | None:
+    """``by``: "email"; "subject" finds users whose address has changed, or was imported with capitals."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
-        return _in_one_statement(claims)
-    user = _user(email=claims.email)
+        return _in_one_statement(claims, by)
+    user = _user(email=claims.email) if by == "email" else _user(id=claims.subject)
     if user is None:
-        return None, None
-    session = _secondary_storage().live_session(user.id, claims.session_id)
-    if session is not None:
-        session.user = user
-    return user, session
+        return None
+    has_other_session = False
+    for session in _secondary_storage().live_sessions(user.id):
+        if claims.session_id in (None, session.id):
+            session.user = user
+            return Found(user, session, has_other_session)
+        has_other_session = True
+    return Found(user, None, has_other_session)
 
 
 def _secondary_storage() -> ModuleType:
@@ -103,32 +119,43 @@ def _user(**named: str) -> User | None:
         return User.objects.filter(**named).first()
 
 
-def _in_one_statement(claims: Claims) -> tuple[User | None, Session | None]:
-    values = {"email": claims.email, "now": timezone.now(), "session_id": claims.session_id}
+def _in_one_statement(claims: Claims, by: str) -> Found | None:
+    values = {
+        "email": claims.email,
+        "subject": claims.subject,
+        "now": timezone.now(),
+        "session_id": claims.session_id,
+    }
     with database_or_unavailable():
-        rows = _row_of(claims.session_id is not None, **values)
+        rows = _row_of(by, claims.session_id is not None, **values)
     if not rows:
-        return None, None
-    user_row, session_row = rows[0][: len(USER_COLUMNS)], rows[0][len(USER_COLUMNS) :]
+        return None
+    *columns, has_other_session = rows[0]
+    user_row, session_row = columns[: len(USER_COLUMNS)], columns[len(USER_COLUMNS) :]
     user = User.from_db(conf.BETTER_AUTH_DATABASE, USER_COLUMNS, user_row)
     if session_row[0] is None:
-        return user, None
+        return Found(user, None, bool(has_other_session))
     session = Session.from_db(conf.BETTER_AUTH_DATABASE, SESSION_COLUMNS, session_row)
     session.user = user
-    return user, session
+    return Found(user, session, bool(has_other_session))
 
 
-def _user_with_session(is_named: bool, email: str, now: datetime, session_id: str) -> Any:
+def _user_with_session(
+    by: str, is_named: bool, *, email: str, subject: str, now: datetime, session_id: str
+) -> Any:
     is_live = Q(sessions__expires_at__gt=now)
-    if is_named:
-        is_live &= Q(sessions__id=session_id)
+    of_the_user = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
+    # A left join: a user without a live session comes back too, and gets another answer than nobody.
+    live = FilteredRelation(
+        "sessions", condition=is_live & Q(sessions__id=session_id) if is_named else is_live
+    )
     return (
         # Matched exactly: the column's uniqueness is case-sensitive, so "iexact" could find two people.
-        User.objects.filter(email=email)
-        # A left join: a user without a live session comes back too, and gets another answer than nobody.
-        .annotate(live=FilteredRelation("sessions", condition=is_live))
+        User.objects.filter(**({"email": email} if by == "email" else {"id": subject}))
+        # CASE: the other sessions are only looked for where the token's own is not there.
+        .annotate(live=live, other=Case(When(live__id=None, then=Exists(of_the_user)), default=False))
         .order_by("-live__expires_at")
-        .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS))[:1]
+        .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS), "other")[:1]
     )
 
 
@@ -139,6 +166,7 @@ _row_of = Compiled(
     User,
     _user_with_session,
     email=User._meta.get_field("email"),
+    subject=User._meta.pk,
     now=Session._meta.get_field("expires_at"),
     session_id=Session._meta.pk,
 )

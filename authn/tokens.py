@@ -189,8 +189,7 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
         raise TokenRefused("sid")
     return Claims(
         subject=subject,
-        # lower() and not casefold(): Better Auth stores what JavaScript's toLowerCase() gives.
-        email=email.strip().lower(),
+        email=address(email),
         session_id=session_id,
         issued_at=_moment(payload["iat"]),
         expires_at=_moment(payload["exp"]),
@@ -198,6 +197,11 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
         algorithm=key.algorithm,
         payload=json.dumps(payload),
     )
+
+
+def address(email: str) -> str:
+    """As Better Auth stores it: lower() and not casefold(), for so does JavaScript's toLowerCase()."""
+    return email.strip().lower()
 
 
 def _moment(numeric_date: Any) -> datetime:

@@ -45,10 +45,14 @@ NOTHING = {"type": "object", "description": "An empty object.", "maxProperties":
 
 ERRORS = {
     400: ("The body is not what is asked for, or there are two credentials.", "params.thread_id is missing"),
-    401: ("No credentials, or bad ones.", "Invalid or expired JWT token"),
+    401: (
+        "No credentials, or bad ones. A new token helps if the token has expired, if its own session has "
+        "ended and its user has another one, or if the user has changed their address.",
+        "Invalid or expired JWT token",
+    ),
     403: ("The user is banned, or the page may not send a cookie.", "User is banned"),
     404: (
-        "The user or their session is gone; or what is asked for is missing or somebody else's, for which "
+        "The user is gone, or has no live session; or what is asked for is missing or somebody else's, for which "
         "the answer is the same.",
         "Not found",
     ),

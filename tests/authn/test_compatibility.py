@@ -157,13 +157,19 @@ def test_the_session_cookie_gets_in_as_well_and_sign_out_ends_that_too(running: 
 @everywhere
 def test_signing_out_ends_it(running: Running) -> None:
     person = running.auth.sign_up()
-    token = running.token(person)
+    token, other = running.token(person), running.auth.sign_in(person.email)
     person.sign_out()
+    with_another = running.asked(token)
+    other.sign_out()
 
     status, error, record = running.asked(token)
 
     assert (status, error) == (404, "No active sessions found for user")
     assert record["reason"] == "no_active_session"
+    if running.deployment.has_sid:
+        assert (with_another[0], with_another[2]["reason"]) == (401, "session_ended")
+    else:
+        assert with_another[0] == 200
 
 
 @everywhere

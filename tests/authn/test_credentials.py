@@ -365,6 +365,7 @@ def test_a_token_that_better_auth_signed_finds_no_session_after_sign_out_or_expi
     show: Callable[[str], dict[str, str]],
 ) -> None:
     listed("cookie", "bearer")
+    person.auth.sign_in(person.email)  # a live one, but no new token of this session would come of it
     other, token = person.auth.sign_in(person.email), person.cookie
     Session.objects.using("default").filter(id=other.session_id).update(
         expires_at=timezone.now() - timedelta(seconds=1)

@@ -167,10 +167,14 @@ def test_malformed_says_at_which_step(signer: Signer, forge: Callable[[Signer], 
 
 
 def test_the_session_is_the_last_step(person: Person) -> None:
-    token = person.token()
+    token, other = person.token(), person.auth.sign_in(person.email)
     person.sign_out()
+    with_another = explain.explain(token)
+    other.sign_out()
 
     explained = explain.explain(token)
+
+    assert (with_another.reason, with_another.stopped_at) == ("session_ended", "session")
 
     assert (explained.reason, explained.stopped_at, explained.status) == ("no_active_session", "session", 404)
     assert explained.is_genuine

@@ -15,7 +15,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from chatbackend.dev.postgres import postgres_process
 from tests.environment import PAGE_ORIGIN
-from tests.people import Person
+from tests.people import PASSWORD, Person
 from tests.server import create, operation
 from tests.signer import Signer
 
@@ -79,6 +79,25 @@ def of_somebody_elses_subject(signer: Signer, person: Person) -> str:
     return signer.token(sub="somebody-else", email=person.email)
 
 
+def of_a_session_that_was_replaced(signer: Signer, person: Person) -> str:
+    token, new = person.token(), f"{PASSWORD} 2"
+    person.post("change-password", currentPassword=PASSWORD, newPassword=new, revokeOtherSessions=True)
+    return token
+
+
+def of_a_browser_that_signed_out_beside_another(signer: Signer, person: Person) -> str:
+    token = person.token()
+    person.auth.sign_in(person.email)
+    person.sign_out()
+    return token
+
+
+def of_an_address_that_has_changed(signer: Signer, person: Person) -> str:
+    token = person.token()
+    person.change_email(f"new-{person.email}")
+    return token
+
+
 @pytest.mark.parametrize(
     ("forge", "reason"),
     [
@@ -91,6 +110,9 @@ def of_somebody_elses_subject(signer: Signer, person: Person) -> str:
         (with_an_unknown_key, "unknown_kid"),
         (without_an_address, "missing_email"),
         (of_somebody_elses_subject, "subject_mismatch"),
+        (of_a_session_that_was_replaced, "session_ended"),
+        (of_a_browser_that_signed_out_beside_another, "session_ended"),
+        (of_an_address_that_has_changed, "address_changed"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -107,6 +129,17 @@ def test_every_bad_token_gets_one_and_the_same_401_and_its_reason_is_in_the_audi
     assert (response.status_code, response.json()) == (401, body_of(BAD_TOKEN, 401))
     assert response["WWW-Authenticate"] == f'{REALM}, error="invalid_token"'
     assert [record["reason"] for record in audit()] == [reason]
+
+
+@pytest.mark.parametrize("outdate", [of_a_session_that_was_replaced, of_an_address_that_has_changed])
+def test_a_page_that_gets_a_new_token_after_a_401_goes_on(
+    client: Client, signer: Signer, person: Person, outdate: Callable[[Signer, Person], str]
+) -> None:
+    old = outdate(signer, person)
+
+    statuses = [post(client, f"Bearer {token}").status_code for token in (old, person.token())]
+
+    assert statuses == [401, 200]
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

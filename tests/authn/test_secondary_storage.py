@@ -21,7 +21,7 @@ from authn.conf import conf
 from authn.models import Session, User
 from chatbackend.dev.postgres import create_database
 from tests.authn.test_credentials import KEPT, NAME, SIGNED_OUT, post
-from tests.authn.test_refusals import body_of
+from tests.authn.test_refusals import BAD_TOKEN, body_of
 from tests.environment import BETTER_AUTH_SECRET
 from tests.forked import manage
 from tests.people import BetterAuth, Person
@@ -130,7 +130,7 @@ def test_a_session_that_better_auth_ends_is_over_and_the_others_live_on(
     credentials, of_other = shown(person), shown(other)
     end(person, other)
 
-    assert answers(client, credentials) == [(404, SIGNED_OUT)] * 3
+    assert answers(client, credentials) == [(401, body_of(BAD_TOKEN, 401))] + [(404, SIGNED_OUT)] * 2
     assert statuses(client, of_other) == [200, 200, 200]
     listed = other.browser.get("list-sessions").json()
     assert [session["id"] for session in listed] == [other.session_id]
@@ -184,7 +184,7 @@ def test_somebody_elses_session_does_not_serve(
     storage.set(key(active), storage.get(key(f"active-sessions-{other_person.user_id}")))
     listed_as_theirs = statuses(client, [{"authorization": f"Bearer {token}"}])
 
-    assert (not_theirs, listed_as_theirs) == ([404], [404])
+    assert (not_theirs, listed_as_theirs) == ([401], [404])  # by then they have no session at all
 
 
 # --- What is in the database ---------------------------------------------------------------------------
@@ -199,12 +199,15 @@ def test_the_user_comes_from_the_database_and_never_from_the_copy(
     credentials = shown(person)
     users = User.objects.using("default").filter(id=person.user_id)
 
+    users.update(email=person.email.upper())
+    with_capitals = statuses(client, credentials)
     users.update(email=f"new-{person.email}")
     with_another_address = statuses(client, credentials)
     users._raw_delete("default")
     deleted = answers(client, credentials)
 
-    assert with_another_address == [404, 200, 200]  # the JWT names the old address, the session nobody's
+    assert with_capitals == [200, 200, 200]
+    assert with_another_address == [401, 200, 200]  # the JWT names the old address, the session nobody's
     assert deleted == [(404, body_of("User not found with provided email", 404))] * 3
     assert person.email in str(storage.get(key(person.session_token)))
     assert [record["session_id"] for record in audit()[-2:]] == [person.session_id] * 2
