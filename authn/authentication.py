@@ -11,7 +11,15 @@ from rest_framework.request import Request
 from authn import refusals, session_tokens, sessions, tokens
 from authn.audit import Attempt
 from authn.conf import conf
-from authn.errors import OriginRefused, Refused, TokenRefused, TooManyAttempts, TwoCredentials
+from authn.errors import (
+    OriginRefused,
+    Refused,
+    SeveralSessionCookies,
+    TokenRefused,
+    TooManyAttempts,
+    TwoCredentials,
+    Unavailable,
+)
 from authn.models import User
 from authn.refusals import Genuine
 from authn.sessions import Identity
@@ -20,6 +28,7 @@ CHALLENGE = 'Bearer realm="chatbackend"'  # without one DRF answers 403 in place
 # WSP of RFC 6265 §5.2, and no more. Python's strip() takes \xa0 and \x85 as well, and "\xa0__Secure-…" is a
 # name that a browser lets a page without https set.
 WHITESPACE = " \t"
+MOST_SESSION_COOKIES = 4  # of one name: of the host, of its domains, and one left over
 ANOTHER_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
@@ -94,7 +103,11 @@ class BetterAuthBearerAuthentication(Credential):
 
 
 class BetterAuthCookieAuthentication(Credential):
-    """Better Auth's session cookie, from pages that may send it."""
+    """Better Auth's session cookie, from pages that may send it.
+
+    A browser may have several of one name: after ``crossSubDomainCookies`` was turned on, the old one of a
+    host and the new one of its domain. They are one credential, joined by the semicolon that none can hold.
+    """
 
     name = "cookie"
 
@@ -102,7 +115,8 @@ class BetterAuthCookieAuthentication(Credential):
         # Not request.COOKIES: of two with one name it keeps the last, and Better Auth takes the first.
         pairs = [pair.partition("=") for pair in request.META.get("HTTP_COOKIE", "").split(";")]
         name = conf.BETTER_AUTH_COOKIE_NAME
-        return [value.strip(WHITESPACE) for each, _, value in pairs if each.strip(WHITESPACE) == name]
+        values = [value.strip(WHITESPACE) for each, _, value in pairs if each.strip(WHITESPACE) == name]
+        return [";".join(dict.fromkeys(values))] if values else []
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
@@ -111,7 +125,34 @@ class BetterAuthCookieAuthentication(Credential):
         origin = attempt.request.META.get("HTTP_ORIGIN")
         if attempt.request.method not in SAFE_METHODS and origin not in conf.BETTER_AUTH_COOKIE_ORIGINS:
             raise OriginRefused
-        return _signed(value, attempt)
+        return _only_good_one(value.split(";"), attempt)
+
+
+@sensitive_variables("values", "value")
+def _only_good_one(values: list[str], attempt: Attempt) -> Identity:
+    """Which of two good ones counts would be a guess: a sub-domain may have planted one of them."""
+    if len(values) > MOST_SESSION_COOKIES:
+        raise SeveralSessionCookies
+    good: dict[str, Identity] = {}  # by session: one token has several spellings
+    refused: list[Refused] = []
+    for value in values:
+        try:
+            identity = _signed(value, attempt)
+        except Unavailable:
+            raise
+        except Refused as exc:
+            refused.append(exc)
+        else:
+            good[identity.session.id] = identity
+    if len(good) > 1:
+        attempt.genuine = None  # counted by address: each of them alone must still let in
+        raise SeveralSessionCookies
+    if good:
+        return good.popitem()[1]
+    try:
+        raise min(refused, key=lambda each: isinstance(each, TokenRefused))  # rather of one that is genuine
+    finally:
+        refused.clear()  # or the exception would hold this frame, and the frame the exception
 
 
 @sensitive_variables("value", "token")

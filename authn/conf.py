@@ -47,11 +47,17 @@ class Conf(ReadOnce):
         return cast(list[str], _setting("BETTER_AUTH_CREDENTIALS", ["jwt"]))
 
     @cached_property
+    def BETTER_AUTH_SECURE_COOKIES(self) -> bool:
+        """Better Auth's ``advanced.useSecureCookies``. Its default is whether the baseURL is https."""
+        is_https = origin(self.BETTER_AUTH_URL).startswith("https:")
+        return bool(_setting("BETTER_AUTH_SECURE_COOKIES", is_https))
+
+    @cached_property
     def BETTER_AUTH_COOKIE_NAME(self) -> str:
-        """What the session cookie is called, for the scheme of Better Auth's address and for no other."""
+        """What the session cookie is called, with its prefix; no other name counts."""
         name = cast(str, _setting("BETTER_AUTH_COOKIE_NAME", "better-auth.session_token"))
-        is_secure = origin(self.BETTER_AUTH_URL).startswith("https:")
-        return f"__Secure-{name}" if is_secure and not name.startswith("__Secure-") else name
+        is_whole = name.startswith("__Secure-") or not self.BETTER_AUTH_SECURE_COOKIES
+        return name if is_whole else f"__Secure-{name}"
 
     @cached_property
     def BETTER_AUTH_COOKIE_ORIGINS(self) -> set[str]:

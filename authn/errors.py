@@ -46,6 +46,14 @@ class TwoCredentials(Refused):
     default_code = "two_credentials"
 
 
+class SeveralSessionCookies(Refused):
+    """More than one of them would let in, or there are too many to try."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = "More than one session cookie on one request"
+    default_code = "several_session_cookies"
+
+
 class OriginRefused(Refused):
     status_code = status.HTTP_403_FORBIDDEN
     default_detail = "A session cookie is only accepted with the Origin of an allowed page"

@@ -19,8 +19,10 @@ class Reason:
 REASONS: dict[str, Reason] = {
     "no_credentials": Reason(
         "form",
-        "The request has no Authorization: Bearer header.",
-        "Send the token of authClient.token(); look whether a proxy drops the header.",
+        "The request has no Authorization: Bearer header, and no session cookie where those are taken.",
+        "Send the token of authClient.token(); look whether a proxy drops the header. If the cookie has "
+        "another name, write BETTER_AUTH_COOKIE_NAME; with useSecureCookies: false, "
+        "BETTER_AUTH_SECURE_COOKIES=False.",
     ),
     "too_many_attempts": Reason(
         "",
@@ -32,6 +34,12 @@ REASONS: dict[str, Reason] = {
         "form",
         "The request carries more than one credential: two tokens, or a token and a cookie.",
         'Send one. A page that sends a token fetches with credentials: "omit".',
+    ),
+    "several_session_cookies": Reason(
+        "form",
+        "More than one session cookie on the request would let in, or there are more than four of them.",
+        "Sign out and in again, or delete the site's cookies: an old one of the host may be left beside the "
+        "one of crossSubDomainCookies. If it comes back, look for a sub-domain that sets the cookie.",
     ),
     "origin": Reason(
         "form",

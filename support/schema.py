@@ -52,8 +52,8 @@ ERRORS = {
     ),
     403: ("The user is banned, or the page may not send a cookie.", "User is banned"),
     404: (
-        "The user is gone, or has no live session; or what is asked for is missing or somebody else's, for which "
-        "the answer is the same.",
+        "The user is gone, or has no live session; or what is asked for is missing or somebody else's, for "
+        "which the answer is the same.",
         "Not found",
     ),
     409: ("It has been uploaded before.", "This attachment has been uploaded already"),

@@ -4,6 +4,7 @@ import os
 import runpy
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -162,3 +163,21 @@ def test_keys_are_fetched_where_better_auth_has_its_routes(
     settings.BETTER_AUTH_URL = base_url
 
     assert jwks_url == conf.BETTER_AUTH_JWKS_URL
+
+
+@pytest.mark.parametrize(("written", "is_secure"), [("", True), ("False", False), ("on", True)])
+def test_cookies_are_secure_as_the_environment_says_or_else_as_the_address(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, written: str, is_secure: bool
+) -> None:
+    monkeypatch.setenv("BETTER_AUTH_SECURE_COOKIES", written)
+    settings.BETTER_AUTH_URL = "https://auth.example.com"
+
+    read = runpy.run_path(str(Path(__file__).parents[2] / "chatbackend/settings.py"))
+    if "BETTER_AUTH_SECURE_COOKIES" in read:
+        settings.BETTER_AUTH_SECURE_COOKIES = read["BETTER_AUTH_SECURE_COOKIES"]
+
+    on_https = conf.BETTER_AUTH_SECURE_COOKIES
+    settings.BETTER_AUTH_URL = "http://localhost:3000"
+
+    assert on_https is is_secure
+    assert conf.BETTER_AUTH_SECURE_COOKIES is (written == "on")

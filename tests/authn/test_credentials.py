@@ -172,8 +172,7 @@ TWO = {
     "two JWTs": lambda jwt, token: (f"Bearer {jwt},Bearer {jwt}", ""),
     "JWT and bearer": lambda jwt, token: (f"Bearer {jwt}, bearer {token}", ""),
     "JWT and what is nothing": lambda jwt, token: (f"Bearer {jwt},BEARER {token[:8]}", ""),
-    "two cookies of one name": lambda jwt, token: ("", f"{NAME}={token}; {NAME}={token}"),
-    "a planted cookie": lambda jwt, token: ("", f"{NAME}=planted; a=b;{NAME}={token}"),
+    "JWT and two cookies": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}; {NAME}=planted"),
 }
 
 
@@ -214,14 +213,26 @@ def test_whatever_else_stands_behind_a_token_spoils_it(client: Client, person: P
 
 
 @pytest.mark.parametrize(
-    ("url", "setting", "name"),
+    ("url", "secure", "setting", "name"),
     [
-        ("http://localhost:3000", "better-auth.session_token", "better-auth.session_token"),
-        ("https://auth.example.com/", "better-auth.session_token", "__Secure-better-auth.session_token"),
-        ("HTTPS://auth.example.com", "acme.session_token", "__Secure-acme.session_token"),
-        ("https://auth.example.com", "sid", "__Secure-sid"),
-        ("https://auth.example.com", "__Secure-sid", "__Secure-sid"),
-        ("http://auth.internal:3000", "__Secure-sid", "__Secure-sid"),
+        ("http://localhost:3000", None, "better-auth.session_token", "better-auth.session_token"),
+        (
+            "https://auth.example.com/",
+            None,
+            "better-auth.session_token",
+            "__Secure-better-auth.session_token",
+        ),
+        ("HTTPS://auth.example.com", None, "acme.session_token", "__Secure-acme.session_token"),
+        ("https://auth.example.com", None, "sid", "__Secure-sid"),
+        ("https://auth.example.com", None, "__Secure-sid", "__Secure-sid"),
+        ("http://auth.internal:3000", None, "__Secure-sid", "__Secure-sid"),
+        ("https://auth.example.com", False, "better-auth.session_token", "better-auth.session_token"),
+        (
+            "http://auth.internal:3000",
+            True,
+            "better-auth.session_token",
+            "__Secure-better-auth.session_token",
+        ),
     ],
 )
 def test_only_the_cookie_of_better_auths_own_scheme_and_name_counts(
@@ -230,11 +241,14 @@ def test_only_the_cookie_of_better_auths_own_scheme_and_name_counts(
     listed: Callable[..., None],
     settings: Any,
     url: str,
+    secure: bool | None,
     setting: str,
     name: str,
 ) -> None:
     listed("cookie")
     settings.BETTER_AUTH_URL, settings.BETTER_AUTH_COOKIE_NAME = url, setting
+    if secure is not None:
+        settings.BETTER_AUTH_SECURE_COOKIES = secure
     plain = name.removeprefix("__Secure-")
     others = {plain, f"__Secure-{plain}", f"__Host-{plain}", plain.upper(), f"{plain}_multi-x"} - {name}
 
@@ -278,6 +292,100 @@ def test_a_cookie_that_better_auth_did_not_sign_is_the_uniform_refusal(
     listed("jwt", "cookie")
 
     assert is_the_uniform_refusal(post(client, cookie=f"{NAME}={spoil(person.cookie)}"))
+
+
+def cookies(*values: str) -> str:
+    return "; ".join(f"{NAME}={value}" for value in values)
+
+
+Values = Callable[[str, str, str], list[str]]  # of a cookie that is good, of somebody else's, of an ended one
+SEVERAL: dict[str, tuple[Values, int, str]] = {
+    "the same twice": (lambda good, other, ended: [good, good], 200, "ok"),
+    "in two spellings": (lambda good, other, ended: [good, good.replace("%3D", "=")], 200, "ok"),
+    "an ended one first": (lambda good, other, ended: [ended, good], 200, "ok"),
+    "an ended one last": (lambda good, other, ended: [good, ended], 200, "ok"),
+    "a planted one first": (lambda good, other, ended: ["planted", good], 200, "ok"),
+    "a forged one last": (lambda good, other, ended: [good, SPOILT["forged"](other)], 200, "ok"),
+    "an empty one first": (lambda good, other, ended: ["", good], 200, "ok"),
+    "four": (lambda good, other, ended: ["a", ended, good, "b"], 200, "ok"),
+    "two good ones": (lambda good, other, ended: [good, other], 400, "several_session_cookies"),
+    "five": (lambda good, other, ended: ["a", "b", "c", "d", good], 400, "several_session_cookies"),
+    "an ended and a planted one": (lambda good, other, ended: ["x", ended], 404, "no_active_session"),
+    "two planted ones": (lambda good, other, ended: ["x", "y"], 401, "malformed"),
+}
+
+
+@pytest.mark.parametrize(("choose", "status", "reason"), SEVERAL.values(), ids=SEVERAL)
+def test_of_several_session_cookies_exactly_one_that_is_good_counts(
+    client: Client,
+    person: Person,
+    other_person: Person,
+    listed: Callable[..., None],
+    audit: Callable[[], list[dict[str, Any]]],
+    choose: Values,
+    status: int,
+    reason: str,
+) -> None:
+    listed("jwt", "cookie")
+    leaving = person.auth.sign_in(person.email)
+    ended = leaving.cookie
+    leaving.sign_out()
+
+    response = post(client, cookie=f"a=b; {cookies(*choose(person.cookie, other_person.cookie, ended))}; c=d")
+
+    assert response.status_code == status
+    [record] = audit()
+    assert (record["reason"], record["credential"]) == (reason, "cookie")
+    assert (record["user_id"] == person.user_id) == (status == 200)
+    if status == 400:
+        assert response.json() == body_of("More than one session cookie on one request", 400)
+
+
+def test_two_sessions_of_one_user_are_two(
+    client: Client, person: Person, listed: Callable[..., None]
+) -> None:
+    listed("cookie")
+    other = person.auth.sign_in(person.email)
+    both = cookies(person.cookie, other.cookie)
+
+    before = post(client, cookie=both).status_code
+    person.sign_out()
+    after = post(client, cookie=both).status_code
+
+    assert (before, after) == (400, 200)
+
+
+def test_several_cookies_that_are_refused_are_counted_and_keep_no_good_one_out(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    leaving = person.auth.sign_in(person.email)
+    ended = leaving.cookie
+    leaving.sign_out()
+
+    of_two = [post(client, cookie=cookies(ended, "planted")).status_code for _ in range(3)]
+    of_one = [post(client, cookie=cookies(ended)).status_code for _ in range(3)]
+
+    assert of_two == [404, 404, 429]
+    assert of_one[-1] == 429
+    assert post(client, cookie=cookies(ended, person.cookie)).status_code == 200
+
+
+def test_so_many_session_cookies_that_none_is_looked_up(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    django_assert_num_queries: Callable[..., Any],
+) -> None:
+    listed("cookie")
+    token = person.session_token
+    genuine = [signed(f"{token}{number}", BETTER_AUTH_SECRET) for number in range(5)]
+
+    with django_assert_num_queries(0):
+        response = post(client, cookie=cookies(*genuine))
+
+    assert response.status_code == 400
 
 
 def test_a_jwt_is_no_session_cookie(client: Client, person: Person, listed: Callable[..., None]) -> None:
