@@ -64,13 +64,15 @@ function enter(newcomer) {
 }
 
 async function signOut() {
+  let why;
   try {
+    await session.confirm(user.id); // the cookie may be somebody else's by now, whom this must not sign out
     await session.signOut();
   } catch (error) {
-    $("chat-alert").textContent = error.message;
-    return;
+    why = error.message;
+    if (!(error instanceof session.SessionEnded)) return ($("chat-alert").textContent = why);
   }
-  leave();
+  leave(why);
   forget();
 }
 

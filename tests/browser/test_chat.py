@@ -163,6 +163,7 @@ def test_the_next_person_at_a_tab_speaks_as_themselves_and_hears_nothing_of_the_
 
 COME_BACK: dict[str, Callable[[Page], None]] = {
     "send": lambda page: say(page, "From Ada, who thinks she is signed in"),
+    "sign out": lambda page: button(page, "Sign out").click(),
     "look": lambda page: page.evaluate("document.dispatchEvent(new Event('visibilitychange'))"),
 }
 
@@ -188,6 +189,7 @@ def test_a_tab_left_open_is_nobodys_once_somebody_else_signs_in_at_another_tab(
     expect(page.locator("body")).not_to_contain_text("Mine alone")
     assert asked == []
     tab.reload()
+    expect(tab.get_by_text(bob.email)).to_be_visible()
     expect(tab.locator("#thread-list")).to_have_attribute("aria-busy", "false")
     expect(tab.get_by_role("navigation").get_by_role("listitem")).to_have_count(0)
 
