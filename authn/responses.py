@@ -45,7 +45,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if is_logged:
         setattr(response, "_has_been_logged", True)  # noqa: B010 - or Django would write a line for each
     if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
-        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         if not is_logged:
             # One line, for there will be many; PostgreSQL's words name hosts and roles, never passwords.
             logger.error("Unavailable: %s", exc.__cause__ or exc)

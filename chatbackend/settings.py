@@ -356,6 +356,13 @@ def without_the_host(record: LogRecord) -> bool:
     return True
 
 
+def without_what_the_caller_is_told(record: LogRecord) -> bool:
+    from support.server_errors import is_told  # not before Django is set up
+
+    exc = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(exc, Exception) and is_told(exc))
+
+
 def with_short_words(record: LogRecord) -> bool:
     """Who asks for what is not there chooses its path, and might fill the log with one request."""
     record.args = tuple(each[:200] if isinstance(each, str) else each for each in record.args or ())
@@ -369,12 +376,7 @@ LOGGING = {
         "no_host": {"()": "django.utils.log.CallbackFilter", "callback": without_the_host},
         "short": {"()": "django.utils.log.CallbackFilter", "callback": with_short_words},
         "few": {"()": "chatbackend.log_limit.FewLines"},
-        "no_caller": {
-            "()": "django.utils.log.CallbackFilter",
-            "callback": lambda record: (
-                not record.exc_info or record.exc_info[0].__name__ not in ("NotFoundError", "ValueError")
-            ),
-        },
+        "faults": {"()": "django.utils.log.CallbackFilter", "callback": without_what_the_caller_is_told},
     },
     "formatters": {
         "json": {
@@ -402,9 +404,9 @@ LOGGING = {
         "django.security.DisallowedHost": {"filters": ["no_host"]},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
-        # ChatKit's own "Received request op", once a request; and what it says of a thread that is not there,
-        # or not in such a state: which is the caller's 404 or 400, and would let them fill the log.
-        "chatkit": {"level": "WARNING", "filters": ["no_caller"]},
+        # ChatKit logs each request at INFO. And a traceback for each exception, a caller's 404 too: with
+        # those, a caller could fill the log.
+        "chatkit": {"level": "WARNING", "filters": ["faults"]},
         "httpx2": {"level": "WARNING"},
         # MCP's client logs what it could not read, which is what a tool said to somebody; what of it
         # matters, support.tools says in words of its own.

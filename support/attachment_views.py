@@ -21,7 +21,7 @@ from rest_framework.request import Request
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge
 from authn.sessions import Identity
-from support import addresses, attachments, files
+from support import addresses, attachments, files, server_errors
 from support.conf import conf
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
@@ -101,7 +101,8 @@ class ContentView(MeasuredView):
         try:
             user_id, seconds = addresses.verify(attachment_id, request.GET.get("signature", ""))
             row = AttachmentRow.objects.owned_by(user_id).get(attachment_id=attachment_id)
-            content = files.open_file(row.file)
+            with server_errors.refusals():  # of a storage that a team has named
+                content = files.open_file(row.file)
         except (addresses.BadAddress, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
             raise NotFound("Not found") from exc
         mime_type = row.data["mime_type"]
@@ -140,7 +141,8 @@ class _Chunks:
 def _refusals(request: Request) -> Iterator[None]:
     with addresses.as_seen_by(request._request):
         try:
-            yield
+            with server_errors.refusals():
+                yield
         except NotFoundError as exc:
             raise NotFound("Not found") from exc
         except attachments.AlreadyUploaded as exc:

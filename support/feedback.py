@@ -13,16 +13,23 @@ MAX_ITEMS = 100  # an answer is a few items; the protocol sets no bound
 NOT_TO_RATE = ("user_message", "hidden_context_item", "sdk_hidden_context")
 
 
+class TooManyItems(ValueError):
+    """The message says how many items may be rated at once, to whoever rates more."""
+
+    def __str__(self) -> str:
+        return f"Feedback is for up to {MAX_ITEMS} items at once"
+
+
 @on_database
 def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: FeedbackKind) -> None:
     """Rate these items, or rate them anew.
 
     Raises ``NotFoundError``, and stores nothing, unless all of them are in that thread of that user;
-    ``ValueError`` when there are too many.
+    ``TooManyItems``, a ``ValueError``, when there are more than ``MAX_ITEMS``.
     """
     wanted = set(item_ids)
     if len(wanted) > MAX_ITEMS:
-        raise ValueError("too many items")
+        raise TooManyItems
     if not wanted:
         return
     rated = (

@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from chatkit.errors import ErrorCode
+from chatkit.errors import CustomStreamError, ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 
 from authn.errors import is_outage
-from support import connections
+from support import connections, server_errors
 from support.conf import conf
 
 logger = logging.getLogger(__name__)
@@ -76,10 +76,10 @@ class EventStream:
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     """Begin the work and wait for its first event.
 
-    Raises ``TooMany`` before there is any work. Then what the caller can still be told with a status:
-    ``NotFoundError``, ``ValueError`` (see ``is_misfit``), and the database's errors, as nothing has been
-    done yet. Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send the message
-    again, up to five times.
+    Raises ``TooMany`` before there is any work. Then what the caller can still be told with a status: a
+    mistake of their own, a refusal (see ``server_errors.is_told``), and the database's errors, as nothing
+    has been done yet. Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send
+    the message again, up to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
@@ -156,31 +156,23 @@ async def _work(
         events.put_nowait(_failure())  # for who still listens when the server is shut down
         raise
     except Exception as exc:
-        if begun or not _is_refusal(exc):
-            ending = "error"
-            logger.exception("A stream failed")
-            events.put_nowait(_failure())
-        else:
+        is_told = server_errors.is_told(exc)
+        if not begun and (is_told or is_outage(exc)) and not isinstance(exc, CustomStreamError):
             refusal.append(exc)
+        else:
+            ending = "error"
+            if not is_told:
+                logger.exception("A stream failed")
+            events.put_nowait(_failure(server_errors.in_words(exc)))
     finally:
         events.put_nowait(None)
         closed.send(None, seconds=time.perf_counter() - opened_at, ending=ending)
 
 
-def _is_refusal(exc: Exception) -> bool:
-    return isinstance(exc, NotFoundError) or is_outage(exc) or is_misfit(exc)
-
-
-def is_misfit(exc: Exception) -> bool:
-    """Whether it is the SDK's word for an operation that does not fit the state of its thread.
-
-    Exactly ``ValueError``: a subclass, such as pydantic's, is a fault of ours and none of the caller's.
-    """
-    return type(exc) is ValueError
-
-
-def _failure() -> bytes:
+def _failure(told: CustomStreamError | None = None) -> bytes:
     event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
+    if told is not None:
+        event = ErrorEvent(code="custom", message=told.message, allow_retry=told.allow_retry)
     return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
 
 

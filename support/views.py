@@ -28,7 +28,17 @@ from rest_framework.views import APIView
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from authn.sessions import Identity
-from support import addresses, connections, dictation, files, protocol, sending, streaming
+from support import (
+    addresses,
+    connections,
+    dictation,
+    feedback,
+    files,
+    protocol,
+    sending,
+    server_errors,
+    streaming,
+)
 from support.conf import conf
 from support.later import Later, later
 from support.store import Store
@@ -117,7 +127,8 @@ class ChatKitView(MeasuredView):
         self.operation = operation.type
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
-        context = context_builder()(request)
+        with _refusals():
+            context = context_builder()(request)
         if operation.type in OF_THE_STORE and _is_ours(server):
             with _refusals(), addresses.as_seen_by(request._request):
                 return _json(connections.at_once(server.process(body, context)).json)
@@ -139,22 +150,23 @@ class ChatKitView(MeasuredView):
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """What ChatKit's server raises, in DRF's words."""
+    """What ChatKit's server raises, in DRF's words. Whatever else it raises is a fault: logged, and a 500."""
     try:
-        yield
-    except NotFoundError as exc:
-        raise NotFound("Not found") from exc
+        with server_errors.refusals():
+            yield
     except streaming.TooMany as exc:
         raise TooManyStreams from exc
-    except (dictation.AudioRefused, files.Refused) as exc:
+    except (dictation.AudioRefused, feedback.TooManyItems, files.Refused) as exc:
         raise ParseError(str(exc)) from exc
     except dictation.Failed as exc:
         raise Unavailable from exc
-    except ValueError as exc:
-        if not streaming.is_misfit(exc):
+    except (NotFoundError, ValueError, NotImplementedError) as exc:
+        if not server_errors.is_callers_mistake(exc):
             raise
-        raise ParseError("The operation does not fit the state of its thread") from exc
-    except NotImplementedError as exc:
+        if isinstance(exc, NotFoundError):
+            raise NotFound("Not found") from exc
+        if isinstance(exc, ValueError):
+            raise ParseError("The operation does not fit the state of its thread") from exc
         raise NotSupported from exc
 
 
@@ -263,6 +275,7 @@ def _server(path: str) -> Any:
     server = named if isinstance(named, ChatKitServer) else named()
     if not isinstance(server, ChatKitServer):
         raise ImproperlyConfigured(f"CHATKIT_SERVER={path} gives no ChatKitServer.")
+    server_errors.tell_refusals_in_streams(server)
     return server
 
 

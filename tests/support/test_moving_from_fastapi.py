@@ -94,6 +94,10 @@ def test_the_sample_runs_as_it_is(look: Api, person: Person) -> None:
     assert chats(look, person) in threads(look, person)
 
 
+def test_what_the_samples_own_store_does_not_find_is_a_404(look: Api, person: Person) -> None:
+    assert look.post(add("thr_never_was"), person.token()).status_code == 404
+
+
 def test_as_it_is_everybody_shares_its_conversations_as_the_guide_warns(
     look: Api, person: Person, other_person: Person
 ) -> None:

@@ -1,0 +1,183 @@
+"""Errors that come out of a team's ChatKit server: which are the caller's, and which have a status.
+
+Every exception is one of three. A mistake of the caller's: the SDK itself raised it, or a store did not
+find something. A refusal: the team raised an exception that has a status. All others are faults.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from http.client import responses
+from types import FrameType
+from typing import Any, TypeVar
+
+from chatkit.errors import CustomStreamError
+from chatkit.store import AttachmentStore, NotFoundError, Store
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404
+from rest_framework.exceptions import APIException
+
+from authn.errors import Refused
+from support import connections
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# The SDK turns every exception of these into an error event without a text.
+STREAMING = ("respond", "action")
+WRITES = ("add_thread_item", "save_item", "delete_thread_item", "save_thread")
+
+
+class ServerRefusal(APIException):
+    """An exception of the team's that has a status, as REST framework answers it."""
+
+    def __init__(self, status_code: int, detail: Any, headers: Mapping[str, Any] | None = None) -> None:
+        super().__init__(_text(detail) or responses.get(status_code, "Refused"))
+        self.status_code = status_code
+        for name, value in (headers or {}).items():
+            text = str(value)
+            match name.lower():  # REST framework makes these headers of two attributes, and no others
+                case "retry-after" if text.isascii() and text.isdigit():
+                    self.wait = int(text)
+                case "www-authenticate" if text.isascii() and text.isprintable():
+                    self.auth_header = text
+
+
+def is_callers_mistake(exc: Exception) -> bool:
+    """Whether the SDK itself raised it, or a store that did not find something.
+
+    A team's own code may raise the same classes. So the traceback decides.
+    """
+    if not isinstance(exc, NotFoundError) and type(exc) not in (ValueError, NotImplementedError):
+        return False  # the SDK raises no subclass; pydantic's ValidationError is a ValueError
+    frames = list(_frames(exc))
+    if any(frame.f_code is _events.__code__ for frame in frames):
+        return False  # while the server answered: what it looks for then is its own business
+    packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame in frames]
+    if packages[-1:] == ["support"] and not isinstance(exc, ValueError):
+        return True  # ours: a store that finds nothing, or dictation without a model
+    if isinstance(exc, NotFoundError) and _is_of_a_store(frames, packages):
+        return True
+    return "chatkit" in packages and set(packages[packages.index("chatkit") :]) == {"chatkit"}
+
+
+def refusal_of(exc: Exception) -> ServerRefusal | None:
+    """The status, the text and the headers of an exception that has them; ``None`` of any other."""
+    match exc:
+        case Refused():
+            return None  # authn answers its own
+        case APIException():
+            return _refusal(exc.status_code, exc.detail, {"Retry-After": getattr(exc, "wait", "")})
+        case Http404():
+            return ServerRefusal(HTTPStatus.NOT_FOUND, _text(*exc.args[:1]) or "Not found")
+        case PermissionDenied():
+            return ServerRefusal(HTTPStatus.FORBIDDEN, _text(*exc.args[:1]))
+        case SuspiciousOperation() | BadRequest():
+            return ServerRefusal(HTTPStatus.BAD_REQUEST, "Bad request")  # Django shows its text to nobody
+    # FastAPI's and Starlette's HTTPException, and what is made like it. A status alone is no sign of one:
+    # the error of a call that the team's server has made (httpx, openai) may have it, with its response.
+    if hasattr(exc, "detail") and not (hasattr(exc, "response") or hasattr(exc, "request")):
+        return _refusal(getattr(exc, "status_code", None), exc.detail, getattr(exc, "headers", ""))
+    return None
+
+
+def is_told(exc: Exception) -> bool:
+    """Whether the caller is told what is wrong, so that it is no fault for the log."""
+    return isinstance(exc, CustomStreamError) or 400 <= _status_of(exc) < 500 or is_callers_mistake(exc)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Around what a team has written: its refusals leave as ``ServerRefusal``, which has an answer."""
+    try:
+        yield
+    except Exception as exc:
+        if not (status := _status_of(exc)):
+            raise
+        if status >= 500:
+            logger.exception("The ChatKit server answers with %d", status)
+        raise refusal_of(exc) from exc  # type: ignore[misc]  # no local name: a traceback would keep it
+
+
+def tell_refusals_in_streams(server: Any) -> None:
+    """Have the SDK give the text of a refusal to the client, in an ``error`` event of the stream."""
+    for name in STREAMING:
+        setattr(server, name, partial(_events, getattr(server, name)))
+    if not type(server.store).__module__.startswith("support."):  # ours refuses nothing in this way
+        for name in WRITES:
+            with suppress(AttributeError):  # of a class that keeps its attributes to itself
+                setattr(server.store, name, partial(_write, getattr(server.store, name)))
+
+
+def in_words(exc: Exception) -> CustomStreamError | None:
+    """What a client is told of an exception in a stream; ``None`` if there is nothing for the client."""
+    if isinstance(exc, CustomStreamError):
+        return exc
+    refusal = refusal_of(exc)
+    if refusal is None or refusal.status_code >= 500:
+        return None
+    logger.info("The ChatKit server refuses in a stream: %d, %s", refusal.status_code, type(exc).__name__)
+    return CustomStreamError(str(refusal.detail), allow_retry=False)
+
+
+async def _events(events_of: Callable[..., AsyncIterator[T]], *args: Any, **kwargs: Any) -> AsyncIterator[T]:
+    try:
+        async for event in events_of(*args, **kwargs):
+            yield event
+    except Exception as exc:
+        if not 400 <= _status_of(exc) < 500:
+            raise
+        raise in_words(exc) from exc  # type: ignore[misc]
+
+
+async def _write(write: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> None:
+    try:
+        await write(*args, **kwargs)
+    except Exception as exc:
+        if not connections.has_begun.get() or not 400 <= _status_of(exc) < 500:
+            raise
+        raise in_words(exc) from exc  # type: ignore[misc]
+
+
+def _status_of(exc: Exception) -> int:
+    refusal = refusal_of(exc)
+    return refusal.status_code if refusal else 0
+
+
+def _refusal(status_code: object, detail: object, headers: object) -> ServerRefusal | None:
+    if type(status_code) is not int or not 400 <= status_code < 600:
+        return None
+    return ServerRefusal(status_code, detail, headers if isinstance(headers, Mapping) else None)
+
+
+def _text(detail: object = "") -> str:
+    """FastAPI lets it be anything that is JSON. Of an object, its ``message``."""
+    if isinstance(detail, Mapping):
+        detail = detail.get("message")
+    return str(detail) if isinstance(detail, str) else ""
+
+
+def _is_of_a_store(frames: list[FrameType], packages: list[str]) -> bool:
+    """Whether the SDK, or our view, called a store that raised it, and no other code of the team's."""
+    from chatkit.server import ChatKitServer
+
+    for frame, package in zip(frames, packages, strict=True):
+        if package in ("chatkit", "support") or frame.f_code.co_name == "process":
+            continue  # a team may have a ``process`` around the SDK's
+        first_argument = next(iter(frame.f_code.co_varnames[: frame.f_code.co_argcount]), "")
+        called = frame.f_locals.get(first_argument)
+        if isinstance(called, Store | AttachmentStore):
+            return True
+        if isinstance(called, ChatKitServer):
+            return False
+    return False
+
+
+def _frames(exc: BaseException) -> Iterator[FrameType]:
+    traceback = exc.__traceback__
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
