@@ -89,6 +89,12 @@ def is_told(exc: Exception) -> bool:
     return isinstance(exc, CustomStreamError) or 400 <= _status_of(exc) < 500 or is_callers_mistake(exc)
 
 
+def place_of(exc: Exception) -> str:
+    """The function that raised it."""
+    *_, frame = _frames(exc)
+    return f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}"
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Around what a team has written: its refusals leave as ``ServerRefusal``, which has an answer."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import secrets
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
@@ -18,6 +19,9 @@ from support.models import Attachment as AttachmentRow
 from support.models import Thread
 from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
 
+logger = logging.getLogger(__name__)
+
+STORE_TRIES = 3
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 
 # Upserts in SQL: one trip to the database each, where the ORM's (bulk_create) is a BEGIN, the statement
@@ -49,6 +53,10 @@ SAVE_ATTACHMENT = """
 # The thread that a task has loaded or saved. It exists: should somebody delete it meanwhile, during an
 # answer perhaps, a new title must not bring it back.
 _at_hand: ContextVar[Any] = ContextVar("at_hand", default=None)
+
+
+class NotStored(Exception):
+    """The database reported no error, but did not store an item, although its thread exists."""
 
 
 class Owner(Protocol):
@@ -191,14 +199,29 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
 
 @insistently
 def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
-    if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
+    if not _store_item(user_id, thread_id, item, overwrite=True):
         raise NotFoundError(thread_id)
 
 
 @insistently
 def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
     for item in items:
-        _insert(user_id, thread_id, item, "NOTHING")
+        _store_item(user_id, thread_id, item, overwrite=False)
+
+
+def _store_item(user_id: str, thread_id: str, item: ThreadItem, *, overwrite: bool) -> bool:
+    """Whether the thread exists. Raises ``NotStored`` if it does and the item is not stored all the same."""
+    on_conflict = "UPDATE SET type = excluded.type, data = excluded.data" if overwrite else "NOTHING"
+    for _ in range(STORE_TRIES):
+        if _insert(user_id, thread_id, item, on_conflict):
+            return True
+        if not overwrite and reads.item(user_id, thread_id, item.id) is not None:
+            return True
+        # Ask, and do not conclude that the thread is missing: a lost write must not look like a 404.
+        if reads.thread(user_id, thread_id) is None:
+            return False
+        logger.error("An item was not stored, although its thread exists")
+    raise NotStored
 
 
 def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import jsonschema
-import psycopg
 import pytest
 
 from support import operations
@@ -28,15 +27,15 @@ BEFORE = {
 def shop(start_assistant: Callable[..., Any]) -> Iterator[Api]:
     """A server that does all there is, dictation included."""
     with start_assistant(
-        CHATKIT_SERVER="tests.support.servers.ShopServer", SUPPORT_TRANSCRIPTION_MODEL="model-of-the-tests"
+        CHATKIT_SERVER="tests.support.servers.ShopServer",
+        SUPPORT_TRANSCRIPTION_MODEL="model-of-the-tests",
+        LOGGING_LEVEL="DEBUG",  # at which a 404 says where it comes from
     ) as running:
         yield running
 
 
 @pytest.mark.parametrize("name", operations.OPERATIONS)
-def test_an_example_is_answered_as_documented(
-    shop: Api, person: Person, model: Model, database_url: str, name: str
-) -> None:
+def test_an_example_is_answered_as_documented(shop: Api, person: Person, model: Model, name: str) -> None:
     token = person.token()
     begun = shop.events(create(BEFORE.get(name, "Hi")), token)
     ids = {
@@ -50,18 +49,8 @@ def test_an_example_is_answered_as_documented(
 
     response = shop.post(example.encode(), token)
 
-    if response.status_code == 404 and name == "threads.add_client_tool_output":
-        # Twice in ten runs of the whole suite, and in no other; nobody knows yet why. What is there then?
-        with psycopg.connect(database_url) as database:
-            database.execute("SET enable_seqscan = off")
-            thread, tries = begun[0]["thread"]["id"], []
-            for where in ("thread_id = %s", f"thread_id = %s AND user_id = '{person.user_id}'"):
-                query = f"SELECT xmin, xmax, ctid, * FROM support_thread WHERE {where}"
-                tries += [database.execute(f"{how} {query}", [thread]).fetchall() for how in ("", "EXPLAIN")]
-        again = shop.post(example.encode(), token).status_code
-        log = shop.log.read_text()[-8000:]
-        pytest.xfail(f"404, and then {again}; {tries}; {begun}; {log}")
-    assert response.status_code == 200, (response.text, begun)
+    said = [line for line in shop.log.read_text().splitlines() if "Not found, says" in line]
+    assert response.status_code == 200, (response.text, said[-1:], begun)
     answer = operations.OPERATIONS[name].answer
     if answer == operations.STREAM:
         assert response.headers["Content-Type"] == "text/event-stream"

@@ -83,7 +83,7 @@ from support.connections import at_once
 from support.feedback import save_feedback
 from support.reads import MAX_PAGE
 from support.rows import UnreadableRow
-from support.store import Store
+from support.store import NotStored, Store
 from tests.support.meanwhile import InThread, wait_for_lock
 from tests.support.owner import MOMENT, STORE, Owner, answer, message, thread_of
 
@@ -746,6 +746,48 @@ def test_an_item_stored_while_its_thread_is_being_deleted_finds_no_thread(
     with pytest.raises(NotFoundError):
         saving.result()
     assert models.Item.objects.count() == 0
+
+
+@pytest.fixture
+def _lose(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[None]:
+    """PostgreSQL drops the first so many inserts of an item, without an error."""
+    with psycopg.connect(postgres_url, autocommit=True) as database:
+        database.execute(f"""
+            CREATE SEQUENCE lost;
+            CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('lost') <= {request.param} THEN RETURN NULL; END IF;
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER lose BEFORE INSERT ON support_item FOR EACH ROW EXECUTE FUNCTION lose();
+        """)
+        yield
+        database.execute("DROP FUNCTION lose CASCADE; DROP SEQUENCE lost")
+
+
+STORES = [("add_thread_item", message()), ("save_item", message()), ("add_missing_items", [message()])]
+
+
+@pytest.mark.usefixtures("_lose")
+@pytest.mark.parametrize("_lose", [1], indirect=True)
+@pytest.mark.parametrize(("store", "given"), STORES)
+def test_an_item_that_the_database_did_not_store_is_stored_again(ada: Owner, store: str, given: Any) -> None:
+    ada.starts()
+
+    getattr(ada, store)("thr_1", given)
+
+    assert ada.item_ids() == ["msg_1"]
+
+
+@pytest.mark.usefixtures("_lose")
+@pytest.mark.parametrize("_lose", [1_000], indirect=True)
+@pytest.mark.parametrize(("store", "given"), STORES)
+def test_an_item_that_cannot_be_stored_in_an_existing_thread_is_an_error_of_ours(
+    ada: Owner, store: str, given: Any
+) -> None:
+    ada.starts()
+
+    with pytest.raises(NotStored):
+        getattr(ada, store)("thr_1", given)
 
 
 def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
