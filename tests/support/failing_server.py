@@ -9,7 +9,7 @@ import httpx2
 import openai
 from chatkit.actions import Action
 from chatkit.errors import CustomStreamError, ErrorCode, StreamError
-from chatkit.server import ChatKitServer
+from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.store import NotFoundError
 from chatkit.types import (
     AssistantMessageContent,
@@ -35,6 +35,13 @@ from starlette.exceptions import HTTPException
 
 from support.attachments import AttachmentStore
 from support.store import Store
+
+
+class CallFailed(HTTPException):
+    """Of a client for another service."""
+
+    response = httpx2.Response(403)
+
 
 UPSTREAM = httpx2.Response(403, request=httpx2.Request("GET", "https://orders.example.com"))
 
@@ -66,6 +73,7 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "SuspiciousOperation": lambda: SuspiciousOperation("of the team"),
     "httpx": lambda: httpx2.HTTPStatusError("of the team", request=UPSTREAM.request, response=UPSTREAM),
     "openai": lambda: openai.PermissionDeniedError("of the team", response=UPSTREAM, body=None),
+    "client": lambda: CallFailed(403, "of the team"),
     "StreamError": lambda: StreamError(ErrorCode.STREAM_ERROR),
     "CustomStreamError": lambda: CustomStreamError("Sorry", allow_retry=True),
 }
@@ -122,6 +130,12 @@ class FailingFiles(AttachmentStore[Context]):
 class FailingServer(ChatKitServer[Context]):
     def __init__(self) -> None:
         super().__init__(FailingStore(), FailingFiles())
+
+    async def process(
+        self, request: str | bytes | bytearray, context: Context
+    ) -> StreamingResult | NonStreamingResult:
+        context.fail("process")
+        return await super().process(request, context)
 
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Context

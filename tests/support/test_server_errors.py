@@ -6,7 +6,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.exceptions import HTTPException
 
+from support.server_errors import refusal_of
 from tests.people import BetterAuth
 from tests.server import Api, add, create, http, operation
 
@@ -73,6 +75,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 # Where a team's code may raise, and an operation that comes there and is answered with JSON.
 PLACES = {
     "context": "threads.update",
+    "process": "threads.update",
     "load_thread": "threads.update",
     "create_attachment": "attachments.create",
     "sync_action": "threads.sync_custom_action",
@@ -124,7 +127,7 @@ def test_a_fault_of_a_teams_server_is_a_500_and_its_traceback_is_logged(
     assert "failing_server.py" in chat.traceback()
 
 
-@pytest.mark.parametrize("error", ["httpx", "openai", "StreamError"])
+@pytest.mark.parametrize("error", ["httpx", "openai", "client", "StreamError"])
 def test_the_status_of_a_call_that_the_server_made_itself_is_not_the_callers(chat: Chat, error: str) -> None:
     response = chat.ask("threads.sync_custom_action", f"sync_action: {error}")
 
@@ -233,6 +236,11 @@ def test_a_refusal_keeps_its_status_its_words_and_its_safe_headers(
     kept = {name: response.headers.get(name) for name in ("Retry-After", "WWW-Authenticate")}
     assert {name: value for name, value in kept.items() if value} == headers
     assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("status", [200, 302, 399, 600, True, "402", None])
+def test_what_is_no_status_of_an_error_is_no_refusal(status: Any) -> None:
+    assert refusal_of(HTTPException(status, "The plan of your company ends here")) is None
 
 
 @pytest.mark.parametrize("place", PLACES)
