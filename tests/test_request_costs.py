@@ -26,24 +26,28 @@ from tests.server import add, create, operation
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Ask = Callable[[], int]
-Handle = Callable[[Any, str], int]
+Handle = Callable[..., int]
 
 
 @pytest.fixture
 def handle(settings: Any) -> Handle:
-    """A body and a token, at the handler itself. Gives the status, when all is sent."""
+    """A body and a token, at the handler itself, and what a failing server is to raise. Gives the status."""
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
     one_hop = OneHopHandler()
 
-    async def communicate(body: Any, token: str) -> int:
+    async def communicate(body: Any, token: str, fails: str = "") -> int:
         scope = {
             "type": "http",
             "method": "POST",
             "path": "/support/chatkit",
             "query_string": b"",
             "http_version": "1.1",
-            "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {token}".encode())],
+            "headers": [
+                (b"host", b"testserver"),
+                (b"authorization", f"Bearer {token}".encode()),
+                (b"x-fails", fails.encode()),
+            ],
         }
         communicator = ApplicationCommunicator(one_hop, scope)
         await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
@@ -131,6 +135,37 @@ def test_a_request_leaves_the_collector_nothing(
     token = person.token()
 
     statuses, left = left_by_five(lambda: handle(body, token))
+
+    assert statuses == [status] * 5
+    assert left < 5
+
+
+@pytest.mark.parametrize(
+    ("body", "fails", "status"),
+    [
+        (create("Hello"), "respond: http", 200),
+        (create("Hello"), "add user_message: http", 200),
+        (add("thr_1"), "load_thread: http", 402),
+        (operation("threads.update", thread_id="thr_1", title="x"), "load_thread: http", 402),
+        (operation("threads.update", thread_id="thr_1", title="x"), "load_thread: NotFoundError", 404),
+        (operation("threads.update", thread_id="thr_1", title="x"), "context: http", 402),
+    ],
+)
+def test_a_refusal_of_a_teams_server_leaves_it_nothing_either(
+    handle: Handle,
+    person: Person,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+    body: Any,
+    fails: str,
+    status: int,
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    settings.CHATKIT_SERVER = "tests.support.failing_server.FailingServer"
+    settings.CHATKIT_CONTEXT = "tests.support.failing_server.build"
+    token = person.token()
+
+    statuses, left = left_by_five(lambda: handle(body, token, fails))
 
     assert statuses == [status] * 5
     assert left < 5
