@@ -75,7 +75,8 @@ know more than this address.
 {operations.table()}
 
 Those marked … make the assistant speak: they are answered with a stream of server-sent events, each one line
-`data: <ThreadStreamEvent as JSON>` and an empty line. The stream ends when the answer does, without a word.
+`data: <ThreadStreamEvent as JSON>` and an empty line. While there is nothing to send, a comment comes every
+12 seconds, the line `: keep-alive`, which clients skip. The stream ends when the answer does, without a word.
 What fails after its first byte is an event of type `error`, and what was said until then is kept. To stop an
 answer, close the connection.
 

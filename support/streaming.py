@@ -36,6 +36,12 @@ HEADERS = {
 PATIENCE_SECONDS = 10  # of a shutdown with what is being put away
 ERROR = b'data: {"type":"error"'  # how the SDK's error event begins
 
+# Sent after so long without an event: proxies and platforms end a connection on which nothing moves, some
+# after 30 seconds, and a model may think for longer. A comment with a single line break: with an empty line
+# after it, some clients would take it for a message without data.
+KEEP_ALIVE_SECONDS = 12
+KEEP_ALIVE = b": keep-alive\n"
+
 # For whoever counts streams.
 opened = Signal()
 began = Signal()  # seconds: until the first event
@@ -67,10 +73,19 @@ class EventStream:
     async def _listen(self) -> AsyncIterator[bytes]:
         try:
             yield self._first
-            while (event := await self._events.get()) is not None:
+            while (event := await self._next()) is not None:
                 yield event
         finally:
             await _end(self._work)
+
+    async def _next(self) -> bytes | None:
+        # Only after the first event. Before it the headers are not sent, as a missing thread is still a
+        # 404; and a ChatKit server sends its stream_options before it asks any model.
+        try:
+            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                return await self._events.get()
+        except TimeoutError:
+            return KEEP_ALIVE
 
 
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:

@@ -85,8 +85,8 @@ class Api:
             "POST", self.url, json=body, headers=_headers(token, accept | headers), timeout=30
         ) as response:
             assert response.status_code == 200, response.read()
-            lines = (line.removeprefix("data: ") for line in response.iter_lines() if line)
-            yield ((response, json.loads(line)) for line in lines)
+            data = (line for line in response.iter_lines() if line.startswith("data: "))
+            yield ((response, json.loads(line.removeprefix("data: "))) for line in data)
 
     def audit_records(self, request_id: str) -> list[dict[str, Any]]:
         lines = (line for line in self.log.read_text().splitlines() if request_id in line)

@@ -38,7 +38,7 @@ from chatkit.widgets import DynamicWidgetRoot
 from django.db.backends.signals import connection_created
 
 from authn.models import User
-from support import local
+from support import local, streaming
 from support.context import RequestContext, build
 from support.models import Thread
 from support.server import SupportServer
@@ -231,6 +231,12 @@ def make_counted_server() -> SupportServer:
     connection_created.connect(debug, weak=False)
     logging.getLogger("django.db.backends").setLevel(logging.DEBUG)
     return SupportServer()
+
+
+def make_slow_server() -> SlowServer:
+    """In a process whose streams are kept alive between any two words of its."""
+    streaming.KEEP_ALIVE_SECONDS = 0.1
+    return SlowServer()
 
 
 def make_prompt_server() -> SupportServer:

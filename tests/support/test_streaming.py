@@ -16,7 +16,7 @@ from django.db import DataError, InterfaceError, OperationalError
 
 from support import streaming
 from tests.people import Person
-from tests.server import Api, add, arrive_one_by_one, create, eventually, operation
+from tests.server import Api, add, arrive_one_by_one, create, eventually, http, operation
 from tests.support.conversations import deltas_of
 
 
@@ -24,7 +24,7 @@ from tests.support.conversations import deltas_of
 def few_threads(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
     with start_api(
         WORKER_THREADS="2",
-        CHATKIT_SERVER="tests.support.servers.SlowServer",
+        CHATKIT_SERVER="tests.support.servers.make_slow_server",
         SUPPORT_RATE_PER_USER="100000/min",
     ) as running:
         yield running
@@ -119,7 +119,7 @@ def test_a_server_that_is_shut_down_keeps_what_was_said(
 ) -> None:
     token, threads = person.token(), []
     with ThreadPoolExecutor(5) as clients, ExitStack() as streams:
-        with start_api(CHATKIT_SERVER="tests.support.servers.SlowServer") as stopping:
+        with start_api(CHATKIT_SERVER="tests.support.servers.make_slow_server") as stopping:
             for _ in range(5):
                 events = streams.enter_context(stopping.stream(create("until the end"), token))
                 threads.append(next(events)[1]["thread"]["id"])
@@ -129,6 +129,50 @@ def test_a_server_that_is_shut_down_keeps_what_was_said(
             items = items_of(api, person, thread_id)
             assert [item["type"] for item in items] == ["user_message", "assistant_message"]
             assert items[1]["content"][0]["text"].startswith("word ")
+
+
+def test_a_silent_stream_is_kept_alive_by_comments_that_make_no_message(
+    few_threads: Api, person: Person
+) -> None:
+    headers = {"Authorization": f"Bearer {person.token()}"}
+
+    stream = http.post(few_threads.url, json=create("for 1 seconds"), headers=headers).text
+
+    # As the specification has it: an empty line ends a message, and one without data is none to most.
+    messages = stream.removesuffix("\n\n").split("\n\n")
+    assert ": keep-alive\ndata: " in stream
+    assert all(message.splitlines()[-1].startswith("data: {") for message in messages)
+    assert {line for line in stream.splitlines() if not line.startswith("data: ")} == {": keep-alive", ""}
+
+
+def test_whatever_server_is_silent_its_stream_is_kept_alive_and_no_event_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.01)
+
+    async def source(heard: asyncio.Event) -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"data: %d\n\n" % number
+            await heard.wait()
+            heard.clear()
+
+    async def listen() -> tuple[list[bytes], set[Any]]:
+        heard = asyncio.Event()
+        stream = await streaming.start(source(heard), "ada")
+        before, parts = asyncio.all_tasks(), []
+        async for part in stream.response():
+            parts.append(part)
+            if parts[-2:] == [streaming.KEEP_ALIVE] * 2:
+                heard.set()
+        return parts, asyncio.all_tasks() - before
+
+    parts, tasks = asyncio.run(listen())
+
+    assert [part for part in parts if part != streaming.KEEP_ALIVE] == [
+        b"data: %d\n\n" % number for number in range(3)
+    ]
+    assert parts.count(streaming.KEEP_ALIVE) >= 6
+    assert tasks == set()
 
 
 def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
