@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 from agents import Agent, Runner, RunResultStreaming
@@ -14,9 +15,11 @@ from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
+    DurationSummary,
     ProgressUpdateEvent,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
+    ThreadItemRemovedEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
@@ -44,10 +47,11 @@ async def respond(
         title.being_made(store, thread, items, context),
         tools.connected(context.user_id, agent_context.stream) as servers,
     ):
+        model = provider.model(conf.SUPPORT_MODEL)
         agent: Agent[AgentContext[RequestContext]] = Agent(
             name="Support",
             instructions=instructions_for(context.user, context.locale),
-            model=provider.model(conf.SUPPORT_MODEL),
+            model=model,
             model_settings=provider.settings(),
             mcp_servers=servers,
             # mcp_todo__add: two servers may each have a tool of one name.
@@ -67,11 +71,16 @@ async def respond(
         except Exception as exc:
             # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
             said = answer.unfinished()
-            for item in said:
-                yield ThreadItemDoneEvent(item=item)
+            for event in [*answer.end_thoughts(), *(ThreadItemDoneEvent(item=item) for item in said)]:
+                yield event
             if (in_words := faults.in_words(exc, begun=bool(said))) is None:
                 raise
             raise in_words from None
+        else:
+            for event in answer.end_thoughts():
+                yield event
+            if notice := faults.notice_of(model.ending, answer.has_spoken):
+                yield notice
         finally:
             # The SDK lets the model run on to its last word after the client has left, and leaves two
             # tasks behind, one waiting for the model's events and one for the context's, which asyncio
@@ -89,6 +98,7 @@ class _Answer:
         self._real_id = ""
         self._said: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
         self._asked_at, self._is_silent = time.perf_counter(), True
+        self.has_spoken = False
 
     def follows(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
         """The event, with a real id: over Chat Completions the SDK gives every message one and the same."""
@@ -114,7 +124,21 @@ class _Answer:
             case ThreadItemDoneEvent(item=AssistantMessageItem() as item):
                 self._said.pop(item.id, None)
                 self._real_id = ""
+                if not any(part.text.strip() for part in item.content):
+                    # Its words turned out to be thoughts (see support/model_output.py), or were none.
+                    return ThreadItemRemovedEvent(item_id=item.id)
+                self.has_spoken = True
         return event
+
+    def end_thoughts(self) -> list[ThreadStreamEvent]:
+        """The SDK ends a workflow of thoughts when a message follows, and leaves it open where none does."""
+        workflow, self._context.workflow_item = self._context.workflow_item, None
+        if workflow is None:
+            return []
+        lasted = datetime.now() - workflow.created_at  # naive, as everywhere in the SDK
+        workflow.workflow.summary = DurationSummary(duration=int(lasted.total_seconds()))
+        workflow.workflow.expanded = False
+        return [ThreadItemDoneEvent(item=workflow)]
 
     def unfinished(self) -> list[AssistantMessageItem]:
         """Messages of which something was said, but not all."""

@@ -9,7 +9,10 @@ import openai
 import pydantic
 from agents.exceptions import AgentsException, MaxTurnsExceeded
 from chatkit.errors import CustomStreamError
+from chatkit.types import NoticeEvent
 from django.dispatch import Signal
+
+from support.language_models import Ending
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +23,27 @@ BROKE_OFF = "The answer broke off. Please try again."
 ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
 LONGEST_WAIT_SECONDS = 3600
 
+# Endings of an answer: where something was said, and where nothing was.
+CUT_OFF = "The answer became too long and was cut off. Ask the assistant to go on."
+USED_UP = "The assistant got no answer done within the length it may have. Please ask for less at once."
+FILTERED = "A content filter stopped the answer here."
+WITHHELD = "A content filter withheld the answer. Please put it in another way, or in a new chat."
+INCOMPLETE = "The answer may be incomplete: the assistant did not say why it stopped."
+NOTHING_MORE = "The assistant stopped here and gave no further answer."
+EMPTY = "The assistant gave no answer. Please try again."
+
 model_failed = Signal()  # kind: one of KINDS; for whoever counts them
-KINDS = ("busy", "unreachable", "refused", "unavailable", "endless", "broke_off")
+KINDS = (
+    "busy",
+    "unreachable",
+    "refused",
+    "unavailable",
+    "endless",
+    "broke_off",
+    "cut_off",
+    "filtered",
+    "empty",
+)
 
 
 def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
@@ -51,6 +73,30 @@ def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
         *(getattr(exc, name, None) for name in ("status_code", "code", "request_id")),
     )
     return CustomStreamError(message, allow_retry=kind not in ("refused", "unavailable"))
+
+
+def notice_of(ending: Ending, has_spoken: bool) -> NoticeEvent | None:
+    """What the user is told of an answer that ended without a failure; ``None`` where it is whole.
+
+    ``has_spoken``: something was said, and is kept; perhaps before a tool was called. Raises
+    ``CustomStreamError`` where nothing was.
+    """
+    match ending:
+        case Ending.COMPLETE:
+            return None
+        case Ending.LENGTH:
+            kind, notice, error = "cut_off", CUT_OFF, USED_UP
+        case Ending.FILTER:
+            kind, notice, error = "filtered", FILTERED, WITHHELD
+        case Ending.UNKNOWN:  # no failure: there are providers that never say why
+            return NoticeEvent(level="info", message=INCOMPLETE)
+        case Ending.EMPTY:
+            kind, notice, error = "empty", NOTHING_MORE, EMPTY
+    model_failed.send(None, kind=kind)
+    logger.warning("The model's answer is not whole: %s", kind)
+    if has_spoken:
+        return NoticeEvent(level="warning", message=notice)
+    raise CustomStreamError(error, allow_retry=ending != Ending.FILTER)  # a filter stops it again
 
 
 def _busy(retry_after: str) -> str:

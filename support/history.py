@@ -26,7 +26,7 @@ from openai.types.responses import (
     ResponseInputTextParam,
 )
 
-from support import files
+from support import files, thoughts
 from support.context import RequestContext
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ class Converter(ThreadItemConverter):
 
     async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
         # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
-        text = "".join(part.text for part in item.content)
+        # Without thoughts: answers of earlier versions may hold some.
+        text = thoughts.without("".join(part.text for part in item.content))
         return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
 
     async def hidden_context_to_input(

@@ -4,17 +4,15 @@ import asyncio
 from weakref import WeakKeyDictionary
 
 from agents import (
-    Model,
     ModelRetrySettings,
     ModelSettings,
-    OpenAIChatCompletionsModel,
-    OpenAIResponsesModel,
     RetryPolicyContext,
     RunConfig,
 )
 from openai import AsyncOpenAI, Timeout
 
 from support.conf import conf
+from support.language_models import ChatCompletionsModel, LanguageModel, ResponsesModel
 
 PATIENCE_SECONDS = 120  # with a model that says nothing; some think for a minute before the first word
 CONNECT_SECONDS = 5
@@ -43,10 +41,11 @@ def client() -> AsyncOpenAI:
     return found
 
 
-def model(name: str) -> Model:
+def model(name: str) -> LanguageModel:
+    """A new one for each run: it remembers how its answer ended."""
     if conf.SUPPORT_MODEL_API == "chat_completions":
-        return OpenAIChatCompletionsModel(name, client())
-    return OpenAIResponsesModel(name, client())
+        return ChatCompletionsModel(name, client())
+    return ResponsesModel(name, client())
 
 
 def settings() -> ModelSettings:

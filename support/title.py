@@ -9,9 +9,10 @@ from agents import Agent, Runner
 from chatkit.store import Store
 from chatkit.types import ThreadItem, ThreadMetadata, UserMessageItem
 
-from support import provider
+from support import provider, thoughts
 from support.conf import conf
 from support.context import RequestContext
+from support.language_models import Ending
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +50,13 @@ async def being_made(
 async def _make(
     store: Store[RequestContext], thread: ThreadMetadata, words: str, context: RequestContext
 ) -> None:
-    agent = Agent(name="Title", instructions=INSTRUCTIONS, model=provider.model(conf.SUPPORT_TITLE_MODEL))
+    model = provider.model(conf.SUPPORT_TITLE_MODEL)
+    agent = Agent(name="Title", instructions=INSTRUCTIONS, model=model)
     try:
         run = await Runner.run(agent, words, max_turns=1, run_config=provider.run_config())
-        title = tidy(str(run.final_output))
+        if model.ending in (Ending.LENGTH, Ending.FILTER):
+            return  # half a title is a wrong one
+        title = tidy(thoughts.without(str(run.final_output)))
         if title:
             # The SDK stores the thread as a whole. A title that the user chose meanwhile must stay, a
             # thread that was closed must stay closed, and one that is gone must stay gone.

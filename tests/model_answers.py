@@ -29,9 +29,11 @@ def whole(turn: "Turn", path: str, body: Json) -> Json:
     if path.endswith("/audio/transcriptions"):
         return {"text": said}
     if path.endswith("/chat/completions"):
-        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        message = {"role": "assistant", "content": said or None, "refusal": "".join(turn.refusal) or None}
+        choice = {"index": 0, "message": message, "finish_reason": turn.finish_reason}
         return _completion(body, "chat.completion", [choice])
-    return _response(body) | {"status": "completed", "output": [_message(said)], "usage": _usage(1)}
+    message = _message("") | {"content": _parts(turn)}
+    return _response(body) | _ending(turn) | {"output": [message], "usage": _usage(1)}
 
 
 def failure(path: str, body: Json) -> str:
@@ -51,22 +53,29 @@ def _events(turn: "Turn", body: Json) -> Iterator[Json]:
     response = _response(body)
     yield {"type": "response.created", "response": response}
     output = []
-    if turn.tokens or not turn.tools:
+    if turn.reasoning:
+        output.append(_reasoning(turn))
+        yield from _thinking(turn, output[0])
+    if turn.tokens or turn.refusal or not (turn.tools or turn.reasoning):
         message = _message("")
-        part = {"item_id": message["id"], "output_index": 0, "content_index": 0}
+        place = len(output)
+        part = {"item_id": message["id"], "output_index": place, "content_index": 0}
         if turn.announced:
             opened = message | {"status": "in_progress", "content": []}
-            yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
-            yield part | {"type": "response.content_part.added", "part": _text("")}
+            yield {"type": "response.output_item.added", "output_index": place, "item": opened}
+            if turn.tokens or not turn.refusal:
+                yield part | {"type": "response.content_part.added", "part": _text("")}
         for token in turn.tokens:
             yield part | {"type": "response.output_text.delta", "delta": token, "logprobs": []}
         if turn.ending != "complete":
             return
-        text = "".join(turn.tokens)
-        yield part | {"type": "response.output_text.done", "text": text, "logprobs": []}
-        yield part | {"type": "response.content_part.done", "part": _text(text)}
-        output.append(message | {"content": [_text(text)]})
-        yield {"type": "response.output_item.done", "output_index": 0, "item": output[0]}
+        if text := "".join(turn.tokens):
+            yield part | {"type": "response.output_text.done", "text": text, "logprobs": []}
+            yield part | {"type": "response.content_part.done", "part": _text(text)}
+        if turn.refusal:
+            yield from _refusing(turn, part | {"content_index": 1 if turn.tokens else 0})
+        output.append(message | {"content": _parts(turn)})
+        yield {"type": "response.output_item.done", "output_index": place, "item": output[-1]}
     for name, arguments in turn.tools:
         place, call = len(output), _tool_call(name)
         yield {"type": "response.output_item.added", "output_index": place, "item": call}
@@ -76,8 +85,38 @@ def _events(turn: "Turn", body: Json) -> Iterator[Json]:
         output.append(call | {"arguments": json.dumps(arguments), "status": "completed"})
         yield {"type": "response.output_item.done", "output_index": place, "item": output[-1]}
     if turn.ending == "complete":
-        done = {"status": "completed", "output": output, "usage": _usage(len(turn.tokens))}
-        yield {"type": "response.completed", "response": response | done}
+        done = _ending(turn) | {"output": output, "usage": _usage(len(turn.tokens))}
+        yield {"type": f"response.{done['status']}", "response": response | done}
+
+
+def _ending(turn: "Turn") -> Json:
+    if turn.finish_reason == "stop":
+        return {"status": "completed"}
+    reason = "max_output_tokens" if turn.finish_reason == "length" else turn.finish_reason
+    return {"status": "incomplete", "incomplete_details": {"reason": reason} if reason else None}
+
+
+def _refusing(turn: "Turn", part: Json) -> Iterator[Json]:
+    yield part | {"type": "response.content_part.added", "part": _declined("")}
+    for token in turn.refusal:
+        yield part | {"type": "response.refusal.delta", "delta": token}
+    refusal = "".join(turn.refusal)
+    yield part | {"type": "response.refusal.done", "refusal": refusal}
+    yield part | {"type": "response.content_part.done", "part": _declined(refusal)}
+
+
+def _thinking(turn: "Turn", item: Json) -> Iterator[Json]:
+    place, whole = {"item_id": item["id"], "output_index": 0}, "".join(turn.reasoning)
+    opened = item | {"summary": [], "content": None}
+    yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
+    if turn.reasoning_field == "reasoning":
+        kind, place = "response.reasoning_text", place | {"content_index": 0}
+    else:
+        kind, place = "response.reasoning_summary_text", place | {"summary_index": 0}
+    for token in turn.reasoning:
+        yield place | {"type": f"{kind}.delta", "delta": token}
+    yield place | {"type": f"{kind}.done", "text": whole}
+    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
 
 
 def _response(body: Json) -> Json:
@@ -102,6 +141,23 @@ def _message(text: str) -> Json:
         "status": "completed",
         "content": [_text(text)],
     }
+
+
+def _reasoning(turn: "Turn") -> Json:
+    whole = "".join(turn.reasoning)
+    item = {"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": []}
+    if turn.reasoning_field == "reasoning":
+        return item | {"content": [{"type": "reasoning_text", "text": whole}]}
+    return item | {"summary": [{"type": "summary_text", "text": whole}]}
+
+
+def _parts(turn: "Turn") -> list[Json]:
+    said = [_text("".join(turn.tokens))] if turn.tokens else []
+    return said + ([_declined("".join(turn.refusal))] if turn.refusal else [])
+
+
+def _declined(text: str) -> Json:
+    return {"type": "refusal", "refusal": text}
 
 
 def _text(text: str) -> Json:
@@ -139,8 +195,12 @@ def _chunks(turn: "Turn", body: Json) -> Iterator[Json]:
         return chunk | {"choices": [{"index": 0, "delta": content, "finish_reason": reason}]}
 
     yield delta(role="assistant", content="")
+    for token in turn.reasoning:
+        yield delta(**{turn.reasoning_field: token})
     for token in turn.tokens:
         yield delta(content=token)
+    for token in turn.refusal:
+        yield delta(refusal=token)
     for place, (name, arguments) in enumerate(turn.tools):
         function = {"name": name, "arguments": ""}
         call = {"index": place, "id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}
@@ -148,7 +208,8 @@ def _chunks(turn: "Turn", body: Json) -> Iterator[Json]:
         for piece in _pieces(arguments):
             yield delta(tool_calls=[{"index": place, "function": {"arguments": piece}}])
     if turn.ending == "complete":
-        yield delta("tool_calls" if turn.tools else "stop")
+        calls = turn.tools and turn.finish_reason == "stop"
+        yield delta("tool_calls" if calls else turn.finish_reason)
 
 
 def _completion(body: Json, kind: str, choices: list[Json]) -> Json:

@@ -27,6 +27,11 @@ class Turn:
     "failure" (says itself that it failed), after words as soon as the test says that they were ``heard``.
     ``held``: says nothing before that.
     ``announced``: whether it opens a message before the first word, as some that speak Responses do not.
+    ``refusal``: words in the API's own field for them, after the others.
+    ``reasoning``: thoughts before any word, in ``reasoning_field``: Chat Completions has "reasoning_content"
+    and "reasoning"; Responses has a summary in place of the first and the text itself for the second.
+    ``finish_reason``: as Chat Completions has it. Over Responses any but "stop" is an incomplete response.
+    ``pause``: seconds of silence after each event.
     """
 
     tokens: list[str] = field(default_factory=list)
@@ -36,6 +41,11 @@ class Turn:
     ending: str = "complete"
     held: bool = False
     announced: bool = True
+    refusal: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    reasoning_field: str = "reasoning_content"
+    finish_reason: str | None = "stop"
+    pause: float = 0.0
 
 
 @dataclass
@@ -203,6 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for frame in model_answers.frames(turn, call.path, call.body):
             self._chunk(frame.encode())
+            time.sleep(turn.pause)
         if turn.tokens and turn.ending in ("hang up", "nonsense", "failure"):
             self.server.model.heard.wait(PATIENCE_SECONDS)  # type: ignore[attr-defined]
         match turn.ending:

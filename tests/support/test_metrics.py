@@ -168,6 +168,9 @@ def test_a_stream_that_is_refused_is_no_open_stream(scraped: Scraped, person: Pe
         ({"status": 400}, "refused"),
         ({"status": 401}, "unavailable"),
         ({"ending": "nonsense"}, "broke_off"),
+        ({"finish_reason": "length"}, "cut_off"),
+        ({"finish_reason": "content_filter"}, "filtered"),
+        ({}, "empty"),
     ],
 )
 def test_a_model_that_fails_is_counted_by_how_and_its_stream_as_an_error(

@@ -1,0 +1,197 @@
+"""Thoughts that a model writes into its answer, such as ``<think>The user greets me.</think>Hello!``.
+
+The rule: thoughts are only looked for at the beginning of an answer, after white space, where models put
+them. One or more blocks may stand there; the last one may never be closed. Any closing tag ends any block.
+
+Some models leave out the opening tag, since it is a part of their prompt. So a closing tag without an
+opening one before it ends thoughts that began with the answer. It does not where the text only mentions
+it: in code, in quotation marks, or in the middle of a sentence.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NAMES = ("think", "thinking", "thought", "thoughts", "reason", "reasoning")
+OPENING_TAGS = (*(f"<{name}>" for name in NAMES), "[think]", "◁think▷", "<|begin_of_thought|>")
+CLOSING_TAGS = (*(f"</{name}>" for name in NAMES), "[/think]", "◁/think▷", "<|end_of_thought|>")
+
+
+def _any_of(tags: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, tags)), re.IGNORECASE | re.ASCII)
+
+
+OPENING, CLOSING = _any_of(OPENING_TAGS), _any_of(CLOSING_TAGS)
+ANY_TAG = _any_of(OPENING_TAGS + CLOSING_TAGS)
+LONGEST_TAG = max(map(len, OPENING_TAGS + CLOSING_TAGS))
+
+FENCE = re.compile(r" {0,3}(?:```|~~~)")
+NOT_BLANK = re.compile(r"[^ \t]")
+SENTENCE, SENTENCE_GOES_ON = re.compile(r"[\w,;:][ \t]+\Z"), re.compile(r"[ \t]*[,.;:!?)]|[ \t]+[a-z]")
+QUOTE, QUOTE_ENDS = re.compile(r"[\"'“”„‘’«»(]\Z"), re.compile(r"[\"'“”„‘’«»)]")  # noqa: RUF001  # they are meant
+
+
+@dataclass(frozen=True)
+class Thought:
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """All that was given as the answer until here was a thought."""
+
+
+Piece = Thought | Answer | TakenBack
+
+
+def split(text: str) -> tuple[str, str]:
+    """The thoughts and the answer of a whole text."""
+    splitter = Splitter()
+    thoughts, answer = "", ""
+    for piece in [*splitter.feed(text), *splitter.finish()]:
+        match piece:
+            case Thought(said):
+                thoughts += said
+            case Answer(said):
+                answer += said
+            case TakenBack():
+                thoughts, answer = thoughts + answer, ""
+    return thoughts, answer
+
+
+def without(text: str) -> str:
+    return split(text)[1]
+
+
+class Splitter:
+    """Splits an answer that comes in pieces. Where the pieces are cut makes no difference to the result.
+
+    It holds back only what may still become a tag, and white space before the first word.
+    """
+
+    def __init__(self) -> None:
+        self._step = Splitter._begin  # not of this one: it would hold itself, and its text, in memory
+        self._held = ""  # fed, and not given to the caller yet
+        self._place = _Place()  # of what was given as the answer, while a closing tag may take it back
+        self._has_thought = False
+        self._is_whole = False
+
+    def feed(self, text: str) -> Iterator[Piece]:
+        self._held += text
+        while True:
+            step = self._step
+            yield from step(self)
+            if self._step == step:
+                return
+
+    def finish(self) -> Iterator[Piece]:
+        self._is_whole = True
+        yield from self.feed("")
+
+    def _begin(self) -> Iterator[Piece]:
+        """Before the first word of the answer, or between two blocks of thoughts."""
+        text = self._held.lstrip()
+        if tag := OPENING.match(text):
+            self._held, self._step = text[tag.end() :], Splitter._think
+        elif text and (self._is_whole or not _may_become(text, OPENING_TAGS)):
+            self._held = text if self._has_thought else self._held
+            self._step = Splitter._answer if self._has_thought else Splitter._watch
+        yield from ()
+
+    def _think(self) -> Iterator[Piece]:
+        self._has_thought = True
+        if tag := CLOSING.search(self._held):
+            thought, self._held, self._step = (
+                self._held[: tag.start()],
+                self._held[tag.end() :],
+                Splitter._begin,
+            )
+        else:
+            thought = self._take(self._open_end(CLOSING_TAGS))
+        if thought:
+            yield Thought(thought)
+
+    def _watch(self) -> Iterator[Piece]:
+        """In an answer that began without a tag: it turns out to be thoughts if a closing one follows."""
+        read = 0
+        while tag := ANY_TAG.search(self._held, read):
+            if OPENING.match(tag[0]):
+                self._step = Splitter._answer
+                return
+            self._place.read(self._held[read : tag.start()])
+            if not (self._is_whole or NOT_BLANK.search(self._held, tag.end())):
+                yield from self._give(tag.start())  # what follows decides
+                return
+            if not self._is_mentioned(tag):
+                yield TakenBack()
+                if thought := self._held[: tag.start()]:
+                    yield Thought(thought)
+                self._held, self._has_thought, self._step = self._held[tag.end() :], True, Splitter._begin
+                return
+            read = tag.end()
+            self._place.read(tag[0])
+        end = max(read, self._open_end(OPENING_TAGS + CLOSING_TAGS))
+        self._place.read(self._held[read:end])
+        yield from self._give(end)
+
+    def _is_mentioned(self, tag: re.Match[str]) -> bool:
+        if self._place.is_in_code:
+            return True
+        in_quotes = QUOTE.search(self._place.line_end) and QUOTE_ENDS.match(self._held, tag.end())
+        in_sentence = SENTENCE.search(self._place.line_end) and SENTENCE_GOES_ON.match(self._held, tag.end())
+        return bool(in_quotes or in_sentence)
+
+    def _answer(self) -> Iterator[Piece]:
+        yield from self._give(len(self._held))
+
+    def _give(self, length: int) -> Iterator[Piece]:
+        if length:
+            yield Answer(self._take(length))
+
+    def _take(self, length: int) -> str:
+        taken, self._held = self._held[:length], self._held[length:]
+        return taken
+
+    def _open_end(self, tags: tuple[str, ...]) -> int:
+        """Where in what is held a tag may begin whose end has not come yet."""
+        length = len(self._held)
+        if self._is_whole:
+            return length
+        starts = (
+            start for start in range(max(0, length - LONGEST_TAG), length) if self._held[start] in "<[◁"
+        )
+        return next((start for start in starts if _may_become(self._held[start:], tags)), length)
+
+
+class _Place:
+    """Where in a Markdown text its end is. It keeps a few characters, however long the text."""
+
+    def __init__(self) -> None:
+        self._is_in_block = False
+        self._backticks, self._line_start, self.line_end = 0, "", ""
+
+    @property
+    def is_in_code(self) -> bool:
+        return self._is_in_block or bool(FENCE.match(self._line_start)) or self._backticks % 2 == 1
+
+    def read(self, text: str) -> None:
+        *lines, rest = text.split("\n")
+        for line in lines:
+            self._read_in_line(line)
+            self._is_in_block ^= bool(FENCE.match(self._line_start))
+            self._backticks, self._line_start, self.line_end = 0, "", ""
+        self._read_in_line(rest)
+
+    def _read_in_line(self, text: str) -> None:
+        self._backticks += text.count("`")
+        self._line_start = (self._line_start + text[:10])[:10]
+        self.line_end = (self.line_end + text[-20:])[-20:]
+
+
+def _may_become(text: str, tags: tuple[str, ...]) -> bool:
+    return any(tag.startswith(text.lower()) for tag in tags)

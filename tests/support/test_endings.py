@@ -1,0 +1,156 @@
+"""How an answer ends, and what the user is told of it: the same over both APIs."""
+
+from typing import Any
+
+import pytest
+
+from support import faults
+from tests.model_server import Model, Turn
+from tests.people import Person
+from tests.server import Api, add, create
+from tests.support.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
+from tests.support.test_title import title_of
+
+pytestmark = pytest.mark.django_db
+
+NO_WORDS_LEFT = {"finish_reason": "length"}
+FILTERED = {"finish_reason": "content_filter"}
+WITHOUT_A_REASON = {"finish_reason": None}
+FOR_A_REASON_OF_ITS_OWN = {"finish_reason": "the_moon"}
+
+
+def error(message: str, *, allow_retry: bool = True) -> dict[str, Any]:
+    return {"type": "error", "code": "custom", "message": message, "allow_retry": allow_retry}
+
+
+def test_a_refusal_is_the_answer(assistant: Api, person: Person, model: Model) -> None:
+    model.play(refusal=["I cannot ", "help with that."])
+
+    events = assistant.events(create("Do harm"), person.token())
+
+    assert deltas_of(events) == ["I cannot ", "help with that."]
+    assert of_type(events, "error") == of_type(events, "notice") == []
+    assert said_in(items_of(person, thread_of(events))) == ["Do harm", "I cannot help with that."]
+
+    model.play("Yes")
+    assistant.events(add(thread_of(events), "Why?"), person.token())
+    assert model.calls[0].conversation[1] == ("assistant", "I cannot help with that.")
+
+
+def test_a_refusal_after_some_words_is_a_part_of_the_answer(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("Sorry: ", refusal=["I cannot ", "do that."])
+
+    events = assistant.events(create("Do harm"), person.token())
+
+    assert deltas_of(events) == ["Sorry: ", "I cannot ", "do that."]
+    [_, answer] = items_of(person, thread_of(events))
+    assert [part.text for part in answer.content] == ["Sorry: ", "I cannot do that."]
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        (NO_WORDS_LEFT, faults.CUT_OFF),
+        (FILTERED, faults.FILTERED),
+        (WITHOUT_A_REASON, faults.INCOMPLETE),
+        (FOR_A_REASON_OF_ITS_OWN, faults.INCOMPLETE),
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
+    assistant: Api, person: Person, model: Model, ending: dict[str, Any], message: str
+) -> None:
+    model.play("Once ", "upon", **ending)
+
+    events = assistant.events(create("A story"), person.token())
+
+    assert deltas_of(events) == ["Once ", "upon"]
+    assert [notice["message"] for notice in of_type(events, "notice")] == [message]
+    assert of_type(events, "error") == []
+    assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
+
+    model.play("a time")
+    assistant.events(add(thread_of(events), "Go on"), person.token())
+    assert model.calls[0].conversation[1] == ("assistant", "Once upon")
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        (NO_WORDS_LEFT, error(faults.USED_UP)),
+        (FILTERED, error(faults.WITHHELD, allow_retry=False)),
+        (WITHOUT_A_REASON, error(faults.EMPTY)),
+        ({}, error(faults.EMPTY)),
+        ({"tokens": ["", " \n"]}, error(faults.EMPTY)),
+        ({"reasoning": ["Hmm"]}, error(faults.EMPTY)),
+        ({"tokens": ["<think>", "Hmm"]}, error(faults.EMPTY)),
+    ],
+    ids=str,
+)
+def test_an_answer_without_a_word_is_an_error_and_leaves_no_message(
+    assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
+) -> None:
+    model.play(*turn.get("tokens", []), **{name: turn[name] for name in turn if name != "tokens"})
+
+    events = assistant.events(create("A story"), person.token())
+
+    assert of_type(events, "error") == [told]
+    assert deltas_of(events) == of_type(events, "notice") == []
+    kinds = kinds_of(items_of(person, thread_of(events)))
+    assert [kind for kind in kinds if kind != "workflow"] == ["user_message"]
+
+
+def test_the_words_of_other_providers_for_an_ordinary_ending_are_known(
+    assistants: Any, person: Person, model: Model
+) -> None:
+    model.play("Good morning", finish_reason="END_TURN")
+
+    events = assistants("chat_completions").events(create("Hello"), person.token())
+
+    assert of_type(events, "notice") == []
+
+
+@pytest.mark.parametrize(("words", "told"), [(["Let me see. "], faults.CUT_OFF), ([], faults.USED_UP)])
+def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
+    assistant: Api, person: Person, model: Model, words: list[str], told: str
+) -> None:
+    model.play(*words, tools=[("no_such_tool", {})], **NO_WORDS_LEFT)
+
+    events = assistant.events(create("Look it up"), person.token())
+
+    assert len(model.calls) == 1
+    assert [event["message"] for kind in ("notice", "error") for event in of_type(events, kind)] == [told]
+    assert said_in(items_of(person, thread_of(events))) == ["Look it up", *words]
+
+
+def test_a_model_that_has_nothing_to_say_to_what_a_tool_found_is_told_of_in_a_notice(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("Let me see. ", tools=[("no_such_tool", {})]).then()
+
+    events = assistant.events(create("Look it up"), person.token())
+
+    assert len(model.calls) == 2
+    assert [notice["message"] for notice in of_type(events, "notice")] == [faults.NOTHING_MORE]
+    assert of_type(events, "error") == []
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        Turn(["Lost par"], **NO_WORDS_LEFT),
+        Turn(["Lost parcel"], **FILTERED),
+        Turn(refusal=["I cannot help with that."]),
+        Turn(["<think>The user asks for a title"]),
+    ],
+    ids=lambda turn: f"{turn.tokens}{turn.refusal} {turn.finish_reason}",
+)
+def test_a_title_that_is_not_whole_is_none(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
+    model.title = turn
+
+    events = assistant.events(create("Where is my parcel?"), person.token())
+
+    assert deltas_of(events) == ["Good ", "morning", "!"]
+    assert title_of(person, thread_of(events)) is None
