@@ -17,6 +17,7 @@ from chatkit.types import (
     ThreadMetadata,
     UserMessageItem,
     UserMessageTagContent,
+    WorkflowItem,
 )
 from openai.types.responses import (
     EasyInputMessageParam,
@@ -50,7 +51,8 @@ async def newest_items(
     page = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
     items, length = page.data[:1], 0
     for item in page.data[1:]:
-        length += len(item.model_dump_json())
+        if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):  # not read again
+            length += len(item.model_dump_json())
         if length > HISTORY_LENGTH:
             break
         items.append(item)

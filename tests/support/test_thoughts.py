@@ -9,7 +9,7 @@ from chatkit.types import AssistantMessageContent, AssistantMessageItem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support import model_output, thoughts
+from support import history, model_output, thoughts
 from support.store import Store
 from tests.model_server import Model, Turn
 from tests.people import Person
@@ -221,6 +221,18 @@ def test_thoughts_in_answers_of_earlier_versions_are_not_read_again(
 
     said = [text for _, text in model.calls[0].conversation]
     assert said == ["Hi", "Good morning!", "Hello!", "And now?"]
+
+
+@pytest.mark.django_db
+def test_long_thoughts_take_no_room_from_the_history(assistant: Api, person: Person, model: Model) -> None:
+    model.play("Good morning", reasoning=["word " * (history.HISTORY_LENGTH // 5)])
+    thread_id = thread_of(assistant.events(create("Hi"), person.token()))
+    model.play("Yes")
+
+    assistant.events(add(thread_id, "And now?"), person.token())
+
+    said = [text for _, text in model.calls[0].conversation]
+    assert said == ["Hi", "Good morning", "And now?"]
 
 
 @pytest.mark.django_db
