@@ -201,7 +201,8 @@ def _chunks(turn: "Turn", body: Json) -> Iterator[Json]:
         yield delta(content=token)
     for token in turn.refusal:
         yield delta(refusal=token)
-    for place, (name, arguments) in enumerate(turn.tools):
+    for number, (name, arguments) in enumerate(turn.tools):
+        place = 0 if turn.same_index else number
         function = {"name": name, "arguments": ""}
         call = {"index": place, "id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}
         yield delta(tool_calls=[call])

@@ -1,11 +1,12 @@
 """A model to talk to: OpenAI's APIs on the loopback address, saying what a test has it say.
 
-In the test's own process, from threads; or ``python -m tests.model_server PORT TURNS`` in one that a test
-can kill.
+In the test's own process, from threads; or in one that a test can kill and a developer can start:
+``python -m tests.model_server --help``.
 """
 
+import argparse
 import json
-import sys
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests import model_answers
+from tests import model_answers, model_quirks
 
 PATIENCE_SECONDS = 20  # how long a silent model waits for its client to leave
 
@@ -32,6 +33,7 @@ class Turn:
     and "reasoning"; Responses has a summary in place of the first and the text itself for the second.
     ``finish_reason``: as Chat Completions has it. Over Responses any but "stop" is an incomplete response.
     ``pause``: seconds of silence after each event.
+    ``same_index``: gives index 0 to every tool call, as some that speak Chat Completions do.
     """
 
     tokens: list[str] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Turn:
     reasoning_field: str = "reasoning_content"
     finish_reason: str | None = "stop"
     pause: float = 0.0
+    same_index: bool = False
 
 
 @dataclass
@@ -105,10 +108,12 @@ class Model:
     turns: list[Turn] = field(default_factory=lambda: [Turn()])
     title: Turn = field(default_factory=Turn)
     transcript: Turn = field(default_factory=Turn)
+    quirks: set[str] = field(default_factory=set)  # names of tests/model_quirks.py
 
     calls: list[Call] = field(default_factory=list)  # for a stream
     title_calls: list[Call] = field(default_factory=list)  # for a whole answer
     transcriptions: list[Call] = field(default_factory=list)
+    refused: list[Call] = field(default_factory=list)  # for a quirk
     heard: threading.Event = field(default_factory=threading.Event)
     first_called_at: float = 0.0  # on the monotonic clock
     tunnels: list[str] = field(default_factory=list)  # where to, of a client that took us for its proxy
@@ -116,7 +121,8 @@ class Model:
 
     def play(self, *tokens: str, **turn: Any) -> "Model":
         self.turns, self.title, self.transcript = [], Turn(["A title"]), Turn(["What was said"])
-        for calls in (self.calls, self.title_calls, self.transcriptions):
+        self.quirks = set()
+        for calls in (self.calls, self.title_calls, self.transcriptions, self.refused):
             calls.clear()
         self.heard.clear()
         return self.then(*tokens, **turn)
@@ -164,8 +170,13 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         body = json.loads(raw) if self.headers["Content-Type"] == "application/json" else {}
         call = Call(self.path, body, {name.lower(): value for name, value in self.headers.items()}, raw)
-        turn = self.server.model.take(call)  # type: ignore[attr-defined]
+        model: Model = self.server.model  # type: ignore[attr-defined]
         self.close_connection = True
+        if refusal := model_quirks.refusal(model.quirks, body):
+            model.refused.append(call)
+            self._whole(*refusal)
+            return
+        turn = model.take(call)
         if turn.held:
             self.server.model.heard.wait(PATIENCE_SECONDS)  # type: ignore[attr-defined]
         try:
@@ -201,6 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        self.send_header("Connection", "close")  # else the client's next request may meet one that we close
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
@@ -245,7 +257,36 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.model_server", description="A model to talk to.")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--say", action="append", default=[], metavar="WORDS", help="an answer; repeatable")
+    parser.add_argument(
+        "--turn",
+        action="append",
+        default=[],
+        type=json.loads,
+        metavar="JSON",
+        help='any other answer, as {"tools": [["mcp_todo__add", {"text": "Milk"}]]}; after those of --say',
+    )
+    parser.add_argument(
+        "--quirk",
+        action="append",
+        default=[],
+        choices=list(model_quirks.QUIRKS),
+        help="what the model refuses; repeatable",
+    )
+    options = parser.parse_args()
+    said = [Turn(re.findall(r"\S+\s*", words)) for words in options.say]
+    with model_server(options.port) as running:
+        running.turns = said + [Turn(**turn) for turn in options.turn] or [Turn(["Good ", "morning", "!"])]
+        running.title, running.quirks = Turn(["A title"]), set(options.quirk)
+        print(f"OPENAI_BASE_URL={running.base_url}")
+        print("SUPPORT_MODEL=any-name")
+        print("SUPPORT_MODEL_API=responses  # or chat_completions", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
 if __name__ == "__main__":
-    with model_server(int(sys.argv[1])) as running:
-        running.turns = [Turn(**turn) for turn in json.loads(sys.argv[2])]
-        threading.Event().wait()
+    main()

@@ -1,9 +1,13 @@
 """An MCP server with a tool that takes for ever, of which it prints what becomes, and one that never ends."""
 
+import base64
 import sys
 
 import anyio
 from mcp.server import MCPServer
+from mcp.types import ImageContent
+
+PICTURE = base64.b64encode(b"a picture of the door").decode()
 
 server = MCPServer("slow")
 
@@ -26,6 +30,11 @@ def recite_everything() -> str:
 @server.tool()
 def recite_in_parts() -> list[str]:
     return ["word " * 3_000] * 20
+
+
+@server.tool()
+def look_at_the_door() -> list[ImageContent]:
+    return [ImageContent(data=PICTURE, mime_type="image/png")]
 
 
 if __name__ == "__main__":

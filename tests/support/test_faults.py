@@ -134,8 +134,8 @@ def test_a_model_that_is_killed_in_the_middle_of_a_word_is_told_and_its_words_ar
     start_assistant: Callable[..., Any], person: Person, model: Model
 ) -> None:
     port = free_port()
-    turns = json.dumps([{"tokens": ["Once ", "upon"], "ending": "silence"}])
-    command = [sys.executable, "-m", "tests.model_server", str(port), turns]
+    turn = json.dumps({"tokens": ["Once ", "upon"], "ending": "silence"})
+    command = [sys.executable, "-m", "tests.model_server", "--port", str(port), "--turn", turn]
     with (
         start_assistant(OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1", SUPPORT_TITLE_MODEL="") as api,
         server("model", command, of_a_process(), port, "/", show=False) as process,
