@@ -47,7 +47,8 @@ async def respond(
         title.being_made(store, thread, items, context),
         tools.connected(context.user_id, agent_context.stream) as servers,
     ):
-        model = provider.model(conf.SUPPORT_MODEL)
+        earlier, newest = await history.split_input(items)
+        model = provider.model(conf.SUPPORT_MODEL, len(earlier), agent_context.stream)
         agent: Agent[AgentContext[RequestContext]] = Agent(
             name="Support",
             instructions=instructions_for(context.user, context.locale),
@@ -59,7 +60,7 @@ async def respond(
         )
         run = Runner.run_streamed(
             agent,
-            await history.as_input(items),
+            earlier + newest,
             context=agent_context,
             max_turns=MAX_TURNS,
             run_config=provider.run_config(),

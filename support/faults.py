@@ -55,6 +55,8 @@ def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
             kind, message = "unreachable", UNREACHABLE
         case openai.BadRequestError() | openai.UnprocessableEntityError():
             kind, message = "refused", REFUSED
+        case openai.APIStatusError(status_code=413 | 415):
+            kind, message = "refused", REFUSED
         case openai.APIStatusError():  # no key, no such model, nothing left to spend: nothing a user could do
             kind, message = "unavailable", UNAVAILABLE
         case MaxTurnsExceeded():

@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from agents import TResponseInputItem
 from chatkit.agents import ThreadItemConverter
@@ -12,6 +13,7 @@ from chatkit.store import Store
 from chatkit.types import (
     AssistantMessageItem,
     Attachment,
+    ClientToolCallItem,
     HiddenContextItem,
     ThreadItem,
     ThreadMetadata,
@@ -41,7 +43,16 @@ MAX_TEXT = 100_000  # characters of an attached text
 
 
 async def as_input(items: Sequence[ThreadItem]) -> list[TResponseInputItem]:
-    return await Converter(items).to_agent_input(items)
+    earlier, newest = await split_input(items)
+    return earlier + newest
+
+
+async def split_input(
+    items: Sequence[ThreadItem],
+) -> tuple[list[TResponseInputItem], list[TResponseInputItem]]:
+    """What was said before the newest item, and that item."""
+    converter = Converter(items)
+    return await converter.to_agent_input(items[:-1]), await converter.to_agent_input(items[-1:])
 
 
 async def newest_items(
@@ -65,6 +76,15 @@ class Converter(ThreadItemConverter):
     def __init__(self, items: Sequence[ThreadItem]) -> None:
         self._too_much = _too_much(items)
 
+    async def user_message_to_input(self, item: UserMessageItem, is_last_message: bool = True) -> Any:
+        # A sentence before each picture and file names it. A model that takes neither still reads that.
+        said: Any = await super().user_message_to_input(item, is_last_message)
+        typed, *attached = said[0]["content"]
+        said[0]["content"] = [typed]
+        for attachment, part in zip(item.attachments, attached, strict=True):
+            said[0]["content"] += [part] if part["type"] == "input_text" else [_named(attachment), part]
+        return said
+
     async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
         # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
         # Without thoughts: answers of earlier versions may hold some.
@@ -79,6 +99,14 @@ class Converter(ThreadItemConverter):
         if not isinstance(item.content, str):
             item = item.model_copy(update={"content": json.dumps(item.content, ensure_ascii=False)})
         return await super().hidden_context_to_input(item)
+
+    async def client_tool_call_to_input(self, item: ClientToolCallItem) -> TResponseInputItem | None:
+        # In words: its id is of the model that called it, and the next one may not have that tool.
+        if item.status == "pending":
+            return None
+        call = {"tool": item.name, "arguments": item.arguments, "result": item.output}
+        text = f"A tool was called in the user's browser:\n{json.dumps(call, ensure_ascii=False)}"
+        return EasyInputMessageParam(type="message", role="user", content=text)
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
         return ResponseInputTextParam(
@@ -108,6 +136,12 @@ class Converter(ThreadItemConverter):
         if attachment.mime_type in files.IMAGES:
             return ResponseInputImageParam(type="input_image", image_url=data, detail="auto")
         return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
+
+
+def _named(attachment: Attachment) -> ResponseInputTextParam:
+    name = json.dumps(attachment.name, ensure_ascii=False)
+    kind = "an image" if attachment.mime_type in files.IMAGES else "a document"
+    return ResponseInputTextParam(type="input_text", text=f"The user attached a file named {name}, {kind}:")
 
 
 def _too_much(items: Sequence[ThreadItem]) -> set[str]:

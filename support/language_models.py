@@ -12,11 +12,15 @@ from enum import StrEnum
 from typing import Any
 
 from agents import Model, OpenAIChatCompletionsModel, OpenAIResponsesModel
-from openai import AsyncStream
+from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 
+from support import plain_input
 from support.model_output import Output
+from support.model_requests import ModelRequests
+from support.plain_input import Item
+from support.tool_call_numbers import Numbers
 
 
 class Ending(StrEnum):
@@ -37,9 +41,32 @@ ENDINGS = {reason: ending for ending, reasons in REASONS.items() for reason in r
 
 
 class LanguageModel(Model):
-    """``ending``: of the latest answer. A model is made for one run, so there is one answer at a time."""
+    """``ending``: of the latest answer. A model is made for one run, so there is one answer at a time.
+
+    ``_fetch_response`` is a private method of the SDK's models, but the only place that serves both ends. A
+    request that is refused there can be replaced, since nothing has been streamed yet. And it alone sees the
+    provider's own chunks: a wrapper around the client is lost where the SDK copies the client to set its
+    retries.
+    """
 
     ending = Ending.COMPLETE
+
+    def __init__(self, name: str, client: AsyncOpenAI, requests: ModelRequests) -> None:
+        super().__init__(name, client)  # type: ignore[call-arg]
+        self._requests = requests
+
+    async def _fetch_response(self, system_instructions: Any, input: Any, *args: Any, **options: Any) -> Any:  # noqa: A002
+        fetch: Any = super()._fetch_response  # type: ignore[misc]
+        if isinstance(input, str):
+            return await fetch(system_instructions, input, *args, **options)
+
+        async def send(items: Any) -> Any:
+            return await fetch(system_instructions, self._as_sent(items), *args, **options)
+
+        return await self._requests.send(input, send)
+
+    def _as_sent(self, items: list[Item]) -> list[Item]:
+        return plain_input.plain(items)
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[ResponseStreamEvent]:
         output = Output()
@@ -73,9 +100,10 @@ class ResponsesModel(LanguageModel, OpenAIResponsesModel):
 
 
 class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
+    def _as_sent(self, items: list[Item]) -> list[Item]:
+        return super()._as_sent(plain_input.with_pictures_after_tools(items))
+
     async def _fetch_response(self, *args: Any, **kwargs: Any) -> Any:
-        # A private method of the SDK. But it is the only place that sees the provider's own chunks: a
-        # wrapper around the client is lost where the SDK copies the client to set its retries.
         fetched = await super()._fetch_response(*args, **kwargs)
         self.ending = Ending.UNKNOWN
         if isinstance(fetched, ChatCompletion):
@@ -91,13 +119,13 @@ class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
 
 
 class _Chunks:
-    """A provider's stream, whose reasons to end are noted and kept from the SDK.
+    """A provider's stream, with an index for each call of a tool, and without some reasons to end.
 
-    It would make up a refusal for one of them, and raise for the other.
+    The model notes the reasons. The SDK would make up a refusal for one of them, and raise for the other.
     """
 
     def __init__(self, stream: AsyncStream[ChatCompletionChunk], model: ChatCompletionsModel) -> None:
-        self._stream, self._model = stream, model
+        self._stream, self._model, self._numbers = stream, model, Numbers()
         self.response = stream.response  # the SDK reads the request's id from its headers
 
     def __aiter__(self) -> "_Chunks":
@@ -106,6 +134,7 @@ class _Chunks:
     async def __anext__(self) -> ChatCompletionChunk:
         chunk = await anext(self._stream)
         self._model._note_reason(chunk)
+        self._numbers.renumber(chunk)
         for choice in chunk.choices or []:
             if choice.finish_reason in ("length", "content_filter"):
                 choice.finish_reason = "stop"

@@ -13,6 +13,7 @@ from openai import AsyncOpenAI, Timeout
 
 from support.conf import conf
 from support.language_models import ChatCompletionsModel, LanguageModel, ResponsesModel
+from support.model_requests import ModelRequests, Tell
 
 PATIENCE_SECONDS = 120  # with a model that says nothing; some think for a minute before the first word
 CONNECT_SECONDS = 5
@@ -41,11 +42,13 @@ def client() -> AsyncOpenAI:
     return found
 
 
-def model(name: str) -> LanguageModel:
-    """A new one for each run: it remembers how its answer ended."""
-    if conf.SUPPORT_MODEL_API == "chat_completions":
-        return ChatCompletionsModel(name, client())
-    return ResponsesModel(name, client())
+def model(name: str, earlier: int = 0, tell: Tell | None = None) -> LanguageModel:
+    """A new one for each run: it remembers what it was sent, and how its answer ended.
+
+    ``earlier``, ``tell``: as ``ModelRequests`` has them.
+    """
+    kind = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
+    return kind(name, client(), ModelRequests((conf.OPENAI_BASE_URL, name), earlier, tell))
 
 
 def settings() -> ModelSettings:

@@ -26,6 +26,7 @@ from chatkit.widgets import DynamicWidgetRoot
 
 from support import history
 from support.instructions import instructions_for
+from support.plain_input import BEGINNING
 from support.store import Store
 from tests.model_server import Model
 from tests.people import BetterAuth, Person
@@ -169,9 +170,9 @@ def test_of_a_long_conversation_the_model_reads_the_newest_part(
     assistant.events(add(thread_id, "The newest"), person.token())
 
     (call,) = model.calls
-    texts = [text for _, text in call.conversation]
-    assert texts == [f"Message {number}" for number in range(6, history.HISTORY + 5)] + ["The newest"]
-    assert len(texts) == history.HISTORY
+    beginning, (_, read), newest = call.conversation
+    assert read.split("\n\n") == [f"Message {number}" for number in range(6, history.HISTORY + 5)]
+    assert (beginning, newest) == (("user", BEGINNING), ("user", "The newest"))
 
 
 def test_one_enormous_message_does_not_fill_up_the_model_for_good(
@@ -184,7 +185,8 @@ def test_one_enormous_message_does_not_fill_up_the_model_for_good(
 
     assistant.events(add(thread_id, "And now?"), person.token())
 
-    assert model.calls[0].conversation == [("assistant", "Good morning!"), ("user", "And now?")]
+    reply = ("assistant", "Good morning!")
+    assert model.calls[0].conversation == [("user", BEGINNING), reply, ("user", "And now?")]
 
 
 def test_what_is_no_message_is_read_as_well_and_breaks_no_thread(
@@ -215,32 +217,31 @@ def test_what_is_no_message_is_read_as_well_and_breaks_no_thread(
     events = assistant.events(quoting, person.token())
 
     assert deltas_of(events) == ["Here"]
-    read = [text for _, text in model.calls[0].conversation]
-    assert read[0] == "@order"
-    assert '{"order": {"number": 7}}' in read[1]
-    assert read[2] == "Good morning!"
-    assert '"value":"Blue"' in read[3]
-    assert '{"chosen": "blue"}' in read[4]
-    assert read[5] == "Where is it?"
-    assert "We ship within a week" in read[6]
-    assert model.calls[0].tool_outputs == ['{"city": "Vienna"}']
+    (_, first), answered, (_, second) = model.calls[0].conversation
+    assert first.startswith("@order\n\n")
+    assert '{"order": {"number": 7}}' in first
+    assert answered == ("assistant", "Good morning!")
+    read = [
+        *('"value":"Blue"', '{"chosen": "blue"}', '"result": {"city": "Vienna"}'),
+        *("Where is it?", "We ship within a week"),
+    ]
+    assert [second.index(text) for text in read] == sorted(second.index(text) for text in read)
 
 
 def test_a_tools_call_and_its_output_are_read_together_or_not_at_all(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
-    call = ClientToolCallItem(
-        **common(thread_id), status="completed", call_id="call_1", name="look", arguments={}, output="seen"
-    )
+    called = {"name": "look", "call_id": "call_1", "arguments": {"at": "the door"}, "output": "it is open"}
+    call = ClientToolCallItem(**common(thread_id), status="completed", **called)
     store(person, call, *(answer(thread_id, str(number)) for number in range(history.HISTORY - 2)))
     model.play("Yes")
 
     assistant.events(add(thread_id, "At the edge"), person.token())
     assistant.events(add(thread_id, "Beyond the edge"), person.token())
 
-    parts = [json.dumps(call.body).count("call_1") for call in model.calls]
-    assert parts == [2, 0]
+    sent = [json.dumps(call.body) for call in model.calls]
+    assert [("the door" in body, "it is open" in body) for body in sent] == [(True, True), (False, False)]
 
 
 # --- What it is told ------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ def parts_of(model: Model) -> list[tuple[str, ...]]:
     """Of the first message, as the model got it last; without what the user typed. Alike for both APIs."""
     body = model.calls[-1].body
     said = body["input"] if "input" in body else body["messages"]
-    parts = next(each["content"] for each in said if each["role"] == "user")
-    return [told for told in map(part_of, parts) if told != ("text", "Look")]
+    content = next(each["content"] for each in said if each["role"] == "user")
+    if isinstance(content, str):  # of texts alone
+        return [("text", content.removeprefix("Look\n\n"))]
+    return [told for told in map(part_of, content) if told != ("text", "Look")]
 
 
 def part_of(part: dict[str, Any]) -> tuple[str, ...]:
@@ -56,7 +58,9 @@ def test_the_model_sees_pictures_and_documents_and_reads_texts(
     thread_id = send(assistant, person, *(attachment["id"] for attachment in attached))
 
     seen = [
+        ("text", 'The user attached a file named "a.png", an image:'),
         ("image", data_url("image/png", PNG)),
+        ("text", 'The user attached a file named "minutes.pdf", a document:'),
         ("file", "minutes.pdf", data_url("application/pdf", PDF)),
         ("text", 'The user attached a file named "a\\".txt":\nGrüezi ✓'),
     ]

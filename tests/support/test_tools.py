@@ -15,10 +15,13 @@ import pytest
 
 from chatbackend.dev.processes import free_port
 from support import agent, faults, tools
+from support.model_requests import NOT_LOOKED_AT
+from support.plain_input import NOT_SHOWN
 from support.tool_servers import ToolServer
-from tests.model_server import Model
+from tests.model_server import Call, Model
 from tests.people import Person
 from tests.server import Api, add, create, eventually
+from tests.slow_server import PICTURE
 from tests.support.conftest import APIS, ToolProcess
 from tests.support.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
 
@@ -33,10 +36,18 @@ def configured(*entries: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module", params=APIS)
 def api(
-    request: pytest.FixtureRequest, start_assistant: Callable[..., Any], todo_server: ToolProcess
+    request: pytest.FixtureRequest,
+    start_assistant: Callable[..., Any],
+    todo_server: ToolProcess,
+    slow_server: ToolProcess,
 ) -> Iterator[Api]:
-    with start_assistant(request.param, SUPPORT_MCP_SERVERS=configured(todo_server.entry("todo"))) as running:
+    servers = configured(todo_server.entry("todo"), slow_server.entry("slow"))
+    with start_assistant(request.param, SUPPORT_MCP_SERVERS=servers) as running:
         yield running
+
+
+def todo_tools(call: Call) -> list[str]:
+    return [name for name in call.tools if name.startswith("mcp_todo__")]
 
 
 def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, model: Model) -> None:
@@ -45,7 +56,7 @@ def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, m
     events = api.events(create("Remind me of the milk"), person.token())
 
     assert deltas_of(events) == ["Wait, ", "Done", "."]
-    assert model.calls[0].tools == [ADD, SHOW]
+    assert todo_tools(model.calls[0]) == [ADD, SHOW]
     assert model.calls[1].tool_outputs == ["Added. The list: ['Buy milk']"]
     stored = items_of(person, thread_of(events))
     assert said_in(stored) == ["Remind me of the milk", "Wait, ", "Done."]
@@ -76,7 +87,7 @@ def test_each_user_has_a_list_of_their_own(
     api.events(create("What is on my list?"), person.token())
 
     assert model.calls[1].tool_outputs == ["The list: ['Hers']"]
-    assert model.calls[1].tools == [ADD, SHOW]
+    assert todo_tools(model.calls[1]) == [ADD, SHOW]
 
 
 def test_the_next_turn_goes_on_and_can_use_the_tools_again(api: Api, person: Person, model: Model) -> None:
@@ -267,14 +278,93 @@ def test_a_server_that_dies_in_the_middle_of_a_call_is_told_once_and_the_answer_
 
 
 def test_what_a_tool_says_is_cut_to_what_a_model_can_bear_in_however_many_parts(
-    start_assistant: Callable[..., Any], slow_server: ToolProcess, person: Person, model: Model
+    api: Api, person: Person, model: Model
 ) -> None:
     recite = [("mcp_slow__recite_everything", {}), ("mcp_slow__recite_in_parts", {})]
     model.play(tools=recite).then("Enough")
 
-    with start_assistant(SUPPORT_MCP_SERVERS=configured(slow_server.entry("slow"))) as api:
-        events = api.events(create("Tell me"), person.token())
+    events = api.events(create("Tell me"), person.token())
 
-    lengths = [len(output) for output in model.calls[1].tool_outputs]
+    lengths = [len(output.replace("\n\n", "")) for output in model.calls[1].tool_outputs]
     assert lengths == [tools.MAX_OUTPUT_LENGTH + len(" … (cut off here)")] * 2
     assert of_type(events, "progress_update")[0]["text"] == "recite everything"
+
+
+# --- Models that take less than OpenAI's ----------------------------------------------------------
+
+
+def test_parallel_calls_that_all_have_one_index_are_told_apart(
+    api: Api, person: Person, model: Model
+) -> None:
+    model.play(tools=[(ADD, {"text": "Bread"}), (SHOW, {}), (ADD, {"text": "Milk"})], same_index=True)
+    model.then("Done")
+
+    events = api.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["Done"]
+    assert len(model.calls[1].tool_outputs) == 3
+    assert any("'Bread', 'Milk'" in output or "'Milk', 'Bread'" in output for output in outputs(model))
+
+
+def outputs(model: Model) -> list[str]:
+    return model.calls[-1].tool_outputs
+
+
+@pytest.mark.parametrize("quirk", ["strict-roles", "strings-only", "no-empty-text", "foreign-ids"])
+def test_a_model_that_takes_only_plain_messages_can_use_tools(
+    api: Api, person: Person, model: Model, quirk: str
+) -> None:
+    model.play("Wait", tools=[(ADD, {"text": "Bread"}), (SHOW, {})]).then("Done")
+    model.quirks = {quirk}
+
+    events = api.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["Wait", "Done"]
+    assert model.refused == []
+
+
+def test_a_provider_that_keeps_nothing_is_not_referred_to_what_it_said(
+    api: Api, person: Person, model: Model
+) -> None:
+    first, second = create("Hello"), add("", "And now?")
+    for body in (first, second):
+        body["params"]["input"]["inference_options"] = {"model": "forgetful-model"}
+    look = [(SHOW, {})]
+    model.play("Wait", tools=look).then("Done").then("Wait", tools=look).then("Done again")
+    model.quirks = {"keeps-nothing"}
+
+    events = api.events(first, person.token())
+    second["params"]["thread_id"] = thread_of(events)
+    events += api.events(second, person.token())
+
+    assert deltas_of(events) == ["Wait", "Done", "Wait", "Done again"]
+    assert of_type(events, "notice") == []
+    assert outputs(model) == ["The list: []"]
+    # Over Chat Completions nothing has an id, and over Responses the second answer needs no second refusal.
+    assert len(model.refused) == ("input" in model.calls[0].body)
+
+
+def test_a_picture_that_a_tool_returns_is_shown_to_the_model(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[("mcp_slow__look_at_the_door", {}), (SHOW, {})]).then("It is open")
+
+    events = api.events(create("Is it open?"), person.token())
+
+    assert deltas_of(events) == ["It is open"]
+    assert of_type(events, "notice") == []
+    sent = json.dumps(model.calls[1].body)
+    assert sent.count(PICTURE) == 1
+    assert "omitted" not in sent
+
+
+def test_a_picture_of_a_tool_that_a_model_does_not_take_is_told_once(
+    api: Api, person: Person, model: Model
+) -> None:
+    look = [("mcp_slow__look_at_the_door", {})]
+    model.play(tools=look).then(tools=look).then("I cannot see it")
+    model.quirks = {"no-pictures"}
+
+    events = api.events(create("Is it open?"), person.token())
+
+    assert deltas_of(events) == ["I cannot see it"]
+    assert [event["message"] for event in of_type(events, "notice")] == [NOT_LOOKED_AT]
+    assert NOT_SHOWN in json.dumps(model.calls[-1].body)

@@ -1,0 +1,158 @@
+"""What a model is sent, and what it is sent instead where its provider refuses that for good.
+
+A refusal of this kind would come back with every later message, for the cause is in the conversation.
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import openai
+from chatkit.types import NoticeEvent, ThreadStreamEvent
+
+from support import plain_input
+from support.plain_input import FILE, Item
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Tell = Callable[[ThreadStreamEvent], Awaitable[None]]
+
+REFUSALS = {400, 404, 413, 415, 422}
+REMEMBERED_SECONDS = 3600
+MAX_REMEMBERED = 10_000
+
+NOT_LOOKED_AT = "The assistant could not look at every picture and file, and answers without them."
+NOT_READ = "The assistant could not read the earlier messages, and answers the last one alone."
+
+
+class Remembered:
+    """Keys, each for some time; the newest where there are too many."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[Hashable, float] = OrderedDict()  # time.monotonic()
+
+    def add(self, key: Hashable) -> None:
+        self._until.pop(key, None)
+        self._until[key] = time.monotonic() + REMEMBERED_SECONDS
+        if len(self._until) > MAX_REMEMBERED:
+            self._until.popitem(last=False)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return self._until.get(key, 0.0) > time.monotonic()
+
+
+# What was refused by which model, in this process: a hash of each file, or IDS. Each file by itself, since
+# a single broken one must not keep a model from the pictures of everybody else.
+refused = Remembered()
+IDS = "ids"
+
+
+@dataclass(frozen=True)
+class Request:
+    """``earlier``: what was said before the newest message. ``newest``: that, and what came of it so far."""
+
+    earlier: list[Item]
+    newest: list[Item]
+
+    @property
+    def items(self) -> list[Item]:
+        return self.earlier + self.newest
+
+    def without_ids(self) -> "Request":
+        return replace(self, newest=plain_input.without_ids(self.newest))
+
+    def without_files(self, is_left_out: Callable[[Item], bool]) -> "Request":
+        earlier, newest = (
+            plain_input.without_files(items, is_left_out) for items in (self.earlier, self.newest)
+        )
+        return Request(earlier, newest)
+
+    def without_earlier(self) -> "Request":
+        return replace(self, earlier=[])
+
+
+# In this order, each added to those before it: what costs the answer least comes first.
+SIMPLER: list[Callable[[Request], Request]] = [
+    Request.without_ids,
+    lambda request: request.without_files(lambda part: part["type"] == FILE),
+    lambda request: request.without_files(lambda part: True),
+    Request.without_earlier,
+]
+
+
+class ModelRequests:
+    """Those of one answer. ``model``: its provider and its name. ``earlier``: how many items come before the
+    newest message. ``tell``: is told once what the model could not be shown."""
+
+    def __init__(self, model: tuple[str, str], earlier: int = 0, tell: Tell | None = None) -> None:
+        self._model, self._earlier, self._tell = model, earlier, tell
+        self._reads_earlier = True
+        self._told: set[str] = set()
+
+    async def send(self, items: list[Item], send: Callable[[list[Item]], Awaitable[T]]) -> T:
+        """Raises what ``send`` raised first, if nothing simpler is accepted either."""
+        whole = Request(items[: self._earlier], items[self._earlier :])
+        refusals: list[openai.APIStatusError] = []
+        for request in self._from_whole_to_simple(whole):
+            try:
+                answer = await send(request.items)
+            except openai.APIStatusError as exc:
+                if exc.status_code not in REFUSALS or exc.code == "model_not_found":
+                    raise
+                refusals.append(exc.with_traceback(None))  # it would refer to this list, and so to itself
+            else:
+                if refusals:
+                    self._remember(whole, request, refusals[0])
+                await self._tell_what_is_missing(whole, request)
+                return answer
+        raise refusals.pop(0)
+
+    def _from_whole_to_simple(self, whole: Request) -> Iterator[Request]:
+        request = whole.without_files(lambda part: self._key(part) in refused)
+        if (self._model, IDS) in refused:
+            request = request.without_ids()
+        if not self._reads_earlier:
+            request = request.without_earlier()
+        yield request
+        for simplify in SIMPLER:
+            simpler = simplify(request)
+            if simpler != request:
+                request = simpler
+                yield request
+
+    def _remember(self, whole: Request, accepted: Request, refusal: openai.APIStatusError) -> None:
+        # Not its message, which may quote the conversation.
+        logger.warning(
+            "The model's provider refused a request and took a simpler one: status %s, code %s, request %s",
+            *(refusal.status_code, refusal.code, refusal.request_id),
+        )
+        if whole.earlier and not accepted.earlier:
+            self._reads_earlier = False  # the files and ids may be innocent
+            return
+        if accepted == whole.without_ids():
+            refused.add((self._model, IDS))
+        for part in _left_out(whole.items, accepted.items):
+            refused.add(self._key(part))
+
+    async def _tell_what_is_missing(self, whole: Request, accepted: Request) -> None:
+        # Of an earlier message's files the user was told when that message was answered.
+        missing = {
+            NOT_LOOKED_AT: bool(_left_out(whole.newest, accepted.newest)),
+            NOT_READ: bool(whole.earlier) and not accepted.earlier,
+        }
+        for message, is_missing in missing.items():
+            if is_missing and self._tell and message not in self._told:
+                self._told.add(message)
+                await self._tell(NoticeEvent(level="warning", message=message))
+
+    def _key(self, part: Item) -> Hashable:
+        return self._model, hash(part.get("image_url") or part.get("file_data"))
+
+
+def _left_out(whole: list[Item], accepted: list[Item]) -> list[Item]:
+    shown = plain_input.files_in(accepted)
+    return [part for part in plain_input.files_in(whole) if part not in shown]
