@@ -26,8 +26,7 @@ from chatkit.types import (
 )
 from django.dispatch import Signal
 
-from support import faults, history, provider, title, tools
-from support.conf import conf
+from support import faults, history, picks, provider, title, tools
 from support.context import RequestContext
 from support.instructions import instructions_for
 
@@ -48,7 +47,7 @@ async def respond(
         tools.connected(context.user_id, agent_context.stream) as servers,
     ):
         earlier, newest = await history.split_input(items)
-        model = provider.model(conf.SUPPORT_MODEL, len(earlier), agent_context.stream)
+        model = provider.model(picks.model(items), len(earlier), agent_context.stream)
         agent: Agent[AgentContext[RequestContext]] = Agent(
             name="Support",
             instructions=instructions_for(context.user, context.locale),
@@ -58,6 +57,7 @@ async def respond(
             # mcp_todo__add: two servers may each have a tool of one name.
             mcp_config={"include_server_in_tool_names": True},
         )
+        await tools.begin_with(agent, picks.tool(items), agent_context)
         run = Runner.run_streamed(
             agent,
             earlier + newest,

@@ -21,7 +21,7 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     checks = (
-        *(_paths, _rate, _bounds, _model, _base_url, _model_api, _instructions, _tool_servers),
+        *(_paths, _rate, _bounds, _model, _models, _base_url, _model_api, _instructions, _tool_servers),
         *(_public_url, _attachments, _storage),
     )
     return [message for check in checks for message in check()]
@@ -88,6 +88,13 @@ def _model() -> list[CheckMessage]:
                 id="support.W001",
             )
         ]
+    return []
+
+
+def _models() -> list[CheckMessage]:
+    if conf.SUPPORT_MODELS and not conf.SUPPORT_MODEL:
+        hint = "Set SUPPORT_MODEL to the model that answers where nobody picks one."
+        return [Error("SUPPORT_MODELS is set, but SUPPORT_MODEL is not.", hint=hint, id="support.E010")]
     return []
 
 

@@ -43,6 +43,11 @@ class Conf(ReadOnce):
         return cast(str, _setting("SUPPORT_MODEL", ""))
 
     @cached_property
+    def SUPPORT_MODELS(self) -> list[str]:
+        """The models that a user may pick for a message. ``SUPPORT_MODEL`` needs no place in it."""
+        return cast(list[str], _setting("SUPPORT_MODELS", []))
+
+    @cached_property
     def SUPPORT_MODEL_API(self) -> str:
         """``responses``, or ``chat_completions``, which most other providers and local models speak."""
         return cast(str, _setting("SUPPORT_MODEL_API", "responses"))

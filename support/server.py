@@ -11,6 +11,7 @@ from chatkit.types import (
     AssistantMessageItem,
     AudioInput,
     FeedbackKind,
+    InferenceOptions,
     SDKHiddenContextItem,
     ThreadItem,
     ThreadMetadata,
@@ -20,7 +21,7 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from support import agent, dictation, local
+from support import agent, dictation, local, picks
 from support.attachments import AttachmentStore
 from support.conf import conf
 from support.context import RequestContext
@@ -42,6 +43,11 @@ class SupportServer(ChatKitServer[RequestContext]):
         answer = (agent if conf.SUPPORT_MODEL else local).respond(self.store, thread, context)
         async for event in answer:
             yield event
+
+    def check_picks(self, options: InferenceOptions) -> None:
+        """Raises ``picks.PickRefused``. A server that answers for itself has models and tools of its own."""
+        if type(self).respond is SupportServer.respond:
+            picks.check(options)
 
     async def action(
         self,

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from agents import RunContextWrapper, UserError
+from agents import Agent, RunContextWrapper, UserError
 from agents.mcp import MCPServer, MCPServerStreamableHttp
+from chatkit.errors import CustomStreamError
 from chatkit.types import NoticeEvent, ProgressUpdateEvent, ThreadStreamEvent
 from mcp.types import CallToolResult, ContentBlock, TextContent
 
@@ -37,6 +38,16 @@ async def connected(user_id: str, tell: Tell) -> AsyncIterator[list[MCPServer]]:
         yield [server for server, answered in zip(servers, answers, strict=True) if answered]
     finally:
         await asyncio.gather(*(server.close() for server in servers))
+
+
+async def begin_with(agent: Agent[Any], name: str | None, context: Any) -> None:
+    """Have the agent call this tool first. Raises ``CustomStreamError`` if there is none of that name."""
+    if name is None:
+        return
+    if name not in {tool.name for tool in await agent.get_mcp_tools(RunContextWrapper(context))}:
+        told = "The tool that you picked is not available. Pick another one, or none."
+        raise CustomStreamError(told, allow_retry=True)  # its server may be back by then
+    agent.model_settings.tool_choice = name
 
 
 class Connection(MCPServerStreamableHttp):

@@ -35,6 +35,7 @@ from support import (
     dictation,
     feedback,
     files,
+    picks,
     protocol,
     sending,
     server_errors,
@@ -159,7 +160,7 @@ def _refusals() -> Iterator[None]:
             yield
     except streaming.TooMany as exc:
         raise TooManyStreams from exc
-    except (dictation.AudioRefused, feedback.TooManyItems, files.Refused) as exc:
+    except (dictation.AudioRefused, feedback.TooManyItems, files.Refused, picks.PickRefused) as exc:
         raise ParseError(str(exc)) from exc
     except dictation.Failed as exc:
         raise Unavailable from exc
@@ -227,6 +228,8 @@ async def _process(
     """Raises what the server raises before there is anything to send."""
     async with connections.lending():
         if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
+            if check_picks := getattr(server, "check_picks", None):  # the default server has it
+                check_picks(operation.params.input.inference_options)
             await _require_attachments(server.store, operation, context)
         # A recording is in memory several times for as long as the model listens to it.
         is_long = isinstance(operation, InputTranscribeReq)

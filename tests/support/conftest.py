@@ -49,6 +49,7 @@ def start_assistant(auth: Any, start_api: Callable[..., Any], running_model: Mod
             "OPENAI_BASE_URL": running_model.base_url,
             "OPENAI_API_KEY": "the-key-of-the-model",
             "SUPPORT_MODEL": "model-of-the-tests",
+            "SUPPORT_MODELS": "another-model, forgetful-model",
             "SUPPORT_MODEL_API": model_api,
             "SUPPORT_TITLE_MODEL": "small-model",
             "SUPPORT_INSTRUCTIONS": "Be kind.",

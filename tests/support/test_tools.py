@@ -20,7 +20,7 @@ from support.plain_input import NOT_SHOWN
 from support.tool_servers import ToolServer
 from tests.model_server import Call, Model
 from tests.people import Person
-from tests.server import Api, add, create, eventually
+from tests.server import Api, add, create, eventually, operation
 from tests.slow_server import PICTURE
 from tests.support.conftest import APIS, ToolProcess
 from tests.support.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
@@ -368,3 +368,48 @@ def test_a_picture_of_a_tool_that_a_model_does_not_take_is_told_once(
     assert deltas_of(events) == ["I cannot see it"]
     assert [event["message"] for event in of_type(events, "notice")] == [NOT_LOOKED_AT]
     assert NOT_SHOWN in json.dumps(model.calls[-1].body)
+
+
+# --- The tool that a person picks -----------------------------------------------------------------
+
+
+def picking(tool: str, body: dict[str, Any]) -> dict[str, Any]:
+    body["params"]["input"]["inference_options"] = {"tool_choice": {"id": tool}}
+    return body
+
+
+def test_the_tool_that_a_person_picks_is_called_first(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[(SHOW, {})]).then("Done").then("You are welcome")
+
+    events = api.events(picking(SHOW, create("What is on it?")), person.token())
+    api.events(add(thread_of(events), "Thank you"), person.token())
+
+    chosen = [call.body.get("tool_choice") for call in model.calls]
+    assert SHOW in json.dumps(chosen[0])
+    assert chosen[1:] == [None, None]
+
+
+def test_a_tool_that_no_server_has_is_told_before_the_model_is_asked_and_nothing_is_lost(
+    api: Api, person: Person, model: Model
+) -> None:
+    events = api.events(picking("mcp_todo__fly", create("Fly")), person.token())
+
+    [error] = of_type(events, "error")
+    assert error["message"].startswith("The tool that you picked is not available.")
+    assert model.calls == []
+    thread_id = thread_of(events)
+    assert said_in(items_of(person, thread_id)) == ["Fly"]
+    assert deltas_of(api.events(add(thread_id, "Walk"), person.token())) == ["Good ", "morning", "!"]
+
+
+def test_what_cannot_be_a_tool_is_refused_before_anything_is_stored(
+    api: Api, person: Person, model: Model
+) -> None:
+    token = person.token()
+
+    refused = [api.post(picking(name, create()), token) for name in ("web_search", "required", "mcp_" * 20)]
+
+    told = "params.input.inference_options.tool_choice.id is not one of the tools on offer"
+    assert [(each.status_code, each.json()["error"]) for each in refused] == [(400, told)] * 3
+    assert api.post(operation("threads.list"), token).json()["data"] == []
+    assert model.calls == model.title_calls == []

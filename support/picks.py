@@ -1,0 +1,45 @@
+"""The model and the tool that a person picked for a message, in ChatKit's composer."""
+
+from collections.abc import Sequence
+
+from chatkit.types import InferenceOptions, ThreadItem, UserMessageItem
+
+from support.conf import conf
+
+MAX_TOOL_NAME = 64  # characters, as the model sees it
+
+
+class PickRefused(Exception):
+    """The message says which one, without the client's words."""
+
+
+def check(options: InferenceOptions) -> None:
+    """Raises ``PickRefused`` for what we do not offer."""
+    if options.model and options.model not in _models():
+        raise PickRefused("params.input.inference_options.model is not one of the models on offer")
+    # Which tools there are only their servers know, and they are asked when the answer begins.
+    if options.tool_choice and not (conf.SUPPORT_MCP_SERVERS and _may_be_a_tool(options.tool_choice.id)):
+        raise PickRefused("params.input.inference_options.tool_choice.id is not one of the tools on offer")
+
+
+def model(items: Sequence[ThreadItem]) -> str:
+    """The one picked for the newest message, or the default: also for one that is no longer on offer."""
+    messages = (item for item in reversed(items) if isinstance(item, UserMessageItem))
+    newest = next(messages, None)
+    picked = newest.inference_options.model if newest else None
+    return picked if picked in _models() else conf.SUPPORT_MODEL
+
+
+def tool(items: Sequence[ThreadItem]) -> str | None:
+    """The one to begin with: only for the answer to the message that it was picked for."""
+    newest = items[-1] if items else None
+    picked = newest.inference_options.tool_choice if isinstance(newest, UserMessageItem) else None
+    return picked.id if picked else None
+
+
+def _models() -> set[str]:
+    return {conf.SUPPORT_MODEL, *conf.SUPPORT_MODELS} - {""}
+
+
+def _may_be_a_tool(name: str) -> bool:
+    return name.startswith("mcp_") and len(name) <= MAX_TOOL_NAME
