@@ -163,7 +163,7 @@ def _database() -> list[CheckMessage]:
     alias = settings.DATABASES[conf.BETTER_AUTH_DATABASE]
     engine = alias.get("ENGINE", "").rpartition(".")[2]
     if fault := conf.DATABASE_FAULTS.get("BETTER_AUTH_DATABASE_URL"):
-        return [Error(fault[0], hint=fault[1], id="authn.E016")]
+        return [Error(fault[0], hint=fault[1], id="authn.E017")]
     # The default one is the project's to check, and so is the same address in another zone.
     is_own = conf.BETTER_AUTH_DATABASE != "default" and "DATABASE_URL" not in conf.DATABASE_FAULTS
     if is_own and (engine not in ("postgresql", "sqlite3") or not alias.get("NAME")):

@@ -215,7 +215,7 @@ def test_of_better_auths_own_database_it_is_said_too(settings: Any, monkeypatch:
 
         found = [each for each in run_checks() if "DATABASE_URL" in each.msg]
 
-    assert [each.id for each in found] == ["authn.E016"]
+    assert [each.id for each in found] == ["authn.E017"]
     assert "BETTER_AUTH_DATABASE_URL has parameters that are not libpq's: sslaccept." in found[0].msg
 
 
