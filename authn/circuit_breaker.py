@@ -22,8 +22,8 @@ LONGEST_TRY_SECONDS = 60.0  # a caller that has not reported by then never will:
 class CircuitBreaker:
     """Shared by the threads of a process. ``name``: of what is called, as a line of the log begins."""
 
-    def __init__(self, name: str, pause_seconds: float = PAUSE_SECONDS) -> None:
-        self._name, self._pause_seconds = name, pause_seconds
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._failed_at: float | None = None  # the outage's first failure; time.monotonic() throughout
         self._next_try_at = 0.0
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class CircuitBreaker:
             return True
         with self._lock:
             now = time.monotonic()
-            if now < self._next_try_at:
+            if self._failed_at is not None and now < self._next_try_at:
                 return False
             self._next_try_at = now + LONGEST_TRY_SECONDS
             return True
@@ -46,7 +46,7 @@ class CircuitBreaker:
     def failed(self, why: BaseException) -> None:
         with self._lock:
             now = time.monotonic()
-            self._next_try_at = now + self._pause_seconds
+            self._next_try_at = now + PAUSE_SECONDS
             if self._failed_at is not None:
                 return
             self._failed_at = now

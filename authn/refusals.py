@@ -92,7 +92,8 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
 
     Raises ``TooManyAttempts`` instead if it is one too many. Only the first of those is written down.
     """
-    if status >= 500 and reason != "keys_unavailable":  # our own fault; but without keys, who is a forger?
+    # A 5xx is our own fault. But without keys a forger gets one as well, so that one is counted.
+    if status >= 500 and reason != "keys_unavailable":
         attempt.refused(reason, status, **details)
         return
     who, token = _names(attempt, status)

@@ -227,6 +227,20 @@ def test_who_signs_in_anew_gets_in_whatever_old_jwts_of_theirs_have_shown(
     assert statuses(client, of(signer, signed_in, sid=None)) == [200]
 
 
+def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_and_looked_up_at_each_address_apart(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    """Its page gets another one after a 401, wherever else somebody shows the same."""
+    token = signer.token(sub="another-user", email=person.email)
+    assert statuses(client, *[token] * (LIMIT + 1)) == [401] * LIMIT + [429]
+
+    with CaptureQueriesContext(connection) as queries:
+        here = statuses(client, token)
+
+    assert (here, len(queries)) == ([429], 0)
+    assert statuses(client, token, address=ELSEWHERE) == [401]
+
+
 def test_expired_jwts_of_one_session_are_one_at_an_address_and_its_good_one_gets_in(
     client: Client, signer: Signer, person: Person, other_person: Person
 ) -> None:
