@@ -37,21 +37,25 @@ LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(BETTER_AUTHS / 'light_passwords.
 # What takes longest comes first, so that in the end no process has much left to do while the others wait.
 # (With the Makefile's --no-loadscope-reorder: xdist would begin with the files of most tests.)
 FIRST = [
-    "test_docs.py",
-    "test_attachments.py",
     "test_compatibility.py",
     "test_chat.py",
     "test_looks.py",
+    "test_docs.py",
+    "test_outages.py",
+    "test_attachments.py",
+    "test_listing.py",
+    "test_cancellation.py",
+    "test_agent.py",
+    "test_tools.py",
+    "test_health.py",
+    "test_admin.py",
     "test_secondary_storage.py",
     "test_metrics.py",
-    "test_cancellation.py",
-    "test_health.py",
-    "test_benchmarks.py",
-    "test_tools.py",
     "test_quickstart.py",
+    "test_attacks.py",
+    "test_benchmarks.py",
+    "test_rotation.py",
     "test_doctor.py",
-    "test_agent.py",
-    "test_listing.py",
     "test_snippets.py",
 ]
 
