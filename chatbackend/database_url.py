@@ -115,7 +115,7 @@ def _read_parameters(database: dict[str, Any], query: str) -> dict[str, Any]:
         given["sslmode"] = SSL_MODES.get(given["sslmode"].lower(), given["sslmode"])
     turned_off = [given.pop(name).lower() in values for name, values in UNPREPARED.items() if name in given]
     is_pooled = any(turned_off) or "pooler" in str(database["HOST"])
-    if (schema := given.pop("schema", "public")) != "public":
+    if (schema := given.pop("schema", "")) not in ("", "public"):
         given["options"] = f"{given.get('options', '')} {_search_path(schema, is_pooled)}".lstrip()
     options: dict[str, Any] = {name: value for name, value in given.items() if name not in LEFT_OUT}
     _check(options, query)
@@ -157,7 +157,7 @@ def _check(given: dict[str, str], query: str) -> None:
 def _refused_by_libpq(given: dict[str, str]) -> list[str]:
     """The parameters that libpq's error is about. It looks at all values before it looks for the server."""
     nowhere = {name: value for name, value in given.items() if name != "service"}
-    nowhere |= {"host": "/nowhere", "hostaddr": ""}
+    nowhere |= {"host": "/nowhere", "hostaddr": "", "port": given.get("port", "").partition(",")[0]}
     try:
         connection = psycopg.pq.PGconn.connect_start(make_conninfo(**nowhere).encode())
     except (psycopg.Error, ValueError):

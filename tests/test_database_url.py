@@ -32,6 +32,7 @@ def options(query: str, place: str = PLACE) -> dict[str, Any]:
     [
         # Prisma
         ("schema=public", {}),
+        ("schema=", {}),
         ("schema=shop", {"options": '-c search_path="shop"'}),
         ("schema=shop&options=-c%20geqo%3Doff", {"options": '-c geqo=off -c search_path="shop"'}),
         ("pgbouncer=true&connection_limit=1&pool_timeout=0", NOTHING_PREPARED),
@@ -53,7 +54,8 @@ def options(query: str, place: str = PLACE) -> dict[str, Any]:
         # SQLAlchemy with asyncpg, Rails
         ("ssl=require&prepared_statement_cache_size=0", NOTHING_PREPARED | {"sslmode": "require"}),
         ("pool=5&prepared_statements=false&encoding=unicode", NOTHING_PREPARED),
-        # Neon and Supabase
+        # libpq itself, Neon and Supabase
+        ("host=a,b&port=1,2&target_session_attrs=read-write", {"target_session_attrs": "read-write"}),
         ("sslmode=require&channel_binding=require", {"sslmode": "require", "channel_binding": "require"}),
         ("pgbouncer=true&supa=base-pooler.x", NOTHING_PREPARED),
     ],
