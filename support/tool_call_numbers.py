@@ -29,9 +29,9 @@ class Numbers:
         """Change the indexes in place. The chunks come in their order."""
         for choice in chunk.choices or ():
             for part in (choice.delta and choice.delta.tool_calls) or ():
-                self._give(part)
+                self.give(part)
 
-    def _give(self, part: ChoiceDeltaToolCall) -> None:
+    def give(self, part: ChoiceDeltaToolCall) -> None:
         call = self._calls.get(part.index)
         if call is None or _begins_another(part, call):
             part.id = part.id or f"call_{uuid.uuid4().hex}"
