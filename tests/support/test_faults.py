@@ -138,7 +138,8 @@ def test_a_model_that_is_killed_in_the_middle_of_a_word_is_told_and_its_words_ar
 ) -> None:
     port = free_port()
     turn = json.dumps({"tokens": ["Once ", "upon"], "ending": "silence"})
-    command = [sys.executable, "-m", "tests.model_server", "--port", str(port), "--turn", turn]
+    options = ["--port", str(port), "--turn", turn, "--quirk", "strict-roles"]
+    command = [sys.executable, "-m", "tests.model_server", *options]
     with (
         start_assistant(OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1", SUPPORT_TITLE_MODEL="") as api,
         server("model", command, of_a_process(), port, "/", show=False) as process,

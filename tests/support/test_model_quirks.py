@@ -154,6 +154,24 @@ def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_by_i
     ]
 
 
+def test_of_a_conversation_too_long_for_the_model_no_file_is_held_to_be_the_cause(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    picture = a_new(PNG)
+    thread_id = thread_of(assistant.events(create("word " * SHORT_CONTEXT), person.token()))
+    model.quirks = {"short-context"}
+    first = sending(attach(assistant, person, picture)["id"], thread_id=thread_id)
+    events = assistant.events(first, person.token())
+    model.quirks = set()
+
+    again = sending(attach(assistant, person, picture)["id"])
+    more = assistant.events(again, person.token())
+
+    assert set(notices_of(events)) == {NOT_LOOKED_AT, NOT_READ}
+    assert notices_of(more) == []
+    assert b"image/png;base64" in model.calls[-1].raw
+
+
 # --- Conversations of every shape -----------------------------------------------------------------
 
 
