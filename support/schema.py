@@ -80,6 +80,9 @@ Those marked … make the assistant speak: they are answered with a stream of se
 What fails after its first byte is an event of type `error`, and what was said until then is kept. To stop an
 answer, close the connection.
 
+`inference_options` says which model and which tool the user picked for a message. What the server does not
+offer is a 400.
+
 `limit` counts up to 100, and is 20 if not given. `after` is the `after` of the page before, or the id of a
 row."""
 
