@@ -30,23 +30,23 @@ NOT_READ = "The assistant could not read the earlier messages, and answers the l
 
 
 class Remembered:
-    """Keys, each for some time; the newest where there are too many."""
+    """A set that forgets a key after REMEMBERED_SECONDS, and the oldest where there are too many."""
 
     def __init__(self) -> None:
-        self._until: OrderedDict[Hashable, float] = OrderedDict()  # time.monotonic()
+        self._expires_at: OrderedDict[Hashable, float] = OrderedDict()  # time.monotonic()
 
     def add(self, key: Hashable) -> None:
-        self._until.pop(key, None)
-        self._until[key] = time.monotonic() + REMEMBERED_SECONDS
-        if len(self._until) > MAX_REMEMBERED:
-            self._until.popitem(last=False)
+        self._expires_at.pop(key, None)
+        self._expires_at[key] = time.monotonic() + REMEMBERED_SECONDS
+        if len(self._expires_at) > MAX_REMEMBERED:
+            self._expires_at.popitem(last=False)
 
     def __contains__(self, key: Hashable) -> bool:
-        return self._until.get(key, 0.0) > time.monotonic()
+        return self._expires_at.get(key, 0.0) > time.monotonic()
 
 
-# What was refused by which model, in this process: a hash of each file, or IDS. Each file by itself, since
-# a single broken one must not keep a model from the pictures of everybody else.
+# What each model refused, in this process: hashes of files, or IDS. Files are remembered one by one: a single
+# broken picture must not hide everybody's pictures from the model.
 refused = Remembered()
 IDS = "ids"
 
