@@ -28,7 +28,7 @@ CHALLENGE = 'Bearer realm="chatbackend"'  # without one DRF answers 403 in place
 # WSP of RFC 6265 §5.2, and no more. Python's strip() takes \xa0 and \x85 as well, and "\xa0__Secure-…" is a
 # name that a browser lets a page without https set.
 WHITESPACE = " \t"
-MOST_SESSION_COOKIES = 4  # of one name: of the host, of its domains, and one left over
+MOST_SESSION_COOKIES = 4  # of one name; a browser may have one for the host and one for each of its domains
 ANOTHER_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
@@ -106,7 +106,7 @@ class BetterAuthCookieAuthentication(Credential):
     """Better Auth's session cookie, from pages that may send it.
 
     A browser may have several of one name: after ``crossSubDomainCookies`` was turned on, the old one of a
-    host and the new one of its domain. They are one credential, joined by the semicolon that none can hold.
+    host and the new one of its domain. They are one credential, joined by semicolons.
     """
 
     name = "cookie"
@@ -130,7 +130,7 @@ class BetterAuthCookieAuthentication(Credential):
 
 @sensitive_variables("values", "value")
 def _only_good_one(values: list[str], attempt: Attempt) -> Identity:
-    """Which of two good ones counts would be a guess: a sub-domain may have planted one of them."""
+    """The identity of the only good cookie. Two are refused: a sub-domain may have planted one of them."""
     if len(values) > MOST_SESSION_COOKIES:
         raise SeveralSessionCookies
     good: dict[str, Identity] = {}  # by session: one token has several spellings
@@ -150,9 +150,9 @@ def _only_good_one(values: list[str], attempt: Attempt) -> Identity:
     if good:
         return good.popitem()[1]
     try:
-        raise min(refused, key=lambda each: isinstance(each, TokenRefused))  # rather of one that is genuine
+        raise min(refused, key=lambda each: isinstance(each, TokenRefused))  # a genuine cookie's, if any
     finally:
-        refused.clear()  # or the exception would hold this frame, and the frame the exception
+        refused.clear()  # break the cycle exception → traceback → frame → exception
 
 
 @sensitive_variables("value", "token")

@@ -56,8 +56,9 @@ class Conf(ReadOnce):
     def BETTER_AUTH_COOKIE_NAME(self) -> str:
         """What the session cookie is called, with its prefix; no other name counts."""
         name = cast(str, _setting("BETTER_AUTH_COOKIE_NAME", "better-auth.session_token"))
-        is_whole = name.startswith("__Secure-") or not self.BETTER_AUTH_SECURE_COOKIES
-        return name if is_whole else f"__Secure-{name}"
+        if self.BETTER_AUTH_SECURE_COOKIES and not name.startswith("__Secure-"):
+            return f"__Secure-{name}"
+        return name
 
     @cached_property
     def BETTER_AUTH_COOKIE_ORIGINS(self) -> set[str]:

@@ -200,7 +200,7 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
 
 
 def address(email: str) -> str:
-    """As Better Auth stores it: lower() and not casefold(), for so does JavaScript's toLowerCase()."""
+    """As Better Auth stores it: by JavaScript's toLowerCase(), so lower() and not casefold()."""
     return email.strip().lower()
 
 

@@ -19,6 +19,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from chatbackend.handler import OneHopHandler
 from support.connections import workers
 from support.views import chatkit_server
+from tests.environment import PAGE_ORIGIN
 from tests.forked import python
 from tests.people import Person
 from tests.server import add, create, operation
@@ -31,12 +32,13 @@ Handle = Callable[..., int]
 
 @pytest.fixture
 def handle(settings: Any) -> Handle:
-    """A body and a token, at the handler itself, and what a failing server is to raise. Gives the status."""
+    """A body, a token or cookies, and what a failing server is to raise, at the handler itself. Gives the status."""
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
     one_hop = OneHopHandler()
 
-    async def communicate(body: Any, token: str, fails: str = "") -> int:
+    async def communicate(body: Any, token: str, cookies: str = "", fails: str = "") -> int:
+        shown = (b"cookie", cookies.encode()) if cookies else (b"authorization", f"Bearer {token}".encode())
         scope = {
             "type": "http",
             "method": "POST",
@@ -45,8 +47,9 @@ def handle(settings: Any) -> Handle:
             "http_version": "1.1",
             "headers": [
                 (b"host", b"testserver"),
-                (b"authorization", f"Bearer {token}".encode()),
+                (b"origin", PAGE_ORIGIN.encode()),
                 (b"x-fails", fails.encode()),
+                shown,
             ],
         }
         communicator = ApplicationCommunicator(one_hop, scope)
@@ -165,19 +168,27 @@ def test_a_refusal_of_a_teams_server_leaves_it_nothing_either(
     settings.CHATKIT_CONTEXT = "tests.support.failing_server.build"
     token = person.token()
 
-    statuses, left = left_by_five(lambda: handle(body, token, fails))
+    statuses, left = left_by_five(lambda: handle(body, token, fails=fails))
 
     assert statuses == [status] * 5
     assert left < 5
 
 
-@pytest.mark.parametrize("token", ["", "x.y.z"])
+NAME = "better-auth.session_token"
+
+
+@pytest.mark.parametrize(
+    ("token", "cookies"),
+    [("", ""), ("x.y.z", ""), ("", f"{NAME}=x; {NAME}=y")],
+    ids=["none", "bad", "cookies"],
+)
 def test_a_refused_request_leaves_it_nothing_either(
-    handle: Handle, caplog: pytest.LogCaptureFixture, token: str
+    handle: Handle, caplog: pytest.LogCaptureFixture, settings: Any, token: str, cookies: str
 ) -> None:
+    settings.BETTER_AUTH_CREDENTIALS = ["jwt", "cookie"]
     caplog.set_level(logging.CRITICAL, "django.request")
 
-    statuses, left = left_by_five(lambda: handle(operation("threads.list"), token))
+    statuses, left = left_by_five(lambda: handle(operation("threads.list"), token, cookies))
 
     assert statuses == [401] * 5
     assert left < 5

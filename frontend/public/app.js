@@ -66,7 +66,7 @@ function enter(newcomer) {
 async function signOut() {
   let why;
   try {
-    await session.confirm(user.id); // the cookie may be somebody else's by now, whom this must not sign out
+    await session.confirm(user.id); // do not sign out somebody who has signed in at another tab
     await session.signOut();
   } catch (error) {
     why = error.message;

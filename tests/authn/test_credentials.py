@@ -372,7 +372,7 @@ def test_several_cookies_that_are_refused_are_counted_and_keep_no_good_one_out(
     assert post(client, cookie=cookies(ended, person.cookie)).status_code == 200
 
 
-def test_so_many_session_cookies_that_none_is_looked_up(
+def test_more_than_four_session_cookies_are_not_looked_up(
     client: Client,
     person: Person,
     listed: Callable[..., None],

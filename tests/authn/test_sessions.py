@@ -169,7 +169,7 @@ def test_an_address_with_capitals_lets_its_user_in(
     assert refusal(claims) == "no_active_session"
 
 
-def test_of_two_users_whose_addresses_differ_by_case_the_other_ones_token_lets_nobody_in(
+def test_a_token_is_refused_if_another_user_has_its_address_in_lower_case(
     person: Person, other_person: Person
 ) -> None:
     with_capitals(person)
