@@ -36,7 +36,8 @@ def resolve(claims: Claims) -> Identity:
     get in: the address is another one by now, or somebody else's, or the token's own session has ended
     and the user has another one; ``Unavailable`` when the database does not answer.
     """
-    found = _look_up(claims, by="email") or _look_up(claims, by="subject")
+    # By id: users whose address has changed, or was imported with capitals.
+    found = _look_up(claims, "email") or _look_up(claims, "id")
     if found is None:
         raise UserNotFound
     user, session = found.user, found.session
@@ -92,11 +93,11 @@ class Found(NamedTuple):
     has_other_session: bool
 
 
-def _look_up(claims: Claims, by: str) -> Found | None:
-    """``by``: "email"; "subject" finds users whose address has changed, or was imported with capitals."""
+def _look_up(claims: Claims, field: str) -> Found | None:
+    """``field``: of the user, ``email`` or ``id``."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
-        return _in_one_statement(claims, by)
-    user = _user(email=claims.email) if by == "email" else _user(id=claims.subject)
+        return _in_one_statement(claims, field)
+    user = _user(**{field: {"email": claims.email, "id": claims.subject}[field]})
     if user is None:
         return None
     has_other_session = False
@@ -119,15 +120,15 @@ def _user(**named: str) -> User | None:
         return User.objects.filter(**named).first()
 
 
-def _in_one_statement(claims: Claims, by: str) -> Found | None:
+def _in_one_statement(claims: Claims, field: str) -> Found | None:
     values = {
         "email": claims.email,
-        "subject": claims.subject,
+        "id": claims.subject,
         "now": timezone.now(),
         "session_id": claims.session_id,
     }
     with database_or_unavailable():
-        rows = _row_of(by, claims.session_id is not None, **values)
+        rows = _row_of(field, claims.session_id is not None, **values)
     if not rows:
         return None
     *columns, has_other_session = rows[0]
@@ -140,9 +141,7 @@ def _in_one_statement(claims: Claims, by: str) -> Found | None:
     return Found(user, session, bool(has_other_session))
 
 
-def _user_with_session(
-    by: str, is_named: bool, *, email: str, subject: str, now: datetime, session_id: str
-) -> Any:
+def _user_with_session(field: str, is_named: bool, now: datetime, session_id: str, **by: str) -> Any:
     is_live = Q(sessions__expires_at__gt=now)
     of_the_user = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
     # A left join: a user without a live session comes back too, and gets another answer than nobody.
@@ -151,8 +150,8 @@ def _user_with_session(
     )
     return (
         # Matched exactly: the column's uniqueness is case-sensitive, so "iexact" could find two people.
-        User.objects.filter(**({"email": email} if by == "email" else {"id": subject}))
-        # CASE: the other sessions are only looked for where the token's own is not there.
+        User.objects.filter(**{field: by[field]})
+        # PostgreSQL evaluates the subquery only if the token's own session is not there.
         .annotate(live=live, other=Case(When(live__id=None, then=Exists(of_the_user)), default=False))
         .order_by("-live__expires_at")
         .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS), "other")[:1]
@@ -166,7 +165,7 @@ _row_of = Compiled(
     User,
     _user_with_session,
     email=User._meta.get_field("email"),
-    subject=User._meta.pk,
+    id=User._meta.pk,
     now=Session._meta.get_field("expires_at"),
     session_id=Session._meta.pk,
 )
