@@ -86,11 +86,11 @@ def _with_token(token: str) -> Session | None:
 
 
 class Found(NamedTuple):
-    """``session``: live, and the token's own where it names one. ``has_other_session``: another live one."""
+    """``session``: live, and the token's own where it names one. Without it, is there another live one?"""
 
     user: User
     session: Session | None
-    has_other_session: bool
+    has_other_session: bool = False
 
 
 def _look_up(claims: Claims, field: str) -> Found | None:
@@ -104,7 +104,7 @@ def _look_up(claims: Claims, field: str) -> Found | None:
     for session in _secondary_storage().live_sessions(user.id):
         if claims.session_id in (None, session.id):
             session.user = user
-            return Found(user, session, has_other_session)
+            return Found(user, session)
         has_other_session = True
     return Found(user, None, has_other_session)
 
@@ -138,7 +138,7 @@ def _in_one_statement(claims: Claims, field: str) -> Found | None:
         return Found(user, None, bool(has_other_session))
     session = Session.from_db(conf.BETTER_AUTH_DATABASE, SESSION_COLUMNS, session_row)
     session.user = user
-    return Found(user, session, bool(has_other_session))
+    return Found(user, session)
 
 
 def _user_with_session(field: str, is_named: bool, now: datetime, session_id: str, **by: str) -> Any:

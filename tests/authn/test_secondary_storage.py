@@ -193,6 +193,7 @@ def test_somebody_elses_session_does_not_serve(
 def test_the_user_comes_from_the_database_and_never_from_the_copy(
     client: Client,
     person: Person,
+    other_person: Person,
     storage: redis.Redis,
     audit: Callable[[], list[dict[str, Any]]],
 ) -> None:
@@ -203,11 +204,15 @@ def test_the_user_comes_from_the_database_and_never_from_the_copy(
     with_capitals = statuses(client, credentials)
     users.update(email=f"new-{person.email}")
     with_another_address = statuses(client, credentials)
+    User.objects.using("default").filter(id=other_person.user_id).update(email=person.email)
+    with_an_heir = statuses(client, credentials)
     users._raw_delete("default")
+    User.objects.using("default").filter(id=other_person.user_id)._raw_delete("default")
     deleted = answers(client, credentials)
 
     assert with_capitals == [200, 200, 200]
-    assert with_another_address == [401, 200, 200]  # the JWT names the old address, the session nobody's
+    assert with_another_address == with_an_heir == [401, 200, 200]  # a session names no address
+    assert [record["reason"] for record in audit()[3:9:3]] == ["address_changed", "subject_mismatch"]
     assert deleted == [(404, body_of("User not found with provided email", 404))] * 3
     assert person.email in str(storage.get(key(person.session_token)))
     assert [record["session_id"] for record in audit()[-2:]] == [person.session_id] * 2
