@@ -152,7 +152,7 @@ def _user_with_session(field: str, is_named: bool, now: datetime, session_id: st
         # Matched exactly: the column's uniqueness is case-sensitive, so "iexact" could find two people.
         User.objects.filter(**{field: by[field]})
         # PostgreSQL evaluates the subquery only if the token's own session is not there.
-        .annotate(live=live, other=Case(When(live__id=None, then=Exists(of_the_user)), default=False))
+        .annotate(live=live, other=Case(When(live__id=None, then=Exists(of_the_user))))
         .order_by("-live__expires_at")
         .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS), "other")[:1]
     )
