@@ -5,6 +5,7 @@ import re
 import traceback
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta, timezone
 from functools import partial
 from inspect import signature
@@ -83,7 +84,7 @@ from support.connections import at_once
 from support.feedback import save_feedback
 from support.reads import MAX_PAGE
 from support.rows import UnreadableRow
-from support.store import NotStored, Store
+from support.store import NotStored, Store, thread_of_this_task
 from tests.support.meanwhile import InThread, wait_for_lock
 from tests.support.owner import MOMENT, STORE, Owner, answer, message, thread_of
 
@@ -447,6 +448,30 @@ def test_a_title_that_comes_with_the_answer_is_the_rows_as_well(ada: Owner) -> N
 
     assert ada.load_thread("thr_1") == thread_of(title="Ring")
     assert models.Thread.objects.get().title == "Ring"
+
+
+def test_a_task_knows_its_own_thread_also_when_saving_it_was_cancelled(ada: Owner, bob: Owner) -> None:
+    async def cancelled() -> tuple[str, str] | None:
+        with suppress(asyncio.CancelledError):
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+            await STORE.save_thread(thread_of(), ada)
+        return thread_of_this_task()
+
+    async def work() -> list[Any]:
+        mine = await asyncio.create_task(cancelled())
+        nobodys = thread_of_this_task()
+        await STORE.load_thread("thr_1", ada)
+        loaded = thread_of_this_task()
+        elsewhere = await asyncio.create_task(later())
+        await STORE.delete_thread("thr_1", ada)
+        return [mine, nobodys, loaded, elsewhere, thread_of_this_task()]
+
+    async def later() -> tuple[str, str] | None:
+        return thread_of_this_task()
+
+    assert async_to_sync(work)() == [("ada", "thr_1"), None, ("ada", "thr_1"), None, None]
 
 
 def test_who_has_a_thread_at_hand_can_begin_another_one(ada: Owner) -> None:
