@@ -117,28 +117,33 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def owned_by(self, user_id: str) -> Self:
         return self.filter(user_id=user_id)
 
-    def release(self, leaving: Sequence[int] = ()) -> None:
-        """Move each to a conversation with a message that carries it, or to none.
+    def release(self, leaving: Sequence[int] = ()) -> list[int]:
+        """Move each to a conversation with a message that carries it, or to none. In a transaction.
 
         ``leaving``: primary keys of conversations that are about to be deleted, and do not count.
+        Returns the attachments' primary keys.
         """
-        itself = JSONArray(JSONObject(id=OuterRef("attachment_id")))
-        carrying = Item.objects.owned_by(OuterRef("user_id")).filter(data__attachments__contains=itself)
-        newest = carrying.exclude(thread__in=leaving).order_by(PLACE.desc()).values("thread")[:1]
-        self.update(thread=Subquery(newest))
+        # Locked first, and looked for by the next statement: so it sees the messages that were stored until
+        # then, and one that is stored later moves its attachments again (support.store.save_item).
+        found = list(self.order_by("id").select_for_update().values_list("id", flat=True))
+        if found:
+            itself = JSONArray(JSONObject(id=OuterRef("attachment_id")))
+            messages = Item.objects.owned_by(OuterRef("user_id")).filter(type="user_message")
+            carrying = messages.filter(data__attachments__contains=itself).exclude(thread__in=leaving)
+            newest = carrying.order_by(PLACE.desc()).values("thread")[:1]
+            Attachment.objects.filter(id__in=found).update(thread=Subquery(newest))
+        return found
 
     def delete_with_threads(self, threads: Sequence[int]) -> int:
         """Before conversations are deleted: delete their attachments that no message elsewhere carries.
 
-        ``threads``: primary keys. Returns how many attachments it deleted.
+        In a transaction. ``threads``: primary keys. Returns how many attachments it deleted.
         """
-        # Locked: what is sent there or uploaded this moment either is in the list, or finds no row.
-        found = list(self.filter(thread__in=threads).select_for_update().values_list("id", flat=True))
-        if not found:
+        # Those that are sent there or uploaded this moment either are found, or find no row.
+        released = self.filter(thread__in=threads).release(leaving=threads)
+        if not released:
             return 0
-        attachments = Attachment.objects.filter(id__in=found)
-        attachments.release(leaving=threads)
-        return attachments.filter(thread=None).delete_with_files()
+        return Attachment.objects.filter(id__in=released, thread=None).delete_with_files()
 
     def delete_with_files(self) -> int:
         """Delete the rows, and their files once that is committed. Returns how many there were."""

@@ -10,8 +10,10 @@ from weakref import ref
 
 from chatkit.store import NotFoundError, StoreItemType, default_generate_id
 from chatkit.store import Store as ChatKitStore
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, UserMessageItem
 from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Subquery
+from django.db.models.functions import Coalesce
 
 from support import files, reads
 from support.connections import insistently, on_database
@@ -201,6 +203,19 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
 def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
     if not _store_item(user_id, thread_id, item, overwrite=True):
         raise NotFoundError(thread_id)
+    if isinstance(item, UserMessageItem) and item.attachments:
+        _bind(user_id, thread_id, item.attachments)
+
+
+def _bind(user_id: str, thread_id: str, attachments: list[Attachment]) -> None:
+    """The SDK has bound them before. Somebody may have released them since, as no message carried them."""
+    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
+    ids = [attachment.id for attachment in attachments]
+    rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=ids)
+    try:
+        rows.update(thread=Coalesce(Subquery(thread), F("thread")))
+    except IntegrityError:  # the thread was being deleted
+        raise NotFoundError(thread_id) from None
 
 
 @insistently

@@ -96,6 +96,41 @@ def test_an_attachment_is_of_a_thread_whose_message_carries_it(ada: Owner) -> No
     assert ada.load_attachment("atc_1")
 
 
+def test_a_message_that_is_stored_after_its_attachment_was_released_binds_it_again(ada: Owner) -> None:
+    """As when a first try is undone while a second one, into the same thread, is under way."""
+    ada.starts()
+    ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
+    ada.save_attachment(attachment(thread_id="thr_1"))
+
+    ada.delete_thread_item("thr_1", "msg_1")
+    ada.add_thread_item("thr_1", carrying("atc_1", "msg_2", "thr_1"))
+
+    assert thread_of("atc_1") == "thr_1"
+
+
+def test_who_releases_an_attachment_sees_the_message_that_is_being_stored(
+    ada: Owner, postgres_url: str
+) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
+    ada.save_attachment(attachment(thread_id="thr_1"))
+    again = carrying("atc_1", "msg_2", "thr_1").model_dump_json()
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("UPDATE support_attachment SET thread_id = thread_id")
+        elsewhere.execute(
+            "INSERT INTO support_item (thread_id, item_id, type, created_at, data)"
+            " SELECT id, 'msg_2', 'user_message', now(), %s FROM support_thread",
+            [again],
+        )
+        with InThread(partial(ada.delete_thread_item, "thr_1", "msg_1")) as deleting:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    deleting.result()
+    assert thread_of("atc_1") == "thr_1"
+
+
 def test_a_message_of_another_owner_carries_nothing_of_ours(ada: Owner, bob: Owner) -> None:
     for owner in (ada, bob):
         owner.starts()

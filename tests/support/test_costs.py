@@ -138,7 +138,6 @@ def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: lis
         ("load_attachment", ["atc_1"]),
         ("require_sendable", [["atc_1"]]),
         ("save_attachment", [picture().model_copy(update={"thread_id": "thr_1"})]),
-        ("save_item", ["thr_1", message().model_copy(update={"attachments": [picture()]})]),
         ("load_thread", ["thr_1"]),
         ("load_threads", [20, None, "desc"]),
         ("load_threads", [20, "thr_1", "desc"]),
