@@ -7,6 +7,7 @@ users. AES-SIV also authenticates the owner, so a cursor of somebody else and an
 import base64
 import binascii
 import json
+from contextlib import suppress
 from functools import cache
 
 from cryptography.exceptions import InvalidTag
@@ -31,10 +32,12 @@ def read(cursor: str, *scope: str) -> int | None:
         return None
     try:
         sealed = base64.urlsafe_b64decode(cursor.removeprefix(PREFIX))
-        key = _cipher(settings.SECRET_KEY).decrypt(sealed, [json.dumps(scope).encode()])
-    except (binascii.Error, ValueError, InvalidTag):
+    except (binascii.Error, ValueError):
         return None
-    return int.from_bytes(key)
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        with suppress(InvalidTag, ValueError):  # ValueError: too short
+            return int.from_bytes(_cipher(secret).decrypt(sealed, [json.dumps(scope).encode()]))
+    return None
 
 
 @cache

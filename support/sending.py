@@ -17,18 +17,33 @@ from support.store import thread_of_this_task
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_STORED = b'data: {"type":"thread.item.done"'  # how the SDK's event of it begins
+# How the SDK's events begin.
+THREAD_CREATED = b'data: {"type":"thread.created"'
+MESSAGE_STORED = b'data: {"type":"thread.item.done"'
 
 
 async def or_undone(
     events: AsyncIterable[bytes], request: ThreadsCreateReq | ThreadsAddUserMessageReq
 ) -> AsyncIterator[bytes]:
-    """The events. If they end before the message is stored, what was stored for it is undone."""
+    """The events. If they end before the message is stored, what was stored for it is undone.
+
+    A new thread is only told of when the message is stored: a client that knows of it would send the
+    message there again. So a failure before that still has a status of its own.
+    """
+    thread_created = b""
     is_stored = False
     try:
         async for event in events:
+            if event.startswith(THREAD_CREATED):
+                thread_created = event
+                continue
             is_stored = is_stored or event.startswith(MESSAGE_STORED)
+            if thread_created:
+                yield thread_created
+                thread_created = b""
             yield event
+        if thread_created:
+            yield thread_created
     except (asyncio.CancelledError, Exception):
         if not is_stored:
             await _undo(request)

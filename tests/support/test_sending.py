@@ -14,9 +14,10 @@ from django.core.management import call_command
 
 from support.models import Attachment, Item, Thread
 from tests.people import Person
-from tests.server import Api, eventually, http, operation
+from tests.server import Api, create, eventually, http, operation
 from tests.support.meanwhile import wait_for_lock
 from tests.support.test_attachments import (
+    NOT_FOUND,
     PNG,
     attach,
     items_of,
@@ -125,8 +126,28 @@ def test_what_fails_before_the_message_is_stored_leaves_no_conversation_behind(
         elsewhere.execute("DELETE FROM support_attachment WHERE user_id = %s", [person.user_id])
         elsewhere.commit()
 
-    assert '"type":"error"' in answer.result().text
+    assert (answer.result().status_code, answer.result().json()) == (404, NOT_FOUND)
     assert threads_of(person) == []
+
+
+def test_a_conversation_is_only_told_of_when_its_message_is_stored(
+    api: Api, person: Person, database_url: str
+) -> None:
+    token = person.token()
+    with ThreadPoolExecutor(1) as client:
+        with locked(database_url, "support_item") as elsewhere:
+            first = client.submit(first_event, api, token)
+            wait_for_lock(elsewhere)
+            api.post(operation("threads.list"), token)  # time enough for an event to arrive
+            told_early = first.done()
+
+        assert first.result()["type"] == "thread.created"
+    assert not told_early
+
+
+def first_event(api: Api, token: str) -> Any:
+    with api.stream(create(), token) as events:
+        return next(events)[1]
 
 
 def test_the_files_of_messages_that_a_retry_removes_are_released_and_swept(api: Api, person: Person) -> None:

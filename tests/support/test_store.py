@@ -75,6 +75,8 @@ from chatkit.widgets import (
     Text,
     WidgetRoot,
 )
+from django.conf import settings as django_settings
+from django.test import override_settings
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -576,6 +578,19 @@ def test_a_cursor_is_good_for_its_owner_and_its_list_alone(ada: Owner, bob: Owne
             bob.page("thr_1", after=cursor)
         with pytest.raises(NotFoundError):
             ada.page("thr_2", after=cursor)
+
+
+def test_a_cursor_outlives_a_change_of_the_secret_key_as_long_as_the_old_one_is_a_fallback(
+    ada: Owner,
+) -> None:
+    ada.starts("thr_1")
+    ada.starts("thr_2")
+    cursor = ada.load_threads(1, None, "asc").after
+
+    with override_settings(SECRET_KEY="another", SECRET_KEY_FALLBACKS=[django_settings.SECRET_KEY]):
+        assert [thread.id for thread in ada.load_threads(1, cursor, "asc").data] == ["thr_2"]
+    with override_settings(SECRET_KEY="another"), pytest.raises(NotFoundError):
+        ada.load_threads(1, cursor, "asc")
 
 
 def test_a_cursor_does_not_tell_how_many_rows_there_are(ada: Owner) -> None:
