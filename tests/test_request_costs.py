@@ -32,7 +32,10 @@ Handle = Callable[..., int]
 
 @pytest.fixture
 def handle(settings: Any) -> Handle:
-    """A body, a token or cookies, and what a failing server is to raise, at the handler itself. Gives the status."""
+    """At the handler itself: a body, a token or cookies, and what a failing server is to raise.
+
+    Gives the status when all is sent.
+    """
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
     one_hop = OneHopHandler()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from chatkit.store import NotFoundError
 from django.db import OperationalError, connections
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import NotFound, ParseError
 
 from chatbackend.body_limit import HEADERS_LENGTH
 from support import attachments, files, streaming, transcript
@@ -130,8 +130,8 @@ async def is_over_when(ends: str) -> None:
             answer = (await streaming.start(first_then(broken), "ada")).response()
             [part async for part in answer]
         case "it is refused":
-            with pytest.raises(NotFoundError):
-                await streaming.start(fails(NotFoundError()), "ada")
+            with pytest.raises(NotFound):
+                await streaming.start(fails(NotFound()), "ada")
         case "the database is down":
             with pytest.raises(OperationalError):
                 await streaming.start(fails(OperationalError()), "ada")
