@@ -150,7 +150,7 @@ def test_a_request_leaves_the_collector_nothing(
     ("body", "fails", "status"),
     [
         (create("Hello"), "respond: http", 200),
-        (create("Hello"), "add user_message: http", 200),
+        (create("Hello"), "add user_message: http", 402),
         (add("thr_1"), "load_thread: http", 402),
         (operation("threads.update", thread_id="thr_1", title="x"), "load_thread: http", 402),
         (operation("threads.update", thread_id="thr_1", title="x"), "load_thread: NotFoundError", 404),

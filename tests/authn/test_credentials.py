@@ -372,6 +372,32 @@ def test_several_cookies_that_are_refused_are_counted_and_keep_no_good_one_out(
     assert post(client, cookie=cookies(ended, person.cookie)).status_code == 200
 
 
+def test_an_ended_cookie_counts_as_itself_whatever_stands_beside_it(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    ended = person.cookie
+    person.sign_out()
+
+    pairs = [("x", ended), (ended, "y"), (ended, "z"), ("w", ended)]
+
+    assert [post(client, cookie=cookies(*pair)).status_code for pair in pairs] == [404, 404, 429, 429]
+
+
+def test_two_good_cookies_are_refused_together_and_each_lets_in_by_itself(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    both = person.cookie, person.auth.sign_in(person.email).cookie
+
+    together = [post(client, cookie=cookies(*both)).status_code for _ in range(4)]
+
+    assert together == [400, 400, 429, 429]
+    assert [post(client, cookie=cookies(each)).status_code for each in both] == [200, 200]
+
+
 def test_more_than_four_session_cookies_are_not_looked_up(
     client: Client,
     person: Person,

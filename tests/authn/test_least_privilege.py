@@ -56,7 +56,10 @@ def reader(owner: str, better_auth: BetterAuth) -> str:
 def api(reader: str, better_auth: BetterAuth, start_api: Callable[..., Any]) -> Iterator[Api]:
     own = {"BETTER_AUTH_DATABASE_URL": reader, "BETTER_AUTH_PLUGINS": "admin"}
     with start_api(
-        **own, BETTER_AUTH_URL=better_auth.origin, BETTER_AUTH_KEYS_TTL_SECONDS="0.001"
+        **own,
+        BETTER_AUTH_URL=better_auth.origin,
+        BETTER_AUTH_KEYS_TTL_SECONDS="0.001",
+        SUPPORT_RATE_PER_USER="100000/min",
     ) as running:
         yield running
 

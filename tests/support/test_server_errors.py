@@ -263,8 +263,13 @@ def test_a_refusal_with_a_5xx_is_logged_with_its_traceback(chat: Chat) -> None:
     assert "failing_server.py" in chat.traceback()
 
 
-def test_before_the_first_event_of_a_stream_a_refusal_keeps_its_status(chat: Chat) -> None:
-    response = chat.ask("threads.custom_action", "load_thread: http")
+@pytest.mark.parametrize(
+    ("kind", "place"), [("threads.custom_action", "load_thread"), ("threads.create", "add user_message")]
+)
+def test_before_the_first_event_of_a_stream_a_refusal_keeps_its_status(
+    chat: Chat, kind: str, place: str
+) -> None:
+    response = chat.ask(kind, f"{place}: http")
 
     assert (response.status_code, response.json()) == (402, body(402, "The plan of your company ends here"))
     assert chat.traceback() == ""
@@ -276,7 +281,6 @@ def test_before_the_first_event_of_a_stream_a_refusal_keeps_its_status(chat: Cha
         ("threads.custom_action", "respond"),
         ("threads.custom_action", "action"),
         ("threads.custom_action", "add assistant_message"),
-        ("threads.create", "add user_message"),
     ],
 )
 def test_in_a_stream_the_words_of_a_refusal_are_told_and_it_is_not_tried_again(
