@@ -66,9 +66,8 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
     @wraps(query)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # at_once: this is a worker already
+        loop = _running_loop()
+        if loop is None:  # at_once: this is a worker already
             return query(*args, **kwargs)
         prefix = get_script_prefix()  # which asgiref keeps from other threads, and addresses begin with
 
@@ -111,6 +110,14 @@ def insistently(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
                     raise
 
     return call
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    # A function of its own, so that the traceback of a query that fails does not begin with this error.
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def _to_the_end(work: "asyncio.Future[R]") -> R:
