@@ -20,7 +20,7 @@ setup: $(PACKAGES)  ## only install what `make run` and `make test` need
 	@$(RUN) chatbackend.dev setup
 
 test: setup  ## the whole suite; make test ARGS="-k audit" for a part of it
-	$(STRICT) pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(STRICT) pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 image: setup  ## the steps of the Dockerfile, one by one, without a container engine
 	$(STRICT) pytest -m image tests/test_image.py
