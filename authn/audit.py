@@ -21,7 +21,7 @@ from authn import clients
 
 if TYPE_CHECKING:
     from authn.models import Session
-    from authn.refusals import Genuine
+    from authn.refusals import VerifiedCredential
     from authn.sessions import Identity
     from authn.tokens import Claims
 
@@ -41,9 +41,8 @@ class Attempt:
         self.request, self.credential = request, credential  # of BETTER_AUTH_CREDENTIALS
         self.started = time.perf_counter()
         self.claims: Claims | None = None
-        self.genuine: Genuine | None = (
-            None  # set where a signature was verified; every refusal after that counts so
-        )
+        # Set once a signature is verified. From then on a refused attempt counts for this credential.
+        self.verified_credential: VerifiedCredential | None = None
 
     def accepted(self, identity: "Identity") -> None:
         """Status 200 stands for "let in": what the request comes to afterwards is not the audit's."""
@@ -57,8 +56,8 @@ class Attempt:
         algorithm: str | None = None,
         session: "Session | None" = None,
     ) -> None:
-        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's. An outage has an
-        error of its own in the log, so each request that it refuses is a warning."""
+        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's. A 503 is only a
+        warning, because the outage itself is logged as an error."""
         level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
         self._write(level, "refused", reason, status, session=session, key_id=key_id, algorithm=algorithm)
 

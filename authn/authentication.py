@@ -21,14 +21,14 @@ from authn.errors import (
     Unavailable,
 )
 from authn.models import User
-from authn.refusals import Genuine
+from authn.refusals import VerifiedCredential
 from authn.sessions import Identity
 
 CHALLENGE = 'Bearer realm="chatbackend"'  # without one DRF answers 403 in place of 401
-# WSP of RFC 6265 §5.2, and no more. Python's strip() takes \xa0 and \x85 as well, and "\xa0__Secure-…" is a
-# name that a browser lets a page without https set.
+# Only the whitespace (WSP) of RFC 6265 §5.2. Python's strip() also removes \xa0 and \x85. A browser lets a
+# page without https set a cookie named "\xa0__Secure-…", and strip() would make that name ours.
 WHITESPACE = " \t"
-MOST_SESSION_COOKIES = 4  # of one name; a browser may have one for the host and one for each of its domains
+MAX_SESSION_COOKIES = 4  # with one name: one of the host, and one of each parent domain
 ANOTHER_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
@@ -69,10 +69,12 @@ class BetterAuthJWTAuthentication(Credential):
         try:
             attempt.claims = claims = tokens.verify(value)
         except TokenRefused as refused:
-            if refused.signed is not None:
-                attempt.genuine = Genuine.jwt(refused.signed.get("sid"), refused.signed.get("sub"))
+            if refused.verified_payload is not None:
+                attempt.verified_credential = VerifiedCredential.jwt(
+                    refused.verified_payload.get("sid"), refused.verified_payload.get("sub")
+                )
             raise
-        attempt.genuine = Genuine.jwt(claims.session_id, claims.subject, value)
+        attempt.verified_credential = VerifiedCredential.jwt(claims.session_id, claims.subject, value)
         refusals.check_token(attempt)
         return sessions.resolve(claims)
 
@@ -97,16 +99,17 @@ class BetterAuthBearerAuthentication(Credential):
         try:
             return sessions.resolve_token(token, is_signed=False)
         except Refused as refused:
-            if refused.session is not None:  # its row says that Better Auth gave the token out
-                attempt.genuine = Genuine.session_token(token)
+            if refused.session is not None:  # it has a row, so Better Auth issued the token
+                attempt.verified_credential = VerifiedCredential.session_token(token)
             raise
 
 
 class BetterAuthCookieAuthentication(Credential):
     """Better Auth's session cookie, from pages that may send it.
 
-    A browser may have several of one name: after ``crossSubDomainCookies`` was turned on, the old one of a
-    host and the new one of its domain. They are one credential, joined by semicolons.
+    A browser may send several cookies of one name. After ``crossSubDomainCookies`` was turned on, it may send
+    an old cookie of the host and a new one of the domain. We join them with semicolons and treat them as one
+    credential.
     """
 
     name = "cookie"
@@ -125,15 +128,15 @@ class BetterAuthCookieAuthentication(Credential):
         origin = attempt.request.META.get("HTTP_ORIGIN")
         if attempt.request.method not in SAFE_METHODS and origin not in conf.BETTER_AUTH_COOKIE_ORIGINS:
             raise OriginRefused
-        return _only_good_one(value.split(";"), attempt)
+        return _resolve_cookies(value.split(";"), attempt)
 
 
 @sensitive_variables("values", "value")
-def _only_good_one(values: list[str], attempt: Attempt) -> Identity:
-    """The identity of the only good cookie. Two are refused: a sub-domain may have planted one of them."""
-    if len(values) > MOST_SESSION_COOKIES:
+def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
+    """The identity of the one good cookie. Two are refused: a sub-domain may have planted one."""
+    if len(values) > MAX_SESSION_COOKIES:
         raise SeveralSessionCookies
-    good: dict[str, Identity] = {}  # by session: one token has several spellings
+    good: dict[str, Identity] = {}  # by session id: one token can be encoded in several ways
     refused: list[Refused] = []
     for value in values:
         try:
@@ -145,12 +148,12 @@ def _only_good_one(values: list[str], attempt: Attempt) -> Identity:
         else:
             good[identity.session.id] = identity
     if len(good) > 1:
-        attempt.genuine = None  # counted by address: each of them alone must still let in
+        attempt.verified_credential = None  # counted by address: each cookie must still work alone
         raise SeveralSessionCookies
     if good:
         return good.popitem()[1]
     try:
-        raise min(refused, key=lambda each: isinstance(each, TokenRefused))  # a genuine cookie's, if any
+        raise min(refused, key=lambda each: isinstance(each, TokenRefused))  # prefer that of a genuine cookie
     finally:
         refused.clear()  # break the cycle exception → traceback → frame → exception
 
@@ -158,7 +161,7 @@ def _only_good_one(values: list[str], attempt: Attempt) -> Identity:
 @sensitive_variables("value", "token")
 def _signed(value: str, attempt: Attempt) -> Identity:
     token = session_tokens.verify(value)
-    attempt.genuine = Genuine.session_token(token)
+    attempt.verified_credential = VerifiedCredential.session_token(token)
     refusals.check_token(attempt)
     return sessions.resolve_token(token, is_signed=True)
 

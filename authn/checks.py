@@ -164,7 +164,8 @@ def _database() -> list[CheckMessage]:
     engine = alias.get("ENGINE", "").rpartition(".")[2]
     if fault := conf.DATABASE_FAULTS.get("BETTER_AUTH_DATABASE_URL"):
         return [Error(fault[0], hint=fault[1], id="authn.E017")]
-    # The default one is the project's to check, and so is the same address in another zone.
+    # The project checks the default database. A second connection to it, which only has another time zone,
+    # uses the same variable.
     is_own = conf.BETTER_AUTH_DATABASE != "default" and "DATABASE_URL" not in conf.DATABASE_FAULTS
     if is_own and (engine not in ("postgresql", "sqlite3") or not alias.get("NAME")):
         return [
@@ -228,8 +229,9 @@ def _refusals() -> list[CheckMessage]:
 
 
 def _cache() -> list[CheckMessage]:
-    """The ``incr`` that Django's caches inherit reads a number and writes it back, for the cache's default
-    time: two requests at once count as one, and each refused attempt begins the period anew."""
+    """Refuse a cache that inherits Django's default ``incr``. It reads a number and writes it back with the
+    cache's default timeout. So two requests at once count as one, and each refused attempt restarts the
+    period."""
     if type(caches["default"]).incr is not BaseCache.incr:
         return []
     return [

@@ -1,12 +1,12 @@
-"""A circuit breaker: while something does not answer, one caller at a time tries it; others are refused.
+"""A circuit breaker. While a server does not answer, one caller at a time tries it; others are refused.
 
 Each call to a server that hangs would hold a thread until its timeout, and a process has few threads.
 
 - closed: everybody may call.
-- open: a call has failed. For a moment nobody may call.
-- half-open: the moment is over. One caller tries, the others are refused until the outcome is known.
+- open: a call has failed. Until a pause is over, nobody may call.
+- half-open: the pause is over. One caller tries, the others are refused until the outcome is known.
 
-An outage is one line of the log, and its end another one.
+The log gets one line when an outage begins, and one when it ends.
 """
 
 import logging
@@ -15,12 +15,12 @@ import time
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 2.0  # between two tries; as long as callers are told to wait (Retry-After)
-LONGEST_TRY_SECONDS = 60.0  # a caller that has not reported by then never will: another one may try
+PAUSE_SECONDS = 2.0  # between two tries; clients are told to wait as long (Retry-After)
+MAX_TRY_SECONDS = 60.0  # then another caller may try: the first one will not report
 
 
 class CircuitBreaker:
-    """Shared by the threads of a process. ``name``: of what is called, as a line of the log begins."""
+    """Shared by the threads of a process. ``name``: the server's name, with which each log line begins."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -33,30 +33,30 @@ class CircuitBreaker:
         return self._failed_at is None
 
     def allows_call(self) -> bool:
-        """Whether the caller may call. One that calls reports the outcome: ``failed`` or ``succeeded``."""
-        if self._failed_at is None:  # without the lock, as each good request asks
+        """Whether the caller may call. If so, it has to report the outcome: ``failed`` or ``succeeded``."""
+        if self._failed_at is None:  # without the lock: each good request asks
             return True
         with self._lock:
             now = time.monotonic()
             if self._failed_at is not None and now < self._next_try_at:
                 return False
-            self._next_try_at = now + LONGEST_TRY_SECONDS
+            self._next_try_at = now + MAX_TRY_SECONDS
             return True
 
-    def failed(self, why: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         with self._lock:
             now = time.monotonic()
             self._next_try_at = now + PAUSE_SECONDS
             if self._failed_at is not None:
                 return
             self._failed_at = now
-        logger.error("%s: no good answer: %s", self._name, why, exc_info=why)
+        logger.error("%s: no good answer: %s", self._name, error, exc_info=error)
 
     def succeeded(self) -> None:
         if self._failed_at is None:
             return
         with self._lock:
             failed_at, self._failed_at = self._failed_at, None
-        if failed_at is not None:  # else another thread has said so
+        if failed_at is not None:  # else another thread has logged it
             seconds = time.monotonic() - failed_at
             logger.info("%s: answers again, after %.0f s", self._name, seconds)

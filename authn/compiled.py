@@ -13,7 +13,7 @@ from django.db import connections, router
 from django.db.models import DateTimeField, Field, IntegerField, Model, QuerySet
 
 A_MOMENT = datetime(1000, 1, 1, tzinfo=UTC)
-A_NUMBER = 1 << 30  # in the range of each integer column, or Django would leave the condition out
+A_NUMBER = 1 << 30  # fits each integer column: else Django would drop the condition
 
 
 class Slot(NamedTuple):

@@ -54,7 +54,7 @@ class Conf(ReadOnce):
 
     @cached_property
     def BETTER_AUTH_COOKIE_NAME(self) -> str:
-        """What the session cookie is called, with its prefix; no other name counts."""
+        """The session cookie's whole name, with ``__Secure-`` if it has that prefix."""
         name = cast(str, _setting("BETTER_AUTH_COOKIE_NAME", "better-auth.session_token"))
         if self.BETTER_AUTH_SECURE_COOKIES and not name.startswith("__Secure-"):
             return f"__Secure-{name}"
@@ -148,7 +148,7 @@ class Conf(ReadOnce):
 
     @cached_property
     def DATABASE_FAULTS(self) -> dict[str, tuple[str, str]]:
-        """By variable: what is wrong with the address in it, and what to write."""
+        """For each variable with a bad address: what is wrong, and what to write."""
         return cast(dict[str, tuple[str, str]], _setting("DATABASE_FAULTS", {}))
 
     # The next four are read once, when the models are made.

@@ -30,12 +30,12 @@ class Refused(APIException):
 class TokenRefused(Refused, AuthenticationFailed):
     """One answer for every bad token, so that a forger learns nothing from it.
 
-    ``signed``: what a JWT says whose signature is good. ``None``: nothing of it is verified.
+    ``verified_payload``: every claim of a JWT whose signature is good. ``None`` if it was not verified.
     """
 
     default_detail = "Invalid or expired JWT token"
     default_code = "invalid_token"
-    signed: Mapping[str, Any] | None = None
+    verified_payload: Mapping[str, Any] | None = None
 
 
 class TwoCredentials(Refused):
@@ -47,7 +47,7 @@ class TwoCredentials(Refused):
 
 
 class SeveralSessionCookies(Refused):
-    """More than one of them would let in, or there are too many to try."""
+    """More than one session cookie is good, or there are too many to try."""
 
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = "More than one session cookie on one request"
@@ -99,7 +99,7 @@ class Unavailable(Refused):
 
     @property
     def is_logged(self) -> bool:
-        """All but the database have a circuit breaker, which writes one line for a whole outage."""
+        """Whether a circuit breaker has logged the outage. For the database it has not."""
         return self.reason != self.default_code
 
 

@@ -81,7 +81,7 @@ def explain(given: str) -> Explanation:
 
 @sensitive_variables()
 def _explain_jwt(token: str) -> Explanation:
-    claims = identity = signed = None
+    claims = identity = payload = None
     try:
         if "jwt" not in conf.BETTER_AUTH_CREDENTIALS:
             raise TokenRefused("malformed")
@@ -89,7 +89,7 @@ def _explain_jwt(token: str) -> Explanation:
         identity = sessions.resolve(claims)
     except Refused as refused:
         reason, status, has_key = refused.reason, refused.status_code, refused.algorithm is not None
-        signed = getattr(refused, "signed", None)
+        payload = getattr(refused, "verified_payload", None)
     except Exception:  # a table or column that is not there
         reason, status, has_key = "error", 500, False
     else:
@@ -107,7 +107,7 @@ def _explain_jwt(token: str) -> Explanation:
         f"{REASONS[reason].meaning}{f' {detail}' if detail else ''}",
         REASONS[reason].remedy,
         status,
-        claims is not None or signed is not None,
+        claims is not None or payload is not None,
         shown,
     )
 

@@ -1,8 +1,8 @@
 """The keys that verify tokens: public ones from Better Auth's jwks table or its JWKS URL, or one secret.
 
 The whole set is kept in the process, with a TTL. A request whose key is in the set never waits for a refresh.
-Any other waits for a moment, also while there is no set yet: nobody can hold the threads that requests with a
-session cookie need, too. A set that cannot be refreshed goes on serving.
+Any other request waits for a moment at most, even before the first set is loaded: requests with a session
+cookie need the threads too. A set that cannot be refreshed stays in use.
 """
 
 import json
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 # empty delays a new key by one drop and not until the bucket is full again.
 REFRESHES, PER_SECONDS = 10, 10.0
 
-# From the beginning of another request's refresh. A request that waits holds one of the server's few threads:
-# while the source hangs, a handful of forgers would have them all.
+# Counted from the start of another request's refresh. A request that waits holds one of the server's few
+# threads. While the source hangs, a few forged tokens would hold them all.
 PATIENCE_SECONDS = 1.0
 
 THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
@@ -135,7 +135,7 @@ class _Cache:
         return bool(self._keys)
 
     def _is_my_turn(self) -> bool:
-        """Whether the lock is ours. Nobody waits for a source that failed a moment ago and is tried again."""
+        """Whether we got the lock. Nobody waits while another request tries a source that has failed."""
         left, began_at = PATIENCE_SECONDS, self._began_at
         if began_at is not None:
             left = began_at + PATIENCE_SECONDS - time.monotonic() if self._source.is_closed else 0.0
@@ -189,10 +189,10 @@ def _load() -> Iterator[Key]:
 
 
 def _parts(entry: Any) -> tuple[Any, Any, Any, datetime | None]:
-    """kid, key, algorithm and end of a row, or of an entry of a JWKS document, which may be any JSON."""
+    """The kid, key, algorithm and expiry of a row, or of a JWKS document's entry, which may be any JSON."""
     if isinstance(entry, SigningKey):
-        end = getattr(entry, "expires_at", None)
-        return entry.kid, entry.public_key, getattr(entry, "alg", None), end
+        expires_at = getattr(entry, "expires_at", None)
+        return entry.kid, entry.public_key, getattr(entry, "alg", None), expires_at
     if not isinstance(entry, dict):
         raise TypeError
     return entry.get("kid"), entry, entry.get("alg"), None

@@ -19,7 +19,7 @@ class Reason:
 REASONS: dict[str, Reason] = {
     "no_credentials": Reason(
         "form",
-        "The request has no Authorization: Bearer header, and no session cookie where those are taken.",
+        "The request has no Authorization: Bearer header, and no session cookie where those are accepted.",
         "Send the token of authClient.token(); look whether a proxy drops the header. If the cookie has "
         "another name, write BETTER_AUTH_COOKIE_NAME; with useSecureCookies: false, "
         "BETTER_AUTH_SECURE_COOKIES=False.",
@@ -37,9 +37,9 @@ REASONS: dict[str, Reason] = {
     ),
     "several_session_cookies": Reason(
         "form",
-        "More than one session cookie on the request would let in, or there are more than four of them.",
-        "Sign out and in again, or delete the site's cookies: an old one of the host may be left beside the "
-        "one of crossSubDomainCookies. If it comes back, look for a sub-domain that sets the cookie.",
+        "More than one session cookie on the request is good, or there are more than four.",
+        "Sign out and in again, or delete the site's cookies: an old one of the host may remain beside the "
+        "new one of crossSubDomainCookies. If it happens again, look for a sub-domain that sets the cookie.",
     ),
     "origin": Reason(
         "form",
@@ -195,15 +195,15 @@ REASONS: dict[str, Reason] = {
     ),
     "user_not_found": Reason(
         "user",
-        "Nobody has the token's address, and nobody has its sub as their id.",
-        "Was the account deleted? If it happens to everybody: write the database of this Better Auth in "
+        "No user has the token's address, and no user's id is its sub.",
+        "Was the account deleted? If it happens to everybody: write the address of Better Auth's database in "
         "DATABASE_URL, and have getSubject return the user's id.",
     ),
     "address_changed": Reason(
         "user",
-        "The user with the token's sub has another address by now.",
-        "Get a new token: a page does so by itself after a 401. If it stays, Better Auth's cookieCache is "
-        "older than the change.",
+        "The user with the token's sub now has another address.",
+        "Get a new token: a page does so by itself after a 401. If the error stays, Better Auth's "
+        "cookieCache still has the old address.",
     ),
     "subject_mismatch": Reason(
         "user",
@@ -217,7 +217,7 @@ REASONS: dict[str, Reason] = {
     ),
     "session_ended": Reason(
         "session",
-        "The session that the token names has ended, and its user has another live one.",
+        "The token's session has ended, and its user has another live session.",
         "Get a new token: a page does so by itself after a 401. If it happens to everybody: sid must be "
         "session.id.",
     ),

@@ -1,20 +1,21 @@
-"""A limit to refused attempts: REFUSED_RATE_PER_ADDRESS, for each client address and each genuine credential.
+"""A limit on refused attempts: REFUSED_RATE_PER_ADDRESS, for each client address and each genuine credential.
 
-The signature is verified first, always: it alone tells a good token from a flood at the same address. That is
-about a fifth of what a forged token costs, and nobody is kept out by what others do at their address.
+The signature is always verified first. Nothing else tells a good token from a flood at the same address, so a
+flood keeps no neighbour out. This check is about a fifth of what a forged token costs.
 
-A refused attempt is counted by what was verified:
+A refused attempt is counted by what was verified of it:
 
 - nothing: by the client's address.
-- a signed session token: by that token, however it is spelled.
-- a JWT: by its session (``sid``), or without one by its user (``sub``), however many tokens they have.
+- a signed session token: by that token, however it is encoded.
+- a JWT: by its session (``sid``), or by its user (``sub``) if it names none. All their JWTs count
+  together.
 
-A JWT's 401 is counted for each address apart. After a 401 a page gets another token, and somebody elsewhere
-with an old token of its user must not be able to turn that into a 429.
+A 401 for a JWT is counted separately at each address. A page gets a new token after a 401. Somebody at
+another address with an old token of the same user must not be able to turn that 401 into a 429.
 
-Past the limit a refused attempt is a 429, with no line of the log. A session token or JWT that was refused
-by a look-up is then not looked up again. Other JWTs of the same session or user are, for one of them may be
-good: after a new sign-in, or the end of a ban.
+Past the limit a refused attempt is a 429 and is not logged. A session token or JWT that a look-up has refused
+is then not looked up again. Other JWTs of the same session or user still are. One of them may be good, for
+example after a new sign-in or the end of a ban.
 
 Counted in Django's cache, which servers may share; each remembers by itself who is over the limit, so that
 a good request asks nobody. While the cache does not answer, each server counts by itself.
@@ -44,12 +45,12 @@ MOST_REMEMBERED = 10_000
 
 
 @dataclass(slots=True, repr=False)  # no error report shows the token
-class Genuine:
+class VerifiedCredential:
     """A credential whose signature is good.
 
-    ``counted_by``: what its refused attempts are counted by. ``token``: this one token, which past the limit
-    is not looked up again; empty where it was not looked up at all. Only hashes of them are stored. They are
-    not hashed here, since a good request needs neither.
+    ``counted_by``: the name under which its refused attempts are counted. ``token``: the token itself, which
+    is not looked up again past the limit; empty if it was never looked up. Both are only stored as hashes.
+    They are hashed later, because a good request needs no hash.
     """
 
     counted_by: str
@@ -62,21 +63,21 @@ class Genuine:
 
     @classmethod
     def jwt(cls, session_id: Any, user_id: Any, token: str = "") -> Self:
-        """``token``: where its user and session are looked up next."""
-        whose = f"session:{session_id}" if session_id else f"user:{user_id}"
-        # Without its signature: ECDSA has two for one text, and anybody can make one from the other.
-        return cls(whose, f"jwt:{token.rpartition('.')[0]}" if token else "")
+        """``token``: given if its user and session are looked up next."""
+        counted_by = f"session:{session_id}" if session_id else f"user:{user_id}"
+        # Without its signature: ECDSA has two for one text, and anybody can compute the second one.
+        return cls(counted_by, f"jwt:{token.rpartition('.')[0]}" if token else "")
 
 
-_blocked_until: dict[str, float] = {}  # over the limit, and until when; time.monotonic() throughout
+_blocked_until: dict[str, float] = {}  # who is over the limit, and until when (time.monotonic())
 _in_this_process = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MOST_REMEMBERED}})
-cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # for all that counts in it
+cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # for everything that counts in it
 
 
 def check_token(attempt: audit.Attempt) -> None:
-    """For a genuine one, before anybody is looked up. Raises ``TooManyAttempts``."""
-    if _blocked_until and attempt.genuine:
-        token = _hashed(attempt.genuine.token)
+    """Call it with a verified token, before any look-up. Raises ``TooManyAttempts``."""
+    if _blocked_until and attempt.verified_credential:
+        token = _hashed(attempt.verified_credential.token)
         _check(token)
         _check(_at_address(token, attempt.request))
 
@@ -88,11 +89,11 @@ def check_address(request: Request) -> None:
 
 
 def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> None:
-    """Count a refused attempt, and write it down.
+    """Count a refused attempt, and log it.
 
-    Raises ``TooManyAttempts`` instead if it is one too many. Only the first of those is written down.
+    Raises ``TooManyAttempts`` if it is over the limit. Only the first attempt over the limit is logged.
     """
-    # A 5xx is our own fault. But without keys a forger gets one as well, so that one is counted.
+    # A 5xx is our own fault and not counted. Without keys, forged tokens get a 503 too, so that is counted.
     if status >= 500 and reason != "keys_unavailable":
         attempt.refused(reason, status, **details)
         return
@@ -180,10 +181,10 @@ def _one_more(counters: BaseCache, key: str, seconds: int) -> int:
 
 
 def _names(attempt: audit.Attempt, status: int) -> tuple[str, str]:
-    """What a refused attempt is counted by, and the token that past the limit is not looked up again."""
-    if attempt.genuine is None:
+    """The name to count a refused attempt by, and the token not to look up again past the limit."""
+    if attempt.verified_credential is None:
         return _of_address(attempt.request), ""
-    who, token = _hashed(attempt.genuine.counted_by), _hashed(attempt.genuine.token)
+    who, token = _hashed(attempt.verified_credential.counted_by), _hashed(attempt.verified_credential.token)
     if status != HTTPStatus.UNAUTHORIZED:
         return who, token
     return _at_address(who, attempt.request), _at_address(token, attempt.request)

@@ -42,8 +42,8 @@ def with_token(token: str) -> Session | None:
 
 @sensitive_variables()
 def live_sessions(user_id: str) -> Iterator[Session]:
-    """The user's live sessions, the one that lives longest first. They are kept by their tokens, so an id is
-    found by looking through all of them."""
+    """The user's live sessions; the one that expires last comes first. Redis keeps them by token, so an id is
+    found only by reading all of them."""
     active, revoked_before = _get([f"active-sessions-{user_id}", _revoked_before(user_id)])
     tokens = _tokens(active)
     values = _get(tokens) if tokens else []

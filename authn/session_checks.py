@@ -38,7 +38,7 @@ def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
     if conf.BETTER_AUTH_DATABASE not in (databases or []):
         return []
     if connections[conf.BETTER_AUTH_DATABASE].vendor == "unknown":
-        return []  # its address is wrong, and another check says so
+        return []  # its address is wrong, and another check reports it
     try:
         faults = {model: _fault(model) for model in _models()}
     except (OperationalError, InterfaceError):

@@ -32,11 +32,12 @@ class Identity:
 def resolve(claims: Claims) -> Identity:
     """Find the claims' user and a live session of theirs: the token's own, where it names one.
 
-    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``TokenRefused`` where a new token may
-    get in: the address is another one by now, or somebody else's, or the token's own session has ended
-    and the user has another one; ``Unavailable`` when the database does not answer.
+    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``Unavailable`` when the database does not
+    answer; ``TokenRefused`` where a new token may be accepted. That is so if the user's address has changed,
+    if the token's address belongs to somebody else, or if the token's session has ended and the user has
+    another live one.
     """
-    # By id: users whose address has changed, or was imported with capitals.
+    # The second look-up finds users whose address has changed or was imported with capitals.
     found = _look_up(claims, "email") or _look_up(claims, "id")
     if found is None:
         raise UserNotFound
@@ -86,7 +87,7 @@ def _with_token(token: str) -> Session | None:
 
 
 class Found(NamedTuple):
-    """``session``: live, and the token's own where it names one. Without it, is there another live one?"""
+    """``session``: live; the token's own if it names one. ``has_other_session`` is only set without it."""
 
     user: User
     session: Session | None
@@ -94,7 +95,7 @@ class Found(NamedTuple):
 
 
 def _look_up(claims: Claims, field: str) -> Found | None:
-    """``field``: of the user, ``email`` or ``id``."""
+    """``field``: the user's field to search by, ``email`` or ``id``."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         return _in_one_statement(claims, field)
     user = _user(**{field: {"email": claims.email, "id": claims.subject}[field]})
@@ -143,16 +144,17 @@ def _in_one_statement(claims: Claims, field: str) -> Found | None:
 
 def _user_with_session(field: str, is_named: bool, now: datetime, session_id: str, **by: str) -> Any:
     is_live = Q(sessions__expires_at__gt=now)
-    of_the_user = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
-    # A left join: a user without a live session comes back too, and gets another answer than nobody.
+    live_sessions = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
+    # A left join also returns a user without a live session. So "no session" and "no user" get different
+    # answers.
     live = FilteredRelation(
         "sessions", condition=is_live & Q(sessions__id=session_id) if is_named else is_live
     )
     return (
         # Matched exactly: the column's uniqueness is case-sensitive, so "iexact" could find two people.
         User.objects.filter(**{field: by[field]})
-        # PostgreSQL evaluates the subquery only if the token's own session is not there.
-        .annotate(live=live, other=Case(When(live__id=None, then=Exists(of_the_user))))
+        # PostgreSQL evaluates the subquery only if the token's own session is missing.
+        .annotate(live=live, other=Case(When(live__id=None, then=Exists(live_sessions))))
         .order_by("-live__expires_at")
         .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS), "other")[:1]
     )

@@ -74,7 +74,7 @@ def verify(token: str) -> Claims:
         claims = _verified(token, key)
         if claims.expires_at + conf.BETTER_AUTH_LEEWAY <= datetime.now(UTC):
             expired = TokenRefused("expired")
-            expired.signed = claims.raw
+            expired.verified_payload = claims.raw
             raise expired
     except TokenRefused as refused:
         refused.key_id, refused.algorithm = key.kid, key.algorithm
@@ -88,13 +88,13 @@ def verify(token: str) -> Claims:
 def _verified(token: str, key: keys.Key) -> Claims:
     decoder = copy(_decoder)
     try:
-        return _judged(_claims(_payload(decoder, token, key), key), key)
+        return _within_limits(_claims(_payload(decoder, token, key), key), key)
     except TokenRefused as refused:
-        refused.signed = decoder.signed
+        refused.verified_payload = decoder.verified_payload
         raise
 
 
-def _judged(claims: Claims, key: keys.Key) -> Claims:
+def _within_limits(claims: Claims, key: keys.Key) -> Claims:
     lifetime = claims.expires_at - claims.issued_at
     if not timedelta(0) < lifetime <= conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
         raise TokenRefused("lifetime")
@@ -139,18 +139,18 @@ def _header(segment: str) -> dict[str, Any]:
 
 
 class _Decoder(jwt.PyJWT):
-    """For one token. ``signed``: what it says, once its signature is verified; ``None`` until then."""
+    """Decodes one token. ``verified_payload``: every claim; ``None`` until the signature is verified."""
 
-    signed: dict[str, Any] | None = None
+    verified_payload: dict[str, Any] | None = None
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
-        """PyJWT's own hook, which it calls after the signature and before it looks at the claims."""
-        self.signed = {}  # genuine also if it is no JSON
-        self.signed = super()._decode_payload(decoded)
-        return self.signed
+        """PyJWT's own hook. It runs after the signature is verified and before the claims are checked."""
+        self.verified_payload = {}  # the signature is good even if this is no JSON
+        self.verified_payload = super()._decode_payload(decoded)
+        return self.verified_payload
 
 
-_decoder = _Decoder()  # to copy: a new one makes all of PyJWT's algorithms anew
+_decoder = _Decoder()  # to copy: a new one would make all of PyJWT's algorithms again
 
 
 def _payload(decoder: _Decoder, token: str, key: keys.Key) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
 
 
 def address(email: str) -> str:
-    """As Better Auth stores it: by JavaScript's toLowerCase(), so lower() and not casefold()."""
+    """As Better Auth stores it. It uses JavaScript's toLowerCase(), so lower() and not casefold()."""
     return email.strip().lower()
 
 

@@ -53,7 +53,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         faults.append(CheckWarning(fault, hint=hint, id="chatbackend.W001"))
     if strange := [name for name in settings.CORS_ALLOW_HEADERS if not _is_header(name)]:
         hint = "Write names alone, such as x-datadog-trace-id. A * would not cover Authorization."
-        fault = f"CORS_ALLOW_HEADERS names what is no header: {', '.join(strange)}."
+        fault = f"CORS_ALLOW_HEADERS has bad names of headers: {', '.join(strange)}."
         faults.append(Error(fault, hint=hint, id="chatbackend.E015"))
     return faults + (_check_metrics() if settings.METRICS_PORT else [])
 

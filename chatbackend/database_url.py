@@ -1,4 +1,4 @@
-"""Reads the address of a database, which other programs may use as well.
+"""Reads the address of a database. Other programs may use the same address.
 
 Prisma, node-postgres, JDBC and SQLAlchemy have parameters of their own, which libpq refuses. Those with an
 equivalent are translated, those about a pool of connections are left out, and all others are errors.
@@ -28,10 +28,10 @@ RENAMED = {
     "ssl": "sslmode",
 }
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# Node's no-verify encrypts and does not check the certificate, as libpq's require.
+# Node's no-verify is like libpq's require: it encrypts, and does not check the certificate.
 SSL_MODES = dict.fromkeys([*TRUE, "no-verify"], "require") | dict.fromkeys(FALSE, "disable")
-# The values with which each driver prepares no statements, because a pooler is in between.
-UNPREPARED = {
+# The values that turn off prepared statements in each driver, for a pooler that has none.
+NO_PREPARED_STATEMENTS = {
     "pgbouncer": TRUE,
     "prepare": FALSE,
     "prepareThreshold": {"0"},
@@ -39,20 +39,18 @@ UNPREPARED = {
     "prepared_statements": FALSE,
     "statement_cache_size": {"0"},
 }
-LEFT_OUT = {
+IGNORED = {
     # How many connections a pool keeps, and for how long. Here each of WORKER_THREADS keeps one.
     *("connection_limit", "pool_timeout", "max_connection_lifetime", "max_idle_connection_lifetime"),
     *("pool", "pool_size", "pool_max_conns", "max_overflow", "max", "conn_max_age", "conn_health_checks"),
     "uselibpqcompat",  # libpq is what we use
     "encoding",  # Django's is UTF-8
-    "supa",  # which of its poolers Supabase means
+    "supa",  # Supabase's own pooler reads it
 }
 
-ENCODE = (
-    "Percent-encode what is special in the user's name and the password: %40 for @, %2F for /, %3F for ?."
-)
+ENCODE = "Percent-encode special characters in the user's name and password: %40 for @, %2F for /, %3F for ?."
 TIMEOUT = "Write a statement's timeout in DATABASE_TIMEOUT_SECONDS."
-INSTEAD = {
+HINTS = {
     "lock_timeout": TIMEOUT,
     "query_timeout": TIMEOUT,
     "socketTimeout": TIMEOUT,
@@ -65,9 +63,9 @@ DOCUMENTED = "libpq's own: https://www.postgresql.org/docs/current/libpq-connect
 
 
 class UnusableAddress(Exception):
-    """``fault``: a predicate, whose subject is the variable. ``hint``: what to write.
+    """``fault``: the rest of a sentence that begins with the variable's name. ``hint``: what to write.
 
-    They hold no value of the address: parts of a badly encoded password may be anywhere in it.
+    Both quote no value of the address: parts of a badly encoded password may be anywhere in it.
     """
 
     def __init__(self, fault: str, hint: str) -> None:
@@ -76,7 +74,7 @@ class UnusableAddress(Exception):
 
 
 def parse(url: str) -> dict[str, Any]:
-    """One of Django's ``DATABASES``; empty if ``url`` is no address of PostgreSQL or SQLite.
+    """A value for Django's ``DATABASES``; empty if ``url`` is not an address of PostgreSQL or SQLite.
 
     Raises ``UnusableAddress`` for an address of PostgreSQL that libpq would refuse.
     """
@@ -85,13 +83,13 @@ def parse(url: str) -> dict[str, Any]:
     kind = scheme.lower().partition("+")[0]  # without SQLAlchemy's +psycopg2
     if kind == "prisma":
         hint = "Write the database's own address, which begins with postgresql://."
-        raise UnusableAddress("is the address of a service of Prisma", hint)
+        raise UnusableAddress("is the address of a Prisma service", hint)
     if kind == "sqlite":
         return _read(url)
     if kind not in POSTGRESQL:
         return {}
-    place, _, query = rest.partition("?")
-    database = _read(f"postgresql://{place}")
+    location, _, query = rest.partition("?")
+    database = _read(f"postgresql://{location}")
     return database and database | _read_parameters(database, query)
 
 
@@ -99,35 +97,37 @@ def _read(url: str) -> dict[str, Any]:
     if "\0" in unquote(url):
         return {}
     try:
-        with catch_warnings(action="ignore"):  # a warning shows the whole address
+        with catch_warnings(action="ignore"):  # a warning would show the whole address
             return dict(environ.Env.db_url_config(url))
     except ValueError:
         return {}
 
 
 def _read_parameters(database: dict[str, Any], query: str) -> dict[str, Any]:
-    """What the parameters add to ``database``, or replace in it."""
+    """The keys of ``database`` that the parameters add or replace."""
     given = dict(parse_qsl(query, keep_blank_values=True))
     for theirs, ours in RENAMED.items():
         if theirs in given:
             given.setdefault(ours, given.pop(theirs))
     if "sslmode" in given:
         given["sslmode"] = SSL_MODES.get(given["sslmode"].lower(), given["sslmode"])
-    turned_off = [given.pop(name).lower() in values for name, values in UNPREPARED.items() if name in given]
+    turned_off = [
+        given.pop(name).lower() in values for name, values in NO_PREPARED_STATEMENTS.items() if name in given
+    ]
     is_pooled = any(turned_off) or "pooler" in str(database["HOST"])
     if (schema := given.pop("schema", "")) not in ("", "public"):
         given["options"] = f"{given.get('options', '')} {_search_path(schema, is_pooled)}".lstrip()
-    options: dict[str, Any] = {name: value for name, value in given.items() if name not in LEFT_OUT}
+    options: dict[str, Any] = {name: value for name, value in given.items() if name not in IGNORED}
     _check(options, query)
     read = {IN_DJANGO[name]: options.pop(name) for name in IN_DJANGO if name in options}
     if any(turned_off):
-        # A cursor of the server's, too, would be on a connection that the pooler has given to others.
+        # A server-side cursor would not work either: the pooler may give its connection to another client.
         options["prepare_threshold"], read["DISABLE_SERVER_SIDE_CURSORS"] = None, True
     return read | {"OPTIONS": options}
 
 
 def _search_path(schemas: str, is_pooled: bool) -> str:
-    if is_pooled:  # PgBouncer and Neon's refuse a connection that asks for it
+    if is_pooled:  # PgBouncer and Neon's pooler refuse a connection that asks for a search path
         raise UnusableAddress(
             "names a schema, which a pooler does not pass on",
             "Leave it out, and run: ALTER ROLE … SET search_path = …; or write the direct address.",
@@ -140,10 +140,11 @@ def _search_path(schemas: str, is_pooled: bool) -> str:
 def _check(given: dict[str, str], query: str) -> None:
     unknown = sorted(given.keys() - LIBPQ)
     if unknown and ("@" in query or not all(name.isidentifier() for name in unknown)):
-        raise UnusableAddress("is no address that can be read", ENCODE)  # they may be parts of the password
+        # Do not quote these names: they may be parts of the password.
+        raise UnusableAddress("cannot be read as an address", ENCODE)
     if unknown:
         names = ", ".join(unknown)
-        instead = dict.fromkeys(INSTEAD[name] for name in unknown if name in INSTEAD)
+        instead = dict.fromkeys(HINTS[name] for name in unknown if name in HINTS)
         hint = " ".join([f"Leave out {names}.", *instead, DOCUMENTED])
         raise UnusableAddress(f"has parameters that are not libpq's: {names}", hint)
     wrong = [name for name in NUMBERS & given.keys() if not given[name].isdecimal()]
@@ -155,7 +156,7 @@ def _check(given: dict[str, str], query: str) -> None:
 
 
 def _refused_by_libpq(given: dict[str, str]) -> list[str]:
-    """The parameters that libpq's error is about. It looks at all values before it looks for the server."""
+    """The parameters that libpq's error names. It checks all values before it looks for the server."""
     nowhere = {name: value for name, value in given.items() if name != "service"}
     nowhere |= {"host": "/nowhere", "hostaddr": "", "port": given.get("port", "").partition(",")[0]}
     try:

@@ -1,20 +1,20 @@
-"""A limit to the lines of the log that anybody can have written, without a token and without end.
+"""A limit on the log lines that anybody can cause without a token.
 
-They name an unknown path, a host that is not ours, a bad address of an attachment, or what is no HTTP.
-Refused attempts have a limit of their own, for each address (``authn.refusals``).
+Such a line is about an unknown path, an unknown host, a bad address of an attachment, or a request that is
+not HTTP. Refused attempts have their own limit, for each address (``authn.refusals``).
 """
 
 import logging
 import threading
 import time
 
-LINES, PER_SECONDS = 120, 60.0  # of a process, in all
+LINES, PER_SECONDS = 120, 60.0  # for a whole process
 
 CAUSED_BY_STRANGERS = ("django.request", "django.security", "uvicorn.error")
 
 
-class FewLines(logging.Filter):
-    """A handler's filter. The first line too many says so, and the rest of that minute is left out."""
+class LineLimit(logging.Filter):
+    """A handler's filter. The first line over the limit says so; the others of that minute are dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class FewLines(logging.Filter):
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # A 4xx is a warning. An error is our own fault, but for what Django finds suspicious.
+        # A 4xx is a warning. An error is our own fault, except for Django's SuspiciousOperation.
         is_theirs = record.levelno == logging.WARNING or record.name.startswith("django.security")
         if not is_theirs or not record.name.startswith(CAUSED_BY_STRANGERS):
             return True

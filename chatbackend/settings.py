@@ -143,7 +143,7 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 # --- Database and cache ---------------------------------------------------------------------------
 
 DATABASE_TIMEOUT_SECONDS = number("DATABASE_TIMEOUT_SECONDS", 5.0)
-DATABASE_FAULTS: dict[str, tuple[str, str]] = {}  # by variable: what is wrong with it, and what to write
+DATABASE_FAULTS: dict[str, tuple[str, str]] = {}  # for each bad variable: what is wrong, and what to write
 
 
 def database(name: str) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def database(name: str) -> dict[str, Any]:
     alias: dict[str, Any] = {"ENGINE": "", "CONN_HEALTH_CHECKS": True}
     # Django's own handler makes a thread for each request; what such a thread keeps, nobody closes.
     alias["CONN_MAX_AGE"] = None if ASGI_HANDLER == "chatbackend.handler.OneHopHandler" else 0
-    # What is no address is left without an engine, for a system check to name.
+    # A bad address gets no engine, and a system check names it.
     try:
         alias |= database_url.parse(env.str(name, default="postgresql:///"))
     except database_url.UnusableAddress as exc:
@@ -357,11 +357,11 @@ def without_the_host(record: LogRecord) -> bool:
     return True
 
 
-def without_what_the_caller_is_told(record: LogRecord) -> bool:
-    from support.server_errors import is_told  # not before Django is set up
+def only_faults(record: LogRecord) -> bool:
+    from support.server_errors import is_told_to_caller  # not before Django is set up
 
     exc = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(exc, Exception) and is_told(exc))
+    return not (isinstance(exc, Exception) and is_told_to_caller(exc))
 
 
 def with_short_words(record: LogRecord) -> bool:
@@ -376,8 +376,8 @@ LOGGING = {
     "filters": {
         "no_host": {"()": "django.utils.log.CallbackFilter", "callback": without_the_host},
         "short": {"()": "django.utils.log.CallbackFilter", "callback": with_short_words},
-        "few": {"()": "chatbackend.log_limit.FewLines"},
-        "faults": {"()": "django.utils.log.CallbackFilter", "callback": without_what_the_caller_is_told},
+        "line_limit": {"()": "chatbackend.log_limit.LineLimit"},
+        "faults": {"()": "django.utils.log.CallbackFilter", "callback": only_faults},
     },
     "formatters": {
         "json": {
@@ -394,7 +394,7 @@ LOGGING = {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
             "formatter": "plain" if DEBUG else "json",
-            "filters": ["few"],
+            "filters": ["line_limit"],
         }
     },
     "root": {"handlers": ["stdout"], "level": env.str("LOGGING_LEVEL", default="INFO")},
@@ -405,8 +405,8 @@ LOGGING = {
         "django.security.DisallowedHost": {"filters": ["no_host"]},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
-        # ChatKit logs each request at INFO. And a traceback for each exception, a caller's 404 too: with
-        # those, a caller could fill the log.
+        # ChatKit logs each request at INFO, and a traceback for each exception. A caller's 404 is one too, so
+        # a caller could fill the log.
         "chatkit": {"level": "WARNING", "filters": ["faults"]},
         "httpx2": {"level": "WARNING"},
         # MCP's client logs what it could not read, which is what a tool said to somebody; what of it

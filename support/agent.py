@@ -126,13 +126,13 @@ class _Answer:
                 self._said.pop(item.id, None)
                 self._real_id = ""
                 if not any(part.text.strip() for part in item.content):
-                    # Its words turned out to be thoughts (see support/model_output.py), or were none.
+                    # It has no words, or its words turned out to be thoughts (support/model_output.py).
                     return ThreadItemRemovedEvent(item_id=item.id)
                 self.has_spoken = True
         return event
 
     def end_thoughts(self) -> list[ThreadStreamEvent]:
-        """The SDK ends a workflow of thoughts when a message follows, and leaves it open where none does."""
+        """End an open workflow of thoughts. The SDK only does so when a message follows."""
         workflow, self._context.workflow_item = self._context.workflow_item, None
         if workflow is None:
             return []

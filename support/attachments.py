@@ -98,7 +98,7 @@ def load(user_id: str, attachment_id: str) -> Attachment:
 
 
 def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
-    """The second phase. The same bytes may come again, as when an answer was lost on its way.
+    """The second phase. A client may send the same bytes again, for example when our answer was lost.
 
     Raises ``NotFoundError``, ``AlreadyUploaded`` or ``support.files.Refused``.
     """
@@ -117,7 +117,7 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
         raise AlreadyUploaded
     attachment = as_attachment(row)
     checked = files.check(content, attachment.name, attachment.mime_type)
-    if checked.mime_type != attachment.mime_type:  # only the bytes could tell
+    if checked.mime_type != attachment.mime_type:  # only the bytes told the type
         made = _attachment(row.user_id, row.attachment_id, attachment.name, checked.mime_type)
         kept = {"thread_id": attachment.thread_id, "metadata": attachment.metadata}
         attachment = made.model_copy(update=kept)
@@ -151,7 +151,7 @@ def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment
 
 
 def _metadata(file: str, checked: files.Checked) -> dict[str, Any]:
-    """What the SDK keeps with the attachment, and never sends."""
+    """What the SDK stores with the attachment and never sends to a client."""
     charset = {"charset": checked.charset} if checked.charset else {}
     return {"file": file, "size": checked.size} | charset
 

@@ -44,7 +44,7 @@ class Conf(ReadOnce):
 
     @cached_property
     def SUPPORT_MODELS(self) -> list[str]:
-        """The models that a user may pick for a message. ``SUPPORT_MODEL`` needs no place in it."""
+        """The models that a user may pick for a message. ``SUPPORT_MODEL`` may always be picked."""
         return cast(list[str], _setting("SUPPORT_MODELS", []))
 
     @cached_property

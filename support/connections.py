@@ -113,7 +113,7 @@ def insistently(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    # A function of its own, so that the traceback of a query that fails does not begin with this error.
+    # A separate function: else the traceback of a failed query would begin with this RuntimeError.
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -1,7 +1,7 @@
-"""Cursors of pages: where a page ended, so that the next one is found when that row has been deleted.
+"""Cursors of pages. A cursor says where a page ended, even after its last row was deleted.
 
-A cursor holds the row's primary key. It is encrypted, since keys tell how many rows there are of all
-users. AES-SIV also authenticates the owner, so a cursor of somebody else and an invented one fail alike.
+A cursor holds that row's primary key. It is encrypted, because keys tell how many rows all users have.
+AES-SIV also authenticates the owner. So a cursor of somebody else fails in the same way as an invented one.
 """
 
 import base64
@@ -21,13 +21,13 @@ KEY_BYTES = 8  # of a bigint
 
 
 def make(key: int, *scope: str) -> str:
-    """``scope``: whose list it is, and of which thread. The same arguments give the same cursor."""
+    """``scope``: the list's owner, and its thread if it has one. Equal arguments give equal cursors."""
     sealed = _cipher(settings.SECRET_KEY).encrypt(key.to_bytes(KEY_BYTES), [json.dumps(scope).encode()])
     return PREFIX + base64.urlsafe_b64encode(sealed).decode()
 
 
 def read(cursor: str, *scope: str) -> int | None:
-    """The primary key; ``None`` if it is no cursor of this list, but perhaps a row's id."""
+    """The primary key; ``None`` if it is not a cursor of this list. It may then be a row's id."""
     if not cursor.startswith(PREFIX):
         return None
     try:

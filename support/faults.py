@@ -23,11 +23,11 @@ BROKE_OFF = "The answer broke off. Please try again."
 ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
 LONGEST_WAIT_SECONDS = 3600
 
-# Endings of an answer: where something was said, and where nothing was.
+# How an answer ended: a notice if something was said, an error if nothing was.
 CUT_OFF = "The answer became too long and was cut off. Ask the assistant to go on."
-USED_UP = "The assistant got no answer done within the length it may have. Please ask for less at once."
+USED_UP = "The assistant reached its length limit before it said anything. Please ask for less at once."
 FILTERED = "A content filter stopped the answer here."
-WITHHELD = "A content filter withheld the answer. Please put it in another way, or in a new chat."
+WITHHELD = "A content filter withheld the answer. Please ask in other words, or in a new chat."
 INCOMPLETE = "The answer may be incomplete: the assistant did not say why it stopped."
 NOTHING_MORE = "The assistant stopped here and gave no further answer."
 EMPTY = "The assistant gave no answer. Please try again."
@@ -78,10 +78,10 @@ def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
 
 
 def notice_of(ending: Ending, has_spoken: bool) -> NoticeEvent | None:
-    """What the user is told of an answer that ended without a failure; ``None`` where it is whole.
+    """What the user is told when an answer ended without an exception; ``None`` if the answer is whole.
 
-    ``has_spoken``: something was said, and is kept; perhaps before a tool was called. Raises
-    ``CustomStreamError`` where nothing was.
+    ``has_spoken``: whether anything was said, perhaps before a tool was called. Raises
+    ``CustomStreamError`` if nothing was.
     """
     match ending:
         case Ending.COMPLETE:
@@ -90,7 +90,7 @@ def notice_of(ending: Ending, has_spoken: bool) -> NoticeEvent | None:
             kind, notice, error = "cut_off", CUT_OFF, USED_UP
         case Ending.FILTER:
             kind, notice, error = "filtered", FILTERED, WITHHELD
-        case Ending.UNKNOWN:  # no failure: there are providers that never say why
+        case Ending.UNKNOWN:  # no failure: some providers never give a reason
             return NoticeEvent(level="info", message=INCOMPLETE)
         case Ending.EMPTY:
             kind, notice, error = "empty", NOTHING_MORE, EMPTY
@@ -98,7 +98,7 @@ def notice_of(ending: Ending, has_spoken: bool) -> NoticeEvent | None:
     logger.warning("The model's answer is not whole: %s", kind)
     if has_spoken:
         return NoticeEvent(level="warning", message=notice)
-    raise CustomStreamError(error, allow_retry=ending != Ending.FILTER)  # a filter stops it again
+    raise CustomStreamError(error, allow_retry=ending != Ending.FILTER)  # a filter would stop a retry, too
 
 
 def _busy(retry_after: str) -> str:

@@ -14,7 +14,7 @@ NOT_TO_RATE = ("user_message", "hidden_context_item", "sdk_hidden_context")
 
 
 class TooManyItems(ValueError):
-    """The message says how many items may be rated at once, to whoever rates more."""
+    """Its message tells the caller how many items may be rated at once."""
 
     def __str__(self) -> str:
         return f"Feedback is for up to {MAX_ITEMS} items at once"

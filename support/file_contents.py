@@ -1,4 +1,4 @@
-"""What a file is, told by its bytes. Fixed rules and no guess: the same bytes give the same answer."""
+"""Finds out from its bytes what a file is. The rules are fixed: equal bytes give equal answers."""
 
 import codecs
 import os
@@ -10,20 +10,20 @@ from PIL import Image
 CHUNK = 256 * 1024
 # Pillow's names of the formats, and how their files begin.
 IMAGE_FORMATS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8", "WEBP": b"RIFF"}
-MAX_READS, BYTES_A_READ = 1000, 256  # of an image: so many, and one more for so many bytes of it
+MAX_READS, BYTES_A_READ = 1000, 256  # of an image: MAX_READS, and one more for each BYTES_A_READ of it
 PDF_HEADER_WITHIN = 1024  # bytes: PDF readers accept other bytes before it (ISO 32000-1, annex H.3.4.1)
 
-MARKS = {
+BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16le",
     codecs.BOM_UTF16_BE: "utf-16be",
 }
-CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # but for tab, line ends and ESC
+CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # except tab, line ends and ESC
 CTRL_Z = "\x1a"  # with which DOS and some Windows programs end a text
 
 
 def image_format(content: IO[bytes]) -> str | None:
-    """One of ``IMAGE_FORMATS``, told by the file's structure.
+    """One of ``IMAGE_FORMATS``, found from the file's structure.
 
     The picture is not decoded: a small file can be an image of gigabytes.
     """
@@ -41,28 +41,28 @@ def has_pdf_header(content: IO[bytes]) -> bool:
 
 
 def text_encoding(content: IO[bytes]) -> str | None:
-    """``utf-8``, ``utf-16le``, ``utf-16be`` or ``windows-1252``; ``None`` if this is no text.
+    """``utf-8``, ``utf-16le``, ``utf-16be`` or ``windows-1252``; ``None`` if it is not text.
 
-    A byte order mark decides. Without one, a file with zero bytes can only be UTF-16; any other is UTF-8
-    if it is valid as that, and else Windows' Western encoding. Control characters are in no text.
+    A byte order mark decides. Without one, a file with zero bytes can only be UTF-16; any other is UTF-8 if
+    that is valid, and else Windows' Western encoding. A text has no control characters.
     """
     return next((encoding for encoding in _possible(content) if _is_text(content, encoding)), None)
 
 
 def as_text(content: bytes, encoding: str) -> str:
-    """Without the mark at its start and the Ctrl-Z at its end."""
+    """The text, without a byte order mark at its start or a Ctrl-Z at its end."""
     if encoding.startswith("utf-16"):
-        content = content[: len(content) // 2 * 2]  # the Ctrl-Z of some programs is one byte there, too
+        content = content[: len(content) // 2 * 2]  # some programs end even UTF-16 with a Ctrl-Z of one byte
     return content.decode(encoding, errors="replace").removeprefix("\ufeff").rstrip(CTRL_Z)
 
 
 def _possible(content: IO[bytes]) -> list[str]:
     content.seek(0)
     start = content.read(CHUNK)
-    for mark, encoding in MARKS.items():
+    for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             return [encoding]
-    # Letters of Western texts, spaces and line ends have a zero byte in UTF-16: the second one in LE.
+    # In UTF-16, Western letters, spaces and line ends have a zero byte. In LE it is the second byte.
     even, odd = start[::2].count(0), start[1::2].count(0)
     if even or odd:
         return ["utf-16le" if odd > even else "utf-16be"]
@@ -91,16 +91,19 @@ def _is_text(content: IO[bytes], encoding: str) -> bool:
 def _is_image(content: IO[bytes], image_format: str) -> bool:
     try:
         # No other format's parser gets to see the bytes.
-        with Image.open(_FewReads(content), formats=[image_format]) as image:  # type: ignore[arg-type]
+        with Image.open(_LimitedReads(content), formats=[image_format]) as image:  # type: ignore[arg-type]
             image.verify()
-    except Exception:  # of as many kinds as there are ways to be broken; Django's ImageField does the same
+    except Exception:  # a broken file can raise almost anything; Django's ImageField does the same
         return False
     return True
 
 
-class _FewReads:
-    """A file for Pillow, which reads segment by segment, in Python: made of nothing but tiny ones, ten
-    megabytes keep a processor busy for half a minute."""
+class _LimitedReads:
+    """A file for Pillow with a limited number of reads.
+
+    Pillow reads an image segment by segment, in Python. Ten megabytes of tiny segments would keep a
+    processor busy for half a minute.
+    """
 
     def __init__(self, content: IO[bytes]) -> None:
         self._content, self.seek, self.tell = content, content.seek, content.tell

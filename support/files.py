@@ -31,7 +31,7 @@ SPOKEN = {
     "text/markdown": "Markdown",
 }  # others: PNG of image/png
 
-# What programs, browsers and Windows' registry announce the same files as.
+# Other names of these types, as programs, browsers and the Windows registry use them.
 OTHER_NAMES = {
     "image/png": ["image/x-png", "image/apng", "image/x-citrix-png"],
     "image/jpeg": ["image/jpg", "image/pjpeg", "image/jpe", "image/jfif", "image/x-citrix-jpeg"],
@@ -46,14 +46,15 @@ OTHER_NAMES = {
     "text/markdown": ["text/x-markdown", "application/markdown", "application/x-markdown", "text/md"],
 }
 PLAIN_NAMES = {other: plain for plain, others in OTHER_NAMES.items() for other in others}
-# These say nothing, and the file's name does. Windows with Excel announces a .csv as a file of Excel's.
-UNTOLD = "application/octet-stream"
-UNTOLD_TYPES = {
-    *("", UNTOLD, "binary/octet-stream", "application/unknown", "application/x-unknown", "unknown/unknown"),
+# These types say nothing about the file, so its name decides. Windows with Excel announces a .csv as an Excel
+# file.
+UNKNOWN = "application/octet-stream"
+UNKNOWN_TYPES = {
+    *("", UNKNOWN, "binary/octet-stream", "application/unknown", "application/x-unknown", "unknown/unknown"),
     *("application/download", "application/x-download", "application/force-download"),
     *("application/vnd.ms-excel", "application/excel", "application/x-excel", "application/x-msexcel"),
 }
-# Python's own list, and not the machine's, which differs from one to the next.
+# Python's own list: the operating system's list differs between machines.
 SUFFIXES = mimetypes.MimeTypes(filenames=()).types_map[True] | {
     ".jfif": "image/jpeg",
     ".webp": "image/webp",
@@ -94,12 +95,12 @@ class NoRoom(Refused):
 
 
 def check_claim(name: str, mime_type: str, size: int) -> str:
-    """Refuse what is announced if we would refuse it anyway.
+    """Refuse an announced file that would be refused after its upload.
 
-    Returns the type in its plain form, one of ``TYPES``; ``UNTOLD`` if only the bytes can tell it.
+    Returns the type in its plain form, one of ``TYPES``; ``UNKNOWN`` if only the bytes can tell it.
     """
     announced = _announced(name, mime_type)
-    if announced != UNTOLD:
+    if announced != UNKNOWN:
         _require_accepted(announced)
     if size > conf.ATTACHMENT_MAX_BYTES:
         raise TooLarge
@@ -109,22 +110,23 @@ def check_claim(name: str, mime_type: str, size: int) -> str:
 
 
 def check(content: IO[bytes], name: str, mime_type: str) -> Checked:
-    """What the bytes are. ``Refused`` when that is not accepted, or of another kind than was announced.
+    """Find the type of a file from its bytes. Raises ``Refused`` if the type is not accepted, or is of
+    another kind than was announced.
 
-    Which image it is, the bytes tell. Which text it is, they do not tell: the name does.
+    The bytes tell which kind of image it is. Only the name tells which kind of text it is.
     """
     size = content.seek(0, os.SEEK_END)
     announced = check_claim(name, mime_type, size)
     found, charset = "", None
-    if announced in (UNTOLD, *IMAGES):
+    if announced in (UNKNOWN, *IMAGES):
         found = _image_type(content)
-    if not found and announced in (UNTOLD, PDF) and file_contents.has_pdf_header(content):
+    if not found and announced in (UNKNOWN, PDF) and file_contents.has_pdf_header(content):
         found = PDF
-    if not found and announced in (UNTOLD, *TEXTS):
+    if not found and announced in (UNKNOWN, *TEXTS):
         charset = file_contents.text_encoding(content)
-        text_type = "text/plain" if announced == UNTOLD else announced
+        text_type = "text/plain" if announced == UNKNOWN else announced
         found = text_type if charset else ""
-    if not found and announced != UNTOLD:
+    if not found and announced != UNKNOWN:
         raise Refused(f"The file is not {announced}, or is damaged")
     _require_accepted(found)
     return Checked(found, size, charset)
@@ -137,8 +139,8 @@ def _image_type(content: IO[bytes]) -> str:
 
 def _announced(name: str, mime_type: str) -> str:
     plain = _plain(mime_type.partition(";")[0].strip().lower())
-    by_name = _plain(SUFFIXES.get(PurePosixPath(name).suffix.lower(), UNTOLD))
-    if plain in UNTOLD_TYPES:
+    by_name = _plain(SUFFIXES.get(PurePosixPath(name).suffix.lower(), UNKNOWN))
+    if plain in UNKNOWN_TYPES:
         return by_name
     is_told_by_name = plain in TEXTS and by_name in TEXTS and by_name in conf.ATTACHMENT_TYPES
     return by_name if is_told_by_name else plain

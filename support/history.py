@@ -50,7 +50,7 @@ async def as_input(items: Sequence[ThreadItem]) -> list[TResponseInputItem]:
 async def split_input(
     items: Sequence[ThreadItem],
 ) -> tuple[list[TResponseInputItem], list[TResponseInputItem]]:
-    """What was said before the newest item, and that item."""
+    """The input for the items before the newest one, and for the newest one."""
     converter = Converter(items)
     return await converter.to_agent_input(items[:-1]), await converter.to_agent_input(items[-1:])
 
@@ -62,7 +62,8 @@ async def newest_items(
     page = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
     items, length = page.data[:1], 0
     for item in page.data[1:]:
-        if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):  # not read again
+        # Thoughts are not sent to the model again.
+        if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):
             length += len(item.model_dump_json())
         if length > HISTORY_LENGTH:
             break
@@ -77,7 +78,8 @@ class Converter(ThreadItemConverter):
         self._too_much = _too_much(items)
 
     async def user_message_to_input(self, item: UserMessageItem, is_last_message: bool = True) -> Any:
-        # A sentence before each picture and file names it. A model that takes neither still reads that.
+        # Name each picture and file in a sentence before it. A model that takes no files still reads the
+        # sentence.
         said: Any = await super().user_message_to_input(item, is_last_message)
         typed, *attached = said[0]["content"]
         said[0]["content"] = [typed]
@@ -87,7 +89,7 @@ class Converter(ThreadItemConverter):
 
     async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
         # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
-        # Without thoughts: answers of earlier versions may hold some.
+        # Without thoughts: answers that earlier versions stored may contain some.
         text = thoughts.without("".join(part.text for part in item.content))
         return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
 
@@ -101,7 +103,8 @@ class Converter(ThreadItemConverter):
         return await super().hidden_context_to_input(item)
 
     async def client_tool_call_to_input(self, item: ClientToolCallItem) -> TResponseInputItem | None:
-        # In words: its id is of the model that called it, and the next one may not have that tool.
+        # As text: the call's id belongs to the model that made the call, and the next model may not have the
+        # tool.
         if item.status == "pending":
             return None
         call = {"tool": item.name, "arguments": item.arguments, "result": item.output}

@@ -1,9 +1,9 @@
-"""The Agents SDK's models, made to say how an answer ended and to keep thoughts out of it.
+"""The Agents SDK's models, extended: they say how an answer ended, and keep thoughts out of it.
 
-The SDK speaks the Responses API to us, whichever API the provider has. Three things get lost on the way:
-it drops the ``finish_reason`` of Chat Completions, it raises where a model declines or is cut off, and it
-takes thoughts that stand in the text for the answer. So the stream of a model is rewritten here, before
-the SDK's runner and ChatKit's converter read it.
+The SDK gives us events of the Responses API, whichever API the provider has. But it drops the
+``finish_reason`` of Chat Completions. It raises if a model declines or is cut off. And it takes thoughts in
+the text for a part of the answer. So the stream of a model is rewritten here, before the SDK's runner and
+ChatKit's converter read it.
 """
 
 from collections.abc import AsyncIterator
@@ -20,18 +20,18 @@ from support import plain_input
 from support.model_output import Output
 from support.model_requests import ModelRequests
 from support.plain_input import Item
-from support.tool_call_numbers import Numbers
+from support.tool_call_numbers import ToolCallNumbers
 
 
 class Ending(StrEnum):
     COMPLETE = "complete"
-    LENGTH = "length"  # no more tokens were allowed
+    LENGTH = "length"  # the limit of tokens was reached
     FILTER = "filter"  # the provider's content filter stepped in
     UNKNOWN = "unknown"  # no reason, or one that we do not know
-    EMPTY = "empty"  # for no reason that is told
+    EMPTY = "empty"  # nothing was said, and no reason was given
 
 
-# As they are written by the two APIs, and by providers whose models have words of their own.
+# The names of the reasons: in the two APIs, and in other providers' dialects.
 REASONS = {
     Ending.COMPLETE: ("stop", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use", "eos"),
     Ending.LENGTH: ("length", "max_tokens", "max_output_tokens", "model_length"),
@@ -41,12 +41,12 @@ ENDINGS = {reason: ending for ending, reasons in REASONS.items() for reason in r
 
 
 class LanguageModel(Model):
-    """``ending``: of the latest answer. A model is made for one run, so there is one answer at a time.
+    """``ending``: how the latest answer ended. A model is made for one run, so there is one answer at a time.
 
-    ``_fetch_response`` is a private method of the SDK's models, but the only place that serves both ends. A
-    request that is refused there can be replaced, since nothing has been streamed yet. And it alone sees the
-    provider's own chunks: a wrapper around the client is lost where the SDK copies the client to set its
-    retries.
+    ``_fetch_response`` is a private method of the SDK's models, but we need it for two reasons. A request
+    that is refused there can be replaced, because nothing has been streamed yet. And only this method sees
+    the provider's own chunks. A wrapper around the client does not work: the SDK copies the client to set its
+    retries, and the copy has no wrapper.
     """
 
     ending = Ending.COMPLETE
@@ -87,7 +87,7 @@ class LanguageModel(Model):
                     return  # the SDK's own stream would raise next, as if the answer had failed
 
     def _note_status(self, response: Response) -> None:
-        """Set ``ending`` where the response says it."""
+        """Set ``ending`` if the response tells it."""
 
 
 class ResponsesModel(LanguageModel, OpenAIResponsesModel):
@@ -113,19 +113,20 @@ class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
         return response, _Chunks(stream, self)
 
     def _note_reason(self, answer: ChatCompletion | ChatCompletionChunk) -> None:
-        for choice in answer.choices or []:  # some providers have null for none
+        for choice in answer.choices or []:  # some providers send null for an empty list
             if choice.index == 0 and choice.finish_reason:
                 self.ending = ENDINGS.get(str(choice.finish_reason).lower(), Ending.UNKNOWN)
 
 
 class _Chunks:
-    """A provider's stream, with an index for each call of a tool, and without some reasons to end.
+    """A provider's stream, changed so that the SDK can read it.
 
-    The model notes the reasons. The SDK would make up a refusal for one of them, and raise for the other.
+    Each tool call gets its own index. The reasons ``length`` and ``content_filter`` become ``stop``, after
+    the model has noted them: the SDK would raise for one of them, and invent a refusal for the other.
     """
 
     def __init__(self, stream: AsyncStream[ChatCompletionChunk], model: ChatCompletionsModel) -> None:
-        self._stream, self._model, self._numbers = stream, model, Numbers()
+        self._stream, self._model, self._numbers = stream, model, ToolCallNumbers()
         self.response = stream.response  # the SDK reads the request's id from its headers
 
     def __aiter__(self) -> "_Chunks":

@@ -1,6 +1,6 @@
-"""The events of a model's answer: refusals become text, thoughts in the text become reasoning.
+"""Rewrites the events of a model's answer: refusals become text, thoughts in the text become reasoning.
 
-Both then look like what the Agents SDK and ChatKit's converter know: a message, and a workflow of thoughts.
+The Agents SDK and ChatKit's converter then show a refusal as a message, and thoughts as a workflow.
 """
 
 from collections.abc import Iterator
@@ -24,30 +24,30 @@ from support import thoughts
 
 Events = Iterator[Any]
 
-# ChatKit sends the whole thought with each update. So an update waits until the thought has grown by this
-# share of what was sent: else the bytes sent would grow with the square of a long thought's length.
+# ChatKit sends the whole thought with each update. With an update for each token, the bytes sent would grow
+# with the square of the thought's length. So an update waits until the thought has grown by this share.
 THOUGHT_GROWTH = 0.05
 
-NOWHERE: Any = {"output_index": 0, "sequence_number": 0}  # nobody reads them
+UNUSED_POSITION: Any = {"output_index": 0, "sequence_number": 0}  # required fields that nobody reads
 
 
 class Output:
     """Rewrites the events of one response."""
 
     def __init__(self) -> None:
-        self._messages: dict[str, _Message] = {}  # by id, those under way
+        self._messages: dict[str, _Message] = {}  # by id: messages in progress
         self._done: list[Any] = []  # items, as the SDK's runner should see them
         self._thought: _Thought | None = None
         self._summarised: set[str] = set()  # ids of reasoning that also comes as summaries
         self._thoughts_in_text = 0
-        self.is_empty = True  # once it has ended: neither a word nor a call of a tool
+        self.is_empty = True  # valid after ``end``: there was no text and no tool call
 
     def rewrite(self, event: Any) -> Events:
         match event.type:
             case "response.output_item.added" if event.item.type == "message":
                 self._messages[event.item.id] = _Message(event.item)
             case "response.output_text.delta" | "response.refusal.delta":
-                yield from self._say(self._message(event.item_id), event.content_index, event.delta)
+                yield from self._add_text(self._message(event.item_id), event.content_index, event.delta)
             case "response.output_text.done":
                 yield from self._end_part(self._message(event.item_id), event)
             case "response.output_text.annotation.added":
@@ -76,22 +76,22 @@ class Output:
                 yield event
 
     def end(self, event: Any, is_cut: bool) -> Events:
-        """Rewrite the last event, and complete what the provider left open.
+        """Rewrite the last event, and end what the provider left open.
 
-        A response that was cut may hold half a call of a tool, so none of its calls is made.
+        A response that was cut off may contain half a tool call, so none of its calls is made.
         """
         for message in list(self._messages.values()):
             yield from self._end_message(message, message.item)
         output = event.response.output or []
         if not any(map(_is_message, self._done)):
-            for item in filter(_is_message, output):  # some providers stream no words at all
+            for item in filter(_is_message, output):  # some providers stream no text and send it whole here
                 yield from self._end_message(_Message(item), item)
         yield from self._end_thought()
-        output = [_clean(item) if _is_message(item) else item for item in output] or self._done
-        self.is_empty = not any(map(_does_something, output))
+        output = [_plain_message(item) if _is_message(item) else item for item in output] or self._done
+        self.is_empty = not any(map(_has_content, output))
         if is_cut:
-            # A message, even an empty one, ends the run. From an empty output the SDK would turn to the
-            # items that were streamed, and make the call.
+            # A message ends the run, even an empty one. If the output were empty, the SDK would use the
+            # streamed items and make the call.
             output = [*filter(_is_message, output)] or [_message([])]
         response = event.response.model_copy(update={"output": output, "status": "completed"})
         number = event.sequence_number
@@ -106,29 +106,29 @@ class Output:
             self._messages[item_id] = _Message(_message([], item_id))
         return self._messages[item_id]
 
-    def _say(self, message: "_Message", index: int, text: str) -> Events:
+    def _add_text(self, message: "_Message", index: int, text: str) -> Events:
         part = message.part(index)
         for piece in part.feed(text):
-            yield from self._tell(message, index, piece)
+            yield from self._emit(message, index, piece)
 
     def _end_part(self, message: "_Message", event: Any) -> Events:
         part = message.part(event.content_index)
         for piece in part.finish():
-            yield from self._tell(message, event.content_index, piece)
+            yield from self._emit(message, event.content_index, piece)
         if part.is_announced:
             yield event.model_copy(update={"item_id": message.id, "text": part.answer()})
 
     def _end_message(self, message: "_Message", item: ResponseOutputMessage) -> Events:
         self._messages.pop(item.id, None)
         for index, content in enumerate(item.content):
-            if index not in message.parts:  # it came whole
-                yield from self._say(message, index, _text_of(content))
+            if index not in message.parts:  # it was not streamed
+                yield from self._add_text(message, index, _text_of(content))
         for index, part in message.parts.items():
             for piece in part.finish():
-                yield from self._tell(message, index, piece)
+                yield from self._emit(message, index, piece)
         yield from self._end_thought()
         item = (
-            _clean(item)
+            _plain_message(item)
             if item.content
             else _message([part.answer() for part in message.parts.values()], item.id)
         )
@@ -136,7 +136,7 @@ class Output:
         if message.is_announced:
             yield _item_done(item.model_copy(update={"id": message.id}))
 
-    def _tell(self, message: "_Message", index: int, piece: thoughts.Piece) -> Events:
+    def _emit(self, message: "_Message", index: int, piece: thoughts.Piece) -> Events:
         part = message.parts[index]
         match piece:
             case thoughts.Thought(text):
@@ -144,8 +144,8 @@ class Output:
             case thoughts.TakenBack():
                 taken = part.answer()
                 if message.is_announced:
-                    # A message without words: ``support.agent`` has the client remove it. What follows
-                    # is a new message, which gets its id there, too.
+                    # ``support.agent`` tells the client to remove a message without words. The text after it
+                    # is a new message. ``support.agent`` gives that an id, too.
                     yield _item_done(_message([], message.id))
                     message.id, message.is_announced, part.is_announced = FAKE_RESPONSES_ID, False, False
                 part.said.clear()
@@ -155,9 +155,9 @@ class Output:
                 if not message.is_announced:
                     message.is_announced = True
                     yield ResponseOutputItemAddedEvent(
-                        type="response.output_item.added", item=_message([], message.id), **NOWHERE
+                        type="response.output_item.added", item=_message([], message.id), **UNUSED_POSITION
                     )
-                place = NOWHERE | {"item_id": message.id, "content_index": index}
+                place = UNUSED_POSITION | {"item_id": message.id, "content_index": index}
                 if not part.is_announced:
                     part.is_announced = True
                     yield ResponseContentPartAddedEvent(
@@ -171,7 +171,7 @@ class Output:
     # --- Thoughts ---------------------------------------------------------------------------------
 
     def _think_in_text(self, text: str) -> Events:
-        """Thoughts that the provider did not keep apart: an item of reasoning is made for them."""
+        """Thoughts that came in the text. Make a reasoning item for them."""
         if self._thought is None or not self._thought.is_in_text:
             if not (text := text.lstrip()):
                 return
@@ -181,16 +181,18 @@ class Output:
             )
             self._thoughts_in_text += 1
             self._thought = _Thought(item.id, 0, is_in_text=True)
-            yield ResponseOutputItemAddedEvent(type="response.output_item.added", item=item, **NOWHERE)
-        yield from self._grow(self._thought, text)
+            yield ResponseOutputItemAddedEvent(
+                type="response.output_item.added", item=item, **UNUSED_POSITION
+            )
+        yield from self._extend_thought(self._thought, text)
 
     def _think(self, item_id: str, index: int, text: str) -> Events:
         if self._thought is None or (self._thought.item_id, self._thought.index) != (item_id, index):
             yield from self._end_thought()
             self._thought = _Thought(item_id, index)
-        yield from self._grow(self._thought, text)
+        yield from self._extend_thought(self._thought, text)
 
-    def _grow(self, thought: "_Thought", text: str) -> Events:
+    def _extend_thought(self, thought: "_Thought", text: str) -> Events:
         thought.unsent += text
         if len(thought.unsent) >= THOUGHT_GROWTH * len(thought.sent):
             yield thought.update()
@@ -205,12 +207,12 @@ class Output:
                 item_id=thought.item_id,
                 summary_index=0,
                 text=thought.sent.strip(),
-                **NOWHERE,
+                **UNUSED_POSITION,
             )
 
 
 class _Message:
-    """A message under way. The client hears of it with its first word, which may follow thoughts."""
+    """A message in progress. It is announced with its first word, which may come after thoughts."""
 
     def __init__(self, item: ResponseOutputMessage) -> None:
         self.item, self.id = item, item.id
@@ -218,7 +220,7 @@ class _Message:
         self.parts: dict[int, _Part] = {}
 
     def part(self, index: int) -> "_Part":
-        # Thoughts stand at the beginning of an answer, so in its first part.
+        # Thoughts are only at the beginning of an answer, so in its first part.
         return self.parts.setdefault(index, _Part(None if self.parts else thoughts.Splitter()))
 
 
@@ -239,7 +241,7 @@ class _Part:
 
 
 class _Thought:
-    """``item_id``, ``index``: how ChatKit's converter tells it from others."""
+    """``item_id``, ``index``: what ChatKit's converter identifies it by."""
 
     def __init__(self, item_id: str, index: int, is_in_text: bool = False) -> None:
         self.item_id, self.index, self.is_in_text = item_id, index, is_in_text
@@ -253,7 +255,7 @@ class _Thought:
             item_id=self.item_id,
             summary_index=self.index,
             delta=delta,
-            **NOWHERE,
+            **UNUSED_POSITION,
         )
 
 
@@ -261,14 +263,14 @@ def _is_message(item: Any) -> bool:
     return bool(item.type == "message")
 
 
-def _does_something(item: Any) -> bool:
+def _has_content(item: Any) -> bool:
     if _is_message(item):
         return any(part.text.strip() for part in item.content)
     return bool(item.type != "reasoning")
 
 
-def _clean(item: ResponseOutputMessage) -> ResponseOutputMessage:
-    """As it would be from a model that puts refusals and thoughts nowhere else."""
+def _plain_message(item: ResponseOutputMessage) -> ResponseOutputMessage:
+    """The message with refusals as text, and without thoughts."""
     content = [
         _text(_text_of(part)) if part.type == "refusal" else part.model_copy() for part in item.content
     ]
@@ -296,4 +298,4 @@ def _message(texts: list[str], item_id: str = FAKE_RESPONSES_ID) -> ResponseOutp
 
 
 def _item_done(item: ResponseOutputMessage) -> ResponseOutputItemDoneEvent:
-    return ResponseOutputItemDoneEvent(type="response.output_item.done", item=item, **NOWHERE)
+    return ResponseOutputItemDoneEvent(type="response.output_item.done", item=item, **UNUSED_POSITION)

@@ -1,6 +1,6 @@
-"""What a model is sent, and what it is sent instead where its provider refuses that for good.
+"""Sends a request to a model, and a simpler one if the provider refuses the first for good.
 
-A refusal of this kind would come back with every later message, for the cause is in the conversation.
+The cause of such a refusal is in the conversation, so every later message would be refused too.
 """
 
 import logging
@@ -29,8 +29,8 @@ NOT_LOOKED_AT = "The assistant could not look at every picture and file, and ans
 NOT_READ = "The assistant could not read the earlier messages, and answers the last one alone."
 
 
-class Remembered:
-    """A set that forgets a key after REMEMBERED_SECONDS, and the oldest where there are too many."""
+class ExpiringSet:
+    """A set. It drops a key after REMEMBERED_SECONDS, and the oldest key if there are too many."""
 
     def __init__(self) -> None:
         self._expires_at: OrderedDict[Hashable, float] = OrderedDict()  # time.monotonic()
@@ -47,13 +47,13 @@ class Remembered:
 
 # What each model refused, in this process: hashes of files, or IDS. Files are remembered one by one: a single
 # broken picture must not hide everybody's pictures from the model.
-refused = Remembered()
+refused = ExpiringSet()
 IDS = "ids"
 
 
 @dataclass(frozen=True)
 class Request:
-    """``earlier``: what was said before the newest message. ``newest``: that, and what came of it so far."""
+    """``earlier``: items before the newest message. ``newest``: that message and the answer to it so far."""
 
     earlier: list[Item]
     newest: list[Item]
@@ -75,7 +75,7 @@ class Request:
         return replace(self, earlier=[])
 
 
-# In this order, each added to those before it: what costs the answer least comes first.
+# Applied one after the other, in this order. What costs the answer least comes first.
 SIMPLER: list[Callable[[Request], Request]] = [
     Request.without_ids,
     lambda request: request.without_files(lambda part: part["type"] == FILE),
@@ -85,8 +85,11 @@ SIMPLER: list[Callable[[Request], Request]] = [
 
 
 class ModelRequests:
-    """Those of one answer. ``model``: its provider and its name. ``earlier``: how many items come before the
-    newest message. ``tell``: is told once what the model could not be shown."""
+    """The requests of one answer.
+
+    ``model``: its provider and its name. ``earlier``: how many items come before the newest message.
+    ``tell``: called once for each notice about what the model could not read.
+    """
 
     def __init__(self, model: tuple[str, str], earlier: int = 0, tell: Tell | None = None) -> None:
         self._model, self._earlier, self._tell = model, earlier, tell
@@ -94,7 +97,7 @@ class ModelRequests:
         self._told: set[str] = set()
 
     async def send(self, items: list[Item], send: Callable[[list[Item]], Awaitable[T]]) -> T:
-        """Raises what ``send`` raised first, if nothing simpler is accepted either."""
+        """Raises the first refusal if no simpler request is accepted either."""
         whole = Request(items[: self._earlier], items[self._earlier :])
         refusals: list[openai.APIStatusError] = []
         for request in self._from_whole_to_simple(whole):
@@ -103,7 +106,7 @@ class ModelRequests:
             except openai.APIStatusError as exc:
                 if exc.status_code not in REFUSALS or exc.code == "model_not_found":
                     raise
-                refusals.append(exc.with_traceback(None))  # it would refer to this list, and so to itself
+                refusals.append(exc.with_traceback(None))  # its traceback refers to this list: a cycle
             else:
                 if refusals:
                     self._remember(whole, request, refusals[0])
@@ -125,13 +128,13 @@ class ModelRequests:
                 yield request
 
     def _remember(self, whole: Request, accepted: Request, refusal: openai.APIStatusError) -> None:
-        # Not its message, which may quote the conversation.
+        # Without the refusal's message: it may quote the conversation.
         logger.warning(
             "The model's provider refused a request and took a simpler one: status %s, code %s, request %s",
             *(refusal.status_code, refusal.code, refusal.request_id),
         )
         if whole.earlier and not accepted.earlier:
-            self._reads_earlier = False  # the files and ids may be innocent
+            self._reads_earlier = False  # perhaps the length was the cause, and not the files or ids
             return
         if accepted == whole.without_ids():
             refused.add((self._model, IDS))
@@ -139,7 +142,7 @@ class ModelRequests:
             refused.add(self._key(part))
 
     async def _tell_what_is_missing(self, whole: Request, accepted: Request) -> None:
-        # Of an earlier message's files the user was told when that message was answered.
+        # The user was told about the files of an earlier message when that message was answered.
         missing = {
             NOT_LOOKED_AT: bool(_left_out(whole.newest, accepted.newest)),
             NOT_READ: bool(whole.earlier) and not accepted.earlier,

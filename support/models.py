@@ -118,13 +118,13 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         return self.filter(user_id=user_id)
 
     def release(self, leaving: Sequence[int] = ()) -> list[int]:
-        """Move each to a conversation with a message that carries it, or to none. In a transaction.
+        """Set ``thread`` of each to the newest thread with a message that carries it, or to null.
 
-        ``leaving``: primary keys of conversations that are about to be deleted, and do not count.
-        Returns the attachments' primary keys.
+        Call it in a transaction. ``leaving``: primary keys of threads that are about to be deleted and do not
+        count. Returns the attachments' primary keys.
         """
-        # Locked first, and looked for by the next statement: so it sees the messages that were stored until
-        # then, and one that is stored later moves its attachments again (support.store.save_item).
+        # Lock first. The next statement then sees all messages that were stored until now. A message that is
+        # stored later sets ``thread`` again (support.store.save_item).
         found = list(self.order_by("id").select_for_update().values_list("id", flat=True))
         if found:
             itself = JSONArray(JSONObject(id=OuterRef("attachment_id")))
@@ -135,11 +135,12 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         return found
 
     def delete_with_threads(self, threads: Sequence[int]) -> int:
-        """Before conversations are deleted: delete their attachments that no message elsewhere carries.
+        """Delete the attachments of these threads that no message of another thread carries.
 
-        In a transaction. ``threads``: primary keys. Returns how many attachments it deleted.
+        Call it before the threads are deleted, in the same transaction. ``threads``: primary keys. Returns
+        how many attachments it deleted.
         """
-        # Those that are sent there or uploaded this moment either are found, or find no row.
+        # An attachment that is sent or uploaded at this moment either is found here, or finds no row.
         released = self.filter(thread__in=threads).release(leaving=threads)
         if not released:
             return 0
@@ -158,7 +159,7 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 class Attachment(models.Model):
     """A file that its owner has uploaded. Messages of several conversations may carry it.
 
-    ``thread``: one of those, the last that it was sent to. Null while no message carries it.
+    ``thread``: the last conversation that it was sent to. Null while no message carries it.
     """
 
     user_id = models.CharField(max_length=ID_LENGTH)

@@ -10,20 +10,20 @@ MAX_TOOL_NAME = 64  # characters, as the model sees it
 
 
 class PickRefused(Exception):
-    """The message says which one, without the client's words."""
+    """Its message names the field and does not quote the client."""
 
 
 def check(options: InferenceOptions) -> None:
-    """Raises ``PickRefused`` for what we do not offer."""
+    """Raises ``PickRefused`` for a model or a tool that is not on offer."""
     if options.model and options.model not in _models():
         raise PickRefused("params.input.inference_options.model is not one of the models on offer")
-    # Which tools there are only their servers know, and they are asked when the answer begins.
+    # Only the MCP servers know their tools. They are asked when the answer begins.
     if options.tool_choice and not (conf.SUPPORT_MCP_SERVERS and _may_be_a_tool(options.tool_choice.id)):
         raise PickRefused("params.input.inference_options.tool_choice.id is not one of the tools on offer")
 
 
 def model(items: Sequence[ThreadItem]) -> str:
-    """The one picked for the newest message, or the default: also for one that is no longer on offer."""
+    """The model picked for the newest message; the default if none is, or if it is no longer on offer."""
     messages = (item for item in reversed(items) if isinstance(item, UserMessageItem))
     newest = next(messages, None)
     picked = newest.inference_options.model if newest else None
@@ -31,7 +31,7 @@ def model(items: Sequence[ThreadItem]) -> str:
 
 
 def tool(items: Sequence[ThreadItem]) -> str | None:
-    """The one to begin with: only for the answer to the message that it was picked for."""
+    """The tool to call first; ``None`` unless the newest item is the message that it was picked for."""
     newest = items[-1] if items else None
     picked = newest.inference_options.tool_choice if isinstance(newest, UserMessageItem) else None
     return picked.id if picked else None

@@ -1,7 +1,7 @@
-"""A conversation in the plainest form that says it, as the Agents SDK gives it to a model.
+"""Makes a conversation plainer, for providers that accept less than OpenAI. Its items are the Agents SDK's.
 
-Some providers take no list of parts, no two messages of one role in a row and no message without text.
-Some take no pictures, no files, or no ids. Functions here change nothing in place.
+Some providers accept no list of parts, no two messages of one role in a row, or no message without text. Some
+accept no pictures, no files or no ids. The functions here change nothing in place.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ FROM_A_TOOL = "A tool returned this image:"
 
 
 def plain(items: Iterable[Item]) -> list[Item]:
-    """The user's message first, neighbours of one role in one message, and text alone as one string."""
+    """Begin with the user, join neighbours of one role, and write text alone as one string."""
     messages: list[Item] = []
     for item in items:
         previous = messages[-1] if messages else {}
@@ -32,7 +32,7 @@ def plain(items: Iterable[Item]) -> list[Item]:
 
 
 def with_pictures_after_tools(items: Iterable[Item]) -> list[Item]:
-    """For Chat Completions, where a tool's result is text: its pictures follow in a message of the user's."""
+    """For Chat Completions, where a tool's result is only text. Its pictures follow in a user's message."""
     messages: list[Item] = []
     pictures: list[Item] = []
     for item in items:
@@ -53,20 +53,20 @@ def files_in(items: Iterable[Item]) -> list[Item]:
 
 
 def without_files(items: Iterable[Item], is_left_out: Callable[[Item], bool]) -> list[Item]:
-    """A sentence in place of each. What it is was said before it."""
+    """Put a sentence in place of each file. The text before it already names the file."""
     return [_replace(item, is_left_out, NOT_SHOWN) for item in items]
 
 
 def without_ids(items: Sequence[Item]) -> list[Item]:
-    """For a provider that has not kept what it said: no reasoning, and nothing that refers to it."""
+    """For a provider that does not store its answers: remove reasoning, and ids that refer to them."""
     if not any("id" in item for item in items):
         return list(items)
     kept = (item for item in items if item.get("type") != "reasoning")
-    return [{name: value for name, value in _as_said(item).items() if name != "id"} for item in kept]
+    return [{name: value for name, value in _as_plain_message(item).items() if name != "id"} for item in kept]
 
 
 def _is_message(item: Item) -> bool:
-    """Whether it may be joined with its neighbour: one with an id is the provider's own."""
+    """Whether it is a message that may be joined with its neighbour. One with an id is the provider's own."""
     return item.get("type", "message") == "message" and "role" in item and "id" not in item
 
 
@@ -107,8 +107,8 @@ def _replace(item: Item, is_replaced: Callable[[Item], bool], text: str) -> Item
     return item | {_content_name(item): parts}
 
 
-def _as_said(item: Item) -> Item:
-    """The provider's own message as one of ours."""
+def _as_plain_message(item: Item) -> Item:
+    """A message of the provider's own, in the form of ours."""
     if item.get("type") != "message" or "id" not in item:
         return item
     text = "".join(part.get("text") or part.get("refusal") or "" for part in item["content"])

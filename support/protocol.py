@@ -37,15 +37,15 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class OtherOperation:
-    """An operation that the SDK does not know. ``type`` is for metrics, and not what the request says."""
+    """An operation that the SDK does not know. ``type`` is a label for metrics, not the request's."""
 
     type: Literal["other"] = "other"
 
 
 def parse(body: bytes, takes_others: bool = False) -> ChatKitReq | OtherOperation:
-    """The request as the SDK will read it: ``"limit": "20"`` is a number to both.
+    """Read the request as the SDK reads it: ``"limit": "20"`` is the number 20.
 
-    ``takes_others``: give ``OtherOperation`` for a type that the SDK does not know.
+    ``takes_others``: return ``OtherOperation`` for a type that the SDK does not know.
     Raises ``ParseError`` (400), which names the field at fault and never quotes the body.
     """
     request: ChatKitReq | OtherOperation
@@ -141,7 +141,7 @@ class _QuietSchema(GenerateJsonSchema):
 
 
 def _is_base64(text: str) -> bool:
-    """Line breaks may stand in it. The SDK drops whatever else it cannot decode, which we refuse."""
+    """Line breaks are allowed. The SDK would drop all other characters that it cannot decode."""
     try:
         base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):  # ValueError: not even ASCII

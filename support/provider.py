@@ -43,9 +43,9 @@ def client() -> AsyncOpenAI:
 
 
 def model(name: str, earlier: int = 0, tell: Tell | None = None) -> LanguageModel:
-    """A new one for each run: it remembers what it was sent, and how its answer ended.
+    """A new model for each run: it stores how its requests and its answer ended.
 
-    ``earlier``, ``tell``: as ``ModelRequests`` has them.
+    ``earlier``, ``tell``: see ``ModelRequests``.
     """
     kind = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
     return kind(name, client(), ModelRequests((conf.OPENAI_BASE_URL, name), earlier, tell))

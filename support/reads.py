@@ -24,7 +24,7 @@ def thread(user_id: str, thread_id: str) -> Thread | None:
 def threads(user_id: str, limit: int, after: str | None, order: str) -> tuple[list[Thread], str | None]:
     """A page, and a cursor if more rows follow. ``after``: a cursor of an earlier page, or a row's id.
 
-    Raises ``NotFoundError`` if ``after`` is neither. A cursor stays good when its row is deleted.
+    Raises ``NotFoundError`` if ``after`` is neither. A cursor stays valid when its row is deleted.
     """
     rows, cursor = _page(_threads, _thread, limit, order, after, user_id=user_id)
     return [Thread.from_db("default", THREAD, row) for row in rows], cursor
@@ -65,7 +65,7 @@ def _in_order(
     order: str,
     start: str | None,
 ) -> Any:
-    """``start``: what the page starts after, the row of the id ``after`` or of the primary key ``key``."""
+    """``start``: "id" starts the page after the row with the id ``after``, "key" after the key ``key``."""
     page = rows.alias(place=PLACE).order_by("place" if order == "asc" else "-place")
     if start:
         place = key if start == "key" else Subquery(rows.filter(**{columns[1]: after}).values("id"))

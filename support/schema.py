@@ -52,8 +52,8 @@ ERRORS = {
     ),
     403: ("The user is banned, or the page may not send a cookie.", "User is banned"),
     404: (
-        "The user is gone, or has no live session; or what is asked for is missing or somebody else's, for "
-        "which the answer is the same.",
+        "The user is gone, or has no live session; or the thing asked for is missing, or somebody else's. "
+        "The last two get the same answer.",
         "Not found",
     ),
     409: ("It has been uploaded before.", "This attachment has been uploaded already"),
@@ -76,12 +76,12 @@ know more than this address.
 
 Those marked … make the assistant speak: they are answered with a stream of server-sent events, each one line
 `data: <ThreadStreamEvent as JSON>` and an empty line. While there is nothing to send, a comment comes every
-12 seconds, the line `: keep-alive`, which clients skip. The stream ends when the answer does, without a word.
+12 seconds: the line `: keep-alive`. Clients skip it. The stream ends when the answer does, without a word.
 What fails after its first byte is an event of type `error`, and what was said until then is kept. To stop an
 answer, close the connection.
 
-`inference_options` says which model and which tool the user picked for a message. What the server does not
-offer is a 400.
+`inference_options` says which model and which tool the user picked for a message. A model or a
+tool that the server does not offer is a 400.
 
 `limit` counts up to 100, and is 20 if not given. `after` is the `after` of the page before, or the id of a
 row."""

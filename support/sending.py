@@ -1,7 +1,7 @@
-"""What stays of a message whose sending ends early: all of it, or nothing.
+"""Undoes what was stored for a message that was not stored itself.
 
-The SDK stores a new conversation, then the attachments' rows, then the message, and the client may leave
-in between. It then sends the message again, files included, and would find an empty conversation.
+The SDK stores a new conversation, then the attachments' rows, then the message. A client that leaves in
+between sends its message again, with the files. It would find an empty conversation beside the new one.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ THREAD_CREATED = b'data: {"type":"thread.created"'
 MESSAGE_STORED = b'data: {"type":"thread.item.done"'
 
 
-async def or_undone(
+async def undo_unless_stored(
     events: AsyncIterable[bytes], request: ThreadsCreateReq | ThreadsAddUserMessageReq
 ) -> AsyncIterator[bytes]:
-    """The events. If they end before the message is stored, what was stored for it is undone.
+    """Pass on the events. If they end before the message is stored, undo what was stored for it.
 
-    A new thread is only told of when the message is stored: a client that knows of it would send the
-    message there again. So a failure before that still has a status of its own.
+    ``thread.created`` is held back until the message is stored: a client that knew the thread would send the
+    message there again. So a failure before that can still be answered with a status.
     """
     thread_created = b""
     is_stored = False
@@ -57,8 +57,8 @@ async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq) -> None:
         return
     try:
         await undo(*thread, attachment_ids, is_new)
-    except Exception:  # what ended the stream is what counts
-        logger.exception("What was stored for a message that was not could not be removed")
+    except Exception:  # raise what ended the stream, and not this
+        logger.exception("Could not undo the writes for a message that was not stored")
 
 
 @on_database
@@ -66,7 +66,7 @@ def undo(user_id: str, thread_id: str, attachment_ids: list[str], is_new: bool) 
     """Release the attachments from the thread, and delete the thread if it is new and empty."""
     thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
     with transaction.atomic():
-        # Locked: an item that is stored this moment is seen, or finds no thread.
+        # Locked: an item that is stored at this moment either is seen, or finds no thread.
         keys = list(thread.select_for_update().values_list("id", flat=True))
         attached = Attachment.objects.owned_by(user_id).filter(thread__in=keys)
         attached.filter(attachment_id__in=attachment_ids).release()

@@ -45,7 +45,7 @@ class SupportServer(ChatKitServer[RequestContext]):
             yield event
 
     def check_picks(self, options: InferenceOptions) -> None:
-        """Raises ``picks.PickRefused``. A server that answers for itself has models and tools of its own."""
+        """Raises ``picks.PickRefused``. A team's own ``respond`` has its own models and tools."""
         if type(self).respond is SupportServer.respond:
             picks.check(options)
 

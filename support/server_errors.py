@@ -1,7 +1,8 @@
-"""Errors that come out of a team's ChatKit server: which are the caller's, and which have a status.
+"""Sorts the exceptions of a team's ChatKit server into three kinds.
 
-Every exception is one of three. A mistake of the caller's: the SDK itself raised it, or a store did not
-find something. A refusal: the team raised an exception that has a status. All others are faults.
+- A caller's mistake: the SDK itself raised it, or a store did not find something.
+- A refusal: the team raised an exception that has a status.
+- A fault: all others.
 """
 
 import logging
@@ -32,14 +33,14 @@ WRITES = ("add_thread_item", "save_item", "delete_thread_item", "save_thread")
 
 
 class ServerRefusal(APIException):
-    """An exception of the team's that has a status, as REST framework answers it."""
+    """A team's exception that has a status, in the form that REST framework answers."""
 
     def __init__(self, status_code: int, detail: Any, headers: Mapping[str, Any] | None = None) -> None:
         super().__init__(_text(detail) or responses.get(status_code, "Refused"))
         self.status_code = status_code
         for name, value in (headers or {}).items():
             text = str(value)
-            match name.lower():  # REST framework makes these headers of two attributes, and no others
+            match name.lower():  # REST framework sends only these two, from attributes
                 case "retry-after" if text.isascii() and text.isdigit():
                     self.wait = int(text)
                 case "www-authenticate" if text.isascii() and text.isprintable():
@@ -47,7 +48,7 @@ class ServerRefusal(APIException):
 
 
 def is_callers_mistake(exc: Exception) -> bool:
-    """Whether the SDK itself raised it, or a store that did not find something.
+    """Whether the SDK itself raised it, or a store because it did not find something.
 
     A team's own code may raise the same classes. So the traceback decides.
     """
@@ -55,7 +56,7 @@ def is_callers_mistake(exc: Exception) -> bool:
         return False  # the SDK raises no subclass; pydantic's ValidationError is a ValueError
     frames = list(_frames(exc))
     if any(frame.f_code is _events.__code__ for frame in frames):
-        return False  # while the server answered: what it looks for then is its own business
+        return False  # the server was answering: what it looks up then is not the caller's request
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame in frames]
     if packages[-1:] == ["support"] and not isinstance(exc, ValueError):
         return True  # ours: a store that finds nothing, or dictation without a model
@@ -65,10 +66,10 @@ def is_callers_mistake(exc: Exception) -> bool:
 
 
 def refusal_of(exc: Exception) -> ServerRefusal | None:
-    """The status, the text and the headers of an exception that has them; ``None`` of any other."""
+    """The status, the text and the headers of an exception that has them; ``None`` for any other."""
     match exc:
         case Refused():
-            return None  # authn answers its own
+            return None  # authn answers these
         case APIException():
             return _refusal(exc.status_code, exc.detail, {"Retry-After": getattr(exc, "wait", "")})
         case Http404():
@@ -76,16 +77,17 @@ def refusal_of(exc: Exception) -> ServerRefusal | None:
         case PermissionDenied():
             return ServerRefusal(HTTPStatus.FORBIDDEN, _text(*exc.args[:1]))
         case SuspiciousOperation() | BadRequest():
-            return ServerRefusal(HTTPStatus.BAD_REQUEST, "Bad request")  # Django shows its text to nobody
-    # FastAPI's and Starlette's HTTPException, and what is made like it. A status alone is no sign of one:
-    # the error of a call that the team's server has made (httpx, openai) may have it, with its response.
+            return ServerRefusal(HTTPStatus.BAD_REQUEST, "Bad request")  # Django never shows its text
+    # FastAPI's and Starlette's HTTPException, and exceptions like it. A status alone is not enough. Errors of
+    # httpx and openai have one too, for a call that the team's server made: they also have a response or
+    # request.
     if hasattr(exc, "detail") and not (hasattr(exc, "response") or hasattr(exc, "request")):
         return _refusal(getattr(exc, "status_code", None), exc.detail, getattr(exc, "headers", ""))
     return None
 
 
-def is_told(exc: Exception) -> bool:
-    """Whether the caller is told what is wrong, so that it is no fault for the log."""
+def is_told_to_caller(exc: Exception) -> bool:
+    """Whether the caller is told what is wrong. Then it is no fault, and is not logged as one."""
     return isinstance(exc, CustomStreamError) or 400 <= _status_of(exc) < 500 or is_callers_mistake(exc)
 
 
@@ -97,7 +99,7 @@ def place_of(exc: Exception) -> str:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Around what a team has written: its refusals leave as ``ServerRefusal``, which has an answer."""
+    """Wrap calls of a team's code. Its refusals leave as ``ServerRefusal``, which REST framework answers."""
     try:
         yield
     except Exception as exc:
@@ -109,12 +111,12 @@ def refusals() -> Iterator[None]:
 
 
 def tell_refusals_in_streams(server: Any) -> None:
-    """Have the SDK give the text of a refusal to the client, in an ``error`` event of the stream."""
+    """Make the SDK send the text of a refusal to the client, in an ``error`` event of the stream."""
     for name in STREAMING:
         setattr(server, name, partial(_events, getattr(server, name)))
-    if not type(server.store).__module__.startswith("support."):  # ours refuses nothing in this way
+    if not type(server.store).__module__.startswith("support."):  # our store raises no refusals
         for name in WRITES:
-            with suppress(AttributeError):  # of a class that keeps its attributes to itself
+            with suppress(AttributeError):  # a class may forbid new attributes, with __slots__
                 setattr(server.store, name, partial(_write, getattr(server.store, name)))
 
 
@@ -160,19 +162,19 @@ def _refusal(status_code: object, detail: object, headers: object) -> ServerRefu
 
 
 def _text(detail: object = "") -> str:
-    """FastAPI lets it be anything that is JSON. Of an object, its ``message``."""
+    """FastAPI's detail may be any JSON. If it is an object, use its ``message``."""
     if isinstance(detail, Mapping):
         detail = detail.get("message")
     return str(detail) if isinstance(detail, str) else ""
 
 
 def _is_of_a_store(frames: list[FrameType], packages: list[str]) -> bool:
-    """Whether the SDK, or our view, called a store that raised it, and no other code of the team's."""
+    """Whether the SDK or our view called the store that raised it, with no code of the team in between."""
     from chatkit.server import ChatKitServer
 
     for frame, package in zip(frames, packages, strict=True):
         if package in ("chatkit", "support") or frame.f_code.co_name == "process":
-            continue  # a team may have a ``process`` around the SDK's
+            continue  # a team may override ``process`` and call the SDK's
         first_argument = next(iter(frame.f_code.co_varnames[: frame.f_code.co_argcount]), "")
         called = frame.f_locals.get(first_argument)
         if isinstance(called, Store | AttachmentStore):

@@ -38,7 +38,7 @@ INSERT_ITEM = """
     SELECT id, %s, %s, %s, %s FROM support_thread WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
     ON CONFLICT (thread_id, item_id) DO """
 
-# The same statement tells which attachments the item carried.
+# It also returns which attachments the item carried.
 DELETE_ITEM = """
     DELETE FROM support_item WHERE item_id = %s AND thread_id = (
         SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s
@@ -93,7 +93,7 @@ class Store(ChatKitStore[OwnerT]):
         try:
             await save(context.user_id, thread)
         except asyncio.CancelledError:
-            _at_hand.set(this)  # a call that has begun is done all the same
+            _at_hand.set(this)  # a database call that has begun still completes
             raise
         _at_hand.set(this)
 
@@ -139,9 +139,9 @@ class Store(ChatKitStore[OwnerT]):
         await delete_attachment(context.user_id, attachment_id)
 
     async def require_sendable(self, attachment_ids: list[str], context: OwnerT) -> None:
-        """Raise what keeps them from being sent: ``NotFoundError`` or ``support.files.Refused``.
+        """Raise ``NotFoundError`` or ``support.files.Refused`` if one of them cannot be sent.
 
-        The SDK itself looks only when it has begun.
+        The SDK itself only checks this when its stream has begun.
         """
         await require_sendable(context.user_id, attachment_ids)
 
@@ -208,7 +208,7 @@ def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
 
 
 def _bind(user_id: str, thread_id: str, attachments: list[Attachment]) -> None:
-    """The SDK has bound them before. Somebody may have released them since, as no message carried them."""
+    """Set their thread again. The SDK has set it before, but they may have been released since."""
     thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
     ids = [attachment.id for attachment in attachments]
     rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=ids)
@@ -225,14 +225,14 @@ def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> 
 
 
 def _store_item(user_id: str, thread_id: str, item: ThreadItem, *, overwrite: bool) -> bool:
-    """Whether the thread exists. Raises ``NotStored`` if it does and the item is not stored all the same."""
+    """Store an item. Return whether its thread exists. Raises ``NotStored`` if only the item is missing."""
     on_conflict = "UPDATE SET type = excluded.type, data = excluded.data" if overwrite else "NOTHING"
     for _ in range(STORE_TRIES):
         if _insert(user_id, thread_id, item, on_conflict):
             return True
         if not overwrite and reads.item(user_id, thread_id, item.id) is not None:
             return True
-        # Ask, and do not conclude that the thread is missing: a lost write must not look like a 404.
+        # Look whether the thread is really missing: a lost write must not become a 404.
         if reads.thread(user_id, thread_id) is None:
             return False
         logger.error("An item was not stored, although its thread exists")
@@ -296,7 +296,7 @@ def require_sendable(user_id: str, attachment_ids: list[str]) -> None:
 
 
 def thread_of_this_task() -> tuple[str, str] | None:
-    """The owner and the id of the thread that this task has loaded or saved last."""
+    """The owner and the id of the thread that this task loaded or saved last."""
     at_hand = _at_hand.get()
     return at_hand[1:] if at_hand and at_hand[:1] == _in_this_task() else None
 

@@ -36,9 +36,9 @@ HEADERS = {
 PATIENCE_SECONDS = 10  # of a shutdown with what is being put away
 ERROR = b'data: {"type":"error"'  # how the SDK's error event begins
 
-# Sent after so long without an event: proxies and platforms end a connection on which nothing moves, some
-# after 30 seconds, and a model may think for longer. A comment with a single line break: with an empty line
-# after it, some clients would take it for a message without data.
+# A comment that is sent after so long without an event. Some proxies and platforms end a connection that is
+# idle for 30 seconds, and a model may think for longer. No empty line follows the comment: some clients would
+# take that for a message without data.
 KEEP_ALIVE_SECONDS = 12
 KEEP_ALIVE = b": keep-alive\n"
 
@@ -79,8 +79,9 @@ class EventStream:
             await _end(self._work)
 
     async def _next(self) -> bytes | None:
-        # Only after the first event. Before it the headers are not sent, as a missing thread is still a
-        # 404; and a ChatKit server sends its stream_options before it asks any model.
+        # Comments only come after the first event. Until then the headers are not sent, so that a missing
+        # thread can still be a 404. The first event does not wait for a model: it is ChatKit's
+        # stream_options.
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                 return await self._events.get()
@@ -91,10 +92,10 @@ class EventStream:
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     """Begin the work and wait for its first event.
 
-    Raises ``TooMany`` before there is any work. Then what the caller can still be told with a status: a
-    mistake of their own, a refusal (see ``server_errors.is_told``), and the database's errors, as nothing
-    has been done yet. Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send
-    the message again, up to five times.
+    Raises ``TooMany`` before there is any work. Before the first event it also raises what has a status: the
+    caller's mistakes and refusals (see ``server_errors.is_told_to_caller``), and the database's errors.
+    Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send the message again, up
+    to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
@@ -171,7 +172,7 @@ async def _work(
         events.put_nowait(_failure())  # for who still listens when the server is shut down
         raise
     except Exception as exc:
-        is_told = server_errors.is_told(exc)
+        is_told = server_errors.is_told_to_caller(exc)
         if not begun and (is_told or is_outage(exc)) and not isinstance(exc, CustomStreamError):
             refusal.append(exc)
         else:

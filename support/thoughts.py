@@ -1,11 +1,11 @@
 """Thoughts that a model writes into its answer, such as ``<think>The user greets me.</think>Hello!``.
 
-The rule: thoughts are only looked for at the beginning of an answer, after white space, where models put
-them. One or more blocks may stand there; the last one may never be closed. Any closing tag ends any block.
+Thoughts are only looked for at the beginning of an answer, where models put them. White space may come first.
+There may be several blocks, and the last one may have no closing tag. Any closing tag ends any block.
 
-Some models leave out the opening tag, since it is a part of their prompt. So a closing tag without an
-opening one before it ends thoughts that began with the answer. It does not where the text only mentions
-it: in code, in quotation marks, or in the middle of a sentence.
+Some models leave out the opening tag, because it is a part of their prompt. So if the first tag is a closing
+one, all text before it was thoughts. A closing tag that the text only mentions is ignored: in code, in
+quotation marks, or in the middle of a sentence.
 """
 
 import re
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class TakenBack:
-    """All that was given as the answer until here was a thought."""
+    """All text that was given as the answer until here was a thought."""
 
 
 Piece = Thought | Answer | TakenBack
@@ -75,9 +75,9 @@ class Splitter:
     """
 
     def __init__(self) -> None:
-        self._step = Splitter._begin  # not of this one: it would hold itself, and its text, in memory
-        self._held = ""  # fed, and not given to the caller yet
-        self._place = _Place()  # of what was given as the answer, while a closing tag may take it back
+        self._step = Splitter._begin  # a plain function: a bound method would be a reference cycle
+        self._held = ""  # text that was fed and not yielded yet
+        self._position = _MarkdownPosition()  # of the end of the text, while a closing tag may follow
         self._has_thought = False
         self._is_whole = False
 
@@ -117,15 +117,15 @@ class Splitter:
             yield Thought(thought)
 
     def _watch(self) -> Iterator[Piece]:
-        """In an answer that began without a tag: it turns out to be thoughts if a closing one follows."""
+        """In an answer that began without a tag. If a closing tag follows, it was thoughts."""
         read = 0
         while tag := ANY_TAG.search(self._held, read):
             if OPENING.match(tag[0]):
                 self._step = Splitter._answer
                 return
-            self._place.read(self._held[read : tag.start()])
+            self._position.read(self._held[read : tag.start()])
             if not (self._is_whole or NOT_BLANK.search(self._held, tag.end())):
-                yield from self._give(tag.start())  # what follows decides
+                yield from self._give(tag.start())  # the text after the tag decides
                 return
             if not self._is_mentioned(tag):
                 yield TakenBack()
@@ -134,16 +134,17 @@ class Splitter:
                 self._held, self._has_thought, self._step = self._held[tag.end() :], True, Splitter._begin
                 return
             read = tag.end()
-            self._place.read(tag[0])
+            self._position.read(tag[0])
         end = max(read, self._open_end(OPENING_TAGS + CLOSING_TAGS))
-        self._place.read(self._held[read:end])
+        self._position.read(self._held[read:end])
         yield from self._give(end)
 
     def _is_mentioned(self, tag: re.Match[str]) -> bool:
-        if self._place.is_in_code:
+        if self._position.is_in_code:
             return True
-        in_quotes = QUOTE.search(self._place.line_end) and QUOTE_ENDS.match(self._held, tag.end())
-        in_sentence = SENTENCE.search(self._place.line_end) and SENTENCE_GOES_ON.match(self._held, tag.end())
+        before = self._position.line_end
+        in_quotes = QUOTE.search(before) and QUOTE_ENDS.match(self._held, tag.end())
+        in_sentence = SENTENCE.search(before) and SENTENCE_GOES_ON.match(self._held, tag.end())
         return bool(in_quotes or in_sentence)
 
     def _answer(self) -> Iterator[Piece]:
@@ -158,7 +159,7 @@ class Splitter:
         return taken
 
     def _open_end(self, tags: tuple[str, ...]) -> int:
-        """Where in what is held a tag may begin whose end has not come yet."""
+        """Where an incomplete tag may begin in the held text; the text's length if nowhere."""
         length = len(self._held)
         if self._is_whole:
             return length
@@ -168,8 +169,8 @@ class Splitter:
         return next((start for start in starts if _may_become(self._held[start:], tags)), length)
 
 
-class _Place:
-    """Where in a Markdown text its end is. It keeps a few characters, however long the text."""
+class _MarkdownPosition:
+    """Whether a Markdown text ends in code, and how its last line ends. It keeps only a few characters."""
 
     def __init__(self) -> None:
         self._is_in_block = False

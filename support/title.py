@@ -55,7 +55,7 @@ async def _make(
     try:
         run = await Runner.run(agent, words, max_turns=1, run_config=provider.run_config())
         if model.ending in (Ending.LENGTH, Ending.FILTER):
-            return  # half a title is a wrong one
+            return  # half a title is worse than none
         title = tidy(thoughts.without(str(run.final_output)))
         if title:
             # The SDK stores the thread as a whole. A title that the user chose meanwhile must stay, a

@@ -15,23 +15,23 @@ class Call:
     arguments: str = ""
 
 
-class Numbers:
+class ToolCallNumbers:
     """Gives each call of a stream an index of its own.
 
     Some providers give index 0 to every call, and the Agents SDK would join their arguments.
     """
 
     def __init__(self) -> None:
-        self._calls: dict[int, Call] = {}  # by the provider's index, the newest of each
+        self._calls: dict[int, Call] = {}  # by the provider's index: the newest call of each
         self._count = 0
 
     def renumber(self, chunk: ChatCompletionChunk) -> None:
-        """Change the indexes in place. The chunks come in their order."""
+        """Change the indexes in place. Call it with the chunks in order."""
         for choice in chunk.choices or ():
             for part in (choice.delta and choice.delta.tool_calls) or ():
-                self.give(part)
+                self.renumber_part(part)
 
-    def give(self, part: ChoiceDeltaToolCall) -> None:
+    def renumber_part(self, part: ChoiceDeltaToolCall) -> None:
         call = self._calls.get(part.index)
         if call is None or _begins_another(part, call):
             part.id = part.id or f"call_{uuid.uuid4().hex}"

@@ -154,7 +154,7 @@ class ChatKitView(MeasuredView):
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """What ChatKit's server raises, in DRF's words. Whatever else it raises is a fault: logged, and a 500."""
+    """Turn a server's mistakes and refusals into DRF's exceptions. A fault stays: logged, and a 500."""
     try:
         with server_errors.refusals():
             yield
@@ -193,7 +193,7 @@ def _is_ours(server: Any) -> bool:
 
 @cache
 def _has_own_process(server: Any) -> bool:
-    """Whether a team has overridden ``process``, which may know more operations than the SDK."""
+    """Whether a team has overridden ``process``. It may then know more operations than the SDK."""
     from chatkit.server import ChatKitServer
 
     return getattr(server.process, "__func__", None) is not ChatKitServer.process
@@ -238,14 +238,14 @@ async def _process(
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
-        result = sending.or_undone(result, operation)
+        result = sending.undo_unless_stored(result, operation)
     return await streaming.start(result, user_id)
 
 
 async def _ask(server: Any, operation: Operation, body: bytes, context: Any) -> Any:
     try:
         return await server.process(body, context)
-    except ValidationError as exc:  # of the SDK's own process, to which a team's hands what it does not know
+    except ValidationError as exc:  # a team's ``process`` may pass an unknown operation to the SDK's
         if not (isinstance(operation, protocol.OtherOperation) and protocol.is_unknown_type(exc)):
             raise
         raise ParseError("The request has an unknown type") from None  # the error's text quotes the body

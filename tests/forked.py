@@ -150,7 +150,8 @@ def _begin(
         opened = os.open(file, os.O_RDWR | os.O_CREAT | (os.O_APPEND if number else 0))
         os.dup2(opened, number)
         os.close(opened)
-    # multiprocessing says nothing if an import in heavy.py has failed, and every fork would do it all anew.
+    # multiprocessing is silent if an import in heavy.py has failed, and each fork would import everything
+    # again.
     assert "tests.heavy" in sys.modules
     sys.stdin = open(0)  # noqa: SIM115  # multiprocessing has closed it
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""What some providers refuse that OpenAI's own take, by name. Each looks at a request of either API."""
+"""Quirks by name: requests that OpenAI accepts and some providers refuse, over both APIs."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ OWN_ID = re.compile(r"(msg|fc|rs|call)_[0-9a-f]{32}")  # as tests/model_answers.
 
 
 def refusal(names: Iterable[str], body: Json) -> tuple[int, Json] | None:
-    """Status and body of the answer to a request that one of these quirks does not let through."""
+    """The status and body of an error, if one of these quirks refuses the request."""
     for name in names:
         status, code, check = QUIRKS[name]
         if message := check(body):
@@ -104,7 +104,8 @@ def _parts(body: Json) -> Iterator[Json]:
 
 
 def _roles(body: Json) -> Iterator[str]:
-    """Without the system's. Of a message with tool calls both, in the order of the Responses API."""
+    """All roles but the system's. A message with tool calls gives two roles, in the order of the Responses
+    API."""
     for said in _said(body):
         kind = said.get("type", "message")
         if kind == "message" and said["role"] != "system":

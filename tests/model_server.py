@@ -31,9 +31,10 @@ class Turn:
     ``refusal``: words in the API's own field for them, after the others.
     ``reasoning``: thoughts before any word, in ``reasoning_field``: Chat Completions has "reasoning_content"
     and "reasoning"; Responses has a summary in place of the first and the text itself for the second.
-    ``finish_reason``: as Chat Completions has it. Over Responses any but "stop" is an incomplete response.
+    ``finish_reason``: as in Chat Completions. Over Responses, any other than "stop" is an incomplete
+    response.
     ``pause``: seconds of silence after each event.
-    ``same_index``: gives index 0 to every tool call, as some that speak Chat Completions do.
+    ``same_index``: gives index 0 to every tool call, as some providers of Chat Completions do.
     """
 
     tokens: list[str] = field(default_factory=list)
@@ -113,7 +114,7 @@ class Model:
     calls: list[Call] = field(default_factory=list)  # for a stream
     title_calls: list[Call] = field(default_factory=list)  # for a whole answer
     transcriptions: list[Call] = field(default_factory=list)
-    refused: list[Call] = field(default_factory=list)  # for a quirk
+    refused: list[Call] = field(default_factory=list)  # because of a quirk
     heard: threading.Event = field(default_factory=threading.Event)
     first_called_at: float = 0.0  # on the monotonic clock
     tunnels: list[str] = field(default_factory=list)  # where to, of a client that took us for its proxy
@@ -212,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("Connection", "close")  # else the client's next request may meet one that we close
+        self.send_header("Connection", "close")  # else the client may reuse a connection that we close
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()

@@ -1,4 +1,4 @@
-"""Programs of the machine that some tests need. Where one is missing those tests are skipped."""
+"""Programs that some tests need. If one is not installed, those tests are skipped."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ import pytest
 
 from chatbackend.dev.processes import server
 
-# By the package that has it: the names it may have. Chromium's headless program alone opens a page in a
-# third of the time.
+# For each package: the names that its program may have. Chromium's headless shell opens a page in a third of
+# the time.
 PROGRAMS = {
     "caddy": ["caddy"],
     "chromium-headless-shell": ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"],
@@ -21,7 +21,7 @@ PROGRAMS = {
 }
 INSTALLED_BY_CI = {"chromium-headless-shell", "nginx"}  # .ci/run
 
-# Debian keeps servers where only root's PATH looks.
+# Debian installs servers in /usr/sbin, which is only on root's PATH.
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 MISSING = " is not installed here"
 
@@ -36,7 +36,7 @@ def program(package: str) -> str:
 
 
 def missing_line(skipped: Iterable[Any]) -> str:
-    """One line about the tests that were skipped for want of programs; empty if there are none.
+    """One line about tests that were skipped because of missing programs; empty if there are none.
 
     ``skipped``: pytest's reports of skipped tests.
     """
@@ -46,12 +46,12 @@ def missing_line(skipped: Iterable[Any]) -> str:
         return ""
     packages = {reason.removeprefix("Skipped: ").removesuffix(MISSING) for reason in missing}
     tests = "1 test was" if len(missing) == 1 else f"{len(missing)} tests were"
-    return f"{tests} skipped for want of programs. To run all: apt install {' '.join(sorted(packages))}"
+    return f"{tests} skipped: programs are missing. To run all: apt install {' '.join(sorted(packages))}"
 
 
 @contextmanager
 def nginx(folder: Path, http_block: str, port: int, path: str = "/") -> Iterator[None]:
-    """nginx with this in its ``http`` block, from when ``path`` answers at ``port`` to the block's end."""
+    """Run nginx with this ``http`` block. Yields when ``path`` answers at ``port``."""
     names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     spaces = "".join(f"{name}_temp_path {folder}/{name};\n" for name in names)
     root = "user root;\n" if os.geteuid() == 0 else ""

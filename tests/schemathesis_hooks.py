@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of a request: which models and tools the running server offers (none)."""
+"""Tells schemathesis that the running server offers no models and tools to pick."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import schemathesis
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Pick none, where the pick is as the document allows it."""
+    """Remove a pick that the document allows, since this server offers none."""
     options = _at(case.body, "params", "input", "inference_options")
     if isinstance(_at(options, "model"), str):
         options["model"] = None

@@ -44,7 +44,7 @@ def silent_server() -> Iterator[int]:
 
 
 def is_tried(port: int) -> bool:
-    """Whether we wait for the server, and are not told at once that it is silent."""
+    """Whether we wait for the server. If not, we get an error at once that it is silent."""
     with pytest.raises(psycopg.OperationalError) as told:
         database.connect(**address(port), user="x", connect_timeout=2)
     return isinstance(told.value, psycopg.errors.ConnectionTimeout)

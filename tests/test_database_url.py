@@ -1,4 +1,4 @@
-"""DATABASE_URL as other drivers write it: what is taken, and what is said of the rest."""
+"""DATABASE_URL as other drivers write it: which parameters are accepted, and the error for others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +60,7 @@ def options(query: str, place: str = PLACE) -> dict[str, Any]:
         ("pgbouncer=true&supa=base-pooler.x", NOTHING_PREPARED),
     ],
 )  # fmt: skip
-def test_what_has_an_equivalent_is_taken_as_that(query: str, taken: dict[str, Any]) -> None:
+def test_a_parameter_with_an_equivalent_is_translated(query: str, taken: dict[str, Any]) -> None:
     assert options(query) == taken
 
     of_libpq = taken.keys() - NOTHING_PREPARED.keys()
@@ -73,7 +73,7 @@ def test_ssl_does_not_weaken_a_sslmode_beside_it() -> None:
     assert options("ssl=true&sslmode=verify-full") == {"sslmode": "verify-full"}
 
 
-def test_behind_a_pooler_no_cursor_is_the_servers() -> None:
+def test_behind_a_pooler_there_are_no_server_side_cursors() -> None:
     assert parse(f"{PLACE}?pgbouncer=true")["DISABLE_SERVER_SIDE_CURSORS"] is True
     assert "DISABLE_SERVER_SIDE_CURSORS" not in parse(PLACE)
 
@@ -89,7 +89,7 @@ def test_behind_a_pooler_no_cursor_is_the_servers() -> None:
         " postgresql://shop:p@ss%2F%3Fword@db.example.com:5433/shop\n",
     ],
 )
-def test_each_way_to_write_a_place_is_the_same_place(url: str) -> None:
+def test_each_way_to_write_an_address_gives_the_same_database(url: str) -> None:
     read = parse(url)
 
     place = {name: str(read[name]) for name in ("HOST", "PORT", "NAME", "USER", "PASSWORD")}
@@ -156,7 +156,9 @@ def said_of(url: str) -> str:
         ("port=none", ["port"]),
     ],
 )  # fmt: skip
-def test_the_rest_is_one_error_that_names_it_and_what_to_write(query: str, named: list[str]) -> None:
+def test_other_parameters_are_one_error_that_names_them_and_says_what_to_write(
+    query: str, named: list[str]
+) -> None:
     said = said_of(f"{PLACE}?{query}")
 
     assert [name for name in named if name not in said] == []
@@ -186,11 +188,11 @@ def test_a_password_with_a_question_mark_is_shown_nowhere(password: str) -> None
 @pytest.mark.parametrize(
     "url", ["", "garbage", "mysql://u:p@h/db", "file:./dev.db", "postgresql://u:%00@h/db"]
 )
-def test_what_is_no_address_is_nothing(url: str) -> None:
+def test_a_text_that_is_no_address_gives_nothing(url: str) -> None:
     assert parse(url) == {}
 
 
-def test_it_is_said_at_the_start_and_by_check_migrate_and_doctor() -> None:
+def test_the_start_and_check_and_migrate_and_doctor_show_the_error() -> None:
     wrong = {"DATABASE_URL": f"{PLACE}?schema=public&sslaccept=strict"}
 
     done = {
@@ -209,7 +211,7 @@ def test_it_is_said_at_the_start_and_by_check_migrate_and_doctor() -> None:
         assert "None" not in said, name
 
 
-def test_of_better_auths_own_database_it_is_said_too(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_better_auths_own_database_has_the_error_too(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", f"{PLACE}?sslaccept=strict")
     settings.BETTER_AUTH_DATABASE = "better_auth"
     with mock.patch.dict(DATABASE_FAULTS):
@@ -222,7 +224,7 @@ def test_of_better_auths_own_database_it_is_said_too(settings: Any, monkeypatch:
 
 
 def test_one_address_for_both_is_one_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where BETTER_AUTH_TIME_ZONE makes a second connection to the same database."""
+    """BETTER_AUTH_TIME_ZONE makes a second connection to the same database."""
     monkeypatch.setenv("DATABASE_URL", f"{PLACE}?sslaccept=strict")
     settings.BETTER_AUTH_DATABASE = "better_auth"
     with mock.patch.dict(DATABASE_FAULTS):

@@ -135,7 +135,7 @@ def on_its_own(
 
 
 def backends(database: psycopg.Connection, condition: str) -> set[int]:
-    """The database's processes that serve others than us."""
+    """The database's processes that serve other connections than ours."""
     others = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
     return {pid for (pid,) in database.execute(others + condition)}
 

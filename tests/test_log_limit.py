@@ -1,4 +1,4 @@
-"""What strangers can have written to the log, and how much of it."""
+"""How many log lines strangers can cause."""
 
 import io
 import json
@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from chatbackend import log_limit
-from chatbackend.log_limit import LINES, PER_SECONDS, FewLines
+from chatbackend.log_limit import LINES, PER_SECONDS, LineLimit
 from tests.authn.test_keys import Clock
 
 pytestmark = pytest.mark.django_db
@@ -25,11 +25,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def log(clock: Clock) -> Iterator[io.StringIO]:
-    """What the project's own handler writes. A minute begins."""
+    """What the project's own handler writes, in a new minute."""
     [handler] = [each for each in logging.getLogger().handlers if each.name == "stdout"]
     assert isinstance(handler, logging.StreamHandler)
-    [few] = [each for each in handler.filters if isinstance(each, FewLines)]
-    few._begun_at = clock.now - PER_SECONDS
+    [limit] = [each for each in handler.filters if isinstance(each, LineLimit)]
+    limit._begun_at = clock.now - PER_SECONDS
     stream = handler.setStream(io.StringIO())
     yield handler.stream
     handler.setStream(stream)
@@ -49,7 +49,7 @@ REQUESTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("ask", REQUESTS.values(), ids=REQUESTS)
-def test_requests_of_strangers_are_so_many_lines_a_minute_and_one_that_says_so(
+def test_requests_of_strangers_cause_a_limited_number_of_lines_and_one_that_says_so(
     client: Client, log: io.StringIO, clock: Clock, ask: Any
 ) -> None:
     for number in range(LINES + 20):
@@ -64,7 +64,7 @@ def test_requests_of_strangers_are_so_many_lines_a_minute_and_one_that_says_so(
     assert len(lines(log)) == LINES + 2
 
 
-def test_what_is_no_strangers_is_always_written(client: Client, log: io.StringIO) -> None:
+def test_all_other_lines_are_always_written(client: Client, log: io.StringIO) -> None:
     for number in range(LINES + 20):
         client.get(f"/nowhere-{number}")
     ours = [

@@ -1,4 +1,4 @@
-"""What the suite says at its end on a machine without the programs that some tests need."""
+"""What the suite prints at its end if programs that some tests need are not installed."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ NEEDS_CHROMIUM = "tests/browser/test_looks.py"
 NEEDS_NONE = "tests/documents/test_deployment.py::test_the_unit_waits_for_as_long_as_a_shutdown_may_take"
 
 
-def test_one_line_before_the_last_says_what_was_skipped_for_want_of_which_programs() -> None:
+def test_the_line_before_the_last_names_the_missing_programs_and_counts_the_skipped_tests() -> None:
     tests = [NEEDS_LOGROTATE, NEEDS_CHROMIUM, NEEDS_NONE]
 
     done = python(WITHOUT_PROGRAMS.format(tests=tests), CI="", DJANGO_SETTINGS_MODULE="tests.settings")

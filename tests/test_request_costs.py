@@ -32,7 +32,7 @@ Handle = Callable[..., int]
 
 @pytest.fixture
 def handle(settings: Any) -> Handle:
-    """At the handler itself: a body, a token or cookies, and what a failing server is to raise.
+    """Calls the handler with a body, a token or cookies, and the exception that a failing server raises.
 
     Gives the status when all is sent.
     """
@@ -269,7 +269,7 @@ def test_the_user_and_the_session_are_found_by_indexes_alone(
 
 
 def looked_up(plan: dict[str, Any]) -> Iterator[str]:
-    """The indexes of the scans that were made; a scan without one by its kind."""
+    """The indexes of the scans; for a scan without an index, its kind."""
     if "Scan" in plan["Node Type"] and plan["Actual Loops"]:
         yield plan.get("Index Name", plan["Node Type"])
     for part in plan.get("Plans", []):

@@ -32,7 +32,7 @@ def reachable(patient: Patient) -> Iterator[Finding]:
         database = connections[alias]
         is_better_auths = alias == conf.BETTER_AUTH_DATABASE
         if database.vendor == "unknown" and alias != "default":
-            continue  # its address is wrong: the settings' examination has said so
+            continue  # its address is wrong, and the examination of the settings has said so
         if alias == "default" and (fault := conf.DATABASE_FAULTS.get("DATABASE_URL")):
             yield failure(*fault)
         elif why := patient.unreachable if is_better_auths else why_unreachable(database):

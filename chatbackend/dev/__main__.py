@@ -66,7 +66,7 @@ def run() -> None:
             children["PostgreSQL"] = process
         if own_page:  # before the API, which reads its tables
             children["The page"] = stack.enter_context(better_auth_process(env, page_port, show=True))
-        # Without checks on a database of ours: the API makes them all when it starts.
+        # Skip the checks on our own database: the API runs them all when it starts.
         _migrate(env, *(["--skip-checks"] if own_database else []))
         account = _admin(env) if own_database else "accounts: manage.py createsuperuser"
         _write_environment(env, given)

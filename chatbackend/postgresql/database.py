@@ -78,9 +78,9 @@ class Cursor(CursorMixin, psycopg.Cursor[Any]):
 
 
 def connect(**params: Any) -> Connection:
-    """Raises at once where a server is known to be silent, but for one thread at a time, which tries.
+    """Raises at once while the server is known to be silent. One thread at a time still tries.
 
-    A server that refuses is not silent: it answers at once, and holds nobody.
+    A server that refuses a connection is not silent: it answers at once, and holds no thread.
     """
     breaker = breaker_of(params)
     if not breaker.allows_call():

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from authn import circuit_breaker
-from authn.circuit_breaker import LONGEST_TRY_SECONDS, PAUSE_SECONDS, CircuitBreaker
+from authn.circuit_breaker import MAX_TRY_SECONDS, PAUSE_SECONDS, CircuitBreaker
 from tests.authn.test_keys import Clock
 
 WHY = TimeoutError("it hangs")
@@ -25,7 +25,7 @@ def breaker(clock: Clock) -> CircuitBreaker:
     return CircuitBreaker("Postman")
 
 
-def test_everybody_may_call_what_answers(breaker: CircuitBreaker) -> None:
+def test_everybody_may_call_a_server_that_answers(breaker: CircuitBreaker) -> None:
     breaker.succeeded()
 
     assert [breaker.allows_call() for _ in range(3)] == [True] * 3
@@ -42,7 +42,7 @@ def test_after_a_failure_nobody_may_until_the_pause_is_over(breaker: CircuitBrea
     assert breaker.allows_call()
 
 
-def test_then_one_caller_tries_and_its_success_lets_everybody_call(
+def test_after_the_pause_one_caller_tries_and_its_success_lets_everybody_call(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
     breaker.failed(WHY)
@@ -73,7 +73,7 @@ def test_a_caller_that_never_reports_is_not_waited_for_without_end(
     clock.now += PAUSE_SECONDS
     assert breaker.allows_call()
 
-    clock.now += LONGEST_TRY_SECONDS
+    clock.now += MAX_TRY_SECONDS
 
     assert [breaker.allows_call() for _ in range(2)] == [True, False]
 
@@ -93,7 +93,7 @@ def test_an_outage_is_one_line_of_the_log_and_its_end_another(
     ]
 
 
-def test_of_many_threads_at_once_one_tries(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_one_of_many_threads_tries(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.failed(WHY)
     clock.now += PAUSE_SECONDS
     together = threading.Barrier(8)

@@ -110,7 +110,7 @@ def test_a_setting_that_is_not_there_has_its_default(settings: Any, name: str, d
     assert getattr(conf, name) == default
 
 
-OF_THE_PROJECT = {"JSON_ERRORS_UNDER"}  # another project with our apps has other paths
+OF_THE_PROJECT = {"JSON_ERRORS_UNDER"}  # a project of its own has other paths for these apps
 
 
 @pytest.mark.parametrize("debug", [False, True])

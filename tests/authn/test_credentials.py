@@ -261,7 +261,7 @@ def test_only_the_cookie_of_better_auths_own_scheme_and_name_counts(
 
 
 @pytest.mark.parametrize("before", ["\xa0", "\x85", "\x1f", "\x0b", "\u2003"], ids=ascii)
-def test_a_name_that_no_page_may_set_without_https_is_not_had_by_a_character_before_it(
+def test_a_secure_cookie_name_with_a_character_before_it_is_another_name(
     person: Person, listed: Callable[..., None], settings: Any, before: str
 ) -> None:
     listed("cookie")
@@ -298,7 +298,7 @@ def cookies(*values: str) -> str:
     return "; ".join(f"{NAME}={value}" for value in values)
 
 
-Values = Callable[[str, str, str], list[str]]  # of a cookie that is good, of somebody else's, of an ended one
+Values = Callable[[str, str, str], list[str]]  # takes a good cookie, somebody else's, and an ended one
 SEVERAL: dict[str, tuple[Values, int, str]] = {
     "the same twice": (lambda good, other, ended: [good, good], 200, "ok"),
     "in two spellings": (lambda good, other, ended: [good, good.replace("%3D", "=")], 200, "ok"),
@@ -316,7 +316,7 @@ SEVERAL: dict[str, tuple[Values, int, str]] = {
 
 
 @pytest.mark.parametrize(("choose", "status", "reason"), SEVERAL.values(), ids=SEVERAL)
-def test_of_several_session_cookies_exactly_one_that_is_good_counts(
+def test_exactly_one_of_several_session_cookies_may_be_good(
     client: Client,
     person: Person,
     other_person: Person,
@@ -341,7 +341,7 @@ def test_of_several_session_cookies_exactly_one_that_is_good_counts(
         assert response.json() == body_of("More than one session cookie on one request", 400)
 
 
-def test_two_sessions_of_one_user_are_two(
+def test_good_cookies_of_two_sessions_of_one_user_are_two_good_cookies(
     client: Client, person: Person, listed: Callable[..., None]
 ) -> None:
     listed("cookie")
@@ -499,7 +499,7 @@ def test_a_token_that_better_auth_signed_finds_no_session_after_sign_out_or_expi
     show: Callable[[str], dict[str, str]],
 ) -> None:
     listed("cookie", "bearer")
-    person.auth.sign_in(person.email)  # a live one, but no new token of this session would come of it
+    person.auth.sign_in(person.email)  # a live session, but it cannot renew the cookie's own
     other, token = person.auth.sign_in(person.email), person.cookie
     Session.objects.using("default").filter(id=other.session_id).update(
         expires_at=timezone.now() - timedelta(seconds=1)

@@ -452,7 +452,7 @@ def test_a_broken_entry_takes_no_other_down(
 
 
 @pytest.mark.parametrize("entry", ["kid", 7, None, True, [], [["kid", "x"]]], ids=json.dumps)
-def test_an_entry_that_is_no_object_takes_no_key_down(
+def test_an_entry_that_is_not_an_object_leaves_the_other_keys_usable(
     jwks: JwksServer, caplog: pytest.LogCaptureFixture, entry: Any
 ) -> None:
     signer = Signer.unknown()
@@ -464,7 +464,7 @@ def test_an_entry_that_is_no_object_takes_no_key_down(
 
 
 @pytest.mark.parametrize("public_key", ["", "null", "7", '"text"', "[]", "{", "\ud800"], ids=repr)
-def test_a_row_that_holds_no_key_takes_no_other_down(signer: Signer, public_key: str) -> None:
+def test_a_row_without_a_key_leaves_the_other_keys_usable(signer: Signer, public_key: str) -> None:
     broken = Signer.in_jwks_table(publicKey=public_key.encode(errors="replace").decode())
 
     assert tokens.verify(signer.token()).key_id == signer.kid
@@ -875,7 +875,7 @@ def test_while_the_source_hangs_a_few_threads_are_enough_for_forgers_and_known_k
 def test_while_the_first_load_hangs_others_wait_for_a_moment_only(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without any set nothing can be verified, but requests with a session cookie need the threads."""
+    """Without keys no JWT can be verified, but requests with a session cookie need the threads."""
     monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 30.0)  # longer than the gate, which tells who waited
     monkeypatch.setattr(keys, "PATIENCE_SECONDS", 0.2)
     signer = Signer.unknown()

@@ -205,7 +205,7 @@ def test_each_column_is_needed(api: Api, person: Person, owner: str, table: str,
             status, _ = eventually(statuses_and_log, lambda seen: says(seen[1], table))
         finally:
             database.execute(f"GRANT SELECT ({column}) ON {table} TO chatbackend_reader")
-    if table == '"jwks"':  # an outage is one line, so the next column's is only said when this one's is over
+    if table == '"jwks"':  # an outage is logged once, so end this column's before the next
         eventually(statuses_and_log, lambda seen: "answers again" in seen[1])
 
     assert status == (200 if table == '"jwks"' else 500)

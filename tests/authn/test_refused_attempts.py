@@ -173,7 +173,7 @@ def test_a_session_cookie_that_has_ended_counts_by_itself(
     assert statuses(client, person.auth.sign_in(person.email).cookie) == [200]
 
 
-def test_a_session_cookie_that_has_ended_is_one_however_it_is_spelled(
+def test_an_ended_session_cookie_counts_as_one_in_every_encoding(
     client: Client, person: Person, settings: Any
 ) -> None:
     settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["bearer"], BETTER_AUTH_SECRET
@@ -188,7 +188,7 @@ def test_a_session_cookie_that_has_ended_is_one_however_it_is_spelled(
     assert len(queries) == LIMIT + 1
 
 
-def test_many_jwts_of_one_ended_session_are_one_and_each_is_looked_up_once_past_the_limit(
+def test_jwts_of_one_ended_session_count_together_and_each_is_looked_up_once_past_the_limit(
     client: Client, signer: Signer, person: Person
 ) -> None:
     ended = [of(signer, person, iat=NOW - number) for number in range(LIMIT + 4)]
@@ -202,7 +202,7 @@ def test_many_jwts_of_one_ended_session_are_one_and_each_is_looked_up_once_past_
     assert (again, len(queries)) == ([429] * 4, 0)
 
 
-def test_a_jwt_and_its_twin_of_another_ecdsa_signature_are_one(client: Client, person: Person) -> None:
+def test_a_jwt_with_its_second_ecdsa_signature_counts_as_the_same(client: Client, person: Person) -> None:
     token = of(Signer.in_jwks_table("ES256"), person)
     twin = with_signature(token, lambda rs: rs[:32] + (P256 - int.from_bytes(rs[32:])).to_bytes(32))
     person.sign_out()
@@ -214,10 +214,10 @@ def test_a_jwt_and_its_twin_of_another_ecdsa_signature_are_one(client: Client, p
     assert (answered, len(queries)) == ([429], 0)
 
 
-def test_who_signs_in_anew_gets_in_whatever_old_jwts_of_theirs_have_shown(
+def test_a_user_who_signs_in_again_gets_in_whatever_their_old_jwts_did(
     client: Client, signer: Signer, person: Person
 ) -> None:
-    """Without a session id the old and the new ones are all the user's, and both may be good."""
+    """Without a session id, old and new JWTs count together for the user, and both may be good."""
     old = [of(signer, person, sid=None, iat=NOW - number) for number in range(LIMIT + 2)]
     person.sign_out()
     assert statuses(client, *old) == [404] * LIMIT + [429] * 2
@@ -230,7 +230,7 @@ def test_who_signs_in_anew_gets_in_whatever_old_jwts_of_theirs_have_shown(
 def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_and_looked_up_at_each_address_apart(
     client: Client, signer: Signer, person: Person
 ) -> None:
-    """Its page gets another one after a 401, wherever else somebody shows the same."""
+    """The page gets a new JWT after a 401, whatever somebody at another address does with the old one."""
     token = signer.token(sub="another-user", email=person.email)
     assert statuses(client, *[token] * (LIMIT + 1)) == [401] * LIMIT + [429]
 
@@ -241,7 +241,7 @@ def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_and_looked_up_at_each_addr
     assert statuses(client, token, address=ELSEWHERE) == [401]
 
 
-def test_expired_jwts_of_one_session_are_one_at_an_address_and_its_good_one_gets_in(
+def test_expired_jwts_of_one_session_count_together_at_an_address_and_a_good_one_gets_in(
     client: Client, signer: Signer, person: Person, other_person: Person
 ) -> None:
     expired = [of(signer, person, iat=number, exp=900 + number) for number in range(1, LIMIT + 3)]
@@ -250,7 +250,7 @@ def test_expired_jwts_of_one_session_are_one_at_an_address_and_its_good_one_gets
     assert statuses(client, person.token()) == [200]
     assert statuses(client, expired[0], address=ELSEWHERE) == [
         401
-    ]  # its page gets another one, and needs to know
+    ]  # the page needs this 401, to get a new JWT
     assert statuses(client, of(signer, other_person, iat=1, exp=901)) == [401]
 
 
@@ -357,7 +357,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hanging_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """They were never loaded, and their address takes every call and says nothing."""
+    """The keys were never loaded, and their address accepts each call and never answers."""
     monkeypatch.setattr("authn.jwks.TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
@@ -477,7 +477,7 @@ def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
 
     assert answered == [401] * LIMIT + [429]
     complaints = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.name for record in complaints] == ["authn.circuit_breaker"]  # and so it was asked once
+    assert [record.name for record in complaints] == ["authn.circuit_breaker"]  # so the source was asked once
 
 
 @pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight", "60/month"])

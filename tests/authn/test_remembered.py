@@ -58,7 +58,7 @@ def test_each_token_is_verified_for_itself(signer: Signer, signatures: Callable[
     assert signatures() == 2
 
 
-def test_what_one_request_changes_of_the_claims_no_other_reads(signer: Signer) -> None:
+def test_a_request_cannot_change_the_claims_that_another_request_reads(signer: Signer) -> None:
     token = signer.token(roles=["reader"])
     claims = tokens.verify(token).raw
 

@@ -89,7 +89,7 @@ def test_it_takes_effect_on_the_next_request(staff: Client, api: Api, person: Pe
     staff.post(all_of(person), MEANT)
     statuses.append(api.post(listed, token).status_code)
 
-    assert statuses == [200, 401, 200, 401, 404]  # 401 while another session lives: a new token would help
+    assert statuses == [200, 401, 200, 401, 404]  # 401 while there is another live session: a new token helps
 
 
 # --- Who may ----------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def test_somebody_elses_session_does_not_serve(
     storage.set(key(active), storage.get(key(f"active-sessions-{other_person.user_id}")))
     listed_as_theirs = statuses(client, [{"authorization": f"Bearer {token}"}])
 
-    assert (not_theirs, listed_as_theirs) == ([401], [404])  # by then they have no session at all
+    assert (not_theirs, listed_as_theirs) == ([401], [404])  # now the user has no session at all
 
 
 # --- What is in the database ---------------------------------------------------------------------------
@@ -431,7 +431,7 @@ def test_a_redis_that_hangs_holds_one_request_and_refuses_the_others_at_once(
 
 
 def connections_of(server: socket.socket) -> int:
-    """How many clients have come."""
+    """How many clients have connected."""
     count = 0
     with suppress(BlockingIOError):
         while True:

@@ -92,7 +92,7 @@ def test_sign_out_ends_the_tokens_own_session_whatever_others_there_are(
     assert (with_another, without) == ("session_ended", "no_active_session")
 
 
-def test_another_session_that_has_expired_or_is_somebody_elses_is_none(
+def test_another_session_does_not_count_if_it_has_expired_or_is_somebody_elses(
     person: Person, other_person: Person
 ) -> None:
     claims, other = tokens.verify(person.token()), person.auth.sign_in(person.email)
@@ -127,7 +127,7 @@ def test_somebody_elses_session_does_not_serve(person: Person, other_person: Per
     assert refusal(claims_of(person, session_id=other_person.session_id)) == "session_ended"
 
 
-def test_who_is_gone_is_not_found(person: Person) -> None:
+def test_a_deleted_user_is_not_found(person: Person) -> None:
     claims = tokens.verify(person.token())
     person.post("delete-user", password=PASSWORD)
 
@@ -149,7 +149,7 @@ def test_an_address_that_has_changed_is_refused_until_the_token_names_the_new_on
 
 
 def with_capitals(person: Person) -> None:
-    """As another tool may have written the row: Better Auth's unique constraint tells apart by case."""
+    """Another tool may have written the row: Better Auth's unique constraint is case-sensitive."""
     email = f" {person.email.upper()} "
     User.objects.using("default").filter(id=person.user_id).update(email=email)
 
@@ -179,7 +179,7 @@ def test_a_token_is_refused_if_another_user_has_its_address_in_lower_case(
     assert sessions.resolve(claims_of(other_person, email=person.email)).user_id == other_person.user_id
 
 
-def test_an_address_that_only_folds_to_the_same_is_another_one(person: Person) -> None:
+def test_an_address_that_is_equal_only_after_case_folding_is_another_address(person: Person) -> None:
     User.objects.using("default").filter(id=person.user_id).update(email="strasse@example.com")
 
     assert refusal(claims_of(person, email="stra\u00dfe@example.com")) == "address_changed"
@@ -241,7 +241,7 @@ def test_hostile_values_are_refused_before_the_database_sees_them(signer: Signer
 @pytest.mark.parametrize(
     "sid", ["abc", "8", "9" * 128, "-1", "07", "_", "0x7", "26e96b3fbd684c789c8dfd1079731ec6"]
 )
-def test_a_sid_or_sub_that_is_no_id_here_is_nobodys_and_no_error_of_the_database(ids: str, sid: str) -> None:
+def test_a_sid_or_sub_that_is_no_id_here_is_refused_and_no_database_error(ids: str, sid: str) -> None:
     """Whatever type the ids have, and whatever a team's definePayload puts there."""
     ada = Person(BetterAuth(""), "Ada", "ada@example.com", httpx2.Client(), user_id=ids)
 

@@ -139,7 +139,7 @@ def sign_in(page: Page, person: Person) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_the_next_person_at_a_tab_speaks_as_themselves_and_hears_nothing_of_the_one_before(
+def test_the_next_person_at_a_tab_acts_as_themselves_and_sees_nothing_of_the_one_before(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
     page, bob = open_page(visitor), stack.auth.sign_up("Bob")
@@ -169,7 +169,7 @@ COME_BACK: dict[str, Callable[[Page], None]] = {
 
 
 @pytest.mark.parametrize("come_back", COME_BACK.values(), ids=COME_BACK)
-def test_a_tab_left_open_is_nobodys_once_somebody_else_signs_in_at_another_tab(
+def test_an_open_tab_is_signed_out_once_somebody_else_signs_in_at_another_tab(
     open_page: OpenPage, visitor: Person, stack: Stack, come_back: Callable[[Page], None]
 ) -> None:
     page, bob = open_page(visitor), stack.auth.sign_up("Bob")

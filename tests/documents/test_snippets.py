@@ -164,7 +164,7 @@ def test_the_documented_context_is_built(person: Person) -> None:
 
 @pytest.fixture(scope="module")
 def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a team that has copied it all, compiled to JavaScript."""
+    """A folder with all TypeScript snippets, compiled to JavaScript."""
     folder = tmp_path_factory.mktemp("typescript")
     install_packages(BETTER_AUTHS)
     (folder / "node_modules").symlink_to(BETTER_AUTHS / "node_modules")
@@ -187,7 +187,7 @@ def test_typescript_compiles(typescript: Path) -> None:
     assert len(list(typescript.glob("*.js"))) == len(TYPESCRIPT) > 0
 
 
-# The session cookie becomes another user's and then nobody's, while the page stays open.
+# While the page stays open, the session cookie becomes another user's, and then it is gone.
 A_PAGE = """
 const { API, AUTH, ADA, BOB } = process.env;
 const reached = [];
@@ -214,7 +214,7 @@ process.exit();
 """
 
 
-def test_the_documented_fetch_speaks_for_its_own_user_and_for_nobody_else(
+def test_the_documented_fetch_only_sends_tokens_of_its_own_user(
     typescript: Path, api: Api, auth: BetterAuth
 ) -> None:
     ada, bob = auth.sign_up(), auth.sign_up()

@@ -1,4 +1,4 @@
-"""A team's server, with stores of its own. It raises what a header of the request asks for, and where."""
+"""A team's server, with stores of its own. A header of the request says what it raises, and where."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from support.store import Store
 
 
 class CallFailed(HTTPException):
-    """Of a client for another service."""
+    """An error of a client for another service."""
 
     response = httpx2.Response(403)
 
@@ -98,7 +98,7 @@ def build(request: Any) -> Context:
 
 
 def traced(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator as teams have them: nothing of its frame names the store."""
+    """A decorator such as teams write: its frame does not show the store."""
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         return await call(*args, **kwargs)
@@ -179,7 +179,7 @@ class FailingServer(ChatKitServer[Context]):
 
 
 class FailingStorage(InMemoryStorage):
-    """Takes no file that begins with "No room", and gives none back."""
+    """Refuses to store a file that begins with "No room", and refuses all downloads."""
 
     def _save(self, name: str, content: Any) -> str:
         if content.read().startswith(b"No room"):

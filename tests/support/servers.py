@@ -234,7 +234,7 @@ def make_counted_server() -> SupportServer:
 
 
 def make_slow_server() -> SlowServer:
-    """In a process whose streams are kept alive between any two words of its."""
+    """A process that sends a keep-alive comment between any two words of a stream."""
     streaming.KEEP_ALIVE_SECONDS = 0.1
     return SlowServer()
 

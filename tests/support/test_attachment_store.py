@@ -80,7 +80,7 @@ def thread_of(attachment_id: str) -> str | None:
 
 
 def test_an_attachment_is_of_a_thread_whose_message_carries_it(ada: Owner) -> None:
-    """Of the last that it was sent to, as long as a message there carries it."""
+    """The last thread that it was sent to counts, as long as a message there carries it."""
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
         ada.save_attachment(attachment(thread_id=thread_id))
@@ -97,7 +97,7 @@ def test_an_attachment_is_of_a_thread_whose_message_carries_it(ada: Owner) -> No
 
 
 def test_a_message_that_is_stored_after_its_attachment_was_released_binds_it_again(ada: Owner) -> None:
-    """As when a first try is undone while a second one, into the same thread, is under way."""
+    """This happens when a first try is undone while a second try into the same thread is running."""
     ada.starts()
     ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
     ada.save_attachment(attachment(thread_id="thr_1"))
@@ -108,9 +108,7 @@ def test_a_message_that_is_stored_after_its_attachment_was_released_binds_it_aga
     assert thread_of("atc_1") == "thr_1"
 
 
-def test_who_releases_an_attachment_sees_the_message_that_is_being_stored(
-    ada: Owner, postgres_url: str
-) -> None:
+def test_releasing_an_attachment_sees_the_message_that_is_being_stored(ada: Owner, postgres_url: str) -> None:
     ada.starts()
     ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
     ada.save_attachment(attachment(thread_id="thr_1"))

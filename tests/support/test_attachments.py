@@ -203,7 +203,7 @@ def test_a_file_is_uploaded_directly_and_sent(
 
 
 WESTERN = "Name;Preis\r\n„Grüße“ Ørsted;5 €\r\n"
-# As Windows, Excel and office programs make them: content, name, announced type; and what it is to us.
+# Files of Windows, Excel and office programs: content, name, announced type, and the type that we find.
 OF_OFFICES = [
     pytest.param(WESTERN.encode("cp1252"), "a.csv", "application/vnd.ms-excel", "text/csv", id="Excel's CSV"),
     pytest.param(WESTERN.encode("utf-8-sig"), "a.CSV", "text/plain", "text/csv", id="CSV UTF-8 of Excel"),
@@ -224,7 +224,7 @@ OF_OFFICES = [
 
 
 @pytest.mark.parametrize(("content", "name", "announced", "mime_type"), OF_OFFICES)
-def test_a_file_is_taken_as_offices_make_it_and_comes_back_byte_for_byte(
+def test_a_file_of_an_office_program_is_accepted_and_comes_back_byte_for_byte(
     api: Api, person: Person, content: bytes, name: str, announced: str, mime_type: str
 ) -> None:
     attached = [
@@ -259,7 +259,7 @@ def test_a_text_is_served_in_the_encoding_that_it_has(api: Api, person: Person) 
     ]
 
 
-def test_what_is_a_page_and_a_pdf_at_once_is_served_as_a_pdf_to_save(api: Api, person: Person) -> None:
+def test_a_file_that_is_html_and_pdf_at_once_is_served_as_a_pdf_to_save(api: Api, person: Person) -> None:
     content = HTML.ljust(1000) + PDF
 
     attachment = attach(api, person, content, "a.pdf", "application/pdf")
@@ -709,7 +709,7 @@ def test_an_attachment_may_be_sent_to_several_threads_and_is_there_until_the_las
     assert not files.storage().exists(file)
 
 
-def test_two_threads_that_take_it_at_once_both_carry_it(api: Api, person: Person) -> None:
+def test_two_threads_that_get_an_attachment_at_once_both_carry_it(api: Api, person: Person) -> None:
     attachment_id, token = attach(api, person)["id"], person.token()
     threads = [send(api, person), send(api, person)]
     with ThreadPoolExecutor(2) as clients:

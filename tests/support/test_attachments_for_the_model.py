@@ -23,7 +23,7 @@ def parts_of(model: Model) -> list[tuple[str, ...]]:
     body = model.calls[-1].body
     said = body["input"] if "input" in body else body["messages"]
     content = next(each["content"] for each in said if each["role"] == "user")
-    if isinstance(content, str):  # of texts alone
+    if isinstance(content, str):  # only texts
         return [("text", content.removeprefix("Look\n\n"))]
     return [told for told in map(part_of, content) if told != ("text", "Look")]
 

@@ -125,7 +125,7 @@ def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
     assert said_in(items_of(person, thread_of(events))) == ["Look it up", *words]
 
 
-def test_a_model_that_has_nothing_to_say_to_what_a_tool_found_is_told_of_in_a_notice(
+def test_an_empty_answer_after_a_tool_call_gets_a_notice(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.play("Let me see. ", tools=[("no_such_tool", {})]).then()
@@ -147,7 +147,7 @@ def test_a_model_that_has_nothing_to_say_to_what_a_tool_found_is_told_of_in_a_no
     ],
     ids=lambda turn: f"{turn.tokens}{turn.refusal} {turn.finish_reason}",
 )
-def test_a_title_that_is_not_whole_is_none(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
+def test_an_incomplete_title_is_not_used(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
     model.title = turn
 
     events = assistant.events(create("Where is my parcel?"), person.token())

@@ -29,7 +29,7 @@ def shop(start_assistant: Callable[..., Any]) -> Iterator[Api]:
     with start_assistant(
         CHATKIT_SERVER="tests.support.servers.ShopServer",
         SUPPORT_TRANSCRIPTION_MODEL="model-of-the-tests",
-        LOGGING_LEVEL="DEBUG",  # at which a 404 says where it comes from
+        LOGGING_LEVEL="DEBUG",  # logs where a 404 comes from
     ) as running:
         yield running
 

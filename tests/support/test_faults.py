@@ -60,7 +60,7 @@ def test_a_failing_model_is_told_in_one_sentence_and_the_next_message_works(
     model.play("Back ", "again")
     assert deltas_of(assistant.events(add(thread_id, "And now?"), person.token())) == ["Back ", "again"]
     assert model.calls[0].conversation == [
-        ("user", "Hello, my name is Rumpelstiltskin\n\nAnd now?")  # two of one role some providers refuse
+        ("user", "Hello, my name is Rumpelstiltskin\n\nAnd now?")  # some providers refuse two of one role
     ]
 
     log = assistant.log.read_text()

@@ -1,4 +1,4 @@
-"""What a file is: by its bytes, by its name, and by what it was announced as."""
+"""The type of a file: from its bytes, its name and its announced type."""
 
 from io import BytesIO
 from itertools import product
@@ -26,7 +26,7 @@ def test_unicode_is_told_by_its_mark_or_its_bytes(text: str, encoding: str) -> N
 
 
 @pytest.mark.parametrize("ending", [b"", b"\x1a"])
-def test_what_is_no_unicode_is_of_windows(ending: bytes) -> None:
+def test_a_text_that_is_not_unicode_is_windows_1252(ending: bytes) -> None:
     content = WESTERN.encode("cp1252") + ending
 
     found = text_encoding(BytesIO(content))
@@ -45,7 +45,7 @@ def test_a_single_byte_may_end_a_text_of_two_bytes_a_character() -> None:
 
 
 @pytest.mark.parametrize("character", ["é", "€", "💍"])
-def test_characters_are_whole_where_two_chunks_meet(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
+def test_a_character_in_two_chunks_is_read_whole(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
     monkeypatch.setattr(file_contents, "CHUNK", 7)
     text = f"{character}a" * 20
 
@@ -107,21 +107,21 @@ def test_every_other_name_of_a_type_is_that_type(plain: str, others: list[str]) 
         ("a.pdf", "application/pdf"),
         ("a.jfif", "image/jpeg"),
         ("a.webp", "image/webp"),
-        ("a", files.UNTOLD),
-        (".csv", files.UNTOLD),
-        ("a.unheard-of", files.UNTOLD),
+        ("a", files.UNKNOWN),
+        (".csv", files.UNKNOWN),
+        ("a.unheard-of", files.UNKNOWN),
     ],
 )
-def test_what_was_announced_as_nothing_is_told_by_its_name(name: str, mime_type: str) -> None:
-    for untold in files.UNTOLD_TYPES:
-        assert files.check_claim(name, untold, 1) == mime_type
+def test_a_file_with_an_unknown_type_is_known_by_its_name(name: str, mime_type: str) -> None:
+    for unknown in files.UNKNOWN_TYPES:
+        assert files.check_claim(name, unknown, 1) == mime_type
 
 
 @pytest.mark.parametrize("suffix", ["html", "HTM", "xhtml", "svg", "xml", "js", "xls", "zip"])
 def test_a_name_of_another_kind_is_refused(suffix: str) -> None:
-    for untold in files.UNTOLD_TYPES:
+    for unknown in files.UNKNOWN_TYPES:
         with pytest.raises(files.Refused, match="Files of this type are not accepted"):
-            files.check_claim(f"a.{suffix}", untold, 1)
+            files.check_claim(f"a.{suffix}", unknown, 1)
 
 
 def test_types_that_are_not_allowed_are_refused_whatever_told_them(settings: Any) -> None:

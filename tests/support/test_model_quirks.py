@@ -1,4 +1,4 @@
-"""Providers that refuse what OpenAI's own take: the next plain question is answered, over both APIs."""
+"""Providers that refuse what OpenAI accepts: the next plain question is still answered, over both APIs."""
 
 import os
 import time
@@ -15,8 +15,8 @@ from chatkit.types import (
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 from support import faults, model_requests, plain_input
-from support.model_requests import NOT_LOOKED_AT, NOT_READ, Remembered
-from support.tool_call_numbers import Numbers
+from support.model_requests import NOT_LOOKED_AT, NOT_READ, ExpiringSet
+from support.tool_call_numbers import ToolCallNumbers
 from tests.model_quirks import SHORT_CONTEXT
 from tests.model_server import Model
 from tests.people import Person
@@ -40,7 +40,7 @@ REPLY = ["Good ", "morning", "!"]
 
 
 def a_new(file: bytes) -> bytes:
-    """With bytes of its own: what was refused of one test is remembered in the next."""
+    """Each picture has its own bytes, because refused files are remembered across tests."""
     return file + os.urandom(8)
 
 
@@ -80,7 +80,7 @@ def test_a_file_that_a_model_does_not_take_is_named_to_it_and_the_user_is_told_o
     assert model.calls[0].conversation == [("user", f"Look\n\n{named}\n\n{plain_input.NOT_SHOWN}")]
     assert (deltas_of(more), notices_of(more)) == (REPLY, [])
     assert named in model.calls[1].conversation[0][1]
-    assert len(model.refused) == 1  # the later request did not pay for it again
+    assert len(model.refused) == 1  # the later request was not refused again
 
 
 def test_a_model_that_takes_pictures_but_no_documents_is_shown_the_pictures(
@@ -98,7 +98,7 @@ def test_a_model_that_takes_pictures_but_no_documents_is_shown_the_pictures(
     assert b"application/pdf;base64" not in call.raw
 
 
-def test_one_file_that_was_refused_keeps_a_model_from_no_other(
+def test_a_refused_file_does_not_keep_other_files_from_the_model(
     assistant: Api, person: Person, other_person: Person, model: Model
 ) -> None:
     broken, good = attach(assistant, person, a_new(PNG)), attach(assistant, other_person, a_new(PNG))
@@ -112,7 +112,7 @@ def test_one_file_that_was_refused_keeps_a_model_from_no_other(
     assert b"image/png;base64" in model.calls[-1].raw
 
 
-def test_a_message_that_is_refused_for_another_reason_is_told_as_before(
+def test_a_message_that_is_refused_for_another_reason_gets_the_same_error_as_before(
     assistant: Api, person: Person, model: Model
 ) -> None:
     attached = attach(assistant, person, a_new(PNG))
@@ -126,7 +126,7 @@ def test_a_message_that_is_refused_for_another_reason_is_told_as_before(
     assert [event["message"] for event in of_type(events, "error")] == [faults.REFUSED]
     assert notices_of(events) == []
     assert deltas_of(more) == REPLY
-    assert b"image/png;base64" in model.calls[-1].raw  # nothing was learnt of the picture
+    assert b"image/png;base64" in model.calls[-1].raw  # the picture was not remembered as refused
 
 
 # --- A conversation that is longer than a model reads ---------------------------------------------
@@ -154,7 +154,7 @@ def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_by_i
     ]
 
 
-def test_of_a_conversation_too_long_for_the_model_no_file_is_held_to_be_the_cause(
+def test_a_conversation_too_long_for_the_model_does_not_mark_its_files_as_refused(
     assistant: Api, person: Person, model: Model
 ) -> None:
     picture = a_new(PNG)
@@ -286,9 +286,9 @@ PARTS = {
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -> None:
-    numbers, calls = Numbers(), dict[int, list[Any]]()
+    numbers, calls = ToolCallNumbers(), dict[int, list[Any]]()
     for part in map(ChoiceDeltaToolCall.model_validate, parts):
-        numbers.give(part)
+        numbers.renumber_part(part)
         name, arguments = part.function.name, part.function.arguments or ""
         before = calls.get(part.index, [None, None, ""])
         calls[part.index] = [part.id or before[0], name or before[1], before[2] + arguments]
@@ -297,11 +297,11 @@ def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -
     assert all(call_id for call_id, *_ in calls.values())
 
 
-def test_a_refusal_is_remembered_for_a_while_and_not_more_of_them_than_fit(
+def test_refusals_are_remembered_for_a_while_and_up_to_a_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(model_requests, "MAX_REMEMBERED", 2)
-    remembered, hour = Remembered(), model_requests.REMEMBERED_SECONDS
+    remembered, hour = ExpiringSet(), model_requests.REMEMBERED_SECONDS
 
     for key in ("oldest", "older", "newest"):
         remembered.add(key)

@@ -255,7 +255,7 @@ def test_items_list(chat: Chat) -> None:
     assert question == asked(chat.id, "Hi")
 
 
-def test_the_next_page_is_there_when_the_last_of_the_page_before_was_deleted(chat: Chat) -> None:
+def test_the_next_page_is_found_when_the_last_row_of_the_page_before_was_deleted(chat: Chat) -> None:
     older = [Chat(chat.api, chat.person).id for _ in range(3)]
     page = chat.ask("threads.list", limit=2)
 
@@ -266,7 +266,7 @@ def test_the_next_page_is_there_when_the_last_of_the_page_before_was_deleted(cha
     assert [thread["id"] for thread in rest["data"]] == [older[0], chat.id]
 
 
-def test_a_page_of_items_goes_on_where_an_answer_was_made_anew(chat: Chat) -> None:
+def test_the_next_page_of_items_is_found_after_its_answer_was_replaced(chat: Chat) -> None:
     question, answer = chat.items()
     page = chat.ask("items.list", limit=1)
     assert page["data"] == [answer]

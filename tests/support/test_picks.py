@@ -1,4 +1,4 @@
-"""The model that a person picks in ChatKit's composer: used where it is listed, refused where not."""
+"""The model that a person picks in ChatKit's composer: used if it is listed, refused if not."""
 
 from typing import Any
 

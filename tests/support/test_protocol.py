@@ -109,7 +109,7 @@ def test_every_request_of_the_protocol_is_accepted(kind: str, params: dict[str, 
         assert sent == params
 
 
-def test_what_is_accepted_and_how_it_is_read_is_as_the_sdk_has_it() -> None:
+def test_requests_are_accepted_and_read_as_the_sdk_does_it() -> None:
     sdk_parser = pydantic.TypeAdapter(ChatKitReq)
     for (request, path), value in product(EVERYWHERE, ["20", "yes", False, 1, 2.0, 0.5, None]):
         body = json.dumps(put(request, path, value)).encode()
@@ -118,7 +118,7 @@ def test_what_is_accepted_and_how_it_is_read_is_as_the_sdk_has_it() -> None:
         except pydantic.ValidationError:
             refusal_of(body)
             continue
-        if path[-1:] != ("audio_base64",):  # of which the SDK decodes what it can
+        if path[-1:] != ("audio_base64",):  # the SDK decodes only what it can
             assert parse(body) == read_by_the_sdk
 
 

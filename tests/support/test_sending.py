@@ -1,4 +1,4 @@
-"""A message that is sent: whenever its client leaves, it can be sent again, and nothing is half there."""
+"""Sending a message: whenever the client leaves, it can send again, and nothing is half stored."""
 
 import json
 import socket
@@ -35,7 +35,7 @@ MOMENTS = ["support_thread", "support_attachment", "support_item"]
 
 @contextmanager
 def locked(database_url: str, table: str) -> Iterator[Any]:
-    """Inside, nobody writes to the table."""
+    """Until the block ends, nobody else can write to the table."""
     with psycopg.connect(database_url) as elsewhere:
         elsewhere.execute(f"LOCK TABLE {table} IN SHARE MODE")
         yield elsewhere
@@ -54,7 +54,7 @@ def leave_while_it_waits(
         with socket.create_connection(("localhost", int(api.origin.rpartition(":")[2]))) as client:
             client.sendall(head.encode() + content)
             wait_for_lock(elsewhere)
-        # Its event loop has seen the connection close when it has answered this.
+        # When the server has answered this, its event loop has seen the connection close.
         assert api.post(operation("threads.list"), token).status_code == 200
 
 
@@ -118,7 +118,7 @@ def test_a_file_of_a_message_that_never_came_to_its_thread_is_released(
 def test_what_fails_before_the_message_is_stored_leaves_no_conversation_behind(
     api: Api, person: Person, database_url: str
 ) -> None:
-    """As when the file is deleted in another window at that moment."""
+    """For example, the file is deleted in another window at that moment."""
     body, token = sending(attach(api, person)["id"]), person.token()
 
     with ThreadPoolExecutor(1) as client, locked(database_url, "support_thread") as elsewhere:

@@ -25,7 +25,7 @@ def failing(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
 
 
 class Chat:
-    """A conversation with it, and what the server has logged since the conversation began."""
+    """A conversation with the failing server, and what the server has logged since it began."""
 
     def __init__(self, api: Api, token: str) -> None:
         self._api, self._token, self._bearer = api, token, {"Authorization": f"Bearer {token}"}
@@ -37,7 +37,7 @@ class Chat:
         self._logged_before = self._api.log.stat().st_size
 
     def ask(self, kind: str, raised: str = "", /, **params: Any) -> httpx2.Response:
-        """``raised``: where, and what."""
+        """``raised``: the place and the exception."""
         body = operation(kind, **DEFAULTS.get(kind, {}) | {"thread_id": self.id} | params)
         return self._api.post(body, self._token, X_Fails=raised)
 
@@ -72,7 +72,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "items.feedback": {"item_ids": ["msg_1"], "kind": "positive"},
     "input.transcribe": {"audio_base64": "AAAA", "mime_type": "audio/webm"},
 }
-# Where a team's code may raise, and an operation that comes there and is answered with JSON.
+# Places where a team's code may raise, each with an operation that reaches it and is answered with JSON.
 PLACES = {
     "context": "threads.update",
     "process": "threads.update",
@@ -145,7 +145,7 @@ def test_a_fault_while_a_server_answers_is_an_error_event_and_its_traceback_is_l
     assert "failing_server.py" in chat.traceback()
 
 
-def test_what_a_server_looks_for_in_vain_while_it_answers_is_a_fault(chat: Chat) -> None:
+def test_a_not_found_error_while_a_server_answers_is_a_fault(chat: Chat) -> None:
     events = chat.stream("threads.add_user_message", "respond, asking the store: -")
 
     assert events[-1] == NO_WORDS
@@ -153,7 +153,7 @@ def test_what_a_server_looks_for_in_vain_while_it_answers_is_a_fault(chat: Chat)
 
 
 @pytest.mark.parametrize("error", ["ValueError", "NotFoundError", "NotImplementedError", "http 503"])
-def test_before_the_first_event_a_fault_is_no_5xx_for_the_message_would_be_sent_again(
+def test_before_the_first_event_a_fault_is_no_5xx_so_the_message_is_not_sent_again(
     chat: Chat, error: str
 ) -> None:
     events = chat.stream("threads.custom_action", f"get_stream_options: {error}")
@@ -239,7 +239,7 @@ def test_a_refusal_keeps_its_status_its_words_and_its_safe_headers(
 
 
 @pytest.mark.parametrize("status", [200, 302, 399, 600, True, "402", None])
-def test_what_is_no_status_of_an_error_is_no_refusal(status: Any) -> None:
+def test_an_exception_without_an_error_status_is_no_refusal(status: Any) -> None:
     assert refusal_of(HTTPException(status, "The plan of your company ends here")) is None
 
 
@@ -300,13 +300,13 @@ def test_the_sdks_own_error_with_words_is_told_wherever_it_is_raised(chat: Chat,
     assert chat.traceback() == ""
 
 
-def test_a_place_for_files_may_refuse_an_upload(chat: Chat) -> None:
+def test_a_teams_file_storage_may_refuse_an_upload(chat: Chat) -> None:
     response = chat.upload(b"No room for this")
 
     assert (response.status_code, response.json()) == (507, body(507, "The bucket is full"))
 
 
-def test_a_place_for_files_may_refuse_to_give_one_back(chat: Chat) -> None:
+def test_a_teams_file_storage_may_refuse_a_download(chat: Chat) -> None:
     address = chat.address_of(chat.upload(b"Hello").json()["id"])
 
     response = http.get(address)

@@ -138,7 +138,7 @@ def test_a_silent_stream_is_kept_alive_by_comments_that_make_no_message(
 
     stream = http.post(few_threads.url, json=create("for 1 seconds"), headers=headers).text
 
-    # As the specification has it: an empty line ends a message, and one without data is none to most.
+    # By the specification an empty line ends a message. Most clients ignore a message without data.
     messages = stream.removesuffix("\n\n").split("\n\n")
     assert ": keep-alive\ndata: " in stream
     assert all(message.splitlines()[-1].startswith("data: {") for message in messages)

@@ -59,7 +59,7 @@ ANSWERS = [
 
 
 def told_of(pieces: list[str]) -> tuple[str, str]:
-    """The thoughts and the answer as somebody sees them who listens to the pieces."""
+    """The thoughts and the answer, put together from the pieces."""
     splitter = thoughts.Splitter()
     thought = answer = ""
     for told in [*(each for piece in pieces for each in splitter.feed(piece)), *splitter.finish()]:
@@ -81,7 +81,7 @@ def test_thoughts_at_the_beginning_of_an_answer_are_told_from_it(
 
 
 @pytest.mark.parametrize("text", ANSWERS)
-def test_an_answer_that_speaks_of_tags_is_left_as_it_is(text: str) -> None:
+def test_an_answer_that_mentions_tags_is_left_as_it_is(text: str) -> None:
     assert told_of([text]) == told_of(list(text)) == thoughts.split(text) == ("", text)
 
 
@@ -113,7 +113,7 @@ def test_an_answer_is_only_held_back_where_a_tag_may_begin(text: str) -> None:
 
 
 def thoughts_in(events: list[dict[str, Any]]) -> list[str]:
-    """What the client has been shown of them in the end, and that they are over."""
+    """The thoughts that the client shows in the end, and that they have ended."""
     done = [event["item"] for event in of_type(events, "thread.item.done")]
     workflows = [item["workflow"] for item in done if item["type"] == "workflow"]
     assert all(each["type"] == "reasoning" and each["summary"]["duration"] >= 0 for each in workflows)
@@ -152,7 +152,7 @@ def test_thoughts_are_shown_while_they_last_and_are_no_part_of_the_answer(
 
 
 @pytest.mark.django_db
-def test_what_turns_out_to_be_a_thought_is_taken_back(assistant: Api, person: Person, model: Model) -> None:
+def test_text_that_turns_out_to_be_a_thought_is_removed(assistant: Api, person: Person, model: Model) -> None:
     model.play("She ", "greets me.", "</think>", "Hello ", "there!")
 
     events = assistant.events(create("Hi"), person.token())
@@ -245,7 +245,7 @@ def test_a_title_is_without_thoughts(assistant: Api, person: Person, model: Mode
 
 
 @pytest.mark.django_db
-def test_who_leaves_after_the_thoughts_keeps_what_was_said(
+def test_a_user_who_leaves_after_the_thoughts_keeps_the_answer_so_far(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.play("<think>She greets me.</think>", "Hello", ending="silence")
@@ -262,6 +262,6 @@ def test_a_long_thought_is_sent_a_bounded_number_of_times() -> None:
 
     for _ in range(5000):
         length += len("word ")
-        sent += length * len(list(output._think("rs_1", 0, "word ")))  # ChatKit sends all of it anew
+        sent += length * len(list(output._think("rs_1", 0, "word ")))  # ChatKit sends all of it again
 
     assert sent < 30 * length

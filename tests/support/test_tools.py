@@ -323,7 +323,7 @@ def test_a_model_that_takes_only_plain_messages_can_use_tools(
     assert model.refused == []
 
 
-def test_a_provider_that_keeps_nothing_is_not_referred_to_what_it_said(
+def test_a_provider_that_stores_nothing_gets_no_ids_of_earlier_items(
     api: Api, person: Person, model: Model
 ) -> None:
     first, second = create("Hello"), add("", "And now?")
@@ -340,7 +340,7 @@ def test_a_provider_that_keeps_nothing_is_not_referred_to_what_it_said(
     assert deltas_of(events) == ["Wait", "Done", "Wait", "Done again"]
     assert of_type(events, "notice") == []
     assert outputs(model) == ["The list: []"]
-    # Over Chat Completions nothing has an id, and over Responses the second answer needs no second refusal.
+    # Chat Completions has no ids. Over Responses the refusal is remembered, so there is only one.
     assert len(model.refused) == ("input" in model.calls[0].body)
 
 
@@ -402,7 +402,7 @@ def test_a_tool_that_no_server_has_is_told_before_the_model_is_asked_and_nothing
     assert deltas_of(api.events(add(thread_id, "Walk"), person.token())) == ["Good ", "morning", "!"]
 
 
-def test_what_cannot_be_a_tool_is_refused_before_anything_is_stored(
+def test_a_name_that_cannot_be_a_tools_is_refused_before_anything_is_stored(
     api: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
