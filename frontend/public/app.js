@@ -19,7 +19,7 @@ let chatkitUrl;
 let chatkit; // the client of the person who is signed in
 let user = null;
 let lastUser = null;
-let leaving; // an AbortController: what a person has asked for ends when they leave
+let leaving; // an AbortController: it ends a person's requests when they leave
 let current = null; // the open Conversation
 const answering = new Set(); // Conversations with a stream, open or not: leaving a chat does not stop its answer
 const threads = new ThreadList(() => chatkit, report);
@@ -76,13 +76,13 @@ async function signOut() {
   forget();
 }
 
-/** Drops an unsent draft and the open chat's address. Their owner finds them again after an ended session. */
+/** Drops the unsent draft and the open chat's address. `leave` alone keeps them for the same person. */
 function forget() {
   composer.clear();
   history.replaceState(null, "", "#/");
 }
 
-/** Leaves if another tab has signed in somebody else: what is on the page is not for them. */
+/** Leaves if another tab has signed in somebody else: they must not see this page's chat. */
 async function confirmUser() {
   if (!user) return;
   const { signal } = leaving;
@@ -94,7 +94,7 @@ async function confirmUser() {
   }
 }
 
-/** Back to the form. Nothing of the reader stays on the page but what `forget` drops. */
+/** Back to the form. Nothing of the person stays on the page except what `forget` drops. */
 function leave(why) {
   leaving.abort();
   if (current?.pending) composer.restore(current.pending);

@@ -18,7 +18,7 @@ export class ChatKitError extends Error {
 }
 
 /**
- * A client for one person. `url`: the endpoint. `token()`: a promise of a new bearer of theirs, see session.js.
+ * A client for one person. `url`: the endpoint. `token()`: a promise of a new token for them, see session.js.
  * `leaving`: an AbortSignal that ends every request when they leave the page.
  */
 export function createChatKit({ url, token, leaving }) {
@@ -43,7 +43,7 @@ export function createChatKit({ url, token, leaving }) {
     try {
       return await authorizedFetch(input, init);
     } catch (cause) {
-      leaving.throwIfAborted(); // what went wrong for somebody who has left is not for the next person
+      leaving.throwIfAborted(); // the next person must not see an error of the one who left
       // Anything but fetch's own TypeError already says what is wrong: an ended session, a Stop.
       if (!(cause instanceof TypeError)) throw cause;
       throw new ChatKitError(unreachable("chat"), 0, { cause });

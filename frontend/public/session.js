@@ -24,8 +24,8 @@ export async function signOut() {
 }
 
 /**
- * A new bearer for the backend, for this user and nobody else. Ask for one before each request and keep none:
- * another tab may have changed who is signed in, and only Better Auth knows.
+ * A new token for the backend, for this user and nobody else. Ask for one before each request and keep none:
+ * another tab may have signed in somebody else, and only Better Auth knows.
  */
 export async function tokenOf(userId) {
   const { token } = await call("/token").catch((error) => {
@@ -35,7 +35,7 @@ export async function tokenOf(userId) {
   return token;
 }
 
-/** Rejects with `SessionEnded` if somebody else, or nobody, is signed in by now. */
+/** Rejects with `SessionEnded` if somebody else, or nobody, is signed in now. */
 export async function confirm(userId) {
   const user = await current();
   if (user?.id !== userId) throw new SessionEnded(user ? SOMEBODY_ELSE : ENDED);
