@@ -22,6 +22,10 @@ T = TypeVar("T")
 Tell = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 REFUSALS = {400, 404, 413, 415, 422}
+# llama.cpp's server answers so to a picture or a file that its model does not take. It may also be an outage.
+# So the SDK first tries as often again as after any other 5xx.
+FAILURES = {500, 501}
+RETRIES = 2
 REMEMBERED_SECONDS = 3600
 MAX_REMEMBERED = 10_000
 
@@ -94,6 +98,7 @@ class ModelRequests:
     def __init__(self, model: tuple[str, str], earlier: int = 0, tell: Tell | None = None) -> None:
         self._model, self._earlier, self._tell = model, earlier, tell
         self._reads_earlier = True
+        self._failures_with_files = 0
         self._told: set[str] = set()
 
     async def send(self, items: list[Item], send: Callable[[list[Item]], Awaitable[T]]) -> T:
@@ -104,7 +109,7 @@ class ModelRequests:
             try:
                 answer = await send(request.items)
             except openai.APIStatusError as exc:
-                if exc.status_code not in REFUSALS or exc.code == "model_not_found":
+                if not self._is_for_good(exc, request):
                     raise
                 refusals.append(exc.with_traceback(None))  # its traceback refers to this list: a cycle
             else:
@@ -113,6 +118,12 @@ class ModelRequests:
                 await self._tell_what_is_missing(whole, request)
                 return answer
         raise refusals.pop(0)
+
+    def _is_for_good(self, exc: openai.APIStatusError, request: Request) -> bool:
+        if exc.status_code in FAILURES and plain_input.files_in(request.items):
+            self._failures_with_files += 1
+            return self._failures_with_files > RETRIES
+        return exc.status_code in REFUSALS and exc.code != "model_not_found"
 
     def _from_whole_to_simple(self, whole: Request) -> Iterator[Request]:
         request = whole.without_files(lambda part: self._key(part) in refused)

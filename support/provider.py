@@ -13,11 +13,10 @@ from openai import AsyncOpenAI, Timeout
 
 from support.conf import conf
 from support.language_models import ChatCompletionsModel, LanguageModel, ResponsesModel
-from support.model_requests import ModelRequests, Tell
+from support.model_requests import RETRIES, ModelRequests, Tell
 
 PATIENCE_SECONDS = 120  # with a model that says nothing; some think for a minute before the first word
 CONNECT_SECONDS = 5
-RETRIES = 2
 WORTH_WAITING_SECONDS = 2  # somebody is looking at the screen meanwhile
 
 # A client keeps its connections in the event loop that made them, so there is one for each loop.

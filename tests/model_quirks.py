@@ -78,6 +78,7 @@ def _short_context(body: Json) -> str:
 
 QUIRKS: dict[str, tuple[int, str, Callable[[Json], str]]] = {
     "no-pictures": (400, "unsupported_content", _no_pictures),
+    "fails-at-pictures": (500, "server_error", _no_pictures),
     "no-files": (422, "invalid_request", _no_files),
     "strict-roles": (400, "invalid_roles", _strict_roles),
     "strings-only": (422, "invalid_request", _strings_only),

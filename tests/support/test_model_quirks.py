@@ -83,6 +83,31 @@ def test_a_file_that_a_model_does_not_take_is_named_to_it_and_the_user_is_told_o
     assert len(model.refused) == 1  # the later request was not refused again
 
 
+def test_a_model_that_fails_at_a_picture_each_time_answers_without_it(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    """As llama.cpp's server does, with a 500."""
+    attached = attach(assistant, person, a_new(PNG))
+    model.quirks = {"fails-at-pictures"}
+
+    events = assistant.events(sending(attached["id"]), person.token())
+    more = assistant.events(add(thread_of(events), "And now?"), person.token())
+
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [NOT_LOOKED_AT])
+    assert (deltas_of(more), notices_of(more)) == (REPLY, [])
+    assert len(model.refused) == 1 + model_requests.RETRIES
+
+
+def test_a_failure_that_passes_hides_no_picture(assistant: Api, person: Person, model: Model) -> None:
+    attached = attach(assistant, person, a_new(PNG))
+    model.play(status=500).then(*REPLY)
+
+    events = assistant.events(sending(attached["id"]), person.token())
+
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [])
+    assert b"image/png;base64" in model.calls[-1].raw
+
+
 def test_a_model_that_takes_pictures_but_no_documents_is_shown_the_pictures(
     assistant: Api, person: Person, model: Model
 ) -> None:
