@@ -30,10 +30,13 @@ def whole(turn: "Turn", path: str, body: Json) -> Json:
         return {"text": said}
     if path.endswith("/chat/completions"):
         message = {"role": "assistant", "content": said or None, "refusal": "".join(turn.refusal) or None}
+        if turn.reasoning:
+            message[turn.reasoning_field] = "".join(turn.reasoning)
         choice = {"index": 0, "message": message, "finish_reason": turn.finish_reason}
         return _completion(body, "chat.completion", [choice])
-    message = _message("") | {"content": _parts(turn)}
-    return _response(body) | _ending(turn) | {"output": [message], "usage": _usage(1)}
+    output = [_reasoning(turn)] if turn.reasoning else []
+    output.append(_message("") | {"content": _parts(turn)})
+    return _response(body) | _ending(turn) | {"output": output, "usage": _usage(1)}
 
 
 def failure(path: str, body: Json) -> str:

@@ -236,8 +236,18 @@ def test_long_thoughts_take_no_room_from_the_history(assistant: Api, person: Per
 
 
 @pytest.mark.django_db
-def test_a_title_is_without_thoughts(assistant: Api, person: Person, model: Model) -> None:
-    model.title = Turn(["<think>\nShe has lost it.\n</think>\n\nLost parcel"])
+@pytest.mark.parametrize(
+    "turn",
+    [
+        Turn(["<think>\nShe has lost it.\n</think>\n\nLost parcel"]),
+        Turn(["<THINKING></THINKING>Lost parcel"]),
+        Turn(["She has lost it.\n</think>\n\nLost parcel"]),
+        Turn(["Lost parcel"], reasoning=["She has lost it."]),
+    ],
+    ids=["in tags", "empty", "without an opening tag", "reasoning_content"],
+)
+def test_a_title_is_without_thoughts(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
+    model.title = turn
 
     events = assistant.events(create("Where is my parcel?"), person.token())
 
