@@ -42,11 +42,6 @@ HISTORY_FILES = 20_000_000
 MAX_TEXT = 100_000  # characters of an attached text
 
 
-async def as_input(items: Sequence[ThreadItem]) -> list[TResponseInputItem]:
-    earlier, newest = await split_input(items)
-    return earlier + newest
-
-
 async def split_input(
     items: Sequence[ThreadItem],
 ) -> tuple[list[TResponseInputItem], list[TResponseInputItem]]:

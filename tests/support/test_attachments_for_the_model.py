@@ -127,13 +127,18 @@ def test_a_file_that_is_gone_does_not_break_its_conversation(
     ]
 
 
+def as_input(items: list[Any]) -> list[Any]:
+    earlier, newest = async_to_sync(history.split_input)(items)
+    return [*earlier, *newest]
+
+
 def test_a_storage_that_fails_does_not_break_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> Any:
         raise PermissionError
 
     monkeypatch.setattr(files, "open_file", refuse)
 
-    told: list[Any] = async_to_sync(history.as_input)([carrying("new", 1)])
+    told = as_input([carrying("new", 1)])
 
     said = " ".join(part["text"] for part in told[0]["content"])
     assert 'named "new.txt", which cannot be read at the moment.' in said
@@ -150,7 +155,7 @@ def carrying(attachment_id: str, size: int) -> Any:
 def test_of_much_that_was_attached_only_the_newest_goes_along(newest: int) -> None:
     items = [carrying("old", history.HISTORY_FILES), message("msg_0", "Hm"), carrying("new", newest)]
 
-    told: list[Any] = async_to_sync(history.as_input)(items)
+    told = as_input(items)
 
     assert [
         part["text"] for each in told for part in each["content"] if "attached" in part.get("text", "")
@@ -164,7 +169,7 @@ def test_of_many_long_texts_as_many_go_along_as_a_model_can_read() -> None:
     fit = history.HISTORY_LENGTH // history.MAX_TEXT
     texts = [carrying(str(number), 5 * history.MAX_TEXT) for number in range(fit + 3)]
 
-    told: list[Any] = async_to_sync(history.as_input)(texts)
+    told = as_input(texts)
 
     shown = [
         "deleted since" in part["text"]
