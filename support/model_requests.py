@@ -22,8 +22,8 @@ T = TypeVar("T")
 Tell = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 REFUSALS = {400, 404, 413, 415, 422}
-# llama.cpp's server answers so to a picture or a file that its model does not take. It may also be an outage.
-# So the SDK first tries as often again as after any other 5xx.
+# Some servers answer so to a picture or a file that their model does not take. It may also be an outage.
+# So the SDK first tries again, as after any other 5xx.
 FAILURES = {500, 501}
 RETRIES = 2
 REMEMBERED_SECONDS = 3600
