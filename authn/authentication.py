@@ -137,14 +137,15 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
     if len(values) > MAX_SESSION_COOKIES:
         raise SeveralSessionCookies
     good: dict[str, Identity] = {}  # by session id: one token can be encoded in several ways
-    refused: list[Refused] = []
+    refused: list[tuple[Refused, Genuine | None]] = []
     for value in values:
+        attempt.genuine = None
         try:
             identity = _signed(value, attempt)
         except Unavailable:
             raise
         except Refused as exc:
-            refused.append(exc)
+            refused.append((exc, attempt.genuine))
         else:
             good[identity.session.id] = identity
     if len(good) > 1:
@@ -152,10 +153,17 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
         raise SeveralSessionCookies
     if good:
         return good.popitem()[1]
+    refused.sort(key=lambda each: _order(each[0]))
+    attempt.genuine = refused[0][1]
     try:
-        raise min(refused, key=lambda each: isinstance(each, TokenRefused))  # prefer that of a genuine cookie
+        raise refused[0][0]
     finally:
         refused.clear()  # break the cycle exception → traceback → frame → exception
+
+
+def _order(refused: Refused) -> int:
+    """One that was looked up comes first: each look-up is counted, so that none is made without end."""
+    return 2 if isinstance(refused, TokenRefused) else 1 if isinstance(refused, TooManyAttempts) else 0
 
 
 @sensitive_variables("value", "token")

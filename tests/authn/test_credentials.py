@@ -385,6 +385,30 @@ def test_an_ended_cookie_counts_as_itself_whatever_stands_beside_it(
     assert [post(client, cookie=cookies(*pair)).status_code for pair in pairs] == [404, 404, 429, 429]
 
 
+@pytest.mark.parametrize("turn", [1, -1], ids=["in one order", "in the other"])
+def test_ended_cookies_beside_each_other_are_each_counted_and_then_not_looked_up(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    settings: Any,
+    django_assert_num_queries: Callable[..., Any],
+    turn: int,
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    leaving = [person, person.auth.sign_in(person.email)]
+    ended = cookies(*(each.cookie for each in leaving[::turn]))
+    for each in leaving:
+        each.sign_out()
+
+    until_the_limit = [post(client, cookie=ended).status_code for _ in range(6)]
+    with django_assert_num_queries(0):
+        past_the_limit = post(client, cookie=ended).status_code
+
+    assert until_the_limit == [404, 404, 429] * 2
+    assert past_the_limit == 429
+
+
 def test_two_good_cookies_are_refused_together_and_each_lets_in_by_itself(
     client: Client, person: Person, listed: Callable[..., None], settings: Any
 ) -> None:

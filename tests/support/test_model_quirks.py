@@ -86,7 +86,7 @@ def test_a_file_that_a_model_does_not_take_is_named_to_it_and_the_user_is_told_o
 def test_a_model_that_fails_at_a_picture_each_time_answers_without_it(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    """As llama.cpp's server does, with a 500."""
+    """Some servers answer 500 to a picture that their model does not take."""
     attached = attach(assistant, person, a_new(PNG))
     model.quirks = {"fails-at-pictures"}
 
