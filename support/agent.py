@@ -47,7 +47,7 @@ async def respond(
         tools.connected(context.user_id, agent_context.stream) as servers,
     ):
         earlier, newest = await history.split_input(items)
-        model = provider.model(picks.model(items), len(earlier), agent_context.stream)
+        model = provider.model(picks.model(items), context.user_id, len(earlier), agent_context.stream)
         agent: Agent[AgentContext[RequestContext]] = Agent(
             name="Support",
             instructions=instructions_for(context.user, context.locale),

@@ -50,7 +50,8 @@ class ExpiringSet:
 
 
 # What each model refused, in this process: hashes of files, or IDS. Files are remembered one by one: a single
-# broken picture must not hide everybody's pictures from the model.
+# broken picture must not hide other pictures from the model. They are remembered for each user apart: a
+# provider refuses a whole request, so a file beside a broken one may be good, and another user may have it too.
 refused = ExpiringSet()
 IDS = "ids"
 
@@ -91,12 +92,15 @@ SIMPLER: list[Callable[[Request], Request]] = [
 class ModelRequests:
     """The requests of one answer.
 
-    ``model``: its provider and its name. ``earlier``: how many items come before the newest message.
-    ``tell``: called once for each notice about what the model could not read.
+    ``model``: its provider and its name. ``user_id``: the user whose message is answered. ``earlier``: how
+    many items come before the newest message. ``tell``: called once for each notice about what the model
+    could not read.
     """
 
-    def __init__(self, model: tuple[str, str], earlier: int = 0, tell: Tell | None = None) -> None:
-        self._model, self._earlier, self._tell = model, earlier, tell
+    def __init__(
+        self, model: tuple[str, str], user_id: str = "", earlier: int = 0, tell: Tell | None = None
+    ) -> None:
+        self._model, self._user_id, self._earlier, self._tell = model, user_id, earlier, tell
         self._reads_earlier = True
         self._failures_with_files = 0
         self._told: set[str] = set()
@@ -164,7 +168,7 @@ class ModelRequests:
                 await self._tell(NoticeEvent(level="warning", message=message))
 
     def _key(self, part: Item) -> Hashable:
-        return self._model, hash(part.get("image_url") or part.get("file_data"))
+        return self._model, self._user_id, hash(part.get("image_url") or part.get("file_data"))
 
 
 def _left_out(whole: list[Item], accepted: list[Item]) -> list[Item]:

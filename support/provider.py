@@ -41,13 +41,13 @@ def client() -> AsyncOpenAI:
     return found
 
 
-def model(name: str, earlier: int = 0, tell: Tell | None = None) -> LanguageModel:
+def model(name: str, user_id: str = "", earlier: int = 0, tell: Tell | None = None) -> LanguageModel:
     """A new model for each run: it stores how its requests and its answer ended.
 
-    ``earlier``, ``tell``: see ``ModelRequests``.
+    ``user_id``, ``earlier``, ``tell``: see ``ModelRequests``.
     """
     kind = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
-    return kind(name, client(), ModelRequests((conf.OPENAI_BASE_URL, name), earlier, tell))
+    return kind(name, client(), ModelRequests((conf.OPENAI_BASE_URL, name), user_id, earlier, tell))
 
 
 def settings() -> ModelSettings:

@@ -137,6 +137,22 @@ def test_a_refused_file_does_not_keep_other_files_from_the_model(
     assert b"image/png;base64" in model.calls[-1].raw
 
 
+def test_what_a_model_refused_of_one_user_it_is_still_shown_by_another(
+    assistant: Api, person: Person, other_person: Person, model: Model
+) -> None:
+    logo = a_new(PNG)
+    planted, broken = attach(assistant, person, logo), attach(assistant, person, a_new(PNG))
+    model.quirks = {"no-pictures"}
+    assistant.events(sending(planted["id"], broken["id"]), person.token())
+    model.quirks = set()
+    same = attach(assistant, other_person, logo)
+
+    events = assistant.events(sending(same["id"]), other_person.token())
+
+    assert notices_of(events) == []
+    assert b"image/png;base64" in model.calls[-1].raw
+
+
 def test_a_message_that_is_refused_for_another_reason_gets_the_same_error_as_before(
     assistant: Api, person: Person, model: Model
 ) -> None:
