@@ -209,12 +209,17 @@ def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
 
 def _bind(user_id: str, thread_id: str, attachments: list[Attachment]) -> None:
     """Set their thread again. The SDK has set it before, but they may have been released since."""
-    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
     ids = [attachment.id for attachment in attachments]
+    _update_attachments(user_id, ids, thread_id)
+
+
+def _update_attachments(user_id: str, ids: list[str], thread_id: str | None, **values: Any) -> int:
+    """``thread_id``: bind them to it, if it is there. Returns how many of the attachments there are."""
+    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
     rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=ids)
     try:
-        rows.update(thread=Coalesce(Subquery(thread), F("thread")))
-    except IntegrityError:  # the thread was being deleted
+        return rows.update(thread=Coalesce(Subquery(thread), F("thread")), **values)
+    except IntegrityError:  # the thread was being deleted; from None: PostgreSQL quotes the row
         raise NotFoundError(thread_id) from None
 
 
@@ -259,9 +264,14 @@ def delete_item(user_id: str, thread_id: str, item_id: str) -> None:
 
 @on_database
 def save_attachment(user_id: str, attachment: Attachment) -> None:
-    data = json.dumps(storable(attachment.model_dump(mode="json")))
+    data = storable(attachment.model_dump(mode="json"))
     thread_id = attachment.thread_id
-    values = [user_id, attachment.id, user_id, thread_id, data]
+    if files.NAME.fullmatch(str((attachment.metadata or {}).get("file"))):
+        # Uploaded to us, so its row was there. If somebody deletes it with its file, it must not come back.
+        if not _update_attachments(user_id, [attachment.id], thread_id, data=data):
+            raise NotFoundError(attachment.id)
+        return
+    values = [user_id, attachment.id, user_id, thread_id, json.dumps(data)]
     with connection.cursor() as cursor:
         try:
             cursor.execute(SAVE_ATTACHMENT, values)

@@ -36,11 +36,12 @@ DESCRIPTOR = AttachmentUploadDescriptor(url="https://files.example.com/1", metho
     [
         attachment(),
         attachment(metadata={"deep": [1, {"a": None}]}, upload_descriptor=DESCRIPTOR),
+        attachment(metadata={"file": "s3://files-of-a-team/1"}),
         attachment("any/id ✓", thread_id="thr_1"),
         picture("https://cdn.example.com/a.png?b=c"),
         picture("data:image/png;base64,AAAA", "any/id ✓"),
     ],
-    ids=["bare", "full", "of a thread", "elsewhere", "data"],
+    ids=["bare", "full", "kept by a team", "of a thread", "elsewhere", "data"],
 )
 def test_an_attachment_comes_back_as_it_was_stored(ada: Owner, made: Any) -> None:
     ada.save_attachment(made)
@@ -213,6 +214,28 @@ def test_what_is_sent_to_a_thread_that_is_being_deleted_finds_no_thread(
     with pytest.raises(NotFoundError):
         sending.result()
     assert ada.load_attachment("atc_1") == attachment()
+
+
+def test_a_file_that_is_being_deleted_does_not_come_back_without_its_bytes_when_it_is_sent(
+    ada: Owner, postgres_url: str
+) -> None:
+    ada.starts()
+    file = f"00/{'1' * 32}"
+    uploaded = attachment(metadata={"file": file})
+    models.Attachment.objects.create(
+        user_id="ada", attachment_id=uploaded.id, file=file, data=uploaded.model_dump(mode="json")
+    )
+    sent = uploaded.model_copy(update={"thread_id": "thr_1"})
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("DELETE FROM support_attachment")
+        with InThread(partial(ada.save_attachment, sent)) as sending:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    with pytest.raises(NotFoundError):
+        sending.result()
+    assert models.Attachment.objects.count() == 0
 
 
 def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> None:
