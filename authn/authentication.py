@@ -137,15 +137,15 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
     if len(values) > MAX_SESSION_COOKIES:
         raise SeveralSessionCookies
     good: dict[str, Identity] = {}  # by session id: one token can be encoded in several ways
-    refused: list[tuple[Refused, Genuine | None]] = []
+    refused: list[tuple[Refused, VerifiedCredential | None]] = []
     for value in values:
-        attempt.genuine = None
+        attempt.verified_credential = None
         try:
             identity = _signed(value, attempt)
         except Unavailable:
             raise
         except Refused as exc:
-            refused.append((exc, attempt.genuine))
+            refused.append((exc, attempt.verified_credential))
         else:
             good[identity.session.id] = identity
     if len(good) > 1:
@@ -154,7 +154,7 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
     if good:
         return good.popitem()[1]
     refused.sort(key=lambda each: _order(each[0]))
-    attempt.genuine = refused[0][1]
+    attempt.verified_credential = refused[0][1]
     try:
         raise refused[0][0]
     finally:
@@ -162,7 +162,7 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
 
 
 def _order(refused: Refused) -> int:
-    """One that was looked up comes first: each look-up is counted, so that none is made without end."""
+    """A cookie that was looked up comes first, so that each look-up is counted."""
     return 2 if isinstance(refused, TokenRefused) else 1 if isinstance(refused, TooManyAttempts) else 0
 
 

@@ -51,7 +51,7 @@ class ExpiringSet:
 
 # What each model refused, in this process: hashes of files, or IDS. Files are remembered one by one: a single
 # broken picture must not hide other pictures from the model. They are remembered for each user apart: a
-# provider refuses a whole request, so a file beside a broken one may be good, and another user may have it too.
+# provider refuses a whole request, so a file beside a broken one may be good. Another user may have it too.
 refused = ExpiringSet()
 IDS = "ids"
 

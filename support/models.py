@@ -9,14 +9,14 @@ deletes it and whatever is being stored that moment. Django would load every ite
 declare such a constraint: hence DO_NOTHING here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Self
 
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce, JSONArray, JSONObject
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from support import files
@@ -28,6 +28,8 @@ PLACE = F("id") + 0
 
 # Ids of messages may come from the model's provider: "msg_" and some 50 hex digits at OpenAI.
 ID_LENGTH = 200
+
+RELEASE_TRIES = 3
 
 
 class ThreadQuerySet(models.QuerySet["Thread"]):
@@ -125,14 +127,24 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         """
         # Lock first. The next statement then sees all messages that were stored until now. A message that is
         # stored later sets ``thread`` again (support.store.save_item).
-        found = list(self.order_by("id").select_for_update().values_list("id", flat=True))
-        if found:
-            itself = JSONArray(JSONObject(id=OuterRef("attachment_id")))
-            messages = Item.objects.owned_by(OuterRef("user_id")).filter(type="user_message")
-            carrying = messages.filter(data__attachments__contains=itself).exclude(thread__in=leaving)
-            newest = carrying.order_by(PLACE.desc()).values("thread")[:1]
-            Attachment.objects.filter(id__in=found).update(thread=Subquery(newest))
-        return found
+        rows = self.order_by("id").select_for_update().values_list("user_id", "attachment_id", "id")
+        found = {(user_id, attachment_id): key for user_id, attachment_id, key in rows}
+        if not found:
+            return []
+        for tries_left in reversed(range(RELEASE_TRIES)):
+            threads = _threads_carrying(found, leaving)
+            keys_by_thread: dict[int | None, list[int]] = {}
+            for key in found.values():
+                keys_by_thread.setdefault(threads.get(key), []).append(key)
+            try:
+                with transaction.atomic():
+                    for thread, keys in keys_by_thread.items():
+                        Attachment.objects.filter(id__in=keys).update(thread=thread)
+                break
+            except IntegrityError:  # one of these threads was being deleted, and is gone now
+                if not tries_left:
+                    raise
+        return list(found.values())
 
     def delete_with_threads(self, threads: Sequence[int]) -> int:
         """Delete the attachments of these threads that no message of another thread carries.
@@ -154,6 +166,23 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             Attachment.objects.filter(id__in=found).delete()
             transaction.on_commit(partial(files.delete, found.values()))
         return len(found)
+
+
+def _threads_carrying(attachments: Mapping[tuple[str, str], int], leaving: Sequence[int]) -> dict[int, int]:
+    """By attachment: the thread of the newest message that carries it, if there is one.
+
+    ``attachments``: primary keys by owner and id. The owners' messages are read once, however many there are.
+    """
+    owners = {user_id for user_id, _ in attachments}
+    messages = Item.objects.filter(thread__user_id__in=owners, type="user_message")
+    carrying = messages.exclude(thread__in=leaving).filter(data__attachments__0__isnull=False)
+    columns = carrying.order_by(PLACE).values_list("thread__user_id", "thread_id", "data__attachments")
+    return {
+        attachments[user_id, carried["id"]]: thread
+        for user_id, thread, all_carried in columns.iterator()
+        for carried in all_carried
+        if (user_id, carried["id"]) in attachments
+    }
 
 
 class Attachment(models.Model):

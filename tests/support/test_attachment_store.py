@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from chatkit.store import NotFoundError
 from chatkit.types import AttachmentUploadDescriptor, FileAttachment, ImageAttachment, UserMessageItem
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from support import addresses, files, models
 from support.files import Refused
@@ -236,6 +238,39 @@ def test_a_file_that_is_being_deleted_does_not_come_back_without_its_bytes_when_
     with pytest.raises(NotFoundError):
         sending.result()
     assert models.Attachment.objects.count() == 0
+
+
+def test_two_threads_that_carry_one_file_can_be_deleted_at_once(ada: Owner, postgres_url: str) -> None:
+    for thread_id in ("thr_1", "thr_2"):
+        ada.starts(thread_id)
+        ada.save_attachment(attachment(thread_id=thread_id))
+        ada.add_thread_item(thread_id, carrying("atc_1", "msg_1", thread_id))
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute("DELETE FROM support_thread WHERE thread_id = 'thr_1'")
+        with InThread(partial(ada.delete_thread, "thr_2")) as deleting:
+            wait_for_lock(elsewhere)
+            elsewhere.commit()
+
+    deleting.result()
+    assert (models.Thread.objects.count(), models.Attachment.objects.count()) == (0, 0)
+
+
+def test_deleting_a_thread_of_many_files_reads_its_owners_messages_once(ada: Owner) -> None:
+    ada.starts()
+    for number in range(10):
+        ada.save_attachment(attachment(f"atc_{number}", thread_id="thr_1"))
+    ada.starts("thr_2")
+    ada.add_thread_item("thr_2", carrying("atc_1", "msg_1", "thr_2"))
+
+    with transaction.atomic(), CaptureQueriesContext(connection) as asked:
+        (key,) = models.Thread.objects.filter(thread_id="thr_1").values_list("id", flat=True)
+        models.Attachment.objects.all().delete_with_threads([key])
+
+    about_items = [query["sql"] for query in asked if '"support_item"' in query["sql"]]
+    assert len(about_items) == 1
+    assert "UPDATE" not in about_items[0]  # which would ask for each attachment again
+    assert [row.attachment_id for row in models.Attachment.objects.all()] == ["atc_1"]
 
 
 def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> None:
