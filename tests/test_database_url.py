@@ -108,7 +108,7 @@ def test_each_way_to_write_an_address_gives_the_same_database(url: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "named"), [("shop", '"shop"'), ("My%20Shop", '"My Shop"'), ("a%22b%5Cc%27", '"a""b\\c\'"')]
 )
-def test_the_schema_is_where_postgresql_looks(postgres_url: str, schema: str, named: str) -> None:
+def test_postgresql_looks_in_the_schema_of_the_address(postgres_url: str, schema: str, named: str) -> None:
     ours = connections["default"].copy("elsewhere")
     ours.settings_dict = ours.settings_dict | parse(f"{postgres_url}?schema={schema}")
 
@@ -120,7 +120,7 @@ def test_the_schema_is_where_postgresql_looks(postgres_url: str, schema: str, na
     assert found == (named,)
 
 
-def test_a_server_answers_at_an_address_with_what_prisma_and_node_write(
+def test_a_server_answers_at_an_address_with_parameters_of_prisma_and_node(
     database_url: str, person: Person, start_api: Callable[..., Any]
 ) -> None:
     of_prisma = "schema=public&pgbouncer=true&connection_limit=1&pool_timeout=0&connect_timeout=15"

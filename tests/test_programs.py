@@ -32,7 +32,7 @@ def test_the_line_before_the_last_names_the_missing_programs_and_counts_the_skip
     assert told.endswith("apt install chromium-headless-shell logrotate")
 
 
-def test_nothing_is_said_of_tests_that_are_skipped_for_another_reason() -> None:
+def test_tests_that_are_skipped_for_another_reason_are_not_mentioned() -> None:
     with pytest.raises(pytest.skip.Exception) as skipped:
         pytest.skip("not today")
     report = SimpleNamespace(longrepr=("test_x.py", 1, f"Skipped: {skipped.value}"))

@@ -157,7 +157,7 @@ def test_a_request_leaves_the_collector_nothing(
         (operation("threads.update", thread_id="thr_1", title="x"), "context: http", 402),
     ],
 )
-def test_a_refusal_of_a_teams_server_leaves_it_nothing_either(
+def test_a_refusal_of_a_teams_server_leaves_the_collector_nothing_either(
     handle: Handle,
     person: Person,
     caplog: pytest.LogCaptureFixture,

@@ -78,7 +78,7 @@ def test_a_caller_that_never_reports_is_not_waited_for_without_end(
     assert [breaker.allows_call() for _ in range(2)] == [True, False]
 
 
-def test_an_outage_is_one_line_of_the_log_and_its_end_another(
+def test_the_log_has_one_line_for_an_outage_and_one_for_its_end(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):

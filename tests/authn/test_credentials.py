@@ -341,7 +341,7 @@ def test_exactly_one_of_several_session_cookies_may_be_good(
         assert response.json() == body_of("More than one session cookie on one request", 400)
 
 
-def test_good_cookies_of_two_sessions_of_one_user_are_two_good_cookies(
+def test_two_sessions_of_one_user_count_as_two_good_cookies(
     client: Client, person: Person, listed: Callable[..., None]
 ) -> None:
     listed("cookie")
@@ -372,7 +372,7 @@ def test_several_cookies_that_are_refused_are_counted_and_keep_no_good_one_out(
     assert post(client, cookie=cookies(ended, person.cookie)).status_code == 200
 
 
-def test_an_ended_cookie_counts_as_itself_whatever_stands_beside_it(
+def test_an_ended_cookie_is_counted_by_its_token_whatever_other_cookies_there_are(
     client: Client, person: Person, listed: Callable[..., None], settings: Any
 ) -> None:
     listed("cookie")

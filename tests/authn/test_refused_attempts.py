@@ -267,7 +267,7 @@ def test_expired_jwts_of_one_session_count_together_at_an_address_and_a_good_one
     ],
     ids=lambda claims: next(iter(claims)),
 )
-def test_whatever_is_wrong_with_a_genuine_jwt_its_neighbours_at_the_address_are_not_counted_with_it(
+def test_a_refused_genuine_jwt_never_counts_against_its_address(
     client: Client, signer: Signer, claims: dict[str, Any]
 ) -> None:
     token = signer.raw(

@@ -15,7 +15,7 @@ EASTERN = "一二三、東京\r\n第一行 and a word\r\n"
 
 @pytest.mark.parametrize("text", ["a", WESTERN, EASTERN, "\t\x1b[1m\f\v"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16le", "utf-16be"])
-def test_unicode_is_told_by_its_mark_or_its_bytes(text: str, encoding: str) -> None:
+def test_unicode_is_known_by_its_mark_or_its_bytes(text: str, encoding: str) -> None:
     for mark, ending in product(["\ufeff", ""], ["", "\x1a", "\x1a\x1a"]):
         content = (mark + text + ending).encode(encoding)
 
@@ -53,7 +53,7 @@ def test_a_character_in_two_chunks_is_read_whole(monkeypatch: pytest.MonkeyPatch
         assert text_encoding(BytesIO(text.encode(encoding))) == encoding
 
 
-def test_a_ctrl_z_is_the_end_also_where_two_chunks_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ctrl_z_at_the_border_of_two_chunks_ends_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_contents, "CHUNK", 4)
 
     assert text_encoding(BytesIO(b"abc\x1a\x1a\x1a")) == "utf-8"
@@ -124,7 +124,7 @@ def test_a_name_of_another_kind_is_refused(suffix: str) -> None:
             files.check_claim(f"a.{suffix}", unknown, 1)
 
 
-def test_types_that_are_not_allowed_are_refused_whatever_told_them(settings: Any) -> None:
+def test_types_that_are_not_allowed_are_refused_however_they_are_found(settings: Any) -> None:
     settings.ATTACHMENT_TYPES = ["text/plain"]
 
     for name, mime_type in (("a.csv", ""), ("a.csv", "application/csv"), ("a.png", "image/x-png")):

@@ -59,7 +59,7 @@ def notices_of(events: list[dict[str, Any]]) -> list[str]:
     ],
     ids=["picture", "document"],
 )
-def test_a_file_that_a_model_does_not_take_is_named_to_it_and_the_user_is_told_once(
+def test_a_file_that_a_model_refuses_is_named_to_it_and_the_user_gets_one_notice(
     assistant: Api,
     person: Person,
     model: Model,
@@ -173,7 +173,7 @@ def test_a_message_that_is_refused_for_another_reason_gets_the_same_error_as_bef
 # --- A conversation that is longer than a model reads ---------------------------------------------
 
 
-def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_by_itself(
+def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_alone(
     assistant: Api, person: Person, model: Model
 ) -> None:
     long = "word " * SHORT_CONTEXT

@@ -47,7 +47,7 @@ def test_a_model_that_is_not_on_offer_is_refused_before_anything_is_stored(
     assert model.calls == model.title_calls == []
 
 
-def test_a_model_that_is_no_longer_on_offer_is_the_default_one_and_no_dead_end(
+def test_a_model_that_is_no_longer_on_offer_is_replaced_by_the_default(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()

@@ -102,7 +102,7 @@ def test_a_client_that_leaves_once_its_message_is_stored_finds_it_in_its_history
     assert row(attachment).thread == thread
 
 
-def test_a_file_of_a_message_that_never_came_to_its_thread_is_released(
+def test_a_file_of_a_message_that_was_never_stored_is_released(
     api: Api, person: Person, database_url: str
 ) -> None:
     attachment, thread_id = attach(api, person), send(api, person)
@@ -131,7 +131,7 @@ def test_what_fails_before_the_message_is_stored_leaves_no_conversation_behind(
     assert threads_of(person) == []
 
 
-def test_a_conversation_is_only_told_of_when_its_message_is_stored(
+def test_a_new_conversation_is_announced_only_when_its_message_is_stored(
     api: Api, person: Person, database_url: str
 ) -> None:
     token = person.token()

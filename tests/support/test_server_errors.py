@@ -251,7 +251,7 @@ def test_a_refusal_is_kept_wherever_a_team_raises_it(chat: Chat, place: str) -> 
     assert chat.traceback() == ""
 
 
-def test_a_refusal_of_the_servers_is_no_attempt_to_get_in(chat: Chat) -> None:
+def test_a_refusal_of_a_teams_server_is_not_counted_as_a_refused_attempt(chat: Chat) -> None:
     chat.ask("threads.sync_custom_action", "sync_action: drf unauthenticated")
 
     assert "no_credentials" not in chat.log()
@@ -283,7 +283,7 @@ def test_before_the_first_event_of_a_stream_a_refusal_keeps_its_status(
         ("threads.custom_action", "add assistant_message"),
     ],
 )
-def test_in_a_stream_the_words_of_a_refusal_are_told_and_it_is_not_tried_again(
+def test_in_a_stream_a_refusal_is_an_error_event_with_its_text_and_no_retry(
     chat: Chat, kind: str, place: str
 ) -> None:
     events = chat.stream(kind, f"{place}: http")
@@ -293,7 +293,7 @@ def test_in_a_stream_the_words_of_a_refusal_are_told_and_it_is_not_tried_again(
 
 
 @pytest.mark.parametrize("place", ["respond", "add user_message", "load_thread"])
-def test_the_sdks_own_error_with_words_is_told_wherever_it_is_raised(chat: Chat, place: str) -> None:
+def test_a_custom_stream_error_reaches_the_client_wherever_it_is_raised(chat: Chat, place: str) -> None:
     events = chat.stream("threads.add_user_message", f"{place}: CustomStreamError")
 
     assert events[-1] == in_words("Sorry", allow_retry=True)

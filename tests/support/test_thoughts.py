@@ -74,7 +74,7 @@ def told_of(pieces: list[str]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(("text", "thought", "answer"), SPOKEN)
-def test_thoughts_at_the_beginning_of_an_answer_are_told_from_it(
+def test_thoughts_at_the_beginning_of_an_answer_are_split_from_it(
     text: str, thought: str, answer: str
 ) -> None:
     assert told_of([text]) == told_of(list(text)) == thoughts.split(text) == (thought, answer)
@@ -188,7 +188,7 @@ def test_thoughts_that_no_answer_follows_are_over_as_well_and_a_retry_takes_thei
 
 
 @pytest.mark.django_db
-def test_thoughts_before_a_tool_is_called_are_not_told_to_the_model_again(
+def test_thoughts_before_a_tool_call_are_not_sent_to_the_model_again(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.play("<think>I need it.</think>Let me see. ", tools=[("no_such_tool", {})])
@@ -203,7 +203,7 @@ def test_thoughts_before_a_tool_is_called_are_not_told_to_the_model_again(
 
 
 @pytest.mark.django_db
-def test_thoughts_in_answers_of_earlier_versions_are_not_read_again(
+def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_of(assistant.events(create("Hi"), person.token()))

@@ -356,7 +356,7 @@ def test_a_picture_that_a_tool_returns_is_shown_to_the_model(api: Api, person: P
     assert "omitted" not in sent
 
 
-def test_a_picture_of_a_tool_that_a_model_does_not_take_is_told_once(
+def test_a_tools_picture_that_a_model_refuses_gives_one_notice(
     api: Api, person: Person, model: Model
 ) -> None:
     look = [("mcp_slow__look_at_the_door", {})]
@@ -389,7 +389,7 @@ def test_the_tool_that_a_person_picks_is_called_first(api: Api, person: Person, 
     assert chosen[1:] == [None, None]
 
 
-def test_a_tool_that_no_server_has_is_told_before_the_model_is_asked_and_nothing_is_lost(
+def test_a_tool_that_no_server_has_is_an_error_before_the_model_is_asked_and_nothing_is_lost(
     api: Api, person: Person, model: Model
 ) -> None:
     events = api.events(picking("mcp_todo__fly", create("Fly")), person.token())
