@@ -78,8 +78,8 @@ def _short_context(body: Json) -> str:
 
 QUIRKS: dict[str, tuple[int, str, Callable[[Json], str]]] = {
     "no-pictures": (400, "unsupported_content", _no_pictures),
-    "fails-at-pictures": (500, "server_error", _no_pictures),
     "no-files": (422, "invalid_request", _no_files),
+    "fails-at-files": (500, "server_error", lambda body: _no_pictures(body) or _no_files(body)),
     "strict-roles": (400, "invalid_roles", _strict_roles),
     "strings-only": (422, "invalid_request", _strings_only),
     "no-empty-text": (400, "invalid_request", _no_empty_text),

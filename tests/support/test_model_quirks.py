@@ -83,12 +83,17 @@ def test_a_file_that_a_model_refuses_is_named_to_it_and_the_user_gets_one_notice
     assert len(model.refused) == 1  # the later request was not refused again
 
 
-def test_a_model_that_fails_at_a_picture_each_time_answers_without_it(
-    assistant: Api, person: Person, model: Model
+@pytest.mark.parametrize(
+    ("content", "name", "mime_type"),
+    [(PNG, "door.png", "image/png"), (PDF, "terms.pdf", "application/pdf")],
+    ids=["picture", "document"],
+)
+def test_a_model_that_fails_at_a_file_each_time_answers_without_it(
+    assistant: Api, person: Person, model: Model, content: bytes, name: str, mime_type: str
 ) -> None:
-    """Some servers answer 500 to a picture that their model does not take."""
-    attached = attach(assistant, person, a_new(PNG))
-    model.quirks = {"fails-at-pictures"}
+    """Some servers answer 500 to a file that their model does not take."""
+    attached = attach(assistant, person, a_new(content), name, mime_type)
+    model.quirks = {"fails-at-files"}
 
     events = assistant.events(sending(attached["id"]), person.token())
     more = assistant.events(add(thread_of(events), "And now?"), person.token())
