@@ -26,8 +26,12 @@ ANY_TAG = _any_of(OPENING_TAGS + CLOSING_TAGS)
 LONGEST_TAG = max(map(len, OPENING_TAGS + CLOSING_TAGS))
 
 FENCE = re.compile(r" {0,3}(?:```|~~~)")
-NOT_BLANK = re.compile(r"[^ \t]")
-SENTENCE, SENTENCE_GOES_ON = re.compile(r"[\w,;:][ \t]+\Z"), re.compile(r"[ \t]*[,.;:!?)]|[ \t]+[a-z]")
+# What follows a tag says whether it is only mentioned, but not beyond so many blanks. They are held back and
+# read again with each piece, so an endless row of them would take a time that grows with its square.
+MOST_BLANKS = 100
+FOLLOWS = re.compile(rf"[^ \t]|[ \t]{{{MOST_BLANKS}}}")
+SENTENCE = re.compile(r"[\w,;:][ \t]+\Z")
+SENTENCE_GOES_ON = re.compile(rf"[ \t]{{0,{MOST_BLANKS - 1}}}[,.;:!?)]|[ \t]{{1,{MOST_BLANKS - 1}}}[a-z]")
 QUOTE, QUOTE_ENDS = re.compile(r"[\"'“”„‘’«»(]\Z"), re.compile(r"[\"'“”„‘’«»)]")  # noqa: RUF001  # they are meant
 
 
@@ -71,7 +75,7 @@ def without(text: str) -> str:
 class Splitter:
     """Splits an answer that comes in pieces. Where the pieces are cut makes no difference to the result.
 
-    It holds back only what may still become a tag, and white space before the first word.
+    It holds back only what may still become a tag, white space before the first word, and a few blanks.
     """
 
     def __init__(self) -> None:
@@ -96,10 +100,11 @@ class Splitter:
     def _begin(self) -> Iterator[Piece]:
         """Before the first word of the answer, or between two blocks of thoughts."""
         text = self._held.lstrip()
+        if self._has_thought:
+            self._held = text
         if tag := OPENING.match(text):
             self._held, self._step = text[tag.end() :], Splitter._think
         elif text and (self._is_whole or not _may_become(text, OPENING_TAGS)):
-            self._held = text if self._has_thought else self._held
             self._step = Splitter._answer if self._has_thought else Splitter._watch
         yield from ()
 
@@ -124,7 +129,7 @@ class Splitter:
                 self._step = Splitter._answer
                 return
             self._position.read(self._held[read : tag.start()])
-            if not (self._is_whole or NOT_BLANK.search(self._held, tag.end())):
+            if not (self._is_whole or FOLLOWS.search(self._held, tag.end())):
                 yield from self._give(tag.start())  # the text after the tag decides
                 return
             if not self._is_mentioned(tag):
