@@ -1,6 +1,6 @@
 // Files on their way to a message: chips in the composer, uploaded as soon as they are chosen.
 
-import { element } from "./conversation.js";
+import { element } from "./element.js";
 
 const MAX_FILES = 10; // as many as the server takes with one message
 

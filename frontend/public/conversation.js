@@ -4,6 +4,9 @@
 // and moves into the log once, when it is whole. History is read by nobody: it is put into a log that is not on
 // the page yet, and a new log is taken in silently, with all it holds.
 
+import { element } from "./element.js";
+import { updateWorkflow, workflowElement } from "./workflow.js";
+
 const SPEAKERS = { user_message: "You", assistant_message: "Assistant" };
 
 export class Conversation {
@@ -78,7 +81,6 @@ export class Conversation {
     while (said.nextSibling) said.nextSibling.remove();
   }
 
-
   apply(event) {
     switch (event.type) {
       case "thread.item.added":
@@ -109,7 +111,8 @@ export class Conversation {
   end() {
     const unsent = this.pending;
     this.pending?.message.remove();
-    this.log.append(...[...this.growing.children].filter((message) => message.querySelector(".text:not(:empty)")));
+    // As the server does: it keeps what was said until then, and no thoughts that have not come to an end.
+    this.log.append(...this.growing.querySelectorAll(".message:has(.text:not(:empty))"));
     this.growing.replaceChildren();
     this.progress.textContent = "";
     this.log.setAttribute("aria-busy", "false");
@@ -138,11 +141,13 @@ export class Conversation {
   #grow(item) {
     const message = this.#messageOf(item);
     if (message) this.growing.append(message);
+    if (item.type === "workflow") this.progress.textContent = "Thinking…"; // also when it has spoken before
   }
 
   #settle(item) {
     const before = this.messages.get(item.id);
     const message = this.#messageOf(item);
+    if (before?.open) message.open = true; // the reader has opened a workflow
     if (item.type === "user_message" && this.pending) {
       this.pending.message.remove();
       this.pending = null;
@@ -155,10 +160,13 @@ export class Conversation {
   #remove(itemId) {
     this.messages.get(itemId)?.remove();
     this.messages.delete(itemId);
+    // What was read so far is gone: say that an answer is still to come.
+    if (this.request && !this.growing.querySelector(".text:not(:empty)")) this.progress.textContent = "Thinking…";
   }
 
   #update(message, update) {
     if (!message) return; // an item of a kind that is not shown
+    if (message.matches(".workflow")) return updateWorkflow(message, update);
     switch (update.type) {
       case "assistant_message.content_part.added":
       case "assistant_message.content_part.done":
@@ -173,11 +181,18 @@ export class Conversation {
 
   // Other kinds of items (widgets, tasks) would get their elements here.
   #messageOf(item) {
-    if (!Object.hasOwn(SPEAKERS, item.type)) return null;
-    const message = messageElement(item.type, item.content.map((part) => part.text));
-    message.append(...this.#attached(item.attachments ?? []));
+    let message;
+    if (item.type === "workflow") message = workflowElement(item.workflow);
+    else if (Object.hasOwn(SPEAKERS, item.type)) message = this.#said(item);
+    else return null;
     message.dataset.id = item.id;
     this.messages.set(item.id, message);
+    return message;
+  }
+
+  #said(item) {
+    const message = messageElement(item.type, item.content.map((part) => part.text));
+    message.append(...this.#attached(item.attachments ?? []));
     return message;
   }
 
@@ -239,11 +254,4 @@ function partAt(message, index) {
     message.append(part);
   }
   return parts[index].firstChild;
-}
-
-export function element(name, attributes = {}, text = "") {
-  const created = document.createElement(name);
-  for (const [attribute, value] of Object.entries(attributes)) created.setAttribute(attribute, value);
-  if (text) created.textContent = text;
-  return created;
 }

@@ -1,7 +1,7 @@
 // The list of past chats, newest first, one page after the other.
 
 import { dateOf } from "./chatkit.js";
-import { element } from "./conversation.js";
+import { element } from "./element.js";
 
 const PAGE_SIZE = 20;
 

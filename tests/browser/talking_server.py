@@ -1,15 +1,24 @@
-"""A ChatKit server for somebody who looks on: it can be slow, break off, or say what a picture is to show."""
+"""A ChatKit server for a test that looks on: it is slow, breaks off, thinks, or says what a picture needs."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
 from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageItem,
+    DurationSummary,
+    ThoughtTask,
+    ThreadItemAddedEvent,
     ThreadItemDoneEvent,
+    ThreadItemRemovedEvent,
+    ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
     UserMessageItem,
+    Workflow,
+    WorkflowItem,
+    WorkflowTaskAdded,
 )
 
 from support import local
@@ -18,6 +27,9 @@ from tests.support.servers import SlowServer
 
 SLOWLY = "for "  # so many seconds: SlowServer's
 BREAK_ONCE = "break once"
+THINK = "think"  # says its thoughts first, and takes them back
+THINK_ON = "think on"  # the same, and comes to no end
+THOUGHTS = "She greets me."
 
 TITLE = "Parcel due on Friday"
 ANSWERS = {
@@ -51,6 +63,15 @@ class TalkingServer(SlowServer):
             thread.title = TITLE
             yield self._whole(ANSWERS[said], thread, context)
             return
+        if said in (THINK, THINK_ON):
+            workflow = self._workflow(thread, context)
+            for event in self._thinking(workflow, thread, context):
+                yield event
+            await asyncio.sleep(60 if said == THINK_ON else 0)
+            workflow.workflow.summary = DurationSummary(duration=3)
+            yield ThreadItemDoneEvent(item=workflow)
+            yield self._whole("Hello!", thread, context)
+            return
         server = super() if said.startswith(SLOWLY) else super(SlowServer, self)
         events = 0
         async for event in server.respond(thread, input_user_message, context):
@@ -67,4 +88,26 @@ class TalkingServer(SlowServer):
             item=AssistantMessageItem(
                 id=item_id, thread_id=thread.id, created_at=datetime.now(), content=content
             )
+        )
+
+    def _workflow(self, thread: ThreadMetadata, context: RequestContext) -> WorkflowItem:
+        return WorkflowItem(
+            id=self.store.generate_item_id("workflow", thread, context),
+            thread_id=thread.id,
+            created_at=datetime.now(),
+            workflow=Workflow(type="reasoning", tasks=[]),
+        )
+
+    def _thinking(
+        self, workflow: WorkflowItem, thread: ThreadMetadata, context: RequestContext
+    ) -> Iterator[ThreadStreamEvent]:
+        """As support/model_output.py does with a model that leaves out the opening tag."""
+        thought = ThoughtTask(content=THOUGHTS)
+        spoken = self._whole(THOUGHTS, thread, context).item
+        yield ThreadItemAddedEvent(item=spoken)
+        yield ThreadItemRemovedEvent(item_id=spoken.id)
+        yield ThreadItemAddedEvent(item=workflow.model_copy(deep=True))
+        workflow.workflow.tasks.append(thought)
+        yield ThreadItemUpdatedEvent(
+            item_id=workflow.id, update=WorkflowTaskAdded(task_index=0, task=thought)
         )

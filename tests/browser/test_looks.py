@@ -12,7 +12,7 @@ from tests.browser import axe
 from tests.browser.chat import NOTE, PICTURE, attach, button, field, messages, say
 from tests.browser.conftest import DESKTOP, Stack
 from tests.browser.screenshots import keep
-from tests.browser.talking_server import ANSWERS, BREAK_ONCE
+from tests.browser.talking_server import ANSWERS, BREAK_ONCE, THINK
 from tests.people import Person
 from tests.server import create, operation
 
@@ -154,11 +154,18 @@ def long_words(page: Page, stack: Stack) -> None:
     expect(messages(page)).to_have_count(1)
 
 
+def thinking(page: Page, stack: Stack) -> None:
+    say(page, THINK)
+    page.get_by_text("Thought for 3 seconds").click()
+    expect(button(page, "Send")).to_be_enabled()
+
+
 STATES = {
     "sign-in": (signing_in, False),
     "sign-up": (signing_up_in_vain, False),
     "new-chat": (new_chat, True),
     "chat": (chat, True),
+    "thinking": (thinking, True),
     "failed-chat": (failed_chat, True),
     "long-words": (long_words, True),
 }

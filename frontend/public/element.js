@@ -1,0 +1,7 @@
+/** An element with attributes and a text: never with HTML. */
+export function element(name, attributes = {}, text = "") {
+  const created = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) created.setAttribute(attribute, value);
+  if (text) created.textContent = text;
+  return created;
+}

@@ -1,0 +1,56 @@
+"""What somebody sees of a model's thoughts."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.chat import button, messages, say
+from tests.browser.talking_server import THINK, THINK_ON, THOUGHTS
+from tests.people import Person
+
+OpenPage = Callable[..., Page]
+
+
+def thoughts(page: Page) -> Locator:
+    return page.get_by_text(THOUGHTS)
+
+
+def test_thoughts_can_be_read_beside_the_answer_also_after_a_reload(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+
+    say(page, THINK)
+
+    for _ in range(2):
+        expect(messages(page)).to_have_text([f"You{THINK}", "AssistantHello!"])
+        expect(thoughts(page)).to_have_count(1)
+        expect(thoughts(page)).not_to_be_visible()
+        page.get_by_text("Thought for 3 seconds").click()
+        expect(thoughts(page)).to_be_visible()
+        page.reload()
+
+
+def test_words_that_turn_out_to_be_thoughts_are_no_answer_and_an_answer_is_still_awaited(
+    open_page: OpenPage, visitor: Person
+) -> None:
+    page = open_page(visitor)
+
+    say(page, THINK_ON)
+
+    page.get_by_text("Thoughts", exact=True).click()
+    expect(thoughts(page)).to_be_visible()
+    expect(page.get_by_text("Assistant", exact=True)).to_have_count(0)
+    expect(page.get_by_role("status").filter(has_text="Thinking…")).to_be_visible()
+
+
+def test_thoughts_that_are_stopped_are_gone_as_after_a_reload(open_page: OpenPage, visitor: Person) -> None:
+    page = open_page(visitor)
+    say(page, THINK_ON)
+    expect(page.get_by_text("Thoughts", exact=True)).to_be_visible()
+
+    button(page, "Stop").click()
+
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    expect(page.get_by_text("Thoughts", exact=True)).to_have_count(0)
+    expect(messages(page)).to_have_text([f"You{THINK_ON}"])
