@@ -397,7 +397,9 @@ def test_what_a_table_holds_cannot_steer_the_terminal(token: str, capsys: pytest
     assert "\x1b[2J" not in said
 
 
-def test_one_examination_that_breaks_down_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_examination_that_breaks_down_does_not_stop_the_others(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def break_down(patient: Any) -> Iterator[Finding]:
         raise RuntimeError("postgresql://user:password@host")
 
