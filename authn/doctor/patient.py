@@ -122,6 +122,7 @@ REASONS = {
     "no such file": "its socket or file does not exist",
     "unable to open database file": "its file cannot be opened",
     "server closed the connection": "it closed the connection",
+    "does not support ssl": "it does not speak TLS, which sslmode asks for",
 }
 
 

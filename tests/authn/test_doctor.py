@@ -607,6 +607,14 @@ def test_a_database_that_is_down_is_said_once_and_its_password_never() -> None:
     assert "geheim" not in report.output
 
 
+def test_a_server_without_the_tls_that_the_address_asks_for_is_said_to_lack_it(database_url: str) -> None:
+    separator = "&" if "?" in database_url else "?"
+
+    report = doctor(DATABASE_URL=f"{database_url}{separator}ssl=true", BETTER_AUTH_URL="https://auth.invalid")
+
+    assert "does not speak TLS" in report.named("failure")["database"]
+
+
 def test_an_address_of_no_database_we_know_is_said_once_too() -> None:
     report = doctor(
         DATABASE_URL="garbage://backend:geheim@localhost/chat", BETTER_AUTH_URL="http://auth.invalid"
