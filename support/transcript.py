@@ -90,7 +90,7 @@ def _entries(thread: Thread, rows: list[Item]) -> list[Entry]:
     there = set(uploaded.values_list("attachment_id", flat=True)) if ids else set()
     return [
         Entry(
-            speaker=SPEAKERS.get(row.type, row.type),
+            speaker=_speaker(row),
             created_at=row.created_at,
             texts=_most(_cut(text) for text in _texts(row.data) if text),
             feedback=row.feedback.get_kind_display() if hasattr(row, "feedback") else "",
@@ -98,6 +98,13 @@ def _entries(thread: Thread, rows: list[Item]) -> list[Entry]:
         )
         for row in rows
     ]
+
+
+def _speaker(row: Item) -> str:
+    match row.data:
+        case {"type": "workflow", "workflow": {"type": "reasoning"}}:
+            return "Assistant's thoughts"
+    return SPEAKERS.get(row.type, row.type)
 
 
 def _most(texts: Iterator[str]) -> list[str]:

@@ -177,6 +177,17 @@ SAID: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
         ),
     ),
     (
+        {
+            "type": "workflow",
+            "workflow": {
+                "type": "reasoning",
+                "summary": {"duration": 3},
+                "tasks": [{"type": "thought", "content": "A parcel, then."}],
+            },
+        },
+        ("Assistant's thoughts", ["3 s", "A parcel, then."]),
+    ),
+    (
         {"type": "task", "task": {"type": "custom", "title": "Booking", "content": "7"}},
         ("Task", ["Booking\n7"]),
     ),
