@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import cleandoc
 from typing import Any
 
 from tests import model_answers, model_quirks
@@ -258,8 +259,23 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+TURN_IN_JSON = f"""\
+A turn in JSON has any of these keys, here with their defaults:
+
+{json.dumps(asdict(Turn()), indent=2)}
+
+{cleandoc(str(Turn.__doc__))}"""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.model_server", description="A model to talk to.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.model_server",
+        description="A model to talk to. Each call gets the next answer, and the last one again and again.\n"
+        "A client repeats a call that has failed: that is the next call.\n"
+        "It prints what to set; it speaks SUPPORT_MODEL_API=chat_completions as well.",
+        epilog=TURN_IN_JSON,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--say", action="append", default=[], metavar="WORDS", help="an answer; repeatable")
     parser.add_argument(
@@ -284,7 +300,7 @@ def main() -> None:
         running.title, running.quirks = Turn(["A title"]), set(options.quirk)
         print(f"OPENAI_BASE_URL={running.base_url}")
         print("SUPPORT_MODEL=any-name")
-        print("SUPPORT_MODEL_API=responses  # or chat_completions", flush=True)
+        print("SUPPORT_MODEL_API=responses", flush=True)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
 
