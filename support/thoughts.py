@@ -26,12 +26,12 @@ ANY_TAG = _any_of(OPENING_TAGS + CLOSING_TAGS)
 LONGEST_TAG = max(map(len, OPENING_TAGS + CLOSING_TAGS))
 
 FENCE = re.compile(r" {0,3}(?:```|~~~)")
-# What follows a tag says whether it is only mentioned, but not beyond so many blanks. They are held back and
-# read again with each piece, so an endless row of them would take a time that grows with its square.
-MOST_BLANKS = 100
-FOLLOWS = re.compile(rf"[^ \t]|[ \t]{{{MOST_BLANKS}}}")
+# The text after a tag decides whether the tag is only mentioned. At most so many blanks are held back for that:
+# they are read again with each piece, so the time would grow with the square of their number.
+MAX_BLANKS = 100
+FOLLOWS = re.compile(rf"[^ \t]|[ \t]{{{MAX_BLANKS}}}")
 SENTENCE = re.compile(r"[\w,;:][ \t]+\Z")
-SENTENCE_GOES_ON = re.compile(rf"[ \t]{{0,{MOST_BLANKS - 1}}}[,.;:!?)]|[ \t]{{1,{MOST_BLANKS - 1}}}[a-z]")
+SENTENCE_GOES_ON = re.compile(rf"[ \t]{{0,{MAX_BLANKS - 1}}}[,.;:!?)]|[ \t]{{1,{MAX_BLANKS - 1}}}[a-z]")
 QUOTE, QUOTE_ENDS = re.compile(r"[\"'“”„‘’«»(]\Z"), re.compile(r"[\"'“”„‘’«»)]")  # noqa: RUF001  # they are meant
 
 
