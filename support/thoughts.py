@@ -26,8 +26,8 @@ ANY_TAG = _any_of(OPENING_TAGS + CLOSING_TAGS)
 LONGEST_TAG = max(map(len, OPENING_TAGS + CLOSING_TAGS))
 
 FENCE = re.compile(r" {0,3}(?:```|~~~)")
-# The text after a tag decides whether the tag is only mentioned. At most so many blanks are held back for that:
-# they are read again with each piece, so the time would grow with the square of their number.
+# The text after a tag decides whether the tag is only mentioned. At most so many blanks are held back for
+# that. They are read again with each piece, so the time would grow with the square of their number.
 MAX_BLANKS = 100
 FOLLOWS = re.compile(rf"[^ \t]|[ \t]{{{MAX_BLANKS}}}")
 SENTENCE = re.compile(r"[\w,;:][ \t]+\Z")
