@@ -109,14 +109,14 @@ def test_an_answer_is_only_held_back_where_a_tag_may_begin(text: str) -> None:
     assert told[-1].text.endswith("on.")
 
 
-@pytest.mark.parametrize("blanks", [thoughts.MOST_BLANKS - 1, thoughts.MOST_BLANKS])
+@pytest.mark.parametrize("blanks", [thoughts.MAX_BLANKS - 1, thoughts.MAX_BLANKS])
 def test_of_a_long_row_of_blanks_after_a_tag_only_a_few_are_held_back(blanks: int) -> None:
     text = f"The tag is </think>{' ' * blanks}"
     splitter = thoughts.Splitter()
 
     told = [piece for character in text for piece in splitter.feed(character)]
 
-    is_decided = blanks == thoughts.MOST_BLANKS
+    is_decided = blanks == thoughts.MAX_BLANKS
     assert (thoughts.TakenBack() in told) == is_decided
     assert told_of([*text, ", no more"]) == told_of([f"{text}, no more"])
     assert bool(told_of([f"{text}, no more"])[0]) == is_decided
