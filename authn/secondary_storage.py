@@ -150,7 +150,9 @@ def _get(keys: Sequence[str]) -> list[bytes | None]:
         raise Unavailable("sessions_unavailable")
     try:
         values = client.mget([f"{prefix}{key}".encode(errors="replace") for key in keys])
-    except redis.RedisError as exc:
+        if not isinstance(values, list) or len(values) != len(keys):
+            raise redis.InvalidResponse("not as many values as keys")
+    except Exception as exc:  # of what is no Redis, the client raises errors that are not its own, too
         breaker.failed(exc)
         raise Unavailable("sessions_unavailable") from exc
     breaker.succeeded()

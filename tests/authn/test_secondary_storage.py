@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -438,6 +440,29 @@ def connections_of(server: socket.socket) -> int:
             server.accept()[0].close()
             count += 1
     return count
+
+
+@pytest.mark.parametrize("said", [b":x\r\n", b"+OK\r\n", b"*0\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
+def test_what_does_not_answer_as_a_redis_is_an_outage(
+    client: Client, person: Person, settings: Any, said: bytes
+) -> None:
+    credentials = shown(person)
+
+    class Stranger(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline():
+                self.request.send(said)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Stranger) as stranger:
+        threading.Thread(target=stranger.serve_forever, args=[0.01]).start()
+        settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{stranger.server_address[1]}/0"
+
+        found = answers(client, credentials * 2)
+
+        secondary_storage._client(settings.BETTER_AUTH_SESSION_SOURCE).close()
+        stranger.shutdown()
+    assert found == [(503, UNAVAILABLE)] * 6
+    assert not secondary_storage._breaker(settings.BETTER_AUTH_SESSION_SOURCE).is_closed
 
 
 def test_a_redis_that_answers_again_is_asked_by_everybody(
