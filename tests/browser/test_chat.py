@@ -252,11 +252,9 @@ def test_a_token_that_is_refused_is_replaced_without_anybody_noticing(
     refused: list[int] = []
     page.on("response", lambda response: refused.append(response.status) if response.status > 400 else None)
 
-    def spoil(route: Route) -> None:
-        good = route.fetch().json()["token"]
-        route.fulfill(json={"token": good[:-8] + "AAAAAAAA"})
+    spoilt = visitor.token()[:-8] + "AAAAAAAA"
 
-    page.route("**/api/auth/token", spoil, times=1)
+    page.route("**/api/auth/token", lambda route: route.fulfill(json={"token": spoilt}), times=1)
     with page.expect_response(lambda response: response.status == 401):
         page.reload()
     say(page, "Hello")
