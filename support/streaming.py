@@ -82,6 +82,8 @@ class EventStream:
         # Comments only come after the first event. Until then the headers are not sent, so that a missing
         # thread can still be a 404. The first event does not wait for a model: it is ChatKit's
         # stream_options.
+        if not self._events.empty():
+            return self._events.get_nowait()  # without a timer
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                 return await self._events.get()
