@@ -148,10 +148,26 @@ class Store(ChatKitStore[OwnerT]):
 
 @insistently
 def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
-    thread = reads.thread(user_id, thread_id)
+    thread = reads.thread(user_id, thread_id) or _look_again(user_id, thread_id)
     if thread is None:
         raise NotFoundError(thread_id)
     return as_thread(thread)
+
+
+def _look_again(user_id: str, thread_id: str) -> Thread | None:
+    """Look for a thread with a statement of the ORM's, before it is called missing.
+
+    Once in some ten runs of all tests, the first look does not find a thread that was stored ten milliseconds
+    before. The cause is not known. The log line tells what the connection was doing.
+    """
+    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).first()
+    if thread is not None:
+        info = connection.connection.info
+        logger.error(
+            "A thread was only found at the second look: backend %s, %s, autocommit %s",
+            *(info.backend_pid, info.transaction_status.name, connection.connection.autocommit),
+        )
+    return thread
 
 
 @insistently

@@ -81,7 +81,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from support import models
+from support import models, reads
 from support.connections import at_once
 from support.feedback import save_feedback
 from support.reads import MAX_PAGE
@@ -828,6 +828,17 @@ def test_an_item_that_cannot_be_stored_in_an_existing_thread_is_an_error_of_ours
 
     with pytest.raises(NotStored):
         getattr(ada, store)("thr_1", given)
+
+
+def test_a_thread_that_the_first_look_misses_is_found_by_a_second_one_and_logged(
+    ada: Owner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody knows how to make PostgreSQL miss it, so the first look is replaced."""
+    ada.starts()
+    monkeypatch.setattr(reads, "thread", lambda user_id, thread_id: None)
+
+    assert ada.load_thread("thr_1").id == "thr_1"
+    assert "only found at the second look" in caplog.text
 
 
 def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
