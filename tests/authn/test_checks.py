@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.checks import ERROR, CheckMessage, run_checks
 
 from chatbackend.settings import database
+from tests.environment import ATTACHMENT_DIRECTORY
 from tests.signer import Signer
 
 SECONDS = [
@@ -30,9 +31,9 @@ CANNOT_COUNT = ["filebased.FileBasedCache", "db.DatabaseCache", "dummy.DummyCach
 
 
 def named(backend: str) -> dict[str, Any]:
-    return {
-        "default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "redis://127.0.0.1:9"}
-    }
+    # A cache of files makes its folder, so that has to be one that goes with the run.
+    location = ATTACHMENT_DIRECTORY if backend.startswith("filebased") else "redis://127.0.0.1:9"
+    return {"default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": location}}
 
 
 def findings() -> list[CheckMessage]:
