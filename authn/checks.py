@@ -24,11 +24,9 @@ ALGORITHMS = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (
-        *(_url, _keys, _algorithms, _times, _plugins, _names, _database, _time_zone, _proxies, _refusals),
-        _cache,
-    )
-    return [message for check in checks for message in check()]
+    identity = (_url, _keys, _algorithms, _times, _plugins, _names, _database, _time_zone)
+    limits = (_proxies, _refusals, _cache)
+    return [message for check in identity + limits for message in check()]
 
 
 def _url() -> list[CheckMessage]:
