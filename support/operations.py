@@ -1,6 +1,7 @@
 """ChatKit's operations for those who read about them: what each does, what it answers, and an example."""
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -123,8 +124,8 @@ def table() -> str:
 
 
 def example(name: str) -> Json:
-    """A request's body."""
-    return {"type": name, "params": OPERATIONS[name].params}
+    """A request's body, which the caller may change."""
+    return {"type": name, "params": deepcopy(OPERATIONS[name].params)}
 
 
 def example_stream() -> str:

@@ -91,12 +91,6 @@ def is_told_to_caller(exc: Exception) -> bool:
     return isinstance(exc, CustomStreamError) or 400 <= _status_of(exc) < 500 or is_callers_mistake(exc)
 
 
-def place_of(exc: Exception) -> str:
-    """The function that raised it."""
-    *_, frame = _frames(exc)
-    return f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}"
-
-
 @contextmanager
 def refusals() -> Iterator[None]:
     """Wrap calls of a team's code. Its refusals leave as ``ServerRefusal``, which REST framework answers."""

@@ -1,6 +1,5 @@
 """HTTP on one side, ChatKit's server on the other."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -45,8 +44,6 @@ from support.conf import conf
 from support.later import Later, later
 from support.store import Store
 from support.throttling import PerUserThrottle
-
-logger = logging.getLogger(__name__)
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -168,7 +165,6 @@ def _refusals() -> Iterator[None]:
         if not server_errors.is_callers_mistake(exc):
             raise
         if isinstance(exc, NotFoundError):
-            logger.debug("Not found, says %s", server_errors.place_of(exc))
             raise NotFound("Not found") from exc
         if isinstance(exc, ValueError):
             raise ParseError("The operation does not fit the state of its thread") from exc
