@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import secrets
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
@@ -21,9 +20,6 @@ from support.models import Attachment as AttachmentRow
 from support.models import Thread
 from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
 
-logger = logging.getLogger(__name__)
-
-STORE_TRIES = 3
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 
 # Upserts in SQL: one trip to the database each, where the ORM's (bulk_create) is a BEGIN, the statement
@@ -55,10 +51,6 @@ SAVE_ATTACHMENT = """
 # The thread that a task has loaded or saved. It exists: should somebody delete it meanwhile, during an
 # answer perhaps, a new title must not bring it back.
 _at_hand: ContextVar[Any] = ContextVar("at_hand", default=None)
-
-
-class NotStored(Exception):
-    """The database reported no error, but did not store an item, although its thread exists."""
 
 
 class Owner(Protocol):
@@ -148,26 +140,10 @@ class Store(ChatKitStore[OwnerT]):
 
 @insistently
 def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
-    thread = reads.thread(user_id, thread_id) or _look_again(user_id, thread_id)
+    thread = reads.thread(user_id, thread_id)
     if thread is None:
         raise NotFoundError(thread_id)
     return as_thread(thread)
-
-
-def _look_again(user_id: str, thread_id: str) -> Thread | None:
-    """Look for a thread with a statement of the ORM's, before it is called missing.
-
-    Once in some ten runs of all tests, the first look does not find a thread that was stored ten milliseconds
-    before. The cause is not known. The log line tells what the connection was doing.
-    """
-    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).first()
-    if thread is not None:
-        info = connection.connection.info
-        logger.error(
-            "A thread was only found at the second look: backend %s, %s, autocommit %s",
-            *(info.backend_pid, info.transaction_status.name, connection.connection.autocommit),
-        )
-    return thread
 
 
 @insistently
@@ -217,7 +193,7 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
 
 @insistently
 def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
-    if not _store_item(user_id, thread_id, item, overwrite=True):
+    if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
         raise NotFoundError(thread_id)
     if isinstance(item, UserMessageItem) and item.attachments:
         _bind(user_id, thread_id, item.attachments)
@@ -242,22 +218,7 @@ def _update_attachments(user_id: str, ids: list[str], thread_id: str | None, **v
 @insistently
 def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
     for item in items:
-        _store_item(user_id, thread_id, item, overwrite=False)
-
-
-def _store_item(user_id: str, thread_id: str, item: ThreadItem, *, overwrite: bool) -> bool:
-    """Store an item. Return whether its thread exists. Raises ``NotStored`` if only the item is missing."""
-    on_conflict = "UPDATE SET type = excluded.type, data = excluded.data" if overwrite else "NOTHING"
-    for _ in range(STORE_TRIES):
-        if _insert(user_id, thread_id, item, on_conflict):
-            return True
-        if not overwrite and reads.item(user_id, thread_id, item.id) is not None:
-            return True
-        # Look whether the thread is really missing: a lost write must not become a 404.
-        if reads.thread(user_id, thread_id) is None:
-            return False
-        logger.error("An item was not stored, although its thread exists")
-    raise NotStored
+        _insert(user_id, thread_id, item, "NOTHING")
 
 
 def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:

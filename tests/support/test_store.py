@@ -81,12 +81,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from support import models, reads
+from support import models
 from support.connections import at_once
 from support.feedback import save_feedback
 from support.reads import MAX_PAGE
 from support.rows import UnreadableRow
-from support.store import NotStored, Store, thread_of_this_task
+from support.store import Store, thread_of_this_task
 from tests.support.meanwhile import InThread, wait_for_lock
 from tests.support.owner import MOMENT, STORE, Owner, answer, message, thread_of
 
@@ -786,59 +786,6 @@ def test_an_item_stored_while_its_thread_is_being_deleted_finds_no_thread(
     with pytest.raises(NotFoundError):
         saving.result()
     assert models.Item.objects.count() == 0
-
-
-@pytest.fixture
-def _lose(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[None]:
-    """PostgreSQL drops the first so many inserts of an item, without an error."""
-    with psycopg.connect(postgres_url, autocommit=True) as database:
-        database.execute(f"""
-            CREATE SEQUENCE lost;
-            CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                IF nextval('lost') <= {request.param} THEN RETURN NULL; END IF;
-                RETURN NEW;
-            END $$;
-            CREATE TRIGGER lose BEFORE INSERT ON support_item FOR EACH ROW EXECUTE FUNCTION lose();
-        """)
-        yield
-        database.execute("DROP FUNCTION lose CASCADE; DROP SEQUENCE lost")
-
-
-STORES = [("add_thread_item", message()), ("save_item", message()), ("add_missing_items", [message()])]
-
-
-@pytest.mark.usefixtures("_lose")
-@pytest.mark.parametrize("_lose", [1], indirect=True)
-@pytest.mark.parametrize(("store", "given"), STORES)
-def test_an_item_that_the_database_did_not_store_is_stored_again(ada: Owner, store: str, given: Any) -> None:
-    ada.starts()
-
-    getattr(ada, store)("thr_1", given)
-
-    assert ada.item_ids() == ["msg_1"]
-
-
-@pytest.mark.usefixtures("_lose")
-@pytest.mark.parametrize("_lose", [1_000], indirect=True)
-@pytest.mark.parametrize(("store", "given"), STORES)
-def test_an_item_that_cannot_be_stored_in_an_existing_thread_is_an_error_of_ours(
-    ada: Owner, store: str, given: Any
-) -> None:
-    ada.starts()
-
-    with pytest.raises(NotStored):
-        getattr(ada, store)("thr_1", given)
-
-
-def test_a_thread_that_the_first_look_misses_is_found_by_a_second_one_and_logged(
-    ada: Owner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody knows how to make PostgreSQL miss it, so the first look is replaced."""
-    ada.starts()
-    monkeypatch.setattr(reads, "thread", lambda user_id, thread_id: None)
-
-    assert ada.load_thread("thr_1").id == "thr_1"
-    assert "only found at the second look" in caplog.text
 
 
 def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
