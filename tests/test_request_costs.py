@@ -198,7 +198,16 @@ def test_a_refused_request_leaves_it_nothing_either(
 
 
 def left_by_five(ask: Ask) -> tuple[list[int], int]:
-    """The statuses, and how many objects only Python's collector can take away."""
+    """The statuses, and how many objects only Python's collector can take away.
+
+    The least of three times: what a request leaves it leaves each time, what an earlier test's threads let go
+    of meanwhile comes once.
+    """
+    statuses, left = zip(*[_left_by_five(ask) for _ in range(3)], strict=True)
+    return statuses[-1], min(left)
+
+
+def _left_by_five(ask: Ask) -> tuple[list[int], int]:
     ask()
     gc.collect()
     gc.disable()
