@@ -38,7 +38,7 @@ def resolve(claims: Claims) -> Identity:
     another live one.
     """
     # The second look-up finds users whose address has changed or was imported with capitals.
-    found = _look_up(claims, "email") or _look_up(claims, "id")
+    found = _look_up(claims, email=claims.email) or _look_up(claims, id=claims.subject)
     if found is None:
         raise UserNotFound
     user, session = found.user, found.session
@@ -94,11 +94,11 @@ class Found(NamedTuple):
     has_other_session: bool = False
 
 
-def _look_up(claims: Claims, field: str) -> Found | None:
-    """``field``: the user's field to search by, ``email`` or ``id``."""
+def _look_up(claims: Claims, **by: str) -> Found | None:
+    """``by``: the user's ``email`` or ``id``."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
-        return _in_one_statement(claims, field)
-    user = _user(**{field: {"email": claims.email, "id": claims.subject}[field]})
+        return _in_one_statement(claims, **by)
+    user = _user(**by)
     if user is None:
         return None
     has_other_session = False
@@ -121,15 +121,11 @@ def _user(**named: str) -> User | None:
         return User.objects.filter(**named).first()
 
 
-def _in_one_statement(claims: Claims, field: str) -> Found | None:
-    values = {
-        "email": claims.email,
-        "id": claims.subject,
-        "now": timezone.now(),
-        "session_id": claims.session_id,
-    }
+def _in_one_statement(claims: Claims, **by: str) -> Found | None:
+    (field,) = by
+    session_id = claims.session_id
     with database_or_unavailable():
-        rows = _row_of(field, claims.session_id is not None, **values)
+        rows = _row_of(field, session_id is not None, now=timezone.now(), session_id=session_id, **by)
     if not rows:
         return None
     *columns, has_other_session = rows[0]
