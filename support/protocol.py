@@ -66,7 +66,7 @@ def parse(body: bytes, takes_others: bool = False) -> ChatKitReq | OtherOperatio
 
 def is_unknown_type(exc: pydantic.ValidationError) -> bool:
     """Whether a request was refused because the SDK does not know its operation."""
-    fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    fault = _first_fault(exc)
     return (fault["type"], fault["loc"]) == ("union_tag_invalid", ())
 
 
@@ -108,7 +108,7 @@ class _KeptTypeAdapter:
 
 
 def _explain(exc: pydantic.ValidationError) -> str:
-    fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    fault = _first_fault(exc)
     if fault["type"] == "json_invalid":
         return "The request body is not valid JSON"
     _tag, *rest = fault["loc"] or ("",)
@@ -116,6 +116,11 @@ def _explain(exc: pydantic.ValidationError) -> str:
     path = [str(part) for part in rest if isinstance(part, int) or part in _field_names()]
     field = ".".join(path) or "The request"
     return f"{field} {FAULTS.get(fault['type'], 'is not valid')}"
+
+
+def _first_fault(exc: pydantic.ValidationError) -> Any:
+    """Without what the caller sent."""
+    return exc.errors(include_url=False, include_context=False, include_input=False)[0]
 
 
 @functools.cache
