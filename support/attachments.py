@@ -22,7 +22,7 @@ from support import addresses, files
 from support.conf import conf
 from support.connections import on_database
 from support.models import Attachment as AttachmentRow
-from support.rows import as_attachment, storable
+from support.rows import as_attachment, as_attachment_data
 from support.store import OwnerT, new_id
 
 MAX_NAME = 120
@@ -126,9 +126,7 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
         attachment.metadata = (attachment.metadata or {}) | _metadata(file, checked)
         # Meanwhile somebody may have deleted it, or uploaded it from a second window.
         awaited = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
-        if not awaited.update(
-            file=file, size=checked.size, data=storable(attachment.model_dump(mode="json"))
-        ):
+        if not awaited.update(file=file, size=checked.size, data=as_attachment_data(attachment)):
             _row(row.user_id, row.attachment_id)
             raise AlreadyUploaded
     return attachment
@@ -145,7 +143,7 @@ def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment
             attachment_id=attachment.id,
             file=file,
             size=checked.size,
-            data=storable(attachment.model_dump(mode="json")),
+            data=as_attachment_data(attachment),
         )
     return attachment
 

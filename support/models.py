@@ -68,7 +68,7 @@ class Thread(models.Model):
 
 
 class ItemQuerySet(models.QuerySet["Item"]):
-    def owned_by(self, user_id: str | OuterRef) -> Self:
+    def owned_by(self, user_id: str) -> Self:
         return self.filter(thread__user_id=user_id)
 
     def of_thread(self, user_id: str, thread_id: str) -> Self:

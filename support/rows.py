@@ -52,6 +52,10 @@ def as_data(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:
     return storable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
 
 
+def as_attachment_data(attachment: Attachment) -> Any:
+    return storable(attachment.model_dump(mode="json"))
+
+
 def storable(value: Any) -> Any:
     """Without what PostgreSQL refuses in JSON: NUL and halves of surrogate pairs. Some models utter them."""
     match value:

@@ -18,7 +18,7 @@ from support import files, reads
 from support.connections import insistently, on_database
 from support.models import Attachment as AttachmentRow
 from support.models import Thread
-from support.rows import as_attachment, as_data, as_item, as_thread, in_utc, storable
+from support.rows import as_attachment, as_attachment_data, as_data, as_item, as_thread, in_utc
 
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 
@@ -196,13 +196,8 @@ def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
     if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
         raise NotFoundError(thread_id)
     if isinstance(item, UserMessageItem) and item.attachments:
-        _bind(user_id, thread_id, item.attachments)
-
-
-def _bind(user_id: str, thread_id: str, attachments: list[Attachment]) -> None:
-    """Set their thread again. The SDK has set it before, but they may have been released since."""
-    ids = [attachment.id for attachment in attachments]
-    _update_attachments(user_id, ids, thread_id)
+        # The SDK has set their thread before, but they may have been released since.
+        _update_attachments(user_id, [attachment.id for attachment in item.attachments], thread_id)
 
 
 def _update_attachments(user_id: str, ids: list[str], thread_id: str | None, **values: Any) -> int:
@@ -241,7 +236,7 @@ def delete_item(user_id: str, thread_id: str, item_id: str) -> None:
 
 @on_database
 def save_attachment(user_id: str, attachment: Attachment) -> None:
-    data = storable(attachment.model_dump(mode="json"))
+    data = as_attachment_data(attachment)
     thread_id = attachment.thread_id
     if files.NAME.fullmatch(str((attachment.metadata or {}).get("file"))):
         # Uploaded to us, so its row was there. If somebody deletes it with its file, it must not come back.
