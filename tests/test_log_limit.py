@@ -11,16 +11,14 @@ from django.test import Client
 
 from chatbackend import log_limit
 from chatbackend.log_limit import LINES, PER_SECONDS, LineLimit
-from tests.authn.test_keys import Clock
+from tests.clock import Clock
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(log_limit, "time", clock)
-    return clock
+    return Clock().replace_in(monkeypatch, log_limit)
 
 
 @pytest.fixture

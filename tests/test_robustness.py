@@ -20,6 +20,7 @@ from chatbackend.handler import OneHopHandler
 from chatbackend.health import answering_probes
 from support import connections
 from support.later import later
+from tests.clock import Clock
 
 pytestmark = pytest.mark.django_db
 
@@ -142,8 +143,8 @@ def test_who_has_waited_too_long_behind_a_call_that_hangs_is_told_to_come_again(
     monkeypatch.setattr(connections, "LONG_SECONDS", 0)
     connections.workers.submit(int).result()
     settings.DATABASE_TIMEOUT_SECONDS = 5.0
-    monkeypatch.setattr(handler, "time", Clock(100.0))
-    monkeypatch.setattr(outage, "time", Clock(100.0 + waited))
+    Clock(100.0).replace_in(monkeypatch, handler)
+    Clock(100.0 + waited).replace_in(monkeypatch, outage)
 
     told, headers, _ = ask(OneHopHandler(), "/hello")
 
@@ -153,19 +154,9 @@ def test_who_has_waited_too_long_behind_a_call_that_hangs_is_told_to_come_again(
 
 def test_who_has_waited_long_behind_many_quick_calls_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections.workers, "last_long_at", 99.0)  # before this one came
-    monkeypatch.setattr(handler, "time", Clock(100.0))
-    monkeypatch.setattr(outage, "time", Clock(160.0))
+    Clock(100.0).replace_in(monkeypatch, handler)
+    Clock(160.0).replace_in(monkeypatch, outage)
 
     told, _, _ = ask(OneHopHandler(), "/hello")
 
     assert told == 200
-
-
-class Clock:
-    """Stands in for the module ``time``, in the module that reads it."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def monotonic(self) -> float:
-        return self.now

@@ -8,16 +8,14 @@ import pytest
 
 from authn import circuit_breaker
 from authn.circuit_breaker import MAX_TRY_SECONDS, PAUSE_SECONDS, CircuitBreaker
-from tests.authn.test_keys import Clock
+from tests.clock import Clock
 
 WHY = TimeoutError("it hangs")
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(circuit_breaker, "time", clock)
-    return clock
+    return Clock().replace_in(monkeypatch, circuit_breaker)
 
 
 @pytest.fixture

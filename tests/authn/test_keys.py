@@ -23,28 +23,16 @@ from authn.circuit_breaker import PAUSE_SECONDS
 from authn.conf import conf
 from authn.errors import TokenRefused, Unavailable
 from chatbackend.dev.processes import free_port
+from tests.clock import Clock
 from tests.people import BetterAuth, Person
 from tests.signer import Signer, jwks_table_put_back
 
 TTL = 60.0
 
 
-class Clock:
-    """Stands in for the module ``time``, in the module that reads it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(keys, "time", clock)
-    monkeypatch.setattr(circuit_breaker, "time", clock)
-    return clock
+    return Clock().replace_in(monkeypatch, keys, circuit_breaker)
 
 
 def reason_for(token: str) -> str:
