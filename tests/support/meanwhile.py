@@ -1,39 +1,30 @@
 """A call that is under way while somebody else holds what it needs."""
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 from django.db import connections
 
 
-class InThread:
-    """A call under way beside the test."""
+def commit_meanwhile(elsewhere: psycopg.Connection[Any], call: Callable[[], Any]) -> None:
+    """Begin the call; when it waits for a lock of this connection, commit. Raises what the call raises."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.error: Exception | None = None
-        self.thread = threading.Thread(target=self._run, args=[call])
-
-    def _run(self, call: Callable[[], Any]) -> None:
+    def in_thread() -> None:
         try:
             call()
-        except Exception as exc:
-            self.error = exc
         finally:
             connections.close_all()
 
-    def __enter__(self) -> "InThread":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.thread.join(10)
-
-    def result(self) -> None:
-        if self.error:
-            raise self.error
+    with ThreadPoolExecutor(1) as thread:
+        calling = thread.submit(in_thread)
+        try:
+            wait_for_lock(elsewhere)
+        finally:
+            elsewhere.commit()
+    calling.result()
 
 
 def wait_for_lock(elsewhere: psycopg.Connection[Any]) -> None:

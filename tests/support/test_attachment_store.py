@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from support import addresses, files, models
 from support.files import Refused
-from tests.support.meanwhile import InThread, wait_for_lock
+from tests.support.meanwhile import commit_meanwhile
 from tests.support.owner import Owner, message
 
 # Store calls run in threads of their own, with connections of their own: no transaction around a test.
@@ -124,11 +124,8 @@ def test_releasing_an_attachment_sees_the_message_that_is_being_stored(ada: Owne
             " SELECT id, 'msg_2', 'user_message', now(), %s FROM support_thread",
             [again],
         )
-        with InThread(partial(ada.delete_thread_item, "thr_1", "msg_1")) as deleting:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        commit_meanwhile(elsewhere, partial(ada.delete_thread_item, "thr_1", "msg_1"))
 
-    deleting.result()
     assert thread_of("atc_1") == "thr_1"
 
 
@@ -192,11 +189,8 @@ def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
 
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("UPDATE support_attachment SET thread_id = (SELECT id FROM support_thread)")
-        with InThread(partial(ada.delete_thread, "thr_1")) as deleting:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        commit_meanwhile(elsewhere, partial(ada.delete_thread, "thr_1"))
 
-    deleting.result()
     assert models.Attachment.objects.count() == 0
     assert not files.storage().exists(file)
 
@@ -209,12 +203,9 @@ def test_what_is_sent_to_a_thread_that_is_being_deleted_finds_no_thread(
 
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("DELETE FROM support_thread")
-        with InThread(partial(ada.save_attachment, attachment(thread_id="thr_1"))) as sending:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        with pytest.raises(NotFoundError):
+            commit_meanwhile(elsewhere, partial(ada.save_attachment, attachment(thread_id="thr_1")))
 
-    with pytest.raises(NotFoundError):
-        sending.result()
     assert ada.load_attachment("atc_1") == attachment()
 
 
@@ -231,12 +222,9 @@ def test_a_file_that_is_being_deleted_does_not_come_back_without_its_bytes_when_
 
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("DELETE FROM support_attachment")
-        with InThread(partial(ada.save_attachment, sent)) as sending:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        with pytest.raises(NotFoundError):
+            commit_meanwhile(elsewhere, partial(ada.save_attachment, sent))
 
-    with pytest.raises(NotFoundError):
-        sending.result()
     assert models.Attachment.objects.count() == 0
 
 
@@ -248,11 +236,8 @@ def test_two_threads_that_carry_one_file_can_be_deleted_at_once(ada: Owner, post
 
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("DELETE FROM support_thread WHERE thread_id = 'thr_1'")
-        with InThread(partial(ada.delete_thread, "thr_2")) as deleting:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        commit_meanwhile(elsewhere, partial(ada.delete_thread, "thr_2"))
 
-    deleting.result()
     assert (models.Thread.objects.count(), models.Attachment.objects.count()) == (0, 0)
 
 

@@ -21,7 +21,7 @@ from support import files, housekeeping, models
 from support.feedback import save_feedback
 from support.housekeeping import export
 from tests.environment import of_a_process
-from tests.support.meanwhile import InThread, wait_for_lock
+from tests.support.meanwhile import commit_meanwhile
 from tests.support.owner import Owner, answer, message
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -172,11 +172,8 @@ def test_a_conversation_that_is_taken_up_while_it_is_pruned_is_kept(ada: Owner, 
             " VALUES (%s, 'msg_9', 'user_message', now(), '{}')",
             [row.pk],
         )
-        with InThread(lambda: told("prune_chats", "--older-than", "90d")) as pruning:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        commit_meanwhile(elsewhere, lambda: told("prune_chats", "--older-than", "90d"))
 
-    pruning.result()
     assert thread_ids(ada) == ["thr_1"]
 
 

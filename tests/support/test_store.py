@@ -87,7 +87,7 @@ from support.feedback import save_feedback
 from support.reads import MAX_PAGE
 from support.rows import UnreadableRow
 from support.store import Store, thread_of_this_task
-from tests.support.meanwhile import InThread, wait_for_lock
+from tests.support.meanwhile import commit_meanwhile
 from tests.support.owner import MOMENT, STORE, Owner, answer, message, thread_of
 
 # Store calls run in threads of their own, with connections of their own: no transaction around a test.
@@ -779,12 +779,9 @@ def test_an_item_stored_while_its_thread_is_being_deleted_finds_no_thread(
 
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("DELETE FROM support_thread WHERE user_id = 'ada'")
-        with InThread(partial(ada.add_thread_item, "thr_1", message())) as saving:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        with pytest.raises(NotFoundError):
+            commit_meanwhile(elsewhere, partial(ada.add_thread_item, "thr_1", message()))
 
-    with pytest.raises(NotFoundError):
-        saving.result()
     assert models.Item.objects.count() == 0
 
 
@@ -801,11 +798,8 @@ def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
             " VALUES (%s, 'msg_1', 'user_message', now(), '{}')",
             [row.pk],
         )
-        with InThread(partial(ada.delete_thread, "thr_1")) as deleting:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
+        commit_meanwhile(elsewhere, partial(ada.delete_thread, "thr_1"))
 
-    deleting.result()
     assert models.Thread.objects.count() == models.Item.objects.count() == 0
 
 
@@ -816,12 +810,8 @@ def test_feedback_on_an_item_that_is_being_deleted_finds_no_item(ada: Owner, pos
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("DELETE FROM support_item")
         rate = partial(async_to_sync(save_feedback), "ada", "thr_1", [answer().id], "positive")
-        with InThread(rate) as rating:
-            wait_for_lock(elsewhere)
-            elsewhere.commit()
-
-    with pytest.raises(NotFoundError):
-        rating.result()
+        with pytest.raises(NotFoundError):
+            commit_meanwhile(elsewhere, rate)
 
 
 # --- Ids ------------------------------------------------------------------------------------------
