@@ -15,6 +15,7 @@ RUN sed -i '/^pytest/d' requirements.txt \
 
 WORKDIR /app
 COPY manage.py ./
+COPY runtime runtime
 COPY authn authn
 COPY support support
 COPY chatbackend chatbackend

@@ -28,7 +28,7 @@ image: setup  ## the steps of the Dockerfile, one by one, without a container en
 check: $(PACKAGES)  ## style, types, production settings, missing migrations
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
-	$(RUN) mypy authn support chatbackend benchmarks faults
+	$(RUN) mypy runtime authn support chatbackend benchmarks faults
 	$(RUN) chatbackend.dev check
 
 audit: setup  ## known vulnerabilities of what is installed
@@ -40,7 +40,7 @@ bench: $(PACKAGES)  ## how fast, beside what a team could pick instead; make ben
 faults: $(PACKAGES)  ## what a failing database does to it, under load; make faults ARGS="soak" for its memory
 	@$(RUN) faults $(ARGS)
 
-mutate: setup  ## which faults no test would notice; make mutate ARGS="authn/keys.py"
+mutate: setup  ## which faults no test would notice; make mutate ARGS="authn/jwt/keys.py"
 	@$(RUN) pip install --quiet --disable-pip-version-check -r tests/mutation/requirements.txt
 	@$(RUN) tests.mutation $(ARGS)
 

@@ -8,7 +8,8 @@ class AuthnConfig(AppConfig):
     verbose_name = "Better Auth"
 
     def ready(self) -> None:
-        from authn import checks, keys, session_checks
+        from authn.diagnosis import checks, session_checks
+        from authn.jwt import keys
 
         register(checks.check_settings)
         register(session_checks.check_settings)

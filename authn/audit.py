@@ -17,13 +17,13 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from authn import clients
+from authn import client_address
 
 if TYPE_CHECKING:
+    from authn.jwt.tokens import Claims
     from authn.models import Session
-    from authn.refusals import VerifiedCredential
     from authn.sessions import Identity
-    from authn.tokens import Claims
+    from authn.throttling import VerifiedCredential
 
 logger = logging.getLogger("authn.audit")
 
@@ -90,7 +90,7 @@ class Attempt:
                 "impersonated_by": getattr(session, "impersonated_by", None),  # of the admin() plugin
                 "key_id": key_id or (claims and claims.key_id),
                 "algorithm": algorithm or (claims and claims.algorithm),
-                "client_address": clients.address(meta),
+                "client_address": client_address.address(meta),
                 "user_agent": meta.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
                 "request_id": getattr(self.request, "request_id", None),
                 "duration_ms": round(seconds * 1000, 3),
@@ -110,7 +110,7 @@ def revoked(request: HttpRequest, user_id: str, session_id: str) -> None:
             "revoked_by": request.user.get_username(),
             "user_id": user_id,
             "session_id": session_id,
-            "client_address": clients.address(request.META),
+            "client_address": client_address.address(request.META),
             "user_agent": request.META.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
             "request_id": getattr(request, "request_id", None),
         },

@@ -8,9 +8,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from authn import refusals, session_tokens, sessions, tokens
+from authn import sessions, throttling
 from authn.audit import Attempt
 from authn.conf import conf
+from authn.credentials import session_tokens
 from authn.errors import (
     OriginRefused,
     Refused,
@@ -20,9 +21,10 @@ from authn.errors import (
     TwoCredentials,
     Unavailable,
 )
+from authn.jwt import tokens
 from authn.models import User
-from authn.refusals import VerifiedCredential
 from authn.sessions import Identity
+from authn.throttling import VerifiedCredential
 
 CHALLENGE = 'Bearer realm="chatbackend"'  # without one DRF answers 403 in place of 401
 # Only the whitespace (WSP) of RFC 6265 §5.2. Python's strip() also removes \xa0 and \x85. A browser lets a
@@ -75,7 +77,7 @@ class BetterAuthJWTAuthentication(Credential):
                 )
             raise
         attempt.verified_credential = VerifiedCredential.jwt(claims.session_id, claims.subject, value)
-        refusals.check_token(attempt)
+        throttling.check_token(attempt)
         return sessions.resolve(claims)
 
 
@@ -94,7 +96,7 @@ class BetterAuthBearerAuthentication(Credential):
     def identify(self, value: str, attempt: Attempt) -> Identity:
         if "." in value:
             return _signed(value, attempt)
-        refusals.check_address(attempt.request)  # the look-up alone will tell
+        throttling.check_address(attempt.request)  # the look-up alone will tell
         token = session_tokens.bare(value)
         try:
             return sessions.resolve_token(token, is_signed=False)
@@ -170,7 +172,7 @@ def _order(refused: Refused) -> int:
 def _signed(value: str, attempt: Attempt) -> Identity:
     token = session_tokens.verify(value)
     attempt.verified_credential = VerifiedCredential.session_token(token)
-    refusals.check_token(attempt)
+    throttling.check_token(attempt)
     return sessions.resolve_token(token, is_signed=True)
 
 
@@ -191,7 +193,7 @@ class BetterAuthAuthentication(BaseAuthentication):
         enabled = [CREDENTIALS[name] for name in conf.BETTER_AUTH_CREDENTIALS]
         identified = _authenticate(request, enabled)
         if identified is None and _scheme(request) == "bearer":  # of a kind that is not listed, or of none
-            refusals.record(Attempt(request), "malformed", TokenRefused.status_code)
+            throttling.record(Attempt(request), "malformed", TokenRefused.status_code)
             raise TokenRefused("malformed")
         return identified
 
@@ -212,10 +214,10 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
             raise TwoCredentials
         identity = credential.identify(value, attempt)
     except TooManyAttempts:
-        refusals.signal_without_logging(attempt)
+        throttling.signal_without_logging(attempt)
         raise
     except Refused as refused:
-        refusals.record(
+        throttling.record(
             attempt,
             refused.reason,
             refused.status_code,

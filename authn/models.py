@@ -15,7 +15,7 @@ from django.db.models.expressions import Col
 from django.utils import timezone
 
 from authn.conf import conf
-from authn.naming import column, exists, table
+from authn.tables.naming import column, exists, table
 
 PLUGINS = ("admin", "anonymous", "organization", "two-factor")  # those whose columns are declared below
 

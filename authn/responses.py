@@ -19,7 +19,7 @@ from rest_framework.exceptions import ErrorDetail, NotAuthenticated, ParseError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from authn import audit, refusals
+from authn import audit, throttling
 from authn.conf import conf
 from authn.errors import BodyTooLarge, TokenRefused, TooManyAttempts, Unavailable, is_outage
 
@@ -33,7 +33,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, NotAuthenticated):
         exc.detail = ErrorDetail("Authentication credentials were not provided")
         try:
-            refusals.record(audit.Attempt(context["request"]), "no_credentials", exc.status_code)
+            throttling.record(audit.Attempt(context["request"]), "no_credentials", exc.status_code)
         except TooManyAttempts as too_many:
             exc = too_many
     response = drf_exception_handler(_as_api_exception(exc), context)

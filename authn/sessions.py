@@ -9,11 +9,11 @@ from django.db.models import Case, Exists, FilteredRelation, OuterRef, Q, When
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from authn.compiled import Compiled
 from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
+from authn.jwt.tokens import Claims, address
 from authn.models import Session, User
-from authn.tokens import Claims, address
+from authn.tables.compiled import Compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _look_up(claims: Claims, **by: str) -> Found | None:
 
 
 def _secondary_storage() -> ModuleType:
-    from authn import secondary_storage  # brings Redis' client, which nobody else needs
+    from authn.credentials import secondary_storage  # brings Redis' client, which nobody else needs
 
     return secondary_storage
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import machine, report
 from benchmarks.cases import Case, Sample, cases, wrk_or_stop
 from benchmarks.lab import Lab, lab, peers_python
-from benchmarks.table import table
+from benchmarks.measuring import machine
+from benchmarks.results import report
+from benchmarks.results.table import table
 from benchmarks.targets import OURS, PEERS, Target
 from chatbackend.dev.processes import TOP, StartError, say
 
@@ -24,9 +25,9 @@ def main(arguments: list[str]) -> None:
         raise StartError("The benchmarks read /proc and pin processes to cores: they need Linux.")
     with lab(options.users, options.sessions, options.database) as made:
         if options.command == "profile":
-            from benchmarks.profile import (
-                profile,
-            )  # brings what our server imports, which the rest does not need
+            from benchmarks.measuring.profile import (
+                profile,  # brings what our server imports, which the rest does not need
+            )
 
             say(profile(made, options.requests))
         else:

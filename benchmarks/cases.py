@@ -12,10 +12,10 @@ from typing import Any
 
 import psycopg
 
-from benchmarks import machine
-from benchmarks.client import Load, create
 from benchmarks.lab import LIST, Lab, Server
-from benchmarks.table import Column, percentile
+from benchmarks.measuring import machine
+from benchmarks.measuring.client import Load, create
+from benchmarks.results.table import Column, percentile
 from benchmarks.targets import BASELINE, OURS, Target
 from chatbackend.dev.processes import TOP, StartError
 
@@ -231,7 +231,7 @@ def _wrk(server: Server, connections: int, seconds: float, pause_ms: int = 0) ->
 @contextmanager
 def _client(load: Load) -> Iterator[Callable[[], Any]]:
     """Start it; what is yielded waits for the next line that it prints. The block ends when it does."""
-    command = [sys.executable, "-m", "benchmarks.client"]
+    command = [sys.executable, "-m", "benchmarks.measuring.client"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=TOP, **pipes) as process:
         assert process.stdin

@@ -13,9 +13,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 from threading import Thread
 
-from benchmarks import data, machine
-from benchmarks.client import create
+from benchmarks import data
 from benchmarks.credentials import Credentials, Issuer
+from benchmarks.measuring import machine
+from benchmarks.measuring.client import create
 from benchmarks.targets import Target
 from chatbackend.dev.frontend import node_and_npm
 from chatbackend.dev.postgres import create_database, postgres_process

@@ -10,7 +10,7 @@ OUR_PRODUCTION = {
     "ALLOWED_HOSTS": "127.0.0.1",
     "SECURE_SSL_REDIRECT": "False",
     "CORS_ALLOWED_ORIGINS": "https://shop.example.com",
-    "CHATKIT_SERVER": "benchmarks.ours.Server",
+    "CHATKIT_SERVER": "benchmarks.servers.ours.Server",
     "SUPPORT_RATE_PER_USER": "1000000/min",  # counted as ever, and never reached
 }
 

@@ -21,13 +21,14 @@ from django.db import connections
 from django.utils.module_loading import import_string
 from servestatic import ServeStaticASGI
 
-from authn import keys
-from chatbackend import exposition, unhurried
-from chatbackend.body_limit import limited
-from chatbackend.health import answering_probes
-from chatbackend.postgresql import database
-from support import streaming
-from support.connections import workers
+from authn.jwt import keys
+from chatbackend.metrics import exposition
+from chatbackend.web.body_limit import limited
+from chatbackend.web.health import answering_probes
+from runtime import graceful_shutdown
+from runtime.postgresql import statement_timeout
+from runtime.worker_threads import workers
+from support.chat import streaming
 from support.views import chatkit_server
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 # thousand streams open, that is a tenth of a second in which nobody is answered.
 GC_THRESHOLD = (10_000, 5, 20)
 
-database.patience = settings.DATABASE_TIMEOUT_SECONDS
+statement_timeout.patience = settings.DATABASE_TIMEOUT_SECONDS
 
 # An ASGI server runs no system checks by itself, and a wrong setting must stop the start, not the
 # first user. They also import the URLconf, and the next line the agent stack: the first request
@@ -59,7 +60,7 @@ with ThreadPoolExecutor(1) as aside:
 
 
 # Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
-handler = unhurried.all_unhurried(import_string(settings.ASGI_HANDLER)())
+handler = graceful_shutdown.all_unhurried(import_string(settings.ASGI_HANDLER)())
 http_application = ServeStaticASGI(
     limited(handler),
     allow_all_origins=False,
@@ -102,5 +103,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     # The server has waited for the streams as long as it was told to. It kills the process after this.
     await streaming.end_all()
-    await unhurried.finish(seconds=1)  # the streams have ended, and their clients are about to hear it
+    await graceful_shutdown.finish(
+        seconds=1
+    )  # the streams have ended, and their clients are about to hear it
     await send({"type": "lifespan.shutdown.complete"})

@@ -76,7 +76,7 @@ ROOT_URLCONF = "chatbackend.urls"
 API_PREFIX = "/support/"  # what lies under it answers in JSON, to callers without cookies of Django's
 ASGI_APPLICATION = "chatbackend.asgi.application"
 # Ours, or Django's own: "django.core.handlers.asgi.ASGIHandler".
-ASGI_HANDLER = env.str("ASGI_HANDLER", default="chatbackend.handler.OneHopHandler")
+ASGI_HANDLER = env.str("ASGI_HANDLER", default="runtime.handler.OneHopHandler")
 WORKER_THREADS = number("WORKER_THREADS", 4)
 APPEND_SLASH = False  # a redirect would turn a POST into a GET
 USE_TZ = True
@@ -108,16 +108,16 @@ MIDDLEWARE = [
     "authn.audit.request_id_middleware",
     "authn.responses.json_errors_middleware",
     "corsheaders.middleware.CorsMiddleware",
-    "chatbackend.headers.policies_middleware",
+    "chatbackend.web.headers.policies_middleware",
     "django.middleware.security.SecurityMiddleware",
-    "chatbackend.pages_only.SessionMiddleware",
+    "chatbackend.web.session_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "chatbackend.pages_only.AuthenticationMiddleware",
-    "chatbackend.pages_only.MessageMiddleware",
+    "chatbackend.web.session_middleware.AuthenticationMiddleware",
+    "chatbackend.web.session_middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "chatbackend.outage.refuse_middleware",
-    "chatbackend.body_limit.refuse_middleware",
+    "chatbackend.web.service_unavailable.refuse_middleware",
+    "chatbackend.web.body_limit.refuse_middleware",
 ]
 
 TEMPLATES = [
@@ -151,7 +151,7 @@ def database(name: str) -> dict[str, Any]:
     database that was restarted or suspended (Neon) leaves dead ones behind."""
     alias: dict[str, Any] = {"ENGINE": "", "CONN_HEALTH_CHECKS": True}
     # Django's own handler makes a thread for each request; what such a thread keeps, nobody closes.
-    alias["CONN_MAX_AGE"] = None if ASGI_HANDLER == "chatbackend.handler.OneHopHandler" else 0
+    alias["CONN_MAX_AGE"] = None if ASGI_HANDLER == "runtime.handler.OneHopHandler" else 0
     # A bad address gets no engine, and a system check names it.
     try:
         alias |= database_url.parse(env.str(name, default="postgresql:///"))
@@ -164,7 +164,7 @@ def database(name: str) -> dict[str, Any]:
         # read Better Auth's dates as None.
         return alias | {"NAME": f"file:{quote(alias['NAME'])}?mode=ro", "OPTIONS": {"detect_types": 0}}
     if alias["ENGINE"]:
-        alias["ENGINE"] = "chatbackend.postgresql"
+        alias["ENGINE"] = "runtime.postgresql"
     options = {
         "connect_timeout": int(DATABASE_TIMEOUT_SECONDS),
         # An idle connection whose other end is gone is found out, and one through a NAT is not forgotten.
@@ -179,7 +179,7 @@ def database(name: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": database("DATABASE_URL")}
-DATABASE_ROUTERS = ["authn.routers.BetterAuthRouter"]
+DATABASE_ROUTERS = ["authn.tables.routers.BetterAuthRouter"]
 BETTER_AUTH_DATABASE = "default"
 BETTER_AUTH_TIME_ZONE = env.str("BETTER_AUTH_TIME_ZONE", default="UTC")
 _has_its_own = bool(env.str("BETTER_AUTH_DATABASE_URL", default=""))
@@ -214,7 +214,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
-    "DEFAULT_GENERATOR_CLASS": "chatbackend.openapi.Generator",
+    "DEFAULT_GENERATOR_CLASS": "chatbackend.openapi.generator.Generator",
     "OAS_VERSION": "3.1.0",
     "TITLE": "chatbackend",
     "VERSION": "1",
@@ -346,8 +346,8 @@ METRICS_DIRECTORY = env.str("METRICS_DIRECTORY", default="")
 # --- Logs and error reports -----------------------------------------------------------------------
 
 if not DEBUG:
-    DEFAULT_EXCEPTION_REPORTER = "chatbackend.error_reports.Reporter"
-    DEFAULT_EXCEPTION_REPORTER_FILTER = "chatbackend.error_reports.Filter"
+    DEFAULT_EXCEPTION_REPORTER = "chatbackend.logs.error_reports.Reporter"
+    DEFAULT_EXCEPTION_REPORTER_FILTER = "chatbackend.logs.error_reports.Filter"
 
 
 def without_the_host(record: LogRecord) -> bool:
@@ -358,7 +358,7 @@ def without_the_host(record: LogRecord) -> bool:
 
 
 def only_faults(record: LogRecord) -> bool:
-    from support.server_errors import is_told_to_caller  # not before Django is set up
+    from support.chat.server_errors import is_told_to_caller  # not before Django is set up
 
     exc = record.exc_info[1] if record.exc_info else None
     return not (isinstance(exc, Exception) and is_told_to_caller(exc))
@@ -376,7 +376,7 @@ LOGGING = {
     "filters": {
         "no_host": {"()": "django.utils.log.CallbackFilter", "callback": without_the_host},
         "short": {"()": "django.utils.log.CallbackFilter", "callback": with_short_words},
-        "line_limit": {"()": "chatbackend.log_limit.LineLimit"},
+        "line_limit": {"()": "chatbackend.logs.line_limit.LineLimit"},
         "faults": {"()": "django.utils.log.CallbackFilter", "callback": only_faults},
     },
     "formatters": {
@@ -410,7 +410,7 @@ LOGGING = {
         "chatkit": {"level": "WARNING", "filters": ["faults"]},
         "httpx2": {"level": "WARNING"},
         # MCP's client logs what it could not read, which is what a tool said to somebody; what of it
-        # matters, support.tools says in words of its own.
+        # matters, support.assistant.mcp.tools says in words of its own.
         "mcp": {"level": "CRITICAL"},
         "client": {"level": "CRITICAL"},
     },

@@ -2,18 +2,18 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from chatbackend import docs
+from chatbackend.openapi import views
 
 admin.site.site_header = admin.site.site_title = "Support"
 admin.site.site_url = None  # there is no site behind "View site": the page is another server's
 
-handler500 = "chatbackend.outage.crash"
+handler500 = "chatbackend.web.service_unavailable.crash"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("support/", include("support.urls")),
     path("admin/", admin.site.urls),
 ]
 if settings.API_DOCS:
     urlpatterns += [
-        path("docs", docs.page),
-        path("docs/openapi.yaml", docs.openapi, name="openapi"),
+        path("docs", views.page),
+        path("docs/openapi.yaml", views.openapi, name="openapi"),
     ]

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
-from benchmarks.client import create
+from benchmarks.measuring.client import create
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.2  # after what was not served; a page waits for longer

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from benchmarks import machine
-from benchmarks.client import create
 from benchmarks.lab import PATH, Lab, Server
+from benchmarks.measuring import machine
+from benchmarks.measuring.client import create
 from benchmarks.targets import OURS, Target
 from faults.load import CHAT, LIST, ask
 

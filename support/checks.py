@@ -11,9 +11,10 @@ from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from authn import refusals
-from support import files, tool_servers
+from authn import throttling
+from support.assistant.mcp import servers
 from support.conf import DEFAULT_SERVER, conf
+from support.files import files
 
 MODEL_APIS = ("responses", "chat_completions")
 HERE = {"localhost", "127.0.0.1", "::1"}
@@ -56,7 +57,7 @@ def _paths() -> list[CheckMessage]:
 
 def _rate() -> list[CheckMessage]:
     try:
-        refusals.rate(conf.SUPPORT_RATE_PER_USER)
+        throttling.rate(conf.SUPPORT_RATE_PER_USER)
     except ValueError:
         hint = "Write a number and a period: 120/min (s, min, hour, day)."
         return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
@@ -133,7 +134,7 @@ def _instructions() -> list[CheckMessage]:
 
 
 def _tool_servers() -> list[CheckMessage]:
-    if faults := tool_servers.faults(conf.SUPPORT_MCP_SERVERS):
+    if faults := servers.faults(conf.SUPPORT_MCP_SERVERS):
         hint = (
             'Write a JSON list such as [{"name": "todo", "url": "https://todo.example.com/mcp", "secret":'
             ' "…"}]; a secret is made by python -c "import secrets; print(secrets.token_urlsafe(32))".'
@@ -141,7 +142,7 @@ def _tool_servers() -> list[CheckMessage]:
         return [Error(f"SUPPORT_MCP_SERVERS: {'; '.join(faults)}.", hint=hint, id="support.E008")]
     exposed = [
         server.name
-        for server in tool_servers.configured()
+        for server in servers.configured()
         if server.secret
         and urlsplit(server.url).scheme == "http"
         and urlsplit(server.url).hostname not in HERE

@@ -6,9 +6,9 @@ from typing import cast
 from django.utils.translation.trans_real import parse_accept_lang_header
 from rest_framework.request import Request
 
+from authn.jwt.tokens import Claims
 from authn.models import Session, User
 from authn.sessions import Identity
-from authn.tokens import Claims
 
 
 @dataclass(frozen=True, slots=True)

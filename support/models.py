@@ -19,7 +19,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from support import files
+from support.files import files
 
 # The order of insertion. Ordered by ``id`` itself, the threads of somebody with many are sought along the
 # primary key, among everybody's: 50,000 rows for a page of 20, in our test. This only the indexes below
@@ -126,7 +126,7 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         count. Returns the attachments' primary keys.
         """
         # Lock first. The next statement then sees all messages that were stored until now. A message that is
-        # stored later sets ``thread`` again (support.store.save_item).
+        # stored later sets ``thread`` again (support.storage.store.save_item).
         rows = self.order_by("id").select_for_update().values_list("user_id", "attachment_id", "id")
         found = {(user_id, attachment_id): key for user_id, attachment_id, key in rows}
         if not found:

@@ -21,12 +21,12 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from support import agent, dictation, local, picks
-from support.attachments import AttachmentStore
+from support.assistant import agent, dictation, local_responder, model_choice
+from support.attachments.store import AttachmentStore
 from support.conf import conf
 from support.context import RequestContext
-from support.feedback import save_feedback
-from support.store import Store
+from support.storage.feedback import save_feedback
+from support.storage.store import Store
 
 
 class SupportServer(ChatKitServer[RequestContext]):
@@ -40,14 +40,14 @@ class SupportServer(ChatKitServer[RequestContext]):
         # The SDK leaves it to us: a locked thread is a matter of the interface alone there.
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
-        answer = (agent if conf.SUPPORT_MODEL else local).respond(self.store, thread, context)
+        answer = (agent if conf.SUPPORT_MODEL else local_responder).respond(self.store, thread, context)
         async for event in answer:
             yield event
 
     def check_picks(self, options: InferenceOptions) -> None:
         """Raises ``picks.PickRefused``. A team's own ``respond`` has its own models and tools."""
         if type(self).respond is SupportServer.respond:
-            picks.check(options)
+            model_choice.check(options)
 
     async def action(
         self,

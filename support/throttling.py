@@ -3,7 +3,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
 
-from authn import refusals
+from authn import throttling
 from authn.errors import Unavailable
 from support.conf import conf
 
@@ -16,12 +16,12 @@ class PerUserThrottle(UserRateThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Raises ``Unavailable`` when the cache does not answer: uncounted, a user could send without end."""
-        if not refusals.cache_breaker.allows_call():
+        if not throttling.cache_breaker.allows_call():
             raise Unavailable("cache_unavailable")
         try:
             is_allowed = bool(super().allow_request(request, view))
         except Exception as exc:  # each cache has errors of its own, and Redis' are no OSError
-            refusals.cache_breaker.failed(exc)
+            throttling.cache_breaker.failed(exc)
             raise Unavailable("cache_unavailable") from exc
-        refusals.cache_breaker.succeeded()
+        throttling.cache_breaker.succeeded()
         return is_allowed

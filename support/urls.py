@@ -1,6 +1,6 @@
 from django.urls import path
 
-from support.attachment_views import ContentView, DetailView, DirectUploadView, UploadView
+from support.attachments.views import ContentView, DetailView, DirectUploadView, UploadView
 from support.views import ChatKitView, health
 
 urlpatterns = [

@@ -28,21 +28,14 @@ from rest_framework.views import APIView
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from authn.sessions import Identity
-from support import (
-    addresses,
-    connections,
-    dictation,
-    feedback,
-    files,
-    picks,
-    protocol,
-    sending,
-    server_errors,
-    streaming,
-)
+from runtime import worker_threads
+from runtime.deferred_response import Later, later
+from support.assistant import dictation, model_choice
+from support.chat import protocol, server_errors, streaming, unstored_messages
 from support.conf import conf
-from support.later import Later, later
-from support.store import Store
+from support.files import files, signed_urls
+from support.storage import feedback
+from support.storage.store import Store
 from support.throttling import PerUserThrottle
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -131,8 +124,8 @@ class ChatKitView(MeasuredView):
         with _refusals():
             context = context_builder()(request)
         if operation.type in OF_THE_STORE and _is_ours(server):
-            with _refusals(), addresses.as_seen_by(request._request):
-                return _json(connections.at_once(server.process(body, context)).json)
+            with _refusals(), signed_urls.as_seen_by(request._request):
+                return _json(worker_threads.at_once(server.process(body, context)).json)
         user_id = cast(Identity, request.auth).user_id
         work = partial(self._answer, request, server, operation, body, context, user_id)
         return later(request._request, work)
@@ -140,7 +133,7 @@ class ChatKitView(MeasuredView):
     async def _answer(self, request: Request, *asked: Any) -> HttpResponseBase:
         """``post``, gone on with by the event loop, and so with DRF's way of answering for its errors."""
         try:
-            with _refusals(), addresses.as_seen_by(request._request):
+            with _refusals(), signed_urls.as_seen_by(request._request):
                 answer = await _process(*asked)
         except Exception as exc:
             refusal = self.finalize_response(request, self.handle_exception(exc))
@@ -157,7 +150,7 @@ def _refusals() -> Iterator[None]:
             yield
     except streaming.TooMany as exc:
         raise TooManyStreams from exc
-    except (dictation.AudioRefused, feedback.TooManyItems, files.Refused, picks.PickRefused) as exc:
+    except (dictation.AudioRefused, feedback.TooManyItems, files.Refused, model_choice.PickRefused) as exc:
         raise ParseError(str(exc)) from exc
     except dictation.Failed as exc:
         raise Unavailable from exc
@@ -222,7 +215,7 @@ async def _process(
     server: Any, operation: Operation, body: bytes, context: Any, user_id: str
 ) -> bytes | streaming.EventStream:
     """Raises what the server raises before there is anything to send."""
-    async with connections.lending():
+    async with worker_threads.lending():
         if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
             if check_picks := getattr(server, "check_picks", None):  # the default server has it
                 check_picks(operation.params.input.inference_options)
@@ -234,7 +227,7 @@ async def _process(
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return bytes(result.json)
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
-        result = sending.undo_unless_stored(result, operation)
+        result = unstored_messages.undo_unless_stored(result, operation)
     return await streaming.start(result, user_id)
 
 

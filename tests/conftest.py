@@ -20,17 +20,20 @@ from django.db.backends.signals import connection_created
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
-from authn import keys, refusals
+from authn import throttling
+from authn.jwt import keys
 from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port
-from tests.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
-from tests.forked import uvicorn
-from tests.people import BetterAuth, Person
-from tests.programs import missing_line
-from tests.redis_server import redis_server
-from tests.server import Api
-from tests.signer import Signer
+from tests.fixtures.accounts.people import BetterAuth, Person
+from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
+from tests.fixtures.programs import missing_line
+from tests.fixtures.servers.api import Api
+from tests.fixtures.servers.forked import uvicorn
+from tests.fixtures.servers.redis import redis_server
+
+pytest_plugins = ["tests.fixtures.assistants"]
 
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(BETTER_AUTHS / 'light_passwords.mjs').as_uri()}"}
 
@@ -43,7 +46,7 @@ FIRST = [
     "test_docs.py",
     "test_outages.py",
     "test_attachments.py",
-    "test_listing.py",
+    "test_lists.py",
     "test_cancellation.py",
     "test_agent.py",
     "test_tools.py",
@@ -101,7 +104,7 @@ def django_db_setup(
 ) -> None:
     """In place of pytest-django's: the server is new and thrown away, so its database is ours as it is."""
     address = environ.Env.db_url_config(postgres_url)
-    connections.settings["default"].update(address | {"ENGINE": "chatbackend.postgresql"})
+    connections.settings["default"].update(address | {"ENGINE": "runtime.postgresql"})
     with django_db_blocker.unblock():
         call_command("migrate", verbosity=0)
     TransactionTestCase._fixture_setup = classmethod(_empty_our_tables)
@@ -180,7 +183,7 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
 
     @contextmanager
     def start(
-        application: str = "tests.prompt:application", port: int | None = None, **env: str
+        application: str = "tests.fixtures.chatkit.prompt:application", port: int | None = None, **env: str
     ) -> Iterator[Api]:
         port, log = port or free_port(), tmp_path_factory.mktemp("api") / "log"
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
@@ -248,7 +251,7 @@ def ids(request: pytest.FixtureRequest, auth: BetterAuth, db: None) -> str:
 def _nothing_is_remembered() -> Iterator[None]:
     """Keys and throttles outlive a request, and must not outlive a test."""
     keys.forget()
-    refusals.forget()
+    throttling.forget()
     cache.clear()
     yield
     keys.forget()

@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 from chatbackend.dev.processes import free_port, server
-from tests.dockerfile import Stage, build, ignored, steps
-from tests.documents.blocks import blocks
-from tests.environment import BETTER_AUTH_URL, PAGE_ORIGIN
-from tests.people import Person
-from tests.server import http
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.code_blocks import blocks
+from tests.fixtures.dockerfile import Stage, build, ignored, steps
+from tests.fixtures.environment import BETTER_AUTH_URL, PAGE_ORIGIN
+from tests.fixtures.servers.api import http
 
 TOP = Path(__file__).parent.parent
 STEPS = steps((TOP / "Dockerfile").read_text())
@@ -102,6 +102,7 @@ def test_it_holds_what_it_runs_on_and_nothing_to_build_or_test_with(image: Stage
         "authn",
         "chatbackend",
         "manage.py",
+        "runtime",
         "support",
     ]
     assert not image.path("chatbackend/dev").exists()
@@ -264,4 +265,4 @@ def test_nobody_is_killed_before_they_had_the_time_to_stop() -> None:
     patience = int(yaml.safe_load(command)[-1])
 
     assert SERVICES["api"]["stop_grace_period"] == "30s"
-    assert patience + 10 + 1 < 30  # and support.streaming's, and a second for the last words
+    assert patience + 10 + 1 < 30  # and support.chat.streaming's, and a second for the last words

@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.forked import python
-from tests.programs import missing_line
+from tests.fixtures.programs import missing_line
+from tests.fixtures.servers.forked import python
 
 WITHOUT_PROGRAMS = """
 import pytest
-from tests import programs
+from tests.fixtures import programs
 
 programs.PATH = "/nowhere"
 pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", *{tests}])

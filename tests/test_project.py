@@ -20,10 +20,10 @@ from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port
 from chatbackend.settings import flag, from_json, mapping, names, number
-from tests.environment import PAGE_ORIGIN, of_a_process
-from tests.forked import manage, python, runserver
-from tests.people import Person
-from tests.server import Api, create, http, operation
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.environment import PAGE_ORIGIN, of_a_process
+from tests.fixtures.servers.api import Api, create, http, operation
+from tests.fixtures.servers.forked import manage, python, runserver
 
 TOP = Path(__file__).parent.parent
 

@@ -16,13 +16,13 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.db.models.sql.compiler import SQLCompiler
 
-from chatbackend.handler import OneHopHandler
-from support.connections import workers
+from runtime.handler import OneHopHandler
+from runtime.worker_threads import workers
 from support.views import chatkit_server
-from tests.environment import PAGE_ORIGIN
-from tests.forked import python
-from tests.people import Person
-from tests.server import add, create, operation
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.environment import PAGE_ORIGIN
+from tests.fixtures.servers.api import add, create, operation
+from tests.fixtures.servers.forked import python
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -167,8 +167,8 @@ def test_a_refusal_of_a_teams_server_leaves_the_collector_nothing_either(
     status: int,
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    settings.CHATKIT_SERVER = "tests.support.failing_server.FailingServer"
-    settings.CHATKIT_CONTEXT = "tests.support.failing_server.build"
+    settings.CHATKIT_SERVER = "tests.fixtures.chatkit.failing_server.FailingServer"
+    settings.CHATKIT_CONTEXT = "tests.fixtures.chatkit.failing_server.build"
     token = person.token()
 
     statuses, left = left_by_five(lambda: handle(body, token, fails=fails))

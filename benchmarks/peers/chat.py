@@ -8,11 +8,11 @@ from chatkit.server import StreamingResult
 from chatkit.types import ChatKitReq
 from starlette.responses import Response, StreamingResponse
 
-from benchmarks.memory import MemoryStore, Server
+from benchmarks.servers.memory import MemoryStore, Server
 
 if os.environ.get(
     "BENCHMARK_KEPT_PARSER"
-):  # what support.protocol.keep_parser does, which peers cannot import
+):  # what support.chat.protocol.keep_parser does, which peers cannot import
     kept = pydantic.TypeAdapter(ChatKitReq)
     chatkit.server.TypeAdapter = {ChatKitReq: lambda kind: kept}
 

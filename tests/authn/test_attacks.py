@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from django.test import Client
 from jwt.utils import base64url_decode
 
-from authn import keys, tokens
 from authn.errors import TokenRefused
+from authn.jwt import keys, tokens
+from tests.authn.jwt.test_tokens import Forge, claiming, headed, reason_for, stranger, with_signature
 from tests.authn.test_refusals import BAD_TOKEN, body_of, post
-from tests.authn.test_tokens import Forge, claiming, headed, reason_for, stranger, with_signature
-from tests.environment import BETTER_AUTH_URL
-from tests.people import Person
-from tests.signer import Signer, part
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.signer import Signer, part
+from tests.fixtures.environment import BETTER_AUTH_URL
 
 pytestmark = pytest.mark.django_db
 

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.test import Client
 from pythonjsonlogger.json import JsonFormatter
 
-from tests.people import Person
-from tests.server import Api, create, operation
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.servers.api import Api, create, operation
 
 FIELDS = {
     "outcome",

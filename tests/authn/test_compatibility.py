@@ -21,16 +21,19 @@ import pytest
 
 from chatbackend.dev.frontend import BETTER_AUTHS
 from chatbackend.dev.postgres import create_database
-from tests.authn.deployments import DEPLOYMENTS, WITH_ADMIN, Deployment
-from tests.environment import BETTER_AUTH_SECRET
-from tests.people import BetterAuth, Person
-from tests.server import Api, operation
+from tests.fixtures.accounts.deployments import DEPLOYMENTS, WITH_ADMIN, Deployment
+from tests.fixtures.accounts.people import BetterAuth, Person
+from tests.fixtures.environment import BETTER_AUTH_SECRET
+from tests.fixtures.servers.api import Api, operation
 
 TOP = Path(__file__).parent.parent.parent
 PAGE = TOP / "docs/compatibility.md"
 # The whole server for those where there is most to see, for the others what lets people in.
-WHOLE_SERVER = {"CHATKIT_CONTEXT": "tests.support.servers.build_and_tell"}
-DOOR = {"application": "tests.authn.door:application", "DJANGO_SETTINGS_MODULE": "tests.authn.door_settings"}
+WHOLE_SERVER = {"CHATKIT_CONTEXT": "tests.fixtures.chatkit.servers.build_and_tell"}
+DOOR = {
+    "application": "tests.fixtures.servers.auth_only:application",
+    "DJANGO_SETTINGS_MODULE": "tests.fixtures.servers.auth_only_settings",
+}
 PACKAGES = {"oldest": "better-auth-oldest", "1.4": "better-auth-1.4", "newest": "better-auth"}
 
 

@@ -14,7 +14,7 @@ import pytest
 import authn.conf
 import support.conf
 from authn.conf import conf, origin
-from tests.documents.blocks import TOP
+from tests.fixtures.code_blocks import TOP
 
 # The first rows were seen at Better Auth: its baseURL, and the iss and aud of its tokens.
 ORIGINS = {

@@ -14,10 +14,10 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from chatbackend.dev.postgres import postgres_process
-from tests.environment import PAGE_ORIGIN
-from tests.people import PASSWORD, Person
-from tests.server import create, operation
-from tests.signer import Signer
+from tests.fixtures.accounts.people import PASSWORD, Person
+from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.environment import PAGE_ORIGIN
+from tests.fixtures.servers.api import create, operation
 
 pytestmark = pytest.mark.django_db
 

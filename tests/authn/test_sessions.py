@@ -11,14 +11,15 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from authn import sessions, tokens
+from authn import sessions
 from authn.errors import NoActiveSession, Refused, TokenRefused, TooManyAttempts, UserBanned, UserNotFound
+from authn.jwt import tokens
+from authn.jwt.tokens import Claims
 from authn.models import Session, User
-from authn.tokens import Claims
 from chatbackend.dev.postgres import create_database
-from tests.people import PASSWORD, BetterAuth, Person
-from tests.server import Api, operation
-from tests.signer import Signer
+from tests.fixtures.accounts.people import PASSWORD, BetterAuth, Person
+from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.servers.api import Api, operation
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,7 @@ from benchmarks.lab import Lab, lab
 from benchmarks.targets import OURS, Target
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import StartError
-from tests.forked import python
+from tests.fixtures.servers.forked import python
 
 USERS, SESSIONS = 50, 100
 
@@ -73,7 +73,7 @@ def test_data_of_another_size_is_left_alone(made: Lab, database: str) -> None:
 
 def test_a_target_that_lets_everybody_in_is_found(made: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labs, "peers_python", lambda: sys.executable)
-    everybody = Target("everybody", "", "tests.benchmarks.everybody:app", cases=("list",))
+    everybody = Target("everybody", "", "tests.fixtures.chatkit.everybody:app", cases=("list",))
 
     with made.running(everybody) as server:
         found = server.lets_in()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.table import Column, percentile, table
+from benchmarks.results.table import Column, percentile, table
 
 COLUMNS = [
     Column("per_second", "requests/s", 0, spread=True),

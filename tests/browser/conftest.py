@@ -16,9 +16,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
-from tests.people import BetterAuth, Person
-from tests.programs import program as program_of
-from tests.server import Api
+from tests.fixtures.accounts.people import BetterAuth, Person
+from tests.fixtures.programs import program as program_of
+from tests.fixtures.servers.api import Api
 
 DESKTOP = {"width": 1120, "height": 800}
 RATE = 60  # requests a minute and user
@@ -62,7 +62,7 @@ def stack(start_better_auth: Callable[..., Any], start_api: Callable[..., Any]) 
         port=api_port,
         BETTER_AUTH_URL=page_origin,
         CORS_ALLOWED_ORIGINS=page_origin,
-        CHATKIT_SERVER="tests.browser.talking_server.TalkingServer",
+        CHATKIT_SERVER="tests.fixtures.chatkit.talking_server.TalkingServer",
         ATTACHMENT_MAX_BYTES="1000000",
         SUPPORT_RATE_PER_USER=f"{RATE}/min",
     )

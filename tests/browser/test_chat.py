@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
 from tests.browser.conftest import Stack
-from tests.browser.talking_server import BREAK_ONCE
-from tests.people import PASSWORD, Person
-from tests.server import operation
+from tests.fixtures.accounts.people import PASSWORD, Person
+from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
+from tests.fixtures.chatkit.talking_server import BREAK_ONCE
+from tests.fixtures.servers.api import operation
 
 OpenPage = Callable[..., Page]
 

@@ -8,13 +8,13 @@ import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import axe
-from tests.browser.chat import NOTE, PICTURE, attach, button, field, messages, say
 from tests.browser.conftest import DESKTOP, Stack
-from tests.browser.screenshots import keep
-from tests.browser.talking_server import ANSWERS, BREAK_ONCE, THINK
-from tests.people import Person
-from tests.server import create, operation
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.browser import axe
+from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, field, messages, say
+from tests.fixtures.browser.screenshots import keep
+from tests.fixtures.chatkit.talking_server import ANSWERS, BREAK_ONCE, THINK
+from tests.fixtures.servers.api import create, operation
 
 OpenPage = Callable[..., Page]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.chat import button, messages, say
-from tests.browser.talking_server import THINK, THINK_ON, THOUGHTS
-from tests.people import Person
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.browser.chat import button, messages, say
+from tests.fixtures.chatkit.talking_server import THINK, THINK_ON, THOUGHTS
 
 OpenPage = Callable[..., Page]
 

@@ -7,7 +7,7 @@ from django.apps import apps
 from django.db import connection
 from django.db.models import Field
 
-from tests.documents.blocks import TOP, blocks
+from tests.fixtures.code_blocks import TOP, blocks
 
 PAGE = (TOP / "docs/data-model.md").read_text()
 [DIAGRAM] = blocks("test_data_model.py", "mermaid")

@@ -30,14 +30,15 @@ from pytest_django import DjangoDbBlocker
 
 from authn.models import Session, User
 from chatbackend.dev.processes import free_port, server
-from support import dictation, streaming
+from support.assistant import dictation
+from support.chat import streaming
 from support.conf import conf
-from tests import programs
-from tests.documents.blocks import TOP, blocks
-from tests.environment import of_a_process
-from tests.forked import uvicorn
-from tests.people import Person
-from tests.server import Api, arrive_one_by_one, create, eventually
+from tests.fixtures import programs
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.code_blocks import TOP, blocks
+from tests.fixtures.environment import of_a_process
+from tests.fixtures.servers.api import Api, arrive_one_by_one, create, eventually
+from tests.fixtures.servers.forked import uvicorn
 
 HOST = "api.example.com"
 NAME_AND_PASSWORD = "chatbackend_server:another-password-of-its-own"

@@ -19,8 +19,8 @@ import pytest
 from django.core.management import call_command
 
 from chatbackend.dev.processes import free_port
-from tests.documents.blocks import TOP, blocks, every_block
-from tests.people import BetterAuth
+from tests.fixtures.accounts.people import BetterAuth
+from tests.fixtures.code_blocks import TOP, blocks, every_block
 
 PAGE = "docs/quickstart.md"
 NOT_COPIED = (".git", ".venv", ".local", ".env", "node_modules", "attachments", ".*_cache")

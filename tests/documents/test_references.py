@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents.blocks import DOCUMENTS, FENCE, RUN_BY, TOP, every_block
+from tests.fixtures.code_blocks import DOCUMENTS, FENCE, RUN_BY, TOP, every_block
 
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]*)(?:#(?P<anchor>[^)]*))?\)")
 VARIABLE = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w(])")

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from chatbackend.dev.processes import free_port
-from tests import programs
-from tests.documents.blocks import blocks
-from tests.people import Person
-from tests.server import Api, create, eventually, operation
-from tests.support.conversations import items_of, of_type, said_in, thread_of
+from tests.fixtures import programs
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.code_blocks import blocks
+from tests.fixtures.conversations import items_of, of_type, said_in, thread_of
+from tests.fixtures.servers.api import Api, create, eventually, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,7 +47,10 @@ class Replicas:
 
 @pytest.fixture
 def replicas(auth: Any, start_api: Callable[..., Any]) -> Iterator[tuple[Replicas, list[int]]]:
-    env = {"CHATKIT_SERVER": "tests.support.servers.SlowServer", "SUPPORT_RATE_PER_USER": "100000/min"}
+    env = {
+        "CHATKIT_SERVER": "tests.fixtures.chatkit.servers.SlowServer",
+        "SUPPORT_RATE_PER_USER": "100000/min",
+    }
     ports = [free_port(), free_port()]
     running = Replicas(lambda port: start_api(port=port, **env), ports)
     yield running, ports

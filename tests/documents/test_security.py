@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.documents.blocks import TOP
+from tests.fixtures.code_blocks import TOP
 
 PAGE = (TOP / "docs/security.md").read_text()
 TABLES = PAGE.partition("## Who can do what")[2].partition("## What is not defended")[0]

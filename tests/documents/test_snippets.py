@@ -25,9 +25,9 @@ from uvicorn.main import main as uvicorn
 
 from chatbackend.dev.frontend import BETTER_AUTHS, install_packages, node_and_npm
 from chatbackend.dev.postgres import VERSION, create_database
-from tests.documents.blocks import TOP, Block, blocks
-from tests.people import BetterAuth, Person
-from tests.server import Api, create, operation
+from tests.fixtures.accounts.people import BetterAuth, Person
+from tests.fixtures.code_blocks import TOP, Block, blocks
+from tests.fixtures.servers.api import Api, create, operation
 
 HERE = "test_snippets.py"
 RUN_BY_MAKE = {  # its targets, who runs each, and how that says so

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
 
-from support import operations
-from tests.environment import PAGE_ORIGIN
-from tests.people import Person
-from tests.signer import Signer, part
+from support.openapi import operations
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.signer import Signer, part
+from tests.fixtures.environment import PAGE_ORIGIN
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]

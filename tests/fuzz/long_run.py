@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
+from tests.fuzz.application import Door, look
 from tests.fuzz.cases import Cases
-from tests.fuzz.door import Door, look
 from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from support import operations
+from support.openapi import operations
+from tests.fuzz.application import Door, look
 from tests.fuzz.cases import Case, Cases
-from tests.fuzz.door import Door, look
 from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import local
+from support.assistant import local_responder
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.signer import Signer, jwks_table_put_back
+from tests.fixtures.owner import Owner
+from tests.fuzz.application import Door, look
 from tests.fuzz.cases import Cases
-from tests.fuzz.door import Door, look
-from tests.people import Person
-from tests.signer import Signer, jwks_table_put_back
-from tests.support.owner import Owner
 
 # The workers have connections of their own, so what they see is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Cases]:
-    monkeypatch.setattr(local, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(local_responder, "PAUSE_SECONDS", 0)
     settings.SUPPORT_RATE_PER_USER = settings.REFUSED_RATE_PER_ADDRESS = "100000000/min"
     person.token()  # with a key of Better Auth's own, which it makes now if it has none
     with jwks_table_put_back():

@@ -1,7 +1,7 @@
 """Which faults in the code would no test notice? One at a time; see mutants.py for which.
 
     python -m tests.mutation                                     all of them
-    python -m tests.mutation authn/keys.py authn/tokens.py:120   those of a file, and of a line
+    python -m tests.mutation authn/jwt/keys.py authn/jwt/tokens.py:120   those of a file, and of a line
 
 Says how many were noticed, and shows those that were not, with the reason why nobody can where
 explained.toml gives one. Fails when one has none, and when an explanation has no such fault any more.
@@ -19,38 +19,38 @@ from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.runs import Runs, Started, parts
 
 STORE = [
-    "tests/support/test_store.py",
-    "tests/support/test_attachment_store.py",
-    "tests/support/test_costs.py",
+    "tests/support/storage/test_store.py",
+    "tests/support/attachments/test_attachment_store.py",
+    "tests/support/storage/test_costs.py",
 ]
 
 # What is changed, and the tests that are asked.
 TESTS = {
-    "authn/tokens.py": [
-        "tests/authn/test_tokens.py",
+    "authn/jwt/tokens.py": [
+        "tests/authn/jwt/test_tokens.py",
         "tests/authn/test_attacks.py",
-        "tests/authn/test_remembered.py",
-        "tests/authn/test_algorithms.py",
-        "tests/authn/test_secret.py",
-        "tests/authn/test_keys.py",
-        "tests/authn/test_reports.py",
+        "tests/authn/jwt/test_remembered_tokens.py",
+        "tests/authn/jwt/test_algorithms.py",
+        "tests/authn/jwt/test_secret.py",
+        "tests/authn/jwt/test_keys.py",
+        "tests/authn/diagnosis/test_error_reports.py",
     ],
     "authn/sessions.py": [
         "tests/authn/test_sessions.py",
         "tests/authn/test_refusals.py",
         "tests/authn/test_attacks.py",
-        "tests/authn/test_credentials.py",
-        "tests/authn/test_secondary_storage.py",
-        "tests/authn/test_reports.py",
+        "tests/authn/credentials/test_credentials.py",
+        "tests/authn/credentials/test_secondary_storage.py",
+        "tests/authn/diagnosis/test_error_reports.py",
     ],
-    "authn/keys.py": [
-        "tests/authn/test_keys.py",
-        "tests/authn/test_algorithms.py",
-        "tests/authn/test_secret.py",
+    "authn/jwt/keys.py": [
+        "tests/authn/jwt/test_keys.py",
+        "tests/authn/jwt/test_algorithms.py",
+        "tests/authn/jwt/test_secret.py",
     ],
-    "authn/jwks.py": ["tests/authn/test_keys.py"],
-    "support/store.py": STORE,
-    "support/reads.py": STORE,
+    "authn/jwt/jwks.py": ["tests/authn/jwt/test_keys.py"],
+    "support/storage/store.py": STORE,
+    "support/storage/reads.py": STORE,
 }
 EXPLAINED = Path(__file__).with_name("explained.toml")
 OPTIONS = ["-q", "-s", "--no-header", "--rootdir", str(TOP), "-p", "no:cacheprovider", "-p", "no:xdist"]

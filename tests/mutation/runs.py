@@ -27,11 +27,11 @@ from pytest_django.plugin import blocking_manager_key
 from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import TOP, free_port
-from tests import environment
+from tests.fixtures import environment
+from tests.fixtures.accounts.people import BetterAuth
+from tests.fixtures.servers.redis import redis_server
 from tests.mutation.changing import change
 from tests.mutation.mutants import Mutant
-from tests.people import BetterAuth
-from tests.redis_server import redis_server
 
 # Tests that start servers take seconds each, and the fault would not be in those servers.
 STARTING = ("start_api", "start_better_auth", "start_other_better_auth")
@@ -91,7 +91,7 @@ class Started:
             ("redis_url", "tests"): shared.redis_url,
             ("django_db_setup", "tests"): True,
             ("auth", "tests"): self.auths[0],
-            ("auth", "tests/authn/test_secondary_storage.py"): self.auths[1],
+            ("auth", "tests/authn/credentials/test_secondary_storage.py"): self.auths[1],
         } | {(name, "tests"): _skip for name in STARTING}
 
     @pytest.hookimpl(tryfirst=True)
@@ -104,7 +104,7 @@ class Started:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         address = environ.Env.db_url_config(self.shared.postgres_url)
-        connections.settings["default"].update(address | {"ENGINE": "chatbackend.postgresql"})
+        connections.settings["default"].update(address | {"ENGINE": "runtime.postgresql"})
         with session.config.stash[blocking_manager_key].unblock():
             call_command("migrate", verbosity=0)
             connections.close_all()  # a fork would speak into the same one

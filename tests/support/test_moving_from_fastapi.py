@@ -8,10 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.people import Person
-from tests.server import Api, add, create, http, operation
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.servers.api import Api, add, create, http, operation
 
-GUIDE = Path(__file__).parent.parent.parent / "docs" / "moving-from-fastapi.md"
+TOP = Path(__file__).parents[2]
+GUIDE = TOP / "docs" / "moving-from-fastapi.md"
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", GUIDE.read_text(), re.S))
 LOOK, PRODUCT = (
     dict(re.findall(r"(\w+)=(\S+)", block))
@@ -32,7 +33,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The team's folder: the sample, and what the guide has them write."""
     folder = tmp_path_factory.mktemp("team")
     (folder / "app").mkdir()
-    sample = (Path(__file__).parent / "sample.py").read_text()
+    sample = (TOP / "tests/fixtures/chatkit/sample.py").read_text()
     files = {"app/main.py": sample, "with_customer.py": URLS, "team_settings.py": SETTINGS} | FILES
     for name, text in files.items():
         (folder / name).write_text(text)

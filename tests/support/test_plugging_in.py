@@ -10,16 +10,17 @@ from rest_framework.request import Request
 from authn.authentication import BetterAuthJWTAuthentication
 from support.context import build
 from support.views import chatkit_server
-from tests.people import Person
-from tests.server import create, http, operation
-from tests.support.servers import EchoServer
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.chatkit.servers import EchoServer
+from tests.fixtures.servers.api import create, http, operation
 
 
 def test_a_server_written_for_another_framework_answers_unchanged(
     person: Person, start_api: Callable[..., Any]
 ) -> None:
     with start_api(
-        CHATKIT_SERVER="tests.support.servers.EchoServer", CHATKIT_CONTEXT="tests.support.servers.build_dict"
+        CHATKIT_SERVER="tests.fixtures.chatkit.servers.EchoServer",
+        CHATKIT_CONTEXT="tests.fixtures.chatkit.servers.build_dict",
     ) as api:
         events = api.events(create(), person.token())
         listed = api.post(operation("threads.list"), person.token()).json()
@@ -38,14 +39,14 @@ def test_a_server_written_for_another_framework_answers_unchanged(
 def test_a_server_is_named_by_its_class_a_factory_or_itself_and_is_made_once(
     settings: Any, named: str
 ) -> None:
-    settings.CHATKIT_SERVER = f"tests.support.servers.{named}"
+    settings.CHATKIT_SERVER = f"tests.fixtures.chatkit.servers.{named}"
 
     assert isinstance(chatkit_server(), EchoServer)
     assert chatkit_server() is chatkit_server()
 
 
 def test_what_gives_no_server_is_refused_in_words(settings: Any) -> None:
-    settings.CHATKIT_SERVER = "tests.support.servers.MemoryStore"
+    settings.CHATKIT_SERVER = "tests.fixtures.chatkit.servers.MemoryStore"
 
     with pytest.raises(ImproperlyConfigured, match="MemoryStore gives no ChatKitServer"):
         chatkit_server()

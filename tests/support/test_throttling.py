@@ -13,7 +13,7 @@ from django.core.cache import CacheHandler
 
 from authn.errors import Unavailable
 from support.throttling import PerUserThrottle
-from tests.documents.blocks import TOP
+from tests.fixtures.code_blocks import TOP
 
 
 @pytest.fixture(params=["down", "hanging"])
@@ -50,7 +50,7 @@ def test_that_hangs_is_asked_once_and_not_by_each_request(
             PerUserThrottle().allow_request(caller, None)
 
     assert len(asked) == 1
-    assert [record.name for record in caplog.records] == ["authn.circuit_breaker"]
+    assert [record.name for record in caplog.records] == ["runtime.circuit_breaker"]
 
 
 def counted(call: Any, asked: list[str]) -> Any:

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandParser
 from django.views.decorators.debug import sensitive_variables
 
-from authn.doctor import examine
-from authn.doctor.findings import Outcome
-from authn.explain import Explanation, explain
+from authn.diagnosis.doctor import examine
+from authn.diagnosis.doctor.findings import Outcome
+from authn.diagnosis.explain import Explanation, explain
 
 FAILED, USAGE = 1, 2  # exit statuses; a token that is refused has failed
 MAX_INPUT = 64 * 1024  # bytes of stdin

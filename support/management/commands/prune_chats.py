@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from support.housekeeping import Removed, remove
 from support.models import Thread
+from support.storage.housekeeping import Removed, remove
 
 
 def days(text: str) -> timedelta:

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from support import files
+from support.files import files
 from support.models import Attachment
 
 BATCH = 500

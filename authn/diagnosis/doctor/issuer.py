@@ -1,0 +1,58 @@
+"""Whose tokens are expected, and for whom; and a token, if one is at hand."""
+
+from collections.abc import Iterator
+
+from authn.conf import conf, origin
+from authn.diagnosis import explain
+from authn.diagnosis.doctor.findings import CannotLook, Finding, Outcome, failure, ok, warning
+from authn.diagnosis.doctor.patient import Patient
+
+
+def issuer(patient: Patient) -> Iterator[Finding]:
+    yield from _compared("issuer", "BETTER_AUTH_ISSUER", [conf.BETTER_AUTH_ISSUER], patient)
+
+
+def audience(patient: Patient) -> Iterator[Finding]:
+    yield from _compared("audience", "BETTER_AUTH_AUDIENCE", conf.BETTER_AUTH_AUDIENCE, patient)
+
+
+def _compared(name: str, variable: str, wanted: list[str], patient: Patient) -> Iterator[Finding]:
+    """With what Better Auth derives from its baseURL, unless its jwt() plugin is told another."""
+    derived = origin(conf.BETTER_AUTH_URL)
+    if not derived:
+        raise CannotLook("BETTER_AUTH_URL is no address.")
+    shown = ", ".join(wanted)
+    if wanted == [derived]:
+        yield ok(f"{derived}, which Better Auth derives from its baseURL.")
+    elif patient.token and explain.explain(patient.token).passed(name):
+        yield ok(f"{shown}, as the token says.")
+    elif derived not in wanted and derived in map(origin, wanted):
+        yield failure(
+            f"{shown} is not to the letter what Better Auth derives from its baseURL, {derived}: tokens are "
+            f"refused.",
+            f"Leave {variable} out; if jwt: {{ {name} }} of the jwt() plugin does say so, --token shows "
+            f"that it is right.",
+        )
+    elif derived not in wanted:
+        yield warning(
+            f"{shown} is not what Better Auth derives from its baseURL, {derived}.",
+            f"That is right where jwt: {{ {name} }} of the jwt() plugin says so: --token shows it. Else "
+            f"leave {variable} out.",
+        )
+    else:
+        yield ok(f"{shown}, among them what Better Auth derives from its baseURL.")
+
+
+def token(patient: Patient) -> Iterator[Finding]:
+    if not patient.token:
+        what = "BETTER_AUTH_SECRET" if conf.BETTER_AUTH_KEYS == "secret" else "Issuer, audience and keys"
+        raise CannotLook(f"{what} can be tried on a token: --token - reads one from stdin.")
+    explained = explain.explain(patient.token)
+    if explained.accepted:
+        yield ok("The token is accepted.")
+    else:
+        yield Finding(
+            Outcome.FAILURE,
+            f"The token is refused ({explained.reason}): {explained.message}",
+            explained.remedy,
+        )

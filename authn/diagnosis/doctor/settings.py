@@ -1,0 +1,35 @@
+"""What the settings say, before anything is asked of anybody."""
+
+from collections.abc import Iterator
+
+from django.core.checks import ERROR
+
+from authn.conf import conf
+from authn.diagnosis import checks, session_checks
+from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
+from authn.diagnosis.doctor.patient import Patient
+
+
+def system_checks(patient: Patient) -> Iterator[Finding]:
+    """This app's own. Those of the others load the whole project; ``manage.py check`` makes them all."""
+    each = [*checks.check_settings(), *session_checks.check_settings()]
+    messages = [message for message in each if not message.is_silenced()]
+    for message in messages:
+        say = failure if message.level >= ERROR else warning
+        yield say(f"{message.msg} ({message.id})", message.hint or "")
+    if not messages:
+        yield ok("The settings of Better Auth are well-formed.")
+
+
+def plugins(patient: Patient) -> Iterator[Finding]:
+    """Columns of a plugin that nobody has declared: bans would be made, and not honoured."""
+    user = patient.catalogue.found("user")
+    if user is None:
+        raise CannotLook("There is no table of users.")
+    if "admin" not in conf.BETTER_AUTH_PLUGINS and (banned := user.column_like("banned")):
+        yield failure(
+            f"{user} has the admin() plugin's column {banned}, which is not read: banned users are let in.",
+            f"BETTER_AUTH_PLUGINS={','.join([*conf.BETTER_AUTH_PLUGINS, 'admin'])}",
+        )
+    else:
+        yield ok(f"Declared: {', '.join(conf.BETTER_AUTH_PLUGINS) or 'none'}.")

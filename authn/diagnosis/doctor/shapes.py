@@ -1,0 +1,163 @@
+"""Whether the columns are what we take them for: their types, whose clock they hold, their indexes."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.conf import settings
+from django.utils import timezone
+
+from authn.conf import conf
+from authn.diagnosis.doctor.catalogue import quoted
+from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
+from authn.diagnosis.doctor.patient import Patient, looking
+from authn.diagnosis.doctor.tables import columns_of, found_of
+
+TYPES = {
+    "id": {"text", "character varying", "character", "integer", "bigint", "smallint", "uuid"},
+    "naive": {"timestamp without time zone"},
+    "aware": {"timestamp with time zone"},
+}
+IDS = [("user", "id"), ("session", "id"), ("session", "userId"), ("jwks", "id")]
+RECENTLY = timedelta(minutes=15)  # a row of that age shows whose clock wrote it
+INDEXES = """
+SELECT pg_get_indexdef(i.indexrelid, 1, true), i.indisunique AND i.indnkeyatts = 1, i.indisvalid, x.relname
+FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = %s AND i.indpred IS NULL
+"""
+
+
+def types(patient: Patient) -> Iterator[Finding]:
+    if patient.database.vendor != "postgresql":
+        raise CannotLook(f"{patient.database.display_name} has no types that could differ.")
+    found, faults = found_of(patient), 0
+    kinds: dict[tuple[str, str], str] = {}
+    for model, name in IDS:
+        if model not in found:
+            continue
+        column = columns_of(model, found[model]).get(name)
+        if column is None:
+            continue  # said above
+        kind = kinds[model, name] = found[model].types[column]
+        if kind not in TYPES["id"]:
+            faults += 1
+            yield failure(
+                f"{found[model]}.{column} is {kind}, no type of Better Auth's ids.",
+                "It is text, integer or uuid there.",
+            )
+    owner, user = kinds.get(("session", "userId")), kinds.get(("user", "id"))
+    if owner and user and owner != user:
+        faults += 1
+        yield failure(
+            f"A session's user is {owner}, a user's id {user}: they cannot be joined.",
+            "Give both columns one type, as Better Auth's migration does.",
+        )
+    if not faults:
+        yield ok(f"Ids are {', '.join(sorted(set(kinds.values())))}.")
+
+
+def time_zone(patient: Patient) -> Iterator[Finding]:
+    """Columns without a zone hold somebody's wall clock; only the newest row can tell whose."""
+    found = found_of(patient)
+    naive = [
+        f"{table}.{column}"
+        for model, table in found.items()
+        for column in columns_of(model, table).values()
+        if table.types[column] in TYPES["naive"]
+    ]
+    if not naive:
+        yield ok("Every time has its zone.")
+        return
+    name = str(settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE") or "UTC")
+    shown = f"{len(naive)} columns have no time zone ({naive[0]}, …) and are read as {name}"
+    newest = _newest(patient, "session", "createdAt")
+    if newest is None:
+        yield warning(
+            f"{shown}; there is no session yet to compare with.", "Sign in once and run this again."
+        )
+        return
+    written = newest.replace(tzinfo=None)
+    age = timezone.now() - written.replace(tzinfo=ZoneInfo(name))
+    if age < -conf.BETTER_AUTH_LEEWAY:
+        offset = _offset_of(written)
+        yield failure(
+            f"{shown}; so the newest session would begin {_clock(-age)} from now.",
+            f"BETTER_AUTH_TIME_ZONE={_zone_of(offset)} (now {_signed(offset)}), or what the process that "
+            f"writes them "
+            "says: node -p 'Intl.DateTimeFormat().resolvedOptions().timeZone'",
+        )
+    elif age < RECENTLY:
+        yield ok(f"{shown}; the newest session agrees.")
+    else:
+        yield warning(
+            f"{shown}; the newest session began {_clock(age)} ago, if that is so.",
+            "Sign in once and run this again: a session that has just begun shows whether it is.",
+        )
+
+
+def indexes(patient: Patient) -> Iterator[Finding]:
+    found = found_of(patient)
+    if patient.database.vendor != "postgresql":
+        raise CannotLook(f"{patient.database.display_name} is for one person's laptop.")
+    for model, name, unique in (("session", "userId", False), ("user", "email", True)):
+        table = found.get(model)
+        column = columns_of(model, table).get(name) if table else None
+        if table is None or column is None:
+            continue  # said above
+        with looking(patient.database.alias) as cursor:
+            cursor.execute(INDEXES, [table.oid])
+            there = [row for row in cursor if row[0].strip('"') == column and (row[1] or not unique)]
+        statement = (
+            f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {quoted(f'{table.name}_{column}_idx')} "
+            f"ON {table.sql} ({quoted(column)});"
+        )
+        if any(valid for _, _, valid, _ in there):
+            yield ok(f"{table}.{column} has {'a unique' if unique else 'an'} index.")
+        elif there:
+            broken = f"{quoted(table.schema)}.{quoted(there[0][3])}"
+            yield warning(
+                f"The index of {table}.{column} was never finished.", f"REINDEX INDEX CONCURRENTLY {broken};"
+            )
+        elif unique:
+            yield failure(
+                f"Two users may have one {column}: {table}.{column} has no unique index.", statement
+            )
+        else:
+            yield warning(
+                f"{table}.{column} has no index (Better Auth makes one since 1.4): every request reads all "
+                f"sessions.",
+                statement,
+            )
+
+
+def _newest(patient: Patient, model: str, name: str) -> datetime | None:
+    """As the column has it: nothing is made of a time without a zone."""
+    table = patient.catalogue.found(model)
+    column = columns_of(model, table).get(name) if table else None
+    if table is None or column is None or column not in table.readable:
+        return None
+    with looking(patient.database.alias) as cursor:
+        cursor.execute(f"SELECT max({quoted(column)}) FROM {table.sql}")  # noqa: S608 - quoted names of the catalogue
+        newest: datetime | None = cursor.fetchone()[0]
+    return newest
+
+
+def _offset_of(written: datetime) -> timedelta:
+    """How far that wall clock is from UTC at least, in the quarters of an hour that zones come in."""
+    quarter = timedelta(minutes=15)
+    return -(-(written - timezone.now().astimezone(UTC).replace(tzinfo=None)) // quarter) * quarter
+
+
+def _zone_of(offset: timedelta) -> str:
+    now = timezone.now()
+    regions = ("Africa/", "America/", "Asia/", "Australia/", "Europe/", "Pacific/")
+    zones = (zone for zone in sorted(available_timezones()) if zone.startswith(regions))
+    return next((zone for zone in zones if now.astimezone(ZoneInfo(zone)).utcoffset() == offset), "…")
+
+
+def _clock(length: timedelta) -> str:
+    minutes = round(length / timedelta(minutes=1))
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _signed(offset: timedelta) -> str:
+    return f"UTC{'-' if offset < timedelta(0) else '+'}{_clock(abs(offset))}"

@@ -1,0 +1,150 @@
+"""What each layer costs at the least: the same work by the library that does it, and nothing around it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from statistics import median
+from typing import Any
+
+import jwt
+import psycopg
+import uvloop
+from django.core.cache import cache
+from django.core.handlers.base import BaseHandler
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory, override_settings
+from django.urls import path
+from rest_framework.views import APIView
+
+from benchmarks.lab import LIST, PATH, Lab
+from benchmarks.servers.memory import MemoryStore, Server
+from support.chat import protocol
+
+BATCHES = 7
+
+
+def per_call(call: Callable[[], Any], count: int, clock: Callable[[], int] = time.thread_time_ns) -> float:
+    """µs, the median of some batches; CPU time unless told."""
+    batches = []
+    for _ in range(BATCHES):
+        begun = clock()
+        for _ in range(count):
+            call()
+        batches.append((clock() - begun) / count / 1000)
+    return median(batches)
+
+
+def thread_hop(count: int) -> float:
+    """CPU of both threads: an event loop hands nothing at all to a thread and waits for it."""
+
+    async def hops() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            await loop.run_in_executor(threads, int)
+
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        return per_call(lambda: uvloop.run(hops()), 1, time.process_time_ns) / count
+
+
+def django(count: int) -> float:
+    """From a request to a response, with no middleware, one URL and a view that does nothing."""
+    urls = (path(PATH.lstrip("/"), lambda request: HttpResponse()),)
+    with override_settings(MIDDLEWARE=[], ROOT_URLCONF=urls):
+        handler, request = BaseHandler(), _request()
+        handler.load_middleware()
+        return per_call(lambda: handler.get_response(request), count)
+
+
+def rest_framework(count: int) -> float:
+    """A view that asks nobody who they are, and does nothing."""
+
+    class Nothing(APIView):
+        authentication_classes = ()
+        permission_classes = ()
+
+        def post(self, request: object) -> HttpResponse:
+            return HttpResponse()
+
+    view, request = Nothing.as_view(), _request()
+    return per_call(lambda: view(request), count)
+
+
+def throttle(count: int) -> float:
+    def get_and_set() -> None:
+        cache.get("benchmark")
+        cache.set("benchmark", [0.0])
+
+    return per_call(get_and_set, count)
+
+
+def token(token: str, count: int) -> float:
+    """Finding by its text what it said a moment ago."""
+    remembered = lru_cache(lambda text: text)
+    return per_call(lambda: remembered(token), count)
+
+
+def statement(lab: Lab, sql: Any, parameters: Any, count: int) -> tuple[float, float]:
+    """(CPU, elapsed) of psycopg's own, prepared, on a connection that is open."""
+    with psycopg.connect(lab.database_url, autocommit=True) as connection:
+
+        def execute() -> None:
+            connection.execute(sql, parameters, prepare=True).fetchall()
+
+        return per_call(execute, count), per_call(execute, count, time.perf_counter_ns)
+
+
+def in_postgresql(lab: Lab, sql: str, parameters: Any) -> float:
+    """Its own word for how long it executes, in µs."""
+    times: list[float] = []
+    with psycopg.connect(lab.database_url, cursor_factory=psycopg.ClientCursor) as connection:
+        for _ in range(30):
+            plan = connection.execute(
+                f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", parameters
+            ).fetchone()
+            assert plan
+            times.append(plan[0][0]["Execution Time"] * 1000)
+    return median(times)
+
+
+def chatkit(count: int) -> float:
+    """``process`` with a kept parser and a store in memory."""
+    protocol.keep_parser()
+    server = Server(MemoryStore())
+
+    def process() -> None:
+        step = server.process(LIST, {"user_id": "somebody"})
+        try:
+            step.send(None)
+        except StopIteration:
+            return
+        raise AssertionError("a store in memory has nothing to wait for")
+
+    return per_call(process, count)
+
+
+def log_line(count: int) -> float:
+    """One line of plain text to a file."""
+    logger = logging.getLogger("benchmarks.floor")
+    with open("/dev/null", "w") as nowhere:
+        handler = logging.StreamHandler(nowhere)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            return per_call(lambda: logger.info("accepted: %s", "ok"), count)
+        finally:
+            logger.removeHandler(handler)
+
+
+def _request() -> HttpRequest:
+    return RequestFactory().post(PATH, LIST, content_type="application/json", HTTP_HOST="127.0.0.1")
+
+
+def _public_jwk(lab: Lab) -> dict[str, Any]:
+    members: dict[str, Any] = jwt.get_algorithm_by_name("EdDSA").to_jwk(
+        lab.issuer.population.keys["EdDSA"][1].key.public_key(), as_dict=True
+    )
+    return members | {"alg": "EdDSA"}

@@ -1,9 +1,0 @@
-"""Ours, for CHATKIT_SERVER: the default server's store, and the answer that all of them give."""
-
-from benchmarks import memory
-from support.store import Store
-
-
-class Server(memory.Server):
-    def __init__(self) -> None:
-        super().__init__(Store())

@@ -1,0 +1,88 @@
+"""What stands above and below the tables: on what, with what, and how it was measured."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import psycopg
+
+from benchmarks.lab import Lab
+from benchmarks.measuring import machine
+from benchmarks.targets import Target
+from chatbackend.dev.frontend import FRONTEND
+from chatbackend.dev.processes import TOP
+
+OURS = [
+    *["django", "djangorestframework", "asgiref", "psycopg", "openai-chatkit", "pydantic", "pyjwt"],
+    *["cryptography", "uvicorn", "uvloop", "httptools"],
+]
+PEERS = ["fastapi", "starlette", "fastapi-better-auth-bridge", "sqlalchemy", "asyncpg", "psycopg2-binary"]
+VERSIONS = (
+    "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
+)
+
+
+def head(lab: Lab, python_of_peers: str, users: int, sessions: int, rounds: int, load: float) -> str:
+    """``load``: the load average when the run began."""
+    server, others = machine.split(1)
+    database = (
+        "PostgreSQL"
+        if lab.postgres_pid
+        else "a PostgreSQL of another machine or process, which is not pinned"
+    )
+    return "\n\n".join(
+        [
+            "# Benchmarks",
+            f"For whoever chooses. Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}, at commit "
+            f"{_commit()}. How it measures and how to read it: "
+            "[benchmarks/README.md](../benchmarks/README.md).",
+            f"- {machine.processor()}; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after\n"
+            f"- {users:,} users, {sessions:,} sessions, {len(lab.issuer.population.people):,} in turn\n"
+            f"- medians of {rounds} rounds, in parentheses the least and the most\n"
+            f"- the server on core {_cores(server)}; clients and {database} on {_cores(others)}\n"
+            f"- {_versions(lab, python_of_peers)}",
+        ]
+    )
+
+
+def legend(targets: list[Target], lets_in: Mapping[str, list[str]]) -> str:
+    """One line for each target, and whom it lets in that nobody should."""
+    lines = []
+    for target in targets:
+        whom = lets_in[target.name]
+        mark = f". **Lets in: {', '.join(whom)}**, so it does less work" if whom else ""
+        lines.append(f"- `{target.name}`: {target.about}{mark}")
+    return "\n".join(lines)
+
+
+def _cores(cores: set[int]) -> str:
+    return ", ".join(map(str, sorted(cores)))
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return (
+        subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False).stdout.strip()
+        or "unknown"
+    )
+
+
+def _versions(lab: Lab, python_of_peers: str) -> str:
+    known = {name: importlib.metadata.version(name) for name in OURS}
+    asked = subprocess.run(
+        [python_of_peers, "-c", VERSIONS, *PEERS], capture_output=True, text=True, check=True
+    )
+    known |= json.loads(asked.stdout)
+    better_auth = FRONTEND / "node_modules/better-auth/package.json"
+    if better_auth.exists():
+        known["better-auth"] = json.loads(better_auth.read_text())["version"]
+    with psycopg.connect(lab.database_url) as connection:
+        known["PostgreSQL"] = str(connection.info.server_version // 10000)
+    known["Python"] = platform.python_version()
+    known["Node"] = machine.version_of("node", "--version").removeprefix("v")
+    known["wrk"] = machine.version_of("wrk", "--version").partition(" [")[0].removeprefix("wrk ")
+    return ", ".join(f"{name} {version}" for name, version in known.items() if version)

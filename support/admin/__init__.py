@@ -1,0 +1,3 @@
+"""The admin of conversations. Django imports this package, which registers them."""
+
+from support.admin import threads  # noqa: F401

@@ -1,0 +1,48 @@
+"""Speech to text, for what is dictated into the composer."""
+
+import logging
+
+from chatkit.types import AudioInput
+
+from support.conf import conf
+
+logger = logging.getLogger(__name__)
+
+MAX_AUDIO_BYTES = 10_000_000  # more than ten minutes of any browser's recording
+MAX_BODY_BYTES = MAX_AUDIO_BYTES * 4 // 3 + 1_000  # in base64, and the rest of the request
+
+# What browsers record, and what to call it: a provider goes by the file's name.
+FILE_NAMES = {"audio/webm": "speech.webm", "audio/mp4": "speech.mp4", "audio/ogg": "speech.ogg"}
+
+
+class AudioRefused(Exception):
+    """The message is for the caller."""
+
+
+class Failed(Exception):
+    """The model did not write it down."""
+
+
+async def transcribe(audio: AudioInput) -> str:
+    """Raises ``AudioRefused``, ``Failed``, and ``NotImplementedError`` where no model is configured."""
+    if not conf.SUPPORT_TRANSCRIPTION_MODEL:
+        raise NotImplementedError
+    media_type = audio.media_type.strip().lower()
+    if media_type not in FILE_NAMES:
+        raise AudioRefused(f"params.mime_type is none of {', '.join(FILE_NAMES)}")
+    if not audio.data:
+        raise AudioRefused("params.audio_base64 is empty")
+    import openai  # half a second, which manage.py's commands need not wait for
+
+    from support.assistant.provider import client
+
+    try:
+        written = await client.client().audio.transcriptions.create(
+            model=conf.SUPPORT_TRANSCRIPTION_MODEL, file=(FILE_NAMES[media_type], audio.data, media_type)
+        )
+    except (openai.BadRequestError, openai.UnprocessableEntityError):
+        raise AudioRefused("params.audio_base64 is no audio that can be written down") from None
+    except openai.OpenAIError as exc:
+        logger.error("Nothing was transcribed: %s", type(exc).__name__)
+        raise Failed from None  # from None: its text may quote what was said
+    return written.text

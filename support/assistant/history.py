@@ -1,0 +1,161 @@
+"""What the model reads of a conversation: the newest of it, files included."""
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from agents import TResponseInputItem
+from chatkit.agents import ThreadItemConverter
+from chatkit.store import Store
+from chatkit.types import (
+    AssistantMessageItem,
+    Attachment,
+    ClientToolCallItem,
+    HiddenContextItem,
+    ThreadItem,
+    ThreadMetadata,
+    UserMessageItem,
+    UserMessageTagContent,
+    WorkflowItem,
+)
+from openai.types.responses import (
+    EasyInputMessageParam,
+    ResponseInputContentParam,
+    ResponseInputFileParam,
+    ResponseInputImageParam,
+    ResponseInputTextParam,
+)
+
+from support.assistant.provider import thoughts
+from support.context import RequestContext
+from support.files import files
+
+logger = logging.getLogger(__name__)
+
+# So many items, and together so long as JSON, their attached texts once more as long; of all their files so
+# many bytes, which go along anew each time.
+HISTORY = 40
+HISTORY_LENGTH = 200_000
+HISTORY_FILES = 20_000_000
+MAX_TEXT = 100_000  # characters of an attached text
+
+
+async def split_input(
+    items: Sequence[ThreadItem],
+) -> tuple[list[TResponseInputItem], list[TResponseInputItem]]:
+    """The input for the items before the newest one, and for the newest one."""
+    converter = Converter(items)
+    return await converter.to_agent_input(items[:-1]), await converter.to_agent_input(items[-1:])
+
+
+async def newest_items(
+    store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
+) -> list[ThreadItem]:
+    """In their order. A tool's call and what came of it are one item, so nothing parts them."""
+    page = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
+    items, length = page.data[:1], 0
+    for item in page.data[1:]:
+        # Thoughts are not sent to the model again.
+        if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):
+            length += len(item.model_dump_json())
+        if length > HISTORY_LENGTH:
+            break
+        items.append(item)
+    return items[::-1]
+
+
+class Converter(ThreadItemConverter):
+    """In the model's terms."""
+
+    def __init__(self, items: Sequence[ThreadItem]) -> None:
+        self._too_much = _too_much(items)
+
+    async def user_message_to_input(self, item: UserMessageItem, is_last_message: bool = True) -> Any:
+        # Name each picture and file in a sentence before it. A model that takes no files still reads the
+        # sentence.
+        said: Any = await super().user_message_to_input(item, is_last_message)
+        typed, *attached = said[0]["content"]
+        said[0]["content"] = [typed]
+        for attachment, part in zip(item.attachments, attached, strict=True):
+            said[0]["content"] += [part] if part["type"] == "input_text" else [_named(attachment), part]
+        return said
+
+    async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
+        # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
+        # Without thoughts: answers that earlier versions stored may contain some.
+        text = thoughts.without("".join(part.text for part in item.content))
+        return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
+
+    async def hidden_context_to_input(
+        self, item: HiddenContextItem
+    ) -> TResponseInputItem | list[TResponseInputItem] | None:
+        # The SDK's own raises for anything but text, and so does the next for tags: one of them, and
+        # its thread would fail for good.
+        if not isinstance(item.content, str):
+            item = item.model_copy(update={"content": json.dumps(item.content, ensure_ascii=False)})
+        return await super().hidden_context_to_input(item)
+
+    async def client_tool_call_to_input(self, item: ClientToolCallItem) -> TResponseInputItem | None:
+        # As text: the call's id belongs to the model that made the call, and the next model may not have the
+        # tool.
+        if item.status == "pending":
+            return None
+        call = {"tool": item.name, "arguments": item.arguments, "result": item.output}
+        text = f"A tool was called in the user's browser:\n{json.dumps(call, ensure_ascii=False)}"
+        return EasyInputMessageParam(type="message", role="user", content=text)
+
+    async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
+        return ResponseInputTextParam(
+            type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
+        )
+
+    async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
+        name = json.dumps(attachment.name, ensure_ascii=False)  # the user's own words, too
+        if attachment.id in self._too_much:
+            text = f"The user attached a file named {name}, too much to show you beside the others."
+            return ResponseInputTextParam(type="input_text", text=text)
+        try:
+            content = await asyncio.to_thread(files.read, attachment)
+        except FileNotFoundError:
+            text = f"The user attached a file named {name}, which has been deleted since."
+            return ResponseInputTextParam(type="input_text", text=text)
+        except Exception:  # a storage is anybody's code, and must not end the conversation
+            logger.exception("An attached file cannot be read")
+            text = f"The user attached a file named {name}, which cannot be read at the moment."
+            return ResponseInputTextParam(type="input_text", text=text)
+        if attachment.mime_type in files.TEXTS:
+            text = files.as_text(attachment, content)
+            cut = f", its first {MAX_TEXT} characters" if len(text) > MAX_TEXT else ""
+            text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT]}"
+            return ResponseInputTextParam(type="input_text", text=text)
+        data = f"data:{attachment.mime_type};base64,{base64.b64encode(content).decode()}"
+        if attachment.mime_type in files.IMAGES:
+            return ResponseInputImageParam(type="input_image", image_url=data, detail="auto")
+        return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
+
+
+def _named(attachment: Attachment) -> ResponseInputTextParam:
+    name = json.dumps(attachment.name, ensure_ascii=False)
+    kind = "an image" if attachment.mime_type in files.IMAGES else "a document"
+    return ResponseInputTextParam(type="input_text", text=f"The user attached a file named {name}, {kind}:")
+
+
+def _too_much(items: Sequence[ThreadItem]) -> set[str]:
+    """The ids of attachments that are left out: the oldest messages', never the newest one's first."""
+    attached = [
+        attachment
+        for item in reversed(items)
+        if isinstance(item, UserMessageItem)
+        for attachment in item.attachments
+    ]
+    too_much, length, text_length = set(), 0, 0
+    for number, attachment in enumerate(attached):
+        size = int((attachment.metadata or {}).get("size", 0))
+        length += size
+        text_length += min(size, MAX_TEXT) if attachment.mime_type in files.TEXTS else 0
+        if number and (length > HISTORY_FILES or text_length > HISTORY_LENGTH):
+            too_much.add(attachment.id)
+    return too_much

@@ -1,0 +1,195 @@
+"""Attachments over HTTP: bytes in with the bearer, bytes out by a signed address."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from shutil import copyfileobj
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, cast
+
+from chatkit.store import NotFoundError
+from chatkit.types import Attachment
+from django.conf import settings
+from django.http import HttpResponse, StreamingHttpResponse
+from django.utils.http import content_disposition_header
+from rest_framework import status
+from rest_framework.exceptions import APIException, NotFound, ParseError
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+
+from authn.authentication import BetterAuthAuthentication
+from authn.errors import BodyTooLarge
+from authn.sessions import Identity
+from support.attachments import store
+from support.chat import server_errors
+from support.conf import conf
+from support.files import files, signed_urls
+from support.models import Attachment as AttachmentRow
+from support.throttling import PerUserThrottle
+from support.views import NO_STORE, AnyAccept, MeasuredView, NotSupported, chatkit_server
+
+FORM_BYTES = 64 * 1024  # what a form may add to its file
+
+
+class AlreadyUploaded(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "This attachment has been uploaded already"
+
+
+class AttachmentView(MeasuredView):
+    """What all of them have but the one that is read without a header."""
+
+    authentication_classes = [BetterAuthAuthentication]
+    throttle_classes = [PerUserThrottle]
+    parser_classes = [MultiPartParser]
+    content_negotiation_class = AnyAccept
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if not isinstance(chatkit_server().attachment_store, store.AttachmentStore):
+            raise NotSupported
+
+
+class DirectUploadView(AttachmentView):
+    """``POST /support/attachments``: a form with the file as ``file``. Answers the attachment."""
+
+    operation = "attachments.add"
+    http_method_names = ["post"]
+
+    def post(self, request: Request) -> HttpResponse:
+        with _refusals(request), _form_file(request) as content:
+            name, claimed = str(content.name or ""), str(content.content_type or "")
+            return _answer(store.add(_user_id(request), name, claimed, content))
+
+
+class UploadView(AttachmentView):
+    """``POST`` or ``PUT /support/attachments/<id>/upload``: a form with ``file``, or the bytes alone."""
+
+    operation = "attachments.upload"
+    http_method_names = ["post", "put"]
+
+    def post(self, request: Request, attachment_id: str) -> HttpResponse:
+        is_form = (request.content_type or "").lower().startswith("multipart/")
+        with _refusals(request), _form_file(request) if is_form else _body(request) as content:
+            return _answer(store.receive(_user_id(request), attachment_id, content))
+
+    put = post
+
+
+class DetailView(AttachmentView):
+    """``GET /support/attachments/<id>``: the attachment, and an address to read it from, as new."""
+
+    operation = "attachments.show"
+    http_method_names = ["get"]
+
+    def get(self, request: Request, attachment_id: str) -> HttpResponse:
+        with _refusals(request):
+            attachment = store.load(_user_id(request), attachment_id)
+            content_url = signed_urls.content(_user_id(request), attachment_id)
+        return _answer(attachment, content_url=str(content_url))
+
+
+class ContentView(MeasuredView):
+    """``GET /support/attachments/<id>/content?signature=…``: the bytes, for whoever has the address."""
+
+    operation = "attachments.read"
+    http_method_names = ["get", "head"]
+    authentication_classes = []
+    permission_classes = []
+    content_negotiation_class = AnyAccept
+
+    def get(self, request: Request, attachment_id: str) -> StreamingHttpResponse:
+        try:
+            user_id, seconds = signed_urls.verify(attachment_id, request.GET.get("signature", ""))
+            row = AttachmentRow.objects.owned_by(user_id).get(attachment_id=attachment_id)
+            with server_errors.refusals():  # of a storage that a team has named
+                content = files.open_file(row.file)
+        except (signed_urls.BadAddress, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
+            raise NotFound("Not found") from exc
+        mime_type = row.data["mime_type"]
+        charset = (row.data.get("metadata") or {}).get("charset", "utf-8")
+        return StreamingHttpResponse(
+            _Chunks(content),
+            headers={
+                "Content-Type": f"text/plain; charset={charset}" if mime_type in files.TEXTS else mime_type,
+                "Content-Length": str(row.size),
+                "Content-Disposition": content_disposition_header(
+                    mime_type not in files.IMAGES, row.data["name"]
+                ),
+                # Whatever a browser takes the bytes for (Django adds nosniff), no script runs.
+                "Content-Security-Policy": "sandbox; default-src 'none'",
+                "Cache-Control": f"private, max-age={seconds}",
+                # ChatKit's widget shows it in an iframe of another origin.
+                "Access-Control-Allow-Origin": "*",
+                "Cross-Origin-Resource-Policy": "cross-origin",
+            },
+        )
+
+
+class _Chunks:
+    """A file for a response: read off the event loop, and closed with the response, however that ends."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self.content = content
+        self.close = content.close
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await asyncio.to_thread(self.content.read, files.CHUNK):
+            yield chunk
+
+
+@contextmanager
+def _refusals(request: Request) -> Iterator[None]:
+    with signed_urls.as_seen_by(request._request):
+        try:
+            with server_errors.refusals():
+                yield
+        except NotFoundError as exc:
+            raise NotFound("Not found") from exc
+        except store.AlreadyUploaded as exc:
+            raise AlreadyUploaded from exc
+        except files.TooLarge as exc:
+            raise BodyTooLarge(str(exc)) from exc
+        except files.Refused as exc:
+            raise ParseError(str(exc)) from exc
+
+
+@contextmanager
+def _form_file(request: Request) -> Iterator[Any]:
+    _check_length(request, longest_body())
+    try:
+        sent = request.FILES.getlist("file")
+    except ParseError as exc:
+        raise ParseError("The request body is not a valid form") from exc  # Django's words quote from it
+    if len(sent) != 1:
+        raise ParseError("The form needs one file, named file")
+    yield sent[0]  # closed with the request
+
+
+@contextmanager
+def _body(request: Request) -> Iterator[IO[bytes]]:
+    _check_length(request, conf.ATTACHMENT_MAX_BYTES)
+    with SpooledTemporaryFile(settings.FILE_UPLOAD_MAX_MEMORY_SIZE) as content:
+        copyfileobj(request._request, content)
+        yield content
+
+
+def longest_body() -> int:
+    """In bytes, of any request to the views above."""
+    return conf.ATTACHMENT_MAX_BYTES + FORM_BYTES
+
+
+def _check_length(request: Request, limit: int) -> None:
+    """Before it is copied once more. Its length is the measured one: see chatbackend/web/body_limit.py."""
+    if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+        raise files.TooLarge
+
+
+def _user_id(request: Request) -> str:
+    return cast(Identity, request.auth).user_id
+
+
+def _answer(attachment: Attachment, **more: str) -> HttpResponse:
+    told = attachment.model_dump(mode="json", exclude_none=True, context={"exclude_metadata": True})
+    return HttpResponse(json.dumps(told | more), content_type="application/json", headers=NO_STORE)

@@ -1,0 +1,330 @@
+"""What the admin's lists cost where users and sessions are many: statements, and what each has to read."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+from pytest_django import DjangoDbBlocker
+
+from authn.admin import lists
+from authn.models import Session
+from tests.fixtures.accounts.staff import VIEW, signed_in
+
+USERS, SESSIONS = 20_000, 60_000
+MOST_STATEMENTS = 10
+A_PART = 2_000  # rows at most are read for a list, of which a search needs much fewer
+
+MANY_USERS = """
+INSERT INTO "user" ("id", "name", "email", "emailVerified", "createdAt")
+SELECT 'user' || n, 'Nobody', n || '@many.example', true, now() - random() * interval '700 days'
+FROM generate_series(1, %s) n
+"""
+# One of four sessions is active; they were begun in no order that the table has. Its first row has an
+# address of its own.
+MANY_SESSIONS = """
+INSERT INTO "session"
+    ("id", "userId", "token", "createdAt", "updatedAt", "expiresAt", "ipAddress", "userAgent")
+SELECT 'session' || n, 'user' || 1 + n %% %s, 'token' || n, moment, moment,
+       CASE WHEN n %% 4 = 0 THEN now() + interval '5 days' ELSE moment + interval '7 days' END,
+       CASE n WHEN 1 THEN '198.51.100.7' ELSE '203.0.113.' || n %% 200 END,
+       'Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0 Safari/537.36'
+FROM (SELECT n, now() - interval '8 days' - random() * interval '60 days' AS moment
+      FROM generate_series(1, %s) n) made
+"""
+INDEXES = """
+CREATE INDEX users_by_age ON "user" ("createdAt");
+CREATE INDEX sessions_by_age ON "session" ("createdAt")
+"""
+
+
+@pytest.fixture(scope="module")
+def many(auth: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(MANY_USERS, [USERS])
+        cursor.execute(MANY_SESSIONS, [USERS, SESSIONS])
+        cursor.execute('VACUUM ANALYZE "user", "session"')
+        yield
+        cursor.execute('DELETE FROM "user" WHERE "email" LIKE \'%@many.example\'')
+        cursor.execute('VACUUM ANALYZE "user", "session"')
+        connection.close()
+
+
+@pytest.fixture
+def staff(many: None, db: None) -> Client:
+    return signed_in(*VIEW, "revoke_session", "revoke_all_sessions")
+
+
+@pytest.fixture(params=["with indexes", "as Better Auth makes it"])
+def is_indexed(request: pytest.FixtureRequest, many: None, db: None, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Lists go through so much less than usual as the tables are smaller here."""
+    monkeypatch.setattr(lists, "NEWEST", 500)
+    monkeypatch.setattr(lists, "LAST_STORED", 20)
+    is_indexed: bool = request.param == "with indexes"
+    with connection.cursor() as cursor:
+        cursor.execute(INDEXES if is_indexed else "")
+    return is_indexed
+
+
+@dataclass
+class Statement:
+    sql: str
+    params: Any
+
+    def plan(self) -> list[dict[str, Any]]:
+        """Its steps, as PostgreSQL takes them."""
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {self.sql}", self.params)
+            found = cursor.fetchone()[0]
+        return list(_steps((json.loads(found) if isinstance(found, str) else found)[0]["Plan"]))
+
+
+def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from _steps(part)
+
+
+def asked(staff: Client, address: str, **query: str) -> list[Statement]:
+    """All that the database is asked for the page."""
+    said: list[Statement] = []
+
+    def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        said.append(Statement(sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(listen):
+        page = staff.get(f"/admin/{address}", query)
+    assert page.status_code == 200, query
+    return said
+
+
+def of_better_auths(statements: list[Statement]) -> list[Statement]:
+    return [each for each in statements if 'FROM "user"' in each.sql or 'FROM "session"' in each.sql]
+
+
+LISTS = [
+    ("user/", {}),
+    ("user/", {"p": "3"}),
+    ("session/", {}),
+    ("session/", {"p": "3"}),
+    ("session/", {"state": "active"}),
+    ("session/", {"state": "expired"}),
+    ("session/", {"_facets": "True"}),
+    ("session/", {"q": "203.0.113.7"}),
+    ("session/", {"q": "203.0.113."}),
+]
+SEARCHES = [
+    ("user/", {"q": "7@many.example"}),
+    ("user/", {"q": "user7"}),
+    ("user/", {"q": "nobody@many.example"}),
+    ("session/", {"q": "7@many.example"}),
+    ("session/", {"q": "user7"}),
+    ("session/", {"q": "session7"}),
+    ("session/", {"q": "nothing"}),
+    ("session/", {"q": "user7", "state": "expired"}),
+    ("user/user7/change/", {}),
+    ("user/user7/revoke/", {}),
+    ("session/session7/change/", {}),
+]
+
+
+@pytest.mark.parametrize(("address", "query"), LISTS, ids=str)
+def test_a_list_reads_a_part_of_the_table_and_counts_nothing(
+    staff: Client, is_indexed: bool, address: str, query: dict[str, str]
+) -> None:
+    statements = asked(staff, f"authn/{address}", **query)
+
+    assert len(statements) <= MOST_STATEMENTS
+    for statement in of_better_auths(statements):
+        steps = statement.plan()
+        kinds = {step["Node Type"] for step in steps}
+        assert "COUNT(*)" not in statement.sql
+        assert "JOIN" not in statement.sql
+        assert "Seq Scan" not in kinds
+        assert read(steps) <= A_PART
+        # Expired ones have an order of their own, which takes an index of its own.
+        assert not (is_indexed and "expired" not in query.values() and "Tid Range Scan" in kinds)
+
+
+def read(steps: list[dict[str, Any]]) -> float:
+    """Rows that were looked at, those that were thrown away included."""
+    return max(
+        step["Actual Loops"] * (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) for step in steps
+    )
+
+
+@pytest.mark.parametrize(("address", "query"), SEARCHES, ids=str)
+def test_a_search_costs_what_it_finds(
+    staff: Client, is_indexed: bool, address: str, query: dict[str, str]
+) -> None:
+    statements = asked(staff, f"authn/{address}", **query)
+
+    assert len(statements) <= MOST_STATEMENTS
+    for statement in of_better_auths(statements):
+        steps = statement.plan()
+        assert "Seq Scan" not in {step["Node Type"] for step in steps}
+        assert read(steps) <= 2 * SESSIONS / USERS
+        assert sum(step.get("Shared Hit Blocks", 0) for step in steps[:1]) < 100
+
+
+def test_the_list_says_which_part_it_is_of(staff: Client, is_indexed: bool) -> None:
+    help_text = staff.get("/admin/authn/session/").context["cl"].search_help_text
+
+    assert ("of the latest 500." in help_text) == is_indexed
+    assert ("needs an index" in help_text) != is_indexed
+
+
+def test_with_an_index_the_list_is_of_the_newest(staff: Client, is_indexed: bool) -> None:
+    with connection.cursor() as cursor:  # the first ones in the table, so the last to be reached without
+        cursor.execute('UPDATE "session" SET "createdAt" = now() WHERE "id" IN (\'session1\', \'session2\')')
+        cursor.execute('SELECT "id" FROM "session" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
+        newest = [session_id for (session_id,) in cursor.fetchall()]
+
+    listed = [session.id for session in staff.get("/admin/authn/session/").context["cl"].result_list]
+
+    assert (listed == newest) or not is_indexed
+
+
+def test_with_an_index_expired_ones_are_found_behind_any_number_of_others(
+    staff: Client, is_indexed: bool
+) -> None:
+    if is_indexed:
+        with connection.cursor() as cursor:
+            cursor.execute('CREATE INDEX ON "session" ("expiresAt")')
+    with connection.cursor() as cursor:
+        cursor.execute('UPDATE "session" SET "createdAt" = now() WHERE "id" < \'session2\'')  # a fifth
+        cursor.execute('UPDATE "session" SET "expiresAt" = now() + \'1 day\' WHERE "id" < \'session2\'')
+        cursor.execute(
+            'SELECT "id" FROM "session" WHERE "expiresAt" <= now() '
+            'ORDER BY "expiresAt" DESC, "id" DESC LIMIT 50'
+        )
+        latest = [session_id for (session_id,) in cursor.fetchall()]
+
+    page = staff.get("/admin/authn/session/", {"state": "expired"}).context["cl"]
+
+    assert ([session.id for session in page.result_list] == latest) or not is_indexed
+    assert ("of the latest 500." in page.search_help_text) == is_indexed
+
+
+def test_a_short_table_is_listed_whole(staff: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute('SELECT "id" FROM "user" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
+        newest = [user_id for (user_id,) in cursor.fetchall()]
+
+    listed = staff.get("/admin/authn/user/").context["cl"]
+
+    assert [user.id for user in listed.result_list] == newest
+    assert listed.search_help_text == "By a whole e-mail address or user id."
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        'CREATE INDEX ON "session" USING brin ("createdAt")',
+        'CREATE INDEX ON "session" ("createdAt") WHERE "ipAddress" IS NULL',
+        'CREATE INDEX ON "session" ("userId", "createdAt")',
+        """CREATE INDEX failed ON "session" ("createdAt");
+        UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'failed'::regclass""",
+    ],
+    ids=["brin", "partial", "second column", "unfinished"],
+)
+def test_an_index_that_does_not_have_them_in_order_is_none(
+    staff: Client, monkeypatch: pytest.MonkeyPatch, index: str
+) -> None:
+    monkeypatch.setattr(lists, "LAST_STORED", 20)
+    with connection.cursor() as cursor:
+        cursor.execute(index)
+
+    assert "needs an index" in staff.get("/admin/authn/session/").context["cl"].search_help_text
+
+
+def test_a_role_that_cannot_see_where_rows_are_gets_the_newest_of_all(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LAST_STORED", 20)
+    columns = ", ".join(f'"{field.column}"' for field in Session._meta.concrete_fields)
+    with connection.cursor() as cursor:  # undone with the test's transaction, as is the role
+        cursor.execute("CREATE ROLE reads; GRANT ALL ON ALL TABLES IN SCHEMA public TO reads")
+        cursor.execute(f'REVOKE ALL ON "session" FROM reads; GRANT SELECT ({columns}) ON "session" TO reads')
+        cursor.execute('SELECT "id" FROM "session" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
+        newest = [session_id for (session_id,) in cursor.fetchall()]
+        cursor.execute("SET LOCAL ROLE reads")
+        listed = staff.get("/admin/authn/session/").context["cl"].result_list
+        cursor.execute("RESET ROLE")
+
+    assert [session.id for session in listed] == newest
+
+
+def in_another_locale() -> None:
+    """As most databases are, where an ordinary index of text has no beginnings in one place."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE COLLATION another (provider = libc, locale = 'C.utf8')")
+        cursor.execute('ALTER TABLE "session" ALTER "ipAddress" TYPE text COLLATE another')
+
+
+def test_an_ordinary_index_of_addresses_does_not_have_all_of_them_read(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LAST_STORED", 20)
+    in_another_locale()
+    with connection.cursor() as cursor:
+        cursor.execute('CREATE INDEX ON "session" ("ipAddress")')
+
+    for statement in of_better_auths(asked(staff, "authn/session/", q="198.51.100.")):
+        assert read(statement.plan()) <= A_PART
+
+
+def test_an_indexed_address_is_sought_among_all(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "LAST_STORED", 20)
+    in_another_locale()
+    address = "/admin/authn/session/?q=198.51.100.7"
+    before = staff.get(address).context["cl"].result_list
+    with connection.cursor() as cursor:
+        cursor.execute('CREATE INDEX ON "session" ("ipAddress" text_pattern_ops)')
+
+    after = staff.get(address).context["cl"].result_list
+    asked_for = [asked(staff, "authn/session/", q=sought) for sought in ("203.0.113.7", "198.51.100.")]
+    statements = [each for said in asked_for for each in of_better_auths(said)]
+
+    assert (before, [session.id for session in after]) == ([], ["session1"])
+    assert [each for each in statements if "ctid" in each.sql] == []
+    for statement in statements:
+        assert "Seq Scan" not in {step["Node Type"] for step in statement.plan()}
+
+
+@pytest.mark.parametrize("sought", ["203.0.113.", "203.0.113.7"])
+def test_an_address_that_most_have_is_sought_among_the_latest(
+    staff: Client, is_indexed: bool, sought: str
+) -> None:
+    """As all have the proxy's, where Better Auth is not told to look behind it."""
+    with connection.cursor() as cursor:
+        cursor.execute('UPDATE "session" SET "ipAddress" = \'203.0.113.7\'')
+        cursor.execute('CREATE INDEX ON "session" ("ipAddress" text_pattern_ops); ANALYZE "session"')
+
+    statements = of_better_auths(asked(staff, "authn/session/", q=sought))
+
+    for statement in statements:
+        assert read(statement.plan()) <= A_PART
+
+
+@pytest.mark.parametrize("ids", ["integer", "uuid"], indirect=True)
+def test_a_page_of_sessions_costs_no_more_when_ids_are_numbers(staff: Client, ids: str) -> None:
+    with connection.cursor() as cursor:
+        made = (
+            "n::text::integer"
+            if ids == "7"
+            else "('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid"
+        )
+        cursor.execute(
+            'INSERT INTO "user" ("id", "name", "email", "emailVerified") '
+            f"SELECT {made}, 'Nobody', n || '@more.example', true FROM generate_series(100, 9999) n"
+        )
+        cursor.execute('ANALYZE "user"')
+
+    [users] = [each for each in asked(staff, "authn/session/") if 'FROM "user"' in each.sql]
+
+    assert "Seq Scan" not in {step["Node Type"] for step in users.plan()}

@@ -1,0 +1,300 @@
+"""Staff end sessions, with a right to, when they are asked whether they mean it, and it is written down."""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.db import ProgrammingError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+
+from authn.admin import revoking
+from authn.models import Session
+from chatbackend.dev.postgres import create_database
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.staff import VIEW, signed_in
+from tests.fixtures.servers.api import Api, operation
+from tests.fixtures.servers.forked import manage
+
+Audit = Callable[[], list[dict[str, Any]]]
+
+SESSIONS = "/admin/authn/session/"
+MEANT = {"confirmed": "yes"}
+
+
+@pytest.fixture
+def staff(auth: Any, db: None) -> Client:
+    return signed_in(*VIEW, "revoke_session", "revoke_all_sessions")
+
+
+def chosen(*people: Person) -> dict[str, Any]:
+    return {"action": "revoke", "_selected_action": [person.session_id for person in people]}
+
+
+def all_of(person: Person) -> str:
+    return reverse("admin:authn_user_revoke", args=[person.user_id])
+
+
+def alive(*people: Person) -> list[str]:
+    ids = [session.id for session in Session.objects.filter(user_id__in=[each.user_id for each in people])]
+    return sorted(ids)
+
+
+def test_chosen_sessions_are_revoked_when_it_is_meant(
+    staff: Client, person: Person, other_person: Person
+) -> None:
+    elsewhere = person.auth.sign_in(person.email)
+    ids = [person.session_id, other_person.session_id]
+
+    asked = staff.post(SESSIONS, chosen(person, other_person))
+    before = alive(person, other_person)
+    done = staff.post(SESSIONS, chosen(person, other_person) | MEANT, follow=True)
+
+    assert all(text in asked.content.decode() for text in (*ids, person.email, other_person.email))
+    assert before == sorted([*ids, elsewhere.session_id])
+    assert alive(person, other_person) == [elsewhere.session_id]
+    assert "2 sessions revoked." in done.content.decode()
+
+
+def test_all_sessions_of_a_user_are_revoked_when_it_is_meant(
+    staff: Client, person: Person, other_person: Person
+) -> None:
+    person.auth.sign_in(person.email)
+    page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
+
+    asked = staff.get(all_of(person)).content.decode()
+    before = alive(person)
+    done = staff.post(all_of(person), MEANT, follow=True)
+
+    assert f'href="{all_of(person)}"' in page
+    assert all(session_id in asked for session_id in before)
+    assert (len(before), alive(person, other_person)) == (2, [other_person.session_id])
+    assert "2 sessions revoked." in done.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_takes_effect_on_the_next_request(staff: Client, api: Api, person: Person) -> None:
+    token, elsewhere = person.token(), person.auth.sign_in(person.email)
+    listed = operation("threads.list")
+    statuses = [api.post(listed, token).status_code]
+
+    staff.post(SESSIONS, chosen(person) | MEANT)
+    statuses += [api.post(listed, token).status_code, api.post(listed, elsewhere.token()).status_code]
+    statuses.append(person.browser.get("token").status_code)  # Better Auth's own word
+    token = elsewhere.token()
+    staff.post(all_of(person), MEANT)
+    statuses.append(api.post(listed, token).status_code)
+
+    assert statuses == [200, 401, 200, 401, 404]  # 401 while there is another live session: a new token helps
+
+
+# --- Who may ----------------------------------------------------------------------------------------
+
+
+def offered(staff: Client, person: Person) -> list[bool]:
+    """The action on the list, and the button on the user's page."""
+    listed = staff.get(SESSIONS).content.decode()
+    page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
+    return ['value="revoke"' in listed, all_of(person) in page]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("rights", "may"),
+    [
+        ([*VIEW], [False, False]),
+        ([*VIEW, "revoke_session"], [True, False]),
+        ([*VIEW, "revoke_all_sessions"], [False, True]),
+    ],
+    ids=["neither", "chosen", "all"],
+)
+def test_each_way_has_a_right_of_its_own(person: Person, rights: list[str], may: list[bool]) -> None:
+    staff = signed_in(*rights)
+    seen = offered(staff, person)
+
+    staff.post(SESSIONS, chosen(person) | MEANT)
+    has_chosen = not alive(person)
+    statuses = [staff.get(all_of(person)).status_code]
+    person.auth.sign_in(person.email)
+    statuses.append(staff.post(all_of(person), MEANT).status_code)
+
+    assert (seen, [has_chosen, not alive(person)]) == (may, may)
+    assert statuses == ([200, 302] if may[1] else [403, 403])
+
+
+@pytest.mark.django_db
+def test_the_right_to_revoke_is_none_to_look(person: Person) -> None:
+    staff = signed_in("view_user", "revoke_session", "revoke_all_sessions")
+
+    answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
+
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert alive(person) == [person.session_id]
+
+
+@pytest.mark.django_db
+def test_another_site_cannot_have_it_done(person: Person) -> None:
+    staff = signed_in(*VIEW, "revoke_session", "revoke_all_sessions", enforce_csrf_checks=True)
+
+    answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
+
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert alive(person) == [person.session_id]
+
+
+def test_only_what_was_ticked_is_revoked_whatever_is_posted(
+    staff: Client, person: Person, other_person: Person
+) -> None:
+    staff.post(SESSIONS, chosen(person) | MEANT | {"select_across": "1"})
+    staff.post(
+        SESSIONS, {"action": "revoke", "_selected_action": ["7\0", "' OR 1=1"], "select_across": "1"} | MEANT
+    )
+
+    assert alive(person, other_person) == [other_person.session_id]
+
+
+def test_nothing_is_offered_where_sessions_are_in_redis(staff: Client, person: Person, settings: Any) -> None:
+    settings.BETTER_AUTH_SESSION_SOURCE = "redis://localhost"
+    page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
+
+    answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
+
+    assert all_of(person) not in page
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert alive(person) == [person.session_id]
+
+
+def test_nothing_is_offered_to_a_role_that_may_not_delete(staff: Client, person: Person) -> None:
+    with connection.cursor() as cursor:  # undone with the test's transaction, as is the role
+        cursor.execute("CREATE ROLE looks; GRANT ALL ON ALL TABLES IN SCHEMA public TO looks")
+        cursor.execute('REVOKE DELETE ON "session" FROM looks; SET LOCAL ROLE looks')
+        seen = offered(staff, person)
+        status = staff.post(all_of(person), MEANT).status_code
+        cursor.execute("RESET ROLE")
+
+    assert (seen, status) == ([False, False], 403)
+    assert alive(person) == [person.session_id]
+
+
+def test_nothing_is_offered_on_a_read_replica(person: Person, db: None) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")  # as all of a replica's are
+        is_possible = revoking.is_possible()
+        transaction.set_rollback(True)
+
+    assert not is_possible
+
+
+@pytest.mark.parametrize("way", ["chosen", "all"])
+def test_ids_of_any_type_are_revoked(staff: Client, ids: str, way: str) -> None:
+    posted = {
+        "chosen": (SESSIONS, {"action": "revoke", "_selected_action": [ids]}),
+        "all": (f"/admin/authn/user/{ids}/revoke/", {}),
+    }
+
+    address, data = posted[way]
+    staff.post(address, data | MEANT)
+
+    assert not Session.objects.exists()
+
+
+# --- What is written down ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["chosen", "all"])
+def test_who_revoked_which_session_of_whom_is_written_down_twice(
+    staff: Client, person: Person, audit: Audit, way: str
+) -> None:
+    session_id, secret = person.session_id, person.session_token
+    address, data = (SESSIONS, chosen(person)) if way == "chosen" else (all_of(person), {})
+
+    staff.post(address, data | MEANT, headers={"User-Agent": "Browser/1.0", "X-Request-ID": "of-staff"})
+
+    [record] = audit()
+    names = ("outcome", "reason", "revoked_by", "user_id", "session_id", "request_id", "user_agent")
+    assert [record[name] for name in names] == [
+        "revoked",
+        "by_staff",
+        "staff",
+        person.user_id,
+        session_id,
+        "of-staff",
+        "Browser/1.0",
+    ]
+    assert (record["client_address"], record["levelno"]) == ("127.0.0.1", logging.INFO)
+    entries = LogEntry.objects.filter(user__username="staff").order_by("action_flag")
+    assert [(entry.action_flag, entry.object_id, entry.user.get_username()) for entry in entries] == [
+        (CHANGE, person.user_id, "staff"),
+        (DELETION, session_id, "staff"),
+    ]
+    history = staff.get(reverse("admin:authn_user_history", args=[person.user_id])).content.decode()
+    assert f"Revoked sessions: {session_id}." in history
+    told = json.dumps([record, *entries.values()], default=str)
+    assert secret not in told
+    assert secret not in history
+
+
+def test_what_was_over_already_is_not_written_down(staff: Client, person: Person, audit: Audit) -> None:
+    session = chosen(person)
+    person.sign_out()
+
+    done = staff.post(SESSIONS, session | MEANT, follow=True)
+    twice = staff.post(all_of(person), MEANT, follow=True)
+
+    assert [b"There was nothing to revoke." in page.content for page in (done, twice)] == [True, True]
+    assert (audit(), LogEntry.objects.filter(user__username="staff").count()) == ([], 0)
+
+
+def test_what_cannot_be_written_down_is_not_done(staff: Client, person: Person, audit: Audit) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'the log is full'; END $$;"
+            "CREATE TRIGGER refused BEFORE INSERT ON django_admin_log EXECUTE FUNCTION refuse()"
+        )
+
+    with pytest.raises(ProgrammingError, match="the log is full"):
+        staff.post(all_of(person), MEANT)
+
+    assert alive(person) == [person.session_id]
+    assert audit() == []
+
+
+def test_it_is_the_only_write(staff: Client, person: Person) -> None:
+    written: list[str] = []
+
+    def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not sql.lstrip().startswith(("SELECT", "SAVEPOINT", "RELEASE")):
+            written.append(" ".join(sql.split()[:3]))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(listen):
+        staff.post(all_of(person), MEANT)
+
+    assert [statement for statement in written if "django_" not in statement] == ['DELETE FROM "session"']
+
+
+# --- The rights themselves --------------------------------------------------------------------------
+
+
+def test_migrate_makes_the_rights_on_a_fresh_database(postgres_url: str) -> None:
+    url = create_database(postgres_url, "fresh_rights")
+
+    migrated = manage("migrate", DATABASE_URL=url)
+
+    assert migrated.returncode == 0, migrated.stderr
+    with psycopg.connect(url) as database:
+        rights = database.execute(
+            "SELECT codename FROM auth_permission p JOIN django_content_type t ON t.id = p.content_type_id "
+            "WHERE t.app_label = 'authn' ORDER BY 1"
+        ).fetchall()
+    assert [name for (name,) in rights] == [
+        "revoke_all_sessions",
+        "revoke_session",
+        "view_session",
+        "view_user",
+    ]

@@ -1,0 +1,713 @@
+"""Other ways to say who is calling than a JWT: each only where it is listed, and never two at once."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.test import Client, RequestFactory
+from django.utils import timezone
+from rest_framework.request import Request
+
+from authn.authentication import BetterAuthCookieAuthentication
+from authn.errors import OriginRefused
+from authn.models import Session
+from chatbackend.dev.postgres import create_database
+from support import context
+from tests.authn.credentials.test_session_tokens import signed
+from tests.authn.test_refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, body_of
+from tests.fixtures.accounts.people import PASSWORD, BetterAuth, Person
+from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL, PAGE_ORIGIN
+from tests.fixtures.servers.api import Api, http, operation
+
+pytestmark = pytest.mark.django_db
+
+NAME = "better-auth.session_token"
+SIGNED_OUT = body_of("No active sessions found for user", 404)
+
+
+@pytest.fixture(autouse=True)
+def _secret(settings: Any) -> None:
+    settings.BETTER_AUTH_SECRET = BETTER_AUTH_SECRET
+
+
+@pytest.fixture
+def listed(settings: Any) -> Callable[..., None]:
+    def make(*credentials: str) -> None:
+        settings.BETTER_AUTH_CREDENTIALS = list(credentials)
+
+    return make
+
+
+def post(client: Client, authorization: str = "", cookie: str = "", origin: str | None = PAGE_ORIGIN) -> Any:
+    given = {
+        "HTTP_AUTHORIZATION": authorization or None,
+        "HTTP_COOKIE": cookie or None,
+        "HTTP_ORIGIN": origin,
+    }
+    headers = {name: value for name, value in given.items() if value is not None}
+    body = json.dumps(operation("threads.list"))
+    return client.post("/support/chatkit", body, content_type="application/json", **headers)
+
+
+def is_the_uniform_refusal(response: Any) -> bool:
+    answer = (response.status_code, response.json(), response["WWW-Authenticate"])
+    return bool(answer == (401, body_of(BAD_TOKEN, 401), f'{REALM}, error="invalid_token"'))
+
+
+# --- Each where it is listed ------------------------------------------------------------------------
+
+
+def test_the_session_cookie_of_a_real_better_auth_lets_its_user_in(
+    client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    listed("jwt", "cookie")
+
+    response = post(client, cookie=f"theme=dark; {NAME}={person.cookie}; lang=en")
+
+    assert response.status_code == 200
+    [record] = audit()
+    assert (record["credential"], record["user_id"]) == ("cookie", person.user_id)
+    assert (record["session_id"], record["algorithm"]) == (person.session_id, None)
+
+
+def test_the_signed_session_token_lets_in_as_a_bearer_encoded_or_not(
+    client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    listed("bearer")
+
+    statuses = [
+        post(client, f"Bearer {value}").status_code
+        for value in (person.cookie, signed(person.session_token, BETTER_AUTH_SECRET))
+    ]
+
+    assert statuses == [200, 200]
+    assert {(record["credential"], record["user_id"]) for record in audit()} == {("bearer", person.user_id)}
+
+
+def test_the_token_without_its_signature_lets_in_only_where_that_is_set(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("jwt", "cookie", "bearer")
+    bare, signed_value = person.session_token, person.cookie
+    before = post(client, f"Bearer {bare}")
+
+    settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
+    let_in = [post(client, f"Bearer {value}").status_code for value in (bare, signed_value)]
+    unknown, in_the_cookie = post(client, f"Bearer {bare[::-1]}"), post(client, cookie=f"{NAME}={bare}")
+    person.sign_out()
+    gone = post(client, f"Bearer {bare}")
+
+    assert let_in == [200, 200]
+    for response in (before, unknown, in_the_cookie, gone):  # nothing proves that they were ever ours
+        assert is_the_uniform_refusal(response)
+
+
+def test_the_context_has_no_claims_then(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("cookie")
+    settings.CHATKIT_CONTEXT = f"{__name__}.kept_context"
+
+    post(client, cookie=f"{NAME}={person.cookie}")
+
+    kept = KEPT.pop()
+    assert (kept.user_id, kept.session.id) == (person.user_id, person.session_id)
+    assert kept.claims is None
+
+
+KEPT: list[Any] = []
+
+
+def kept_context(request: Any) -> Any:
+    KEPT.append(context.build(request))
+    return KEPT[-1]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "show"),
+    [
+        (["jwt"], lambda person: f"Bearer {person.cookie}"),
+        (["jwt"], lambda person: f"Bearer {person.session_token}"),
+        (["jwt", "cookie"], lambda person: f"Bearer {person.cookie}"),
+        (["jwt", "bearer"], lambda person: f"Bearer {person.session_token}"),
+        (["bearer"], lambda person: f"Bearer {person.token()}"),
+        (["cookie"], lambda person: f"Bearer {person.token()}"),
+        (["cookie", "bearer"], lambda person: f"Bearer {person.token()}"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_not_listed_is_the_uniform_refusal(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    credentials: list[str],
+    show: Callable[[Person], str],
+) -> None:
+    listed(*credentials)
+
+    assert is_the_uniform_refusal(post(client, show(person)))
+
+
+def test_a_cookie_that_is_not_listed_is_no_credential(client: Client, person: Person) -> None:
+    cookie = f"{NAME}={person.cookie}"
+
+    assert post(client, cookie=cookie).json() == body_of(NO_CREDENTIALS, 401)
+    assert post(client, f"Bearer {person.token()}", cookie).status_code == 200
+
+
+# --- One at a time ----------------------------------------------------------------------------------
+
+
+TWO = {
+    "JWT and cookie": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}"),
+    "bearer and cookie": lambda jwt, token: (f"Bearer {token}", f"{NAME}={token}"),
+    "a bad one and a good one": lambda jwt, token: ("Bearer a.b.c", f"{NAME}={token}"),
+    "what is nothing and cookie": lambda jwt, token: ("Bearer undefined", f"{NAME}={token}"),
+    "two JWTs": lambda jwt, token: (f"Bearer {jwt},Bearer {jwt}", ""),
+    "JWT and bearer": lambda jwt, token: (f"Bearer {jwt}, bearer {token}", ""),
+    "JWT and what is nothing": lambda jwt, token: (f"Bearer {jwt},BEARER {token[:8]}", ""),
+    "JWT and two cookies": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}; {NAME}=planted"),
+}
+
+
+@pytest.mark.parametrize("show", TWO.values(), ids=TWO)
+def test_two_credentials_are_a_400_that_says_so(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    audit: Callable[[], list[dict[str, Any]]],
+    show: Callable[[str, str], tuple[str, str]],
+) -> None:
+    listed("jwt", "cookie", "bearer")
+
+    response = post(client, *show(person.token(), person.cookie))
+
+    message = "More than one credential on one request"
+    assert (response.status_code, response.json()) == (400, body_of(message, 400))
+    assert [record["reason"] for record in audit()] == ["two_credentials"]
+
+
+def test_two_authorization_headers_are_a_400_over_the_wire_too(api: Api, person: Person) -> None:
+    token = person.token()
+    headers = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
+
+    response = http.post(api.url, json=operation("threads.list"), headers=headers)
+
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer {0},Basic YTpi", "Bearer {0},{0}", "Bearer {0},", "Bearer {0} {0}", "Bearer  {0}"]
+)
+def test_whatever_else_stands_behind_a_token_spoils_it(client: Client, person: Person, header: str) -> None:
+    assert is_the_uniform_refusal(post(client, header.format(person.token())))
+
+
+# --- The cookie ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "secure", "setting", "name"),
+    [
+        ("http://localhost:3000", None, "better-auth.session_token", "better-auth.session_token"),
+        (
+            "https://auth.example.com/",
+            None,
+            "better-auth.session_token",
+            "__Secure-better-auth.session_token",
+        ),
+        ("HTTPS://auth.example.com", None, "acme.session_token", "__Secure-acme.session_token"),
+        ("https://auth.example.com", None, "sid", "__Secure-sid"),
+        ("https://auth.example.com", None, "__Secure-sid", "__Secure-sid"),
+        ("http://auth.internal:3000", None, "__Secure-sid", "__Secure-sid"),
+        ("https://auth.example.com", False, "better-auth.session_token", "better-auth.session_token"),
+        (
+            "http://auth.internal:3000",
+            True,
+            "better-auth.session_token",
+            "__Secure-better-auth.session_token",
+        ),
+    ],
+)
+def test_only_the_cookie_of_better_auths_own_scheme_and_name_counts(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    settings: Any,
+    url: str,
+    secure: bool | None,
+    setting: str,
+    name: str,
+) -> None:
+    listed("cookie")
+    settings.BETTER_AUTH_URL, settings.BETTER_AUTH_COOKIE_NAME = url, setting
+    if secure is not None:
+        settings.BETTER_AUTH_SECURE_COOKIES = secure
+    plain = name.removeprefix("__Secure-")
+    others = {plain, f"__Secure-{plain}", f"__Host-{plain}", plain.upper(), f"{plain}_multi-x"} - {name}
+
+    taken = post(client, cookie=f"{name}={person.cookie}")
+    beside = post(client, cookie="; ".join([f"{other}=x" for other in others] + [f"{name}={person.cookie}"]))
+    alone = [post(client, cookie=f"{other}={person.cookie}") for other in others]
+
+    assert (taken.status_code, beside.status_code) == (200, 200)
+    assert {response.json()["error"] for response in alone} == {NO_CREDENTIALS}
+
+
+@pytest.mark.parametrize("before", ["\xa0", "\x85", "\x1f", "\x0b", "\u2003"], ids=ascii)
+def test_a_secure_cookie_name_with_a_character_before_it_is_another_name(
+    person: Person, listed: Callable[..., None], settings: Any, before: str
+) -> None:
+    listed("cookie")
+    settings.BETTER_AUTH_URL = "https://auth.example.com"
+    names = [f"{before}__Secure-{NAME}", f"__Secure-{NAME}{before}", f" \t__Secure-{NAME} \t"]
+    cookies = [
+        f"{name}={value}" for name, value in zip(names, ["before", "behind", f" good{before}\t"], strict=True)
+    ]
+    request = RequestFactory().get("/support/somewhere", HTTP_COOKIE=";".join(cookies))
+
+    assert BetterAuthCookieAuthentication().offered(Request(request)) == [f"good{before}"]
+
+
+SPOILT = {
+    "forged": lambda cookie: cookie[:40] + "AAAA" + cookie[44:],
+    "truncated": lambda cookie: cookie[:-3],
+    "quoted": lambda cookie: f'"{cookie}"',
+    "empty": lambda cookie: "",
+    "old secret": lambda cookie: signed(cookie.partition(".")[0], "the-secret-before"),
+    "in two headers": lambda cookie: f"{cookie},{NAME}={cookie}",  # as an ASGI server joins them
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_cookie_that_better_auth_did_not_sign_is_the_uniform_refusal(
+    client: Client, person: Person, listed: Callable[..., None], spoil: Callable[[str], str]
+) -> None:
+    listed("jwt", "cookie")
+
+    assert is_the_uniform_refusal(post(client, cookie=f"{NAME}={spoil(person.cookie)}"))
+
+
+def cookies(*values: str) -> str:
+    return "; ".join(f"{NAME}={value}" for value in values)
+
+
+Values = Callable[[str, str, str], list[str]]  # takes a good cookie, somebody else's, and an ended one
+SEVERAL: dict[str, tuple[Values, int, str]] = {
+    "the same twice": (lambda good, other, ended: [good, good], 200, "ok"),
+    "in two spellings": (lambda good, other, ended: [good, good.replace("%3D", "=")], 200, "ok"),
+    "an ended one first": (lambda good, other, ended: [ended, good], 200, "ok"),
+    "an ended one last": (lambda good, other, ended: [good, ended], 200, "ok"),
+    "a planted one first": (lambda good, other, ended: ["planted", good], 200, "ok"),
+    "a forged one last": (lambda good, other, ended: [good, SPOILT["forged"](other)], 200, "ok"),
+    "an empty one first": (lambda good, other, ended: ["", good], 200, "ok"),
+    "four": (lambda good, other, ended: ["a", ended, good, "b"], 200, "ok"),
+    "two good ones": (lambda good, other, ended: [good, other], 400, "several_session_cookies"),
+    "five": (lambda good, other, ended: ["a", "b", "c", "d", good], 400, "several_session_cookies"),
+    "an ended and a planted one": (lambda good, other, ended: ["x", ended], 404, "no_active_session"),
+    "two planted ones": (lambda good, other, ended: ["x", "y"], 401, "malformed"),
+}
+
+
+@pytest.mark.parametrize(("choose", "status", "reason"), SEVERAL.values(), ids=SEVERAL)
+def test_exactly_one_of_several_session_cookies_may_be_good(
+    client: Client,
+    person: Person,
+    other_person: Person,
+    listed: Callable[..., None],
+    audit: Callable[[], list[dict[str, Any]]],
+    choose: Values,
+    status: int,
+    reason: str,
+) -> None:
+    listed("jwt", "cookie")
+    leaving = person.auth.sign_in(person.email)
+    ended = leaving.cookie
+    leaving.sign_out()
+
+    response = post(client, cookie=f"a=b; {cookies(*choose(person.cookie, other_person.cookie, ended))}; c=d")
+
+    assert response.status_code == status
+    [record] = audit()
+    assert (record["reason"], record["credential"]) == (reason, "cookie")
+    assert (record["user_id"] == person.user_id) == (status == 200)
+    if status == 400:
+        assert response.json() == body_of("More than one session cookie on one request", 400)
+
+
+def test_two_sessions_of_one_user_count_as_two_good_cookies(
+    client: Client, person: Person, listed: Callable[..., None]
+) -> None:
+    listed("cookie")
+    other = person.auth.sign_in(person.email)
+    both = cookies(person.cookie, other.cookie)
+
+    before = post(client, cookie=both).status_code
+    person.sign_out()
+    after = post(client, cookie=both).status_code
+
+    assert (before, after) == (400, 200)
+
+
+def test_several_cookies_that_are_refused_are_counted_and_keep_no_good_one_out(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    leaving = person.auth.sign_in(person.email)
+    ended = leaving.cookie
+    leaving.sign_out()
+
+    of_two = [post(client, cookie=cookies(ended, "planted")).status_code for _ in range(3)]
+    of_one = [post(client, cookie=cookies(ended)).status_code for _ in range(3)]
+
+    assert of_two == [404, 404, 429]
+    assert of_one[-1] == 429
+    assert post(client, cookie=cookies(ended, person.cookie)).status_code == 200
+
+
+def test_an_ended_cookie_is_counted_by_its_token_whatever_other_cookies_there_are(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    ended = person.cookie
+    person.sign_out()
+
+    pairs = [("x", ended), (ended, "y"), (ended, "z"), ("w", ended)]
+
+    assert [post(client, cookie=cookies(*pair)).status_code for pair in pairs] == [404, 404, 429, 429]
+
+
+@pytest.mark.parametrize("turn", [1, -1], ids=["in one order", "in the other"])
+def test_ended_cookies_beside_each_other_are_each_counted_and_then_not_looked_up(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    settings: Any,
+    django_assert_num_queries: Callable[..., Any],
+    turn: int,
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    leaving = [person, person.auth.sign_in(person.email)]
+    ended = cookies(*(each.cookie for each in leaving[::turn]))
+    for each in leaving:
+        each.sign_out()
+
+    until_the_limit = [post(client, cookie=ended).status_code for _ in range(6)]
+    with django_assert_num_queries(0):
+        past_the_limit = post(client, cookie=ended).status_code
+
+    assert until_the_limit == [404, 404, 429] * 2
+    assert past_the_limit == 429
+
+
+def test_two_good_cookies_are_refused_together_and_each_lets_in_by_itself(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("cookie")
+    settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
+    both = person.cookie, person.auth.sign_in(person.email).cookie
+
+    together = [post(client, cookie=cookies(*both)).status_code for _ in range(4)]
+
+    assert together == [400, 400, 429, 429]
+    assert [post(client, cookie=cookies(each)).status_code for each in both] == [200, 200]
+
+
+def test_more_than_four_session_cookies_are_not_looked_up(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    django_assert_num_queries: Callable[..., Any],
+) -> None:
+    listed("cookie")
+    token = person.session_token
+    genuine = [signed(f"{token}{number}", BETTER_AUTH_SECRET) for number in range(5)]
+
+    with django_assert_num_queries(0):
+        response = post(client, cookie=cookies(*genuine))
+
+    assert response.status_code == 400
+
+
+def test_a_jwt_is_no_session_cookie(client: Client, person: Person, listed: Callable[..., None]) -> None:
+    listed("jwt", "cookie")
+
+    assert is_the_uniform_refusal(post(client, cookie=f"{NAME}={person.token()}"))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        "",
+        "null",
+        "https://evil.example",
+        f"{PAGE_ORIGIN}.evil.example",
+        PAGE_ORIGIN.replace("shop", "evil-shop"),
+        PAGE_ORIGIN.replace("https:", "http:"),
+        f"{PAGE_ORIGIN}:8443",
+        f"{PAGE_ORIGIN}/",
+        f"{PAGE_ORIGIN},{PAGE_ORIGIN}",
+        PAGE_ORIGIN.upper(),
+        "https://shop.example.com@evil.example",
+        "https://shop.\u0435xample.com",  # a Cyrillic letter
+        "*",
+    ],
+    ids=repr,
+)
+def test_a_page_that_may_not_send_the_cookie_is_a_403_that_says_why(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any, origin: str | None
+) -> None:
+    listed("jwt", "cookie")
+    settings.CORS_ALLOWED_ORIGINS = [PAGE_ORIGIN, "null"]  # which django-cors-headers allows to be written
+
+    good, forged = (post(client, cookie=f"{NAME}={value}", origin=origin) for value in (person.cookie, "x"))
+
+    message = "A session cookie is only accepted with the Origin of an allowed page"
+    assert (good.status_code, good.json()) == (403, body_of(message, 403))
+    assert forged.json() == good.json()  # nor does such a page learn whether there is a session
+
+
+@pytest.mark.parametrize("origin", [PAGE_ORIGIN, BETTER_AUTH_URL], ids=["a page", "Better Auth"])
+def test_the_pages_that_cors_lets_in_may_send_it_and_better_auths_own(
+    client: Client, person: Person, listed: Callable[..., None], origin: str
+) -> None:
+    listed("cookie")
+
+    assert post(client, cookie=f"{NAME}={person.cookie}", origin=origin).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "refused"), [("GET", False), ("HEAD", False), ("PUT", True), ("X", True)])
+def test_a_method_that_changes_nothing_needs_no_origin(
+    person: Person, listed: Callable[..., None], method: str, refused: bool
+) -> None:
+    listed("cookie")
+    request = RequestFactory().generic(method, "/support/somewhere", HTTP_COOKIE=f"{NAME}={person.cookie}")
+
+    with pytest.raises(OriginRefused) if refused else nullcontext():
+        assert BetterAuthCookieAuthentication().authenticate(Request(request))
+
+
+def test_a_bearer_needs_no_origin_for_no_browser_adds_it_by_itself(
+    client: Client, person: Person, listed: Callable[..., None]
+) -> None:
+    listed("jwt", "cookie", "bearer")
+
+    assert post(client, f"Bearer {person.cookie}", origin=None).status_code == 200
+
+
+# --- What becomes of the session -----------------------------------------------------------------------
+
+
+SHOWN = {
+    "cookie": lambda value: {"cookie": f"{NAME}={value}"},
+    "bearer": lambda value: {"authorization": f"Bearer {value}"},
+}
+
+
+@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
+def test_a_token_that_better_auth_signed_finds_no_session_after_sign_out_or_expiry(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    audit: Callable[[], list[dict[str, Any]]],
+    show: Callable[[str], dict[str, str]],
+) -> None:
+    listed("cookie", "bearer")
+    person.auth.sign_in(person.email)  # a live session, but it cannot renew the cookie's own
+    other, token = person.auth.sign_in(person.email), person.cookie
+    Session.objects.using("default").filter(id=other.session_id).update(
+        expires_at=timezone.now() - timedelta(seconds=1)
+    )
+    person.sign_out()
+
+    ended, expired = (post(client, **show(value)) for value in (token, other.cookie))
+
+    assert (ended.status_code, ended.json()) == (expired.status_code, expired.json()) == (404, SIGNED_OUT)
+    assert [record["reason"] for record in audit()] == ["no_active_session"] * 2
+    assert [record["user_id"] for record in audit()] == [None, person.user_id]
+
+
+def test_a_bare_token_of_a_session_that_has_expired_is_known_to_have_been_ours(
+    client: Client, person: Person, listed: Callable[..., None], settings: Any
+) -> None:
+    listed("bearer")
+    settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
+    Session.objects.using("default").filter(id=person.session_id).update(expires_at=timezone.now())
+
+    response = post(client, f"Bearer {person.session_token}")
+
+    assert (response.status_code, response.json()) == (404, SIGNED_OUT)
+
+
+def test_a_user_who_is_gone_has_no_session(
+    client: Client, person: Person, listed: Callable[..., None]
+) -> None:
+    listed("cookie")
+    cookie = person.cookie
+    person.post("delete-user", password="correct horse battery staple")
+
+    assert post(client, cookie=f"{NAME}={cookie}").status_code == 404
+
+
+def test_one_statement_finds_session_and_user_and_never_selects_the_token(
+    client: Client,
+    person: Person,
+    listed: Callable[..., None],
+    settings: Any,
+    django_assert_num_queries: Callable[..., Any],
+) -> None:
+    listed("cookie")
+    settings.CHATKIT_CONTEXT = f"{__name__}.kept_context"
+    session = Session.with_token(person.session_token)
+
+    with django_assert_num_queries(1) as statements:
+        [found] = session.select_related("user")
+        _ = found.user.email, found.user_id, found.is_active, repr(found), found.user.name
+
+    selected, _, condition = statements[0]["sql"].partition(" WHERE ")
+    assert '"token"' not in selected
+    assert '"token" = ' in condition
+    assert person.session_token not in repr(vars(found)) + repr(vars(found.user))
+
+
+def test_the_role_needs_the_tokens_column_only_where_it_is_compared(
+    client: Client, person: Person, listed: Callable[..., None]
+) -> None:
+    client.raise_request_exception = False
+    listed("jwt", "cookie")
+    jwt, cookie = f"Bearer {person.token()}", f"{NAME}={person.cookie}"
+    columns = '"id", "userId", "expiresAt", "createdAt", "updatedAt", "ipAddress", "userAgent"'
+    with connection.cursor() as cursor:  # all of it is undone with the test's transaction
+        cursor.execute("CREATE ROLE without_token")
+        cursor.execute('GRANT SELECT ("id", "publicKey", "alg", "expiresAt") ON "jwks" TO without_token')
+        cursor.execute('GRANT SELECT ON "user" TO without_token')
+        cursor.execute("GRANT SELECT ON support_thread TO without_token")
+        cursor.execute(f'GRANT SELECT ({columns}) ON "session" TO without_token')
+        before = transaction.savepoint()
+        cursor.execute("SET LOCAL ROLE without_token")
+        statuses = [post(client, jwt).status_code, post(client, cookie=cookie).status_code]
+        transaction.savepoint_rollback(before)
+        cursor.execute('GRANT SELECT ("token") ON "session" TO without_token')
+        cursor.execute("SET LOCAL ROLE without_token")
+        statuses.append(post(client, cookie=cookie).status_code)
+
+    assert statuses == [200, 500, 200]
+
+
+def test_a_database_that_does_not_answer_is_a_503(
+    client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    listed("cookie")
+
+    def broken(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with connection.execute_wrapper(broken):
+        response = post(client, cookie=f"{NAME}={person.cookie}")
+
+    assert (response.status_code, response["Retry-After"]) == (503, "2")
+    assert [record["reason"] for record in audit()] == ["database_unavailable"]
+
+
+def test_no_answer_and_no_log_line_holds_the_token(
+    client: Client, person: Person, listed: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    client.raise_request_exception = False
+    listed("jwt", "cookie", "bearer")
+    token, cookie = person.session_token, person.cookie
+
+    responses = [
+        post(client, cookie=f"{NAME}={cookie}"),
+        post(client, cookie=f"{NAME}={cookie}x"),
+        post(client, f"Bearer {cookie}"),
+        post(client, f"Bearer {token}"),
+        post(client, f"Bearer {cookie}", f"{NAME}={cookie}"),
+        post(client, cookie=f"{NAME}={cookie}", origin="null"),
+    ]
+    with connection.cursor() as cursor:  # a fault of ours, with its traceback; undone with the transaction
+        cursor.execute('ALTER TABLE "session" RENAME COLUMN "userAgent" TO "agent"')
+    responses.append(post(client, cookie=f"{NAME}={cookie}"))
+
+    assert [response.status_code for response in responses] == [200, 401, 200, 401, 400, 403, 500]
+    seen = caplog.text + "".join(str(vars(record)) for record in caplog.records)
+    seen += "".join(str(response.headers) + response.content.decode() for response in responses)
+    assert "UndefinedColumn" in seen
+    assert token not in seen
+
+
+# --- As a whole ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    postgres_url: str, start_other_better_auth: Callable[..., Any], start_api: Callable[..., Any]
+) -> Iterator[tuple[BetterAuth, Api, str]]:
+    """Better Auth with its bearer() and admin() plugins, and a server that takes every credential."""
+    url = create_database(postgres_url, "with_bearer_plugin")
+    plugins = json.dumps({"jwt": {}, "admin": {}, "bearer": {}})
+    ours = {
+        "BETTER_AUTH_CREDENTIALS": "jwt,cookie,bearer",
+        "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET,
+        "BETTER_AUTH_PLUGINS": "admin",
+    }
+    with (
+        start_other_better_auth(DATABASE_URL=url, PLUGINS=plugins) as auth,
+        start_api(DATABASE_URL=url, BETTER_AUTH_URL=auth.origin, **ours) as api,
+    ):
+        yield auth, api, url
+
+
+def asked(api: Api, **headers: str) -> httpx2.Response:
+    # The chat's own tables are not in this database, so an operation that needs none of them: a 501 is in.
+    return api.post(operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"), **headers)
+
+
+def test_what_the_bearer_plugin_gives_out_lets_in_and_a_ban_keeps_out_whatever_is_shown(
+    deployment: tuple[BetterAuth, Api, str],
+) -> None:
+    auth, api, url = deployment
+    person = auth.sign_up()
+    signed_in = person.browser.post("sign-in/email", json={"email": person.email, "password": PASSWORD})
+    given_out, bare = signed_in.headers["set-auth-token"], signed_in.json()["token"]
+    shown: list[dict[str, str]] = [
+        {"Authorization": f"Bearer {person.token()}"},
+        {"Authorization": f"Bearer {given_out}"},
+        {"Cookie": f"{NAME}={person.cookie}", "Origin": auth.origin},
+    ]
+
+    before = [asked(api, **headers).status_code for headers in shown]
+    not_signed = asked(api, Authorization=f"Bearer {bare}")
+    with psycopg.connect(url) as database:
+        database.execute('UPDATE "user" SET banned = true WHERE id = %s', [person.user_id])
+    banned = [asked(api, **headers, X_Request_ID="a-banned-one") for headers in shown]
+
+    assert before == [501, 501, 501]
+    assert not_signed.json() == body_of(BAD_TOKEN, 401)
+    assert [answer.json() for answer in banned] == [body_of("User is banned", 403)] * 3
+    records = api.audit_records("a-banned-one")
+    assert [record["credential"] for record in records] == ["jwt", "bearer", "cookie"]
+    assert {record["user_id"] for record in records} == {person.user_id}
+    assert bare not in api.log.read_text()
+
+
+def test_a_page_may_send_cookies_along_only_where_they_are_listed(
+    deployment: tuple[BetterAuth, Api, str], api: Api
+) -> None:
+    preflight = {"Origin": PAGE_ORIGIN, "Access-Control-Request-Method": "POST"}
+    _, with_cookies, _ = deployment
+
+    allowed, not_allowed = (http.options(each.url, headers=preflight) for each in (with_cookies, api))
+
+    assert allowed.headers["Access-Control-Allow-Credentials"] == "true"
+    assert allowed.headers["Access-Control-Allow-Origin"] == PAGE_ORIGIN
+    assert "Access-Control-Allow-Credentials" not in not_allowed.headers

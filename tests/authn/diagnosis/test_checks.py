@@ -1,0 +1,216 @@
+"""System checks: which setting trips which, and that a good configuration is silent."""
+
+import json
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.core.checks import ERROR, CheckMessage, run_checks
+
+from chatbackend.settings import database
+from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.environment import ATTACHMENT_DIRECTORY
+
+SECONDS = [
+    "BETTER_AUTH_LEEWAY_SECONDS",
+    "BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS",
+    "BETTER_AUTH_KEYS_TTL_SECONDS",
+]
+
+A_PUBLIC_KEY = Signer.unknown("ES256")
+PUBLIC_KEYS = [
+    A_PUBLIC_KEY.private_key.public_key().public_bytes(*form).decode()
+    for form in [
+        (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        (Encoding.OpenSSH, PublicFormat.OpenSSH),
+    ]
+] + [json.dumps(A_PUBLIC_KEY.public_jwk())]
+
+
+CANNOT_COUNT = ["filebased.FileBasedCache", "db.DatabaseCache", "dummy.DummyCache"]
+
+
+def named(backend: str) -> dict[str, Any]:
+    # A cache of files makes its folder, so that has to be one that goes with the run.
+    location = ATTACHMENT_DIRECTORY if backend.startswith("filebased") else "redis://127.0.0.1:9"
+    return {"default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": location}}
+
+
+def findings() -> list[CheckMessage]:
+    """Ours among those of ``manage.py check``."""
+    return [message for message in run_checks() if (message.id or "").startswith("authn.")]
+
+
+def test_the_configuration_of_the_tests_is_good() -> None:
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        {"BETTER_AUTH_URL": "https://auth.example.com/api/auth"},
+        {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_URL": "https://auth.example.com"},
+        {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_PRIVATE": True},
+        {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_URL": "https://keys.example/jwks.json"},
+        {"BETTER_AUTH_ALGORITHMS": ["EdDSA"]},
+        {"BETTER_AUTH_ALGORITHMS": ["ES384", "PS512", "RS384"]},
+        {"BETTER_AUTH_LEEWAY_SECONDS": 0.0},
+        {"BETTER_AUTH_KEYS_TTL_SECONDS": 0.5, "BETTER_AUTH_MAX_TOKEN_LIFETIME_SECONDS": 86_400.0},
+        {"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": "s" * 32},
+        {"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": "s" * 32, "BETTER_AUTH_ALGORITHMS": ["HS256"]},
+        {"BETTER_AUTH_PLUGINS": ["admin", "anonymous", "organization", "two-factor"]},
+        {"BETTER_AUTH_NAMING": "snake"},
+        {"BETTER_AUTH_TABLES": {"user": "users", "session": "auth.sessions", "jwks": "jwkss"}},
+        {"BETTER_AUTH_COLUMNS": {"session.token": "secret_token"}},
+        {"BETTER_AUTH_CREDENTIALS": ["cookie", "bearer"], "BETTER_AUTH_SECRET": "of Better Auth"},
+        {"BETTER_AUTH_CREDENTIALS": ["cookie"], "BETTER_AUTH_SECRETS": "2: new ,1:old"},
+        {"BETTER_AUTH_SESSION_SOURCE": "redis://:password@localhost:6379/1"},
+        {"BETTER_AUTH_SESSION_SOURCE": "rediss://user:password@redis.example.com"},
+        {"BETTER_AUTH_SESSION_SOURCE": "unix:///run/redis.sock?db=1"},
+        {"BETTER_AUTH_COOKIE_NAME": "__Secure-acme.session_token"},
+        {"BETTER_AUTH_COLUMNS": {"user.emailVerified": "verified", "jwks.publicKey": "public"}},
+        {"BETTER_AUTH_COLUMNS": {"jwks.alg": "", "jwks.expiresAt": ""}},
+        {"CACHES": named("locmem.LocMemCache")},
+        {"CACHES": named("redis.RedisCache")},
+    ],
+    ids=str,
+)
+def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> None:
+    for name, value in good.items():
+        setattr(settings, name, value)
+
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "check_id", "setting"),
+    [
+        ({"BETTER_AUTH_URL": ""}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_URL": "auth.example.com"}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_URL": "https://auth.example.com:port"}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_URL": "https://auth.example.com "}, "authn.E001", "BETTER_AUTH_URL"),
+        ({"BETTER_AUTH_KEYS": "file"}, "authn.E002", "BETTER_AUTH_KEYS"),
+        ({"BETTER_AUTH_KEYS": ""}, "authn.E002", "BETTER_AUTH_KEYS"),
+        (
+            {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_URL": "file:///etc/jwks.json"},
+            "authn.E003",
+            "BETTER_AUTH_JWKS_URL",
+        ),
+        ({"BETTER_AUTH_KEYS": "jwks"}, "authn.E013", "BETTER_AUTH_JWKS_URL"),
+        ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": ""}, "authn.E007", "BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": "s" * 31}, "authn.E007", "BETTER_AUTH_SECRET"),
+        *[
+            ({"BETTER_AUTH_KEYS": "secret", "BETTER_AUTH_SECRET": key}, "authn.E007", "BETTER_AUTH_SECRET")
+            for key in PUBLIC_KEYS
+        ],
+        (
+            {
+                "BETTER_AUTH_KEYS": "secret",
+                "BETTER_AUTH_SECRET": "s" * 32,
+                "BETTER_AUTH_ALGORITHMS": ["HS256", "EdDSA"],
+            },
+            "authn.E004",
+            "BETTER_AUTH_ALGORITHMS",
+        ),
+        ({"BETTER_AUTH_ALGORITHMS": ["HS256"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": ["EdDSA", "HS256"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": ["none"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": ["eddsa"]}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_ALGORITHMS": "EdDSA"}, "authn.E004", "BETTER_AUTH_ALGORITHMS"),
+        ({"BETTER_AUTH_LEEWAY_SECONDS": -1.0}, "authn.E005", "BETTER_AUTH_LEEWAY_SECONDS"),
+        ({"BETTER_AUTH_LEEWAY_SECONDS": 301.0}, "authn.E005", "BETTER_AUTH_LEEWAY_SECONDS"),
+        *[({name: 1e11}, "authn.E005", name) for name in SECONDS],
+        *[({name: -0.5}, "authn.E005", name) for name in SECONDS],
+        *[({name: 0.0}, "authn.E005", name) for name in SECONDS[1:]],
+        *[({name: float("nan")}, "authn.E005", name) for name in SECONDS],
+        *[({name: float("inf")}, "authn.E005", name) for name in SECONDS],
+        ({"BETTER_AUTH_PLUGINS": ["admin", "passkey"]}, "authn.E006", "BETTER_AUTH_PLUGINS"),
+        ({"BETTER_AUTH_PLUGINS": [""]}, "authn.E006", "BETTER_AUTH_PLUGINS"),
+        ({"BETTER_AUTH_NAMING": "pascal"}, "authn.E008", "BETTER_AUTH_NAMING"),
+        ({"BETTER_AUTH_TABLES": {"account": "accounts"}}, "authn.E009", "BETTER_AUTH_TABLES"),
+        ({"BETTER_AUTH_TABLES": {"user": ""}}, "authn.E009", "BETTER_AUTH_TABLES"),
+        ({"BETTER_AUTH_TABLES": {"user": '"users"'}}, "authn.E009", "BETTER_AUTH_TABLES"),
+        ({"BETTER_AUTH_COLUMNS": {"account.password": "secret"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        ({"BETTER_AUTH_COLUMNS": {"session.expiresAt": ""}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        ({"BETTER_AUTH_COLUMNS": {"expiresAt": "until"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
+        *[({"CACHES": named(backend)}, "authn.E016", "CACHE_URL") for backend in CANNOT_COUNT],
+        *[
+            ({"BETTER_AUTH_CREDENTIALS": listed}, "authn.E020", "BETTER_AUTH_CREDENTIALS")
+            for listed in ([], [""], ["JWT"], ["jwt", "session"], ["jwt", "jwt"])
+        ],
+        ({"BETTER_AUTH_CREDENTIALS": ["jwt", "cookie"]}, "authn.E021", "BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_CREDENTIALS": ["bearer"]}, "authn.E021", "BETTER_AUTH_SECRET"),
+        *[
+            ({"BETTER_AUTH_SECRETS": given}, "authn.E022", "BETTER_AUTH_SECRETS")
+            for given in ("secret", "v2:secret", "2:", "2: ,1:old", ",1:old")
+        ],
+        *[
+            ({"BETTER_AUTH_SESSION_SOURCE": source}, "authn.E023", "BETTER_AUTH_SESSION_SOURCE")
+            for source in (
+                "",
+                "redis",
+                "redis://h:port/0",
+                "http://localhost:6379",
+                "file:///x",
+                "REDIS://h",
+                "redis://h?x=1",
+            )
+        ],
+        *[
+            ({"BETTER_AUTH_COOKIE_NAME": name}, "authn.E024", "BETTER_AUTH_COOKIE_NAME")
+            for name in ("", "__Secure-", "session token", "sid;", "sid=", "sïd")
+        ],
+    ],
+    ids=lambda value: str(value)[:60],  # the same in every process: a key of the rows is not
+)
+def test_a_bad_setting_is_an_error_that_names_it_and_says_what_to_write(
+    settings: Any, bad: dict[str, Any], check_id: str, setting: str
+) -> None:
+    for name, value in bad.items():
+        setattr(settings, name, value)
+
+    (finding,) = findings()
+
+    assert (finding.id, finding.level) == (check_id, ERROR)
+    assert setting in finding.msg
+    assert finding.hint
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "garbage",
+        "mysql://reader:hush@localhost/name",
+        "postgress://reader:hush@localhost/name",
+        "postgresql://reader:hush@localhost:port/name",
+        "postgresql://localhost",
+        "https://auth.example.com/db",
+    ],
+)
+def test_an_address_of_no_database_is_found_and_its_password_is_shown_nowhere(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], garbage: str
+) -> None:
+    monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", garbage)
+    monkeypatch.setitem(settings.DATABASES, "better_auth", database("BETTER_AUTH_DATABASE_URL"))
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    found = [finding for finding in findings() if finding.id == "authn.E011"]
+
+    assert "BETTER_AUTH_DATABASE_URL" in found[0].msg
+    assert "hush" not in f"{found}{capfd.readouterr()}"
+
+
+@pytest.mark.parametrize("zone", ["", "Asia/Calcuta", "+05:30", "../../etc/passwd", "x" * 5000])
+def test_a_zone_that_is_none_is_found(settings: Any, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setitem(settings.DATABASES, "better_auth", {"TIME_ZONE": zone})
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    assert "authn.E010" in [finding.id for finding in findings()]
+
+
+def test_an_unknown_plugin_is_named(settings: Any) -> None:
+    settings.BETTER_AUTH_PLUGINS = ["passkey", "admin", "api-key"]
+
+    (finding,) = findings()
+
+    assert "api-key, passkey." in finding.msg

@@ -1,0 +1,641 @@
+"""``manage.py betterauth doctor``: each wrong configuration is named, and what it says to do mends it."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from django.conf import settings as django_settings
+from django.core.management import call_command
+from django.db import InternalError, connection
+from django.utils import timezone
+
+from authn.diagnosis.doctor import EXAMINATIONS, examine, make, patient
+from authn.diagnosis.doctor.findings import Finding, Outcome
+from authn.diagnosis.doctor.patient import Patient
+from chatbackend.dev.postgres import create_database
+from chatbackend.dev.processes import free_port
+from tests.fixtures.accounts.people import BetterAuth
+from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
+from tests.fixtures.servers.forked import manage
+
+SQL = ("CREATE ", "GRANT ", "REVOKE ", "REINDEX ")
+
+
+def findings(examination: str, outcome: Outcome | None = None, **given: Any) -> list[Finding]:
+    """What one examination says."""
+    found = make(examination, Patient(**given)).findings
+    return [finding for finding in found if outcome in (None, finding.outcome)]
+
+
+def complaints(**given: Any) -> dict[str, Outcome]:
+    """The examinations that find something, but for the role: the tests' own is a superuser."""
+    wrong = {each.name: each.outcome for each in examine(**given) if each.outcome in BAD}
+    return {name: outcome for name, outcome in wrong.items() if name != "least_privilege"}
+
+
+BAD = (Outcome.WARNING, Outcome.FAILURE)
+
+
+def run(*statements: str) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def apply(remedy: str, settings: Any) -> None:
+    """Do what a remedy says: its SQL, and its variables as chatbackend/settings.py reads them."""
+    run("RESET ROLE")
+    for line in remedy.splitlines():
+        name, _, value = line.partition("=")
+        value = value.partition(" ")[0].rstrip(",;")
+        if line.startswith(SQL):
+            run(line.replace(" CONCURRENTLY", ""))  # which no transaction may do, and this is one
+        elif name == "BETTER_AUTH_TIME_ZONE":
+            settings.DATABASES["default"]["TIME_ZONE"] = value
+        elif name == "BETTER_AUTH_JWKS_PRIVATE":
+            setattr(settings, name, value == "True")
+        elif name in ("BETTER_AUTH_TABLES", "BETTER_AUTH_COLUMNS"):
+            setattr(settings, name, dict(pair.split("=") for pair in value.split(",")))
+        elif name in ("BETTER_AUTH_PLUGINS", "BETTER_AUTH_ALGORITHMS", "BETTER_AUTH_AUDIENCE"):
+            setattr(settings, name, value.split(","))
+        else:
+            assert name.startswith("BETTER_AUTH_"), line
+            setattr(settings, name, value)
+
+
+@pytest.fixture
+def settings_put_back(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Those of the database too, which is one dict for the whole run."""
+    monkeypatch.setitem(settings.DATABASES["default"], "TIME_ZONE", "UTC")
+    return settings
+
+
+# --- On the tests' own database, in a transaction ----------------------------------------------------
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def token(auth: BetterAuth) -> str:
+    """Of somebody who is signed in while all of these run; each test's changes are rolled back."""
+    return auth.sign_up().token()
+
+
+def test_a_good_deployment_has_nothing_to_complain_of(token: str) -> None:
+    assert complaints(token=token) == {}
+
+
+def setting(**values: Any) -> Callable[[Any], None]:
+    def break_it(settings: Any) -> None:
+        for name, value in values.items():
+            setattr(settings, name, value)
+
+    return break_it
+
+
+def sql(*statements: str) -> Callable[[Any], None]:
+    return lambda settings: run(*statements)
+
+
+AS_A_ROLE = ("CREATE ROLE of_the_backend", "SET LOCAL ROLE of_the_backend")
+NAIVE = [
+    f'ALTER TABLE "session" ALTER "{column}" TYPE timestamp USING "{column}" AT TIME ZONE \'Asia/Kolkata\''
+    for column in ("createdAt", "updatedAt", "expiresAt")
+]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """``named``: in the finding's message. ``mends``: its remedy can be applied here, and mends it."""
+
+    break_it: Callable[[Any], None]
+    examination: str
+    outcome: Outcome
+    named: str
+    mends: bool = True
+
+
+WRONG = {
+    "no grants": Wrong(sql(*AS_A_ROLE), "grants", Outcome.FAILURE, "of_the_backend may not read"),
+    "no way into the schema": Wrong(
+        sql('CREATE SCHEMA "Auth"', 'ALTER TABLE "session" SET SCHEMA "Auth"', *AS_A_ROLE),
+        "tables",
+        Outcome.FAILURE,
+        "in a schema that of_the_backend may not enter",
+    ),
+    "another schema": Wrong(
+        sql("CREATE SCHEMA auth", 'ALTER TABLE "session" SET SCHEMA auth'),
+        "tables",
+        Outcome.FAILURE,
+        "there is no table session, but auth.session looks like it",
+    ),
+    "another name": Wrong(
+        sql('ALTER TABLE "user" RENAME TO "User"', 'ALTER TABLE "jwks" RENAME TO "signing"'),
+        "tables",
+        Outcome.FAILURE,
+        "there is no table user, but public.User looks like it",
+    ),
+    "another column": Wrong(
+        sql('ALTER TABLE "session" RENAME "userId" TO user_id'),
+        "columns",
+        Outcome.FAILURE,
+        "public.session has no column userId, but user_id",
+    ),
+    "no table of keys": Wrong(
+        sql('DROP TABLE "jwks"'), "tables", Outcome.FAILURE, "no table jwks", mends=False
+    ),
+    "no table of sessions": Wrong(
+        sql('DROP TABLE "session"'), "tables", Outcome.FAILURE, "no table session", mends=False
+    ),
+    "a table of sessions that nobody uses": Wrong(
+        sql('UPDATE "session" SET "createdAt" = "createdAt" - interval \'40 days\''),
+        "sessions",
+        Outcome.WARNING,
+        "secondaryStorage",
+        mends=False,
+    ),
+    "an old schema": Wrong(
+        sql('ALTER TABLE "jwks" DROP "alg"'),
+        "columns",
+        Outcome.FAILURE,
+        "no column alg, as before Better Auth 1.7",
+    ),
+    "ids of two types": Wrong(
+        sql(
+            'ALTER TABLE "session" DROP CONSTRAINT "session_userId_fkey"',
+            'ALTER TABLE "session" ALTER "userId" TYPE integer USING 1',
+        ),
+        "types",
+        Outcome.FAILURE,
+        "cannot be joined",
+        mends=False,
+    ),
+    "a clock on the wall": Wrong(sql(*NAIVE), "time_zone", Outcome.FAILURE, "would begin 5 h"),
+    "no index of a session's user": Wrong(
+        sql('DROP INDEX "session_userId_idx"'),
+        "indexes",
+        Outcome.WARNING,
+        "public.session.userId has no index",
+    ),
+    "no unique address": Wrong(
+        sql('ALTER TABLE "user" DROP CONSTRAINT "user_email_key"'),
+        "indexes",
+        Outcome.FAILURE,
+        "Two users may have one email",
+    ),
+    "an algorithm that is not allowed": Wrong(
+        setting(BETTER_AUTH_ALGORITHMS=["ES256"]),
+        "keys",
+        Outcome.FAILURE,
+        "EdDSA is not in BETTER_AUTH_ALGORITHMS",
+    ),
+    "only retired keys": Wrong(
+        sql('UPDATE "jwks" SET "expiresAt" = now() - interval \'1 hour\''),
+        "keys",
+        Outcome.WARNING,
+        "Every key is retired",
+        mends=False,
+    ),
+    "no key yet": Wrong(sql('DELETE FROM "jwks"'), "keys", Outcome.WARNING, "is empty", mends=False),
+    "a private key where a public one belongs": Wrong(
+        sql("""UPDATE "jwks" SET "publicKey" = '{"kty": "OKP", "d": "x"}'"""),
+        "keys",
+        Outcome.FAILURE,
+        "it is a private key",
+        mends=False,
+    ),
+    "another Better Auth's database": Wrong(
+        sql('DELETE FROM "jwks"'), "jwks", Outcome.FAILURE, "it is another Better Auth's", mends=False
+    ),
+    "no key set at its address": Wrong(
+        setting(
+            BETTER_AUTH_KEYS="jwks",
+            BETTER_AUTH_JWKS_PRIVATE=True,
+            BETTER_AUTH_JWKS_URL=f"{BETTER_AUTH_URL}/api/auth/keys",
+        ),
+        "jwks",
+        Outcome.FAILURE,
+        "/api/auth/keys answers 404",
+    ),
+    "a key set in a private network": Wrong(
+        setting(BETTER_AUTH_KEYS="jwks", BETTER_AUTH_JWKS_PRIVATE=False),
+        "jwks",
+        Outcome.FAILURE,
+        "is in a private network",
+    ),
+    "nobody at its address": Wrong(
+        setting(BETTER_AUTH_JWKS_URL="http://127.0.0.1:9/jwks"),
+        "jwks",
+        Outcome.WARNING,
+        "http://127.0.0.1:9/jwks does not answer",
+        mends=False,
+    ),
+    "an issuer with a slash": Wrong(
+        setting(BETTER_AUTH_ISSUER=f"{BETTER_AUTH_URL}/"),
+        "issuer",
+        Outcome.FAILURE,
+        f"{BETTER_AUTH_URL}/ is not to the letter",
+        mends=False,
+    ),
+    "another audience": Wrong(
+        setting(BETTER_AUTH_AUDIENCE=["https://api.example.com"]),
+        "audience",
+        Outcome.WARNING,
+        "https://api.example.com is not what Better Auth derives",
+        mends=False,
+    ),
+    "bans that are not read": Wrong(
+        sql('ALTER TABLE "user" ADD "banned" boolean'),
+        "plugins",
+        Outcome.FAILURE,
+        "banned users are let in",
+    ),
+    "a setting that Django's own checks refuse": Wrong(
+        setting(BETTER_AUTH_URL="auth.example.com"), "settings", Outcome.FAILURE, "authn.E001", mends=False
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_named_and_its_remedy_mends_it(
+    token: str, settings_put_back: Any, wrong: Wrong
+) -> None:
+    wrong.break_it(settings_put_back)
+
+    found = findings(wrong.examination, wrong.outcome)
+
+    assert wrong.named in "\n".join(finding.message for finding in found)
+    assert all(finding.remedy for finding in found)
+    if wrong.mends:
+        for remedy in dict.fromkeys(finding.remedy for finding in found):
+            apply(remedy, settings_put_back)
+        if "of_the_backend" in wrong.named:
+            run("SET LOCAL ROLE of_the_backend")
+        assert findings(wrong.examination, wrong.outcome) == []
+
+
+def test_an_issuer_that_only_a_token_can_prove_is_right_when_it_does(signer: Signer, settings: Any) -> None:
+    settings.BETTER_AUTH_ISSUER = f"{BETTER_AUTH_URL}/"
+
+    assert findings("issuer", Outcome.FAILURE)
+    assert not findings("issuer", Outcome.FAILURE, token=signer.token(iss=f"{BETTER_AUTH_URL}/"))
+
+
+@pytest.mark.parametrize("secret", [BETTER_AUTH_SECRET, "another-secret-of-thirty-two-characters"])
+def test_a_secret_is_tried_on_a_token(signer: Signer, settings: Any, secret: str) -> None:
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_SECRET = "secret", BETTER_AUTH_SECRET
+    token = Signer("", "HS256", secret).token(email="nobody@example.com")
+
+    (finding,) = findings("token", token=token)
+
+    # It is nobody's address: with the right secret it is there that the token stops.
+    assert ("signature" in finding.message) == (secret != BETTER_AUTH_SECRET)
+    assert ("user_not_found" in finding.message) == (secret == BETTER_AUTH_SECRET)
+    assert finding.outcome == Outcome.FAILURE
+
+
+def test_clocks_that_differ_are_named(
+    auth: BetterAuth, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    real = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() - timedelta(minutes=20))
+
+    database, better_auth = findings("clock")
+
+    assert (database.outcome, better_auth.outcome) == (Outcome.WARNING, Outcome.FAILURE)
+    assert "20 min ahead of ours" in database.message
+    assert "20 min ahead of ours: tokens are refused as not yet valid" in better_auth.message
+    settings.BETTER_AUTH_LEEWAY_SECONDS = float(better_auth.remedy.rpartition("=")[2])
+    assert {finding.outcome for finding in findings("clock")} == {Outcome.OK}
+
+
+def test_more_connections_than_the_server_gives_out_are_named(settings: Any) -> None:
+    (finding,) = findings("connections", processes=20)
+
+    assert finding.outcome == Outcome.FAILURE
+    assert "each of 20 processes" in finding.message
+    name, _, rest = finding.remedy.partition("=")
+    assert name == "WORKER_THREADS"
+    settings.WORKER_THREADS = int(rest.partition(",")[0])
+    assert findings("connections", processes=20)[0].outcome == Outcome.OK
+
+
+def test_the_connection_of_the_probes_is_counted(settings: Any) -> None:
+    settings.WORKER_THREADS = 7
+
+    (finding,) = findings("connections")
+
+    assert finding.message.startswith("The 8 connections of 1 process ")
+
+
+def test_a_good_newer_key_makes_a_bad_older_one_a_warning(signer: Signer) -> None:
+    Signer.in_jwks_table(alg="ES384")
+
+    assert complaints() == {"keys": Outcome.WARNING}
+
+
+def test_a_table_that_is_locked_does_not_hold_it_up(
+    token: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient, "STATEMENT_TIMEOUT_MS", 100)
+    with psycopg.connect(database_url) as other:
+        other.execute('LOCK TABLE "session"')
+
+        (finding,) = findings("sessions")
+
+    assert (finding.outcome, "55P03" in finding.message or "57014" in finding.message) == (
+        Outcome.WARNING,
+        True,
+    )
+
+
+def test_it_changes_nothing_and_reads_no_secret(token: str) -> None:
+    seen: list[str] = []
+
+    def record(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append(statement.strip())
+        return execute(statement, params, many, context)
+
+    with connection.execute_wrapper(record):
+        list(examine(token=token))
+
+    assert len(seen) > 20
+    assert {statement.split()[0] for statement in seen} <= {
+        "SELECT",
+        "SET",
+        "SAVEPOINT",
+        "ROLLBACK",
+        "RELEASE",
+    }
+    for secret in ('"privateKey"', '"token"', '"account"', '"verification"', "count(", "*)"):
+        assert secret not in "\n".join(seen).replace("COUNT", "count")
+
+
+def test_what_it_looks_through_cannot_be_written_through() -> None:
+    with pytest.raises(InternalError, match="read-only"), patient.looking("default") as cursor:
+        cursor.execute("CREATE TABLE made_by_the_doctor ()")
+
+
+def test_what_a_table_holds_cannot_steer_the_terminal(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run("""UPDATE "jwks" SET "id" = E'\\x1b[2J'""")
+
+    with pytest.raises(SystemExit):
+        call_command("betterauth", "doctor")
+
+    said = capsys.readouterr().out
+    assert "Key ?[2J is usable." in said
+    assert "\x1b[2J" not in said
+
+
+def test_one_examination_that_breaks_down_does_not_stop_the_others(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(patient: Any) -> Iterator[Finding]:
+        raise RuntimeError("postgresql://user:password@host")
+
+    monkeypatch.setitem(EXAMINATIONS, "tables", break_down)
+
+    made = {each.name: each for each in examine()}
+
+    assert made["tables"].outcome == Outcome.FAILURE
+    assert "password" not in str(made["tables"])
+    assert made["indexes"].outcome == Outcome.OK
+
+
+def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) -> None:
+    redis_url = f"{redis_url.removesuffix('0')}1"  # the other tests' sessions are in 0
+    settings.BETTER_AUTH_SESSION_SOURCE = redis_url
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.flushall()
+        nothing = findings("secondary_storage")
+        client.set("better-auth:active-sessions-ada", "[]")
+        elsewhere = findings("secondary_storage")
+        apply(elsewhere[0].remedy, settings)
+        found = findings("secondary_storage")
+        client.flushdb()
+    settings.BETTER_AUTH_SESSION_SOURCE = "redis://:geheim@127.0.0.1:9"
+    gone = findings("secondary_storage")
+
+    assert [each[0].outcome for each in (nothing, elsewhere, found, gone)] == [
+        Outcome.WARNING,
+        Outcome.FAILURE,
+        Outcome.OK,
+        Outcome.FAILURE,
+    ]
+    assert "none under no prefix" in elsewhere[0].message
+    assert "geheim" not in str(gone)
+    assert findings("sessions")[0].outcome == Outcome.SKIPPED
+
+
+def test_a_redis_of_very_many_other_keys_is_not_gone_through_whole(
+    redis_url: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_url = f"{redis_url.removesuffix('0')}2"
+    settings.BETTER_AUTH_SESSION_SOURCE = redis_url
+    monkeypatch.setattr("authn.diagnosis.doctor.sessions.MOST_KEYS", 4000)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.mset({f"cart-{number}": "" for number in range(20_000)})
+        client.config_resetstat()
+        findings("secondary_storage")
+        asked = client.info("commandstats")["cmdstat_scan"]["calls"]
+        client.flushdb()
+
+    assert asked == 4
+
+
+def test_a_redis_that_lets_us_read_alone_is_no_failure(redis_url: str, settings: Any) -> None:
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.acl_setuser("reader", enabled=True, passwords=["+p"], commands=["+mget"], keys=["*"])
+    settings.BETTER_AUTH_SESSION_SOURCE = f"redis://reader:p@{redis_url.partition('@')[2]}"
+
+    assert findings("secondary_storage")[0].outcome == Outcome.SKIPPED
+
+
+def test_a_sessions_token_is_needed_where_callers_show_it(token: str, settings: Any) -> None:
+    assert "read token" in findings("least_privilege")[0].message
+    assert '"token"' not in findings("least_privilege")[0].remedy
+
+    settings.BETTER_AUTH_CREDENTIALS = ["jwt", "cookie"]
+
+    assert "read token" not in findings("least_privilege")[0].message
+    assert '"token"' in findings("least_privilege")[0].remedy
+
+
+# --- As a command, on deployments of their own -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    status: int
+    examinations: dict[str, dict[str, Any]]
+    output: str
+
+    def named(self, outcome: str) -> dict[str, str]:
+        return {
+            name: "\n".join(
+                finding["message"] for finding in each["findings"] if finding["outcome"] == outcome
+            )
+            for name, each in self.examinations.items()
+            if each["outcome"] == outcome
+        }
+
+    def remedies(self, *examinations: str) -> list[str]:
+        found = (finding for name in examinations for finding in self.examinations[name]["findings"])
+        return list(dict.fromkeys(line for finding in found for line in finding["remedy"].splitlines()))
+
+    def variables(self, *examinations: str) -> dict[str, str]:
+        pairs = (line.partition("=") for line in self.remedies(*examinations) if not line.startswith(SQL))
+        return {name: value.partition(" ")[0] for name, _, value in pairs if name.isupper() or "_" in name}
+
+
+def doctor(*arguments: str, **env: str) -> Report:
+    done = manage("betterauth", "doctor", "--json", *arguments, **env)
+    report = json.loads(done.stdout)
+    examinations = {each["name"]: each for each in report["examinations"]}
+    assert examinations.keys() == EXAMINATIONS.keys()
+    assert report["ok"] == (done.returncode == 0)
+    return Report(done.returncode, examinations, done.stdout + done.stderr)
+
+
+def test_the_projects_own_stack_has_no_failure(token: str, database_url: str) -> None:
+    report = doctor(DATABASE_URL=database_url, DEBUG="True")
+
+    assert (report.status, report.named("failure")) == (0, {})
+
+
+def test_a_team_with_drizzle_is_led_to_its_settings_and_then_to_a_role_of_its_own(
+    postgres_url: str, start_other_better_auth: Callable[..., Any]
+) -> None:
+    url = create_database(postgres_url, "of_a_team_with_drizzle")
+    with start_other_better_auth(DATABASE_URL=url, ADAPTER="drizzle", PLURAL="1") as auth:
+        token = auth.sign_up().token()
+        env = {"DATABASE_URL": url, "BETTER_AUTH_URL": auth.origin}
+
+        # One look says all of it: tables, columns, and whose clock it is.
+        first = doctor(**env)
+        env |= first.variables("tables", "columns")
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("CREATE ROLE reader LOGIN PASSWORD 'geheim'")
+            owner.execute("GRANT USAGE ON SCHEMA public TO reader")
+            owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO reader")
+            owner.execute("GRANT SELECT ON sessions TO PUBLIC")
+            owner.execute("CREATE ROLE team IN ROLE pg_read_all_data, pg_write_all_data ROLE reader")
+            owner.execute("GRANT SELECT ON users TO team")
+            env["BETTER_AUTH_DATABASE_URL"] = url.replace(url.split("//")[1].split("@")[0], "reader:geheim")
+            second = doctor(**env)
+            for statement in second.remedies("least_privilege", "indexes"):
+                owner.execute(statement)
+            third = doctor("--token", token, **env)
+            columns = owner.execute("SELECT count(*) FROM users").fetchone()
+            others = owner.execute("SELECT has_table_privilege('team', 'users', 'SELECT')").fetchone()
+
+    assert first.status == second.status == 1
+    assert set(first.named("failure")) == {"tables", "columns"}
+    assert "reader may do more than it needs" in second.named("failure")["least_privilege"]
+    assert "public.jwkss: insert, update, delete, truncate, read private_key" in second.output
+    assert (third.status, third.named("failure"), third.named("warning")) == (0, {}, {})
+    assert "agrees" in str(third.examinations["time_zone"])
+    assert columns == (1,)
+    assert others == (True,)  # whoever else is in it keeps what they have
+    for report in (first, second, third):
+        assert "geheim" not in report.output
+        assert token.split(".")[1] not in report.output
+        assert token.split(".")[2] not in report.output
+
+
+def test_a_team_without_the_jwt_plugin_is_told_so(
+    postgres_url: str, start_other_better_auth: Callable[..., Any]
+) -> None:
+    url = create_database(postgres_url, "of_a_team_without_jwt")
+    with start_other_better_auth(DATABASE_URL=url, PLUGINS="{}") as auth:
+        report = doctor(DATABASE_URL=url, BETTER_AUTH_URL=auth.origin)
+
+    assert "there is no table jwks" in report.named("failure")["tables"]
+    assert "add jwt() to plugins" in report.output
+    assert "answers 404" in report.named("warning")["jwks"]
+
+
+def test_better_auth_on_sqlite_is_examined_too(tmp_path: Path) -> None:
+    file = tmp_path / "auth.db"
+    with closing(sqlite3.connect(file)) as database:  # as Better Auth makes them
+        for name, columns in SQLITE_TABLES.items():
+            database.execute(f'CREATE TABLE "{name}" ({columns})')
+    nobody = "127.0.0.1:9"
+    env = {
+        "BETTER_AUTH_DATABASE_URL": f"sqlite:///{file}",
+        "BETTER_AUTH_URL": f"http://{nobody}",
+        "DATABASE_URL": f"postgresql://{nobody}/chat",
+    }
+
+    report = doctor(**env)
+
+    assert set(report.named("failure")) == {"database"}  # our own, which is not there
+    assert {"tables", "columns", "time_zone"} <= report.named("ok").keys()
+    assert "empty" in report.named("warning")["keys"]
+    assert not doctor(**env | {"BETTER_AUTH_DATABASE_URL": f"sqlite:///{file}x"}).named("ok").get("tables")
+    assert not Path(f"{file}x").exists()
+
+
+SQLITE_TABLES = {
+    "user": "id text primary key, name text, email text unique, emailVerified integer, createdAt date, "
+    "updatedAt date",
+    "session": "id text primary key, expiresAt date, token text unique, createdAt date, updatedAt date, "
+    "ipAddress text, userAgent text, userId text",
+    "jwks": "id text primary key, publicKey text, privateKey text, createdAt date, expiresAt date, alg text, "
+    "crv text",
+}
+
+
+def test_a_database_that_is_down_is_said_once_and_its_password_never() -> None:
+    url = f"postgresql://backend:geheim@127.0.0.1:{free_port()}/chat"
+
+    report = doctor(DATABASE_URL=url, BETTER_AUTH_URL="https://user:geheim@auth.invalid")
+
+    assert report.status == 1
+    assert "nothing listens there" in report.named("failure")["database"]
+    assert {"tables", "columns", "indexes", "grants", "keys"} <= report.named("skipped").keys()
+    assert "geheim" not in report.output
+
+
+def test_a_server_without_the_tls_that_the_address_asks_for_is_said_to_lack_it(database_url: str) -> None:
+    separator = "&" if "?" in database_url else "?"
+
+    report = doctor(DATABASE_URL=f"{database_url}{separator}ssl=true", BETTER_AUTH_URL="https://auth.invalid")
+
+    assert "does not speak TLS" in report.named("failure")["database"]
+
+
+def test_an_address_of_no_database_we_know_is_said_once_too() -> None:
+    report = doctor(
+        DATABASE_URL="garbage://backend:geheim@localhost/chat", BETTER_AUTH_URL="http://auth.invalid"
+    )
+
+    assert report.status == 1
+    assert report.named("failure").keys() == {"database"}
+    assert "geheim" not in report.output
+
+
+def test_the_table_that_is_printed_says_the_same(token: str, database_url: str, tmp_path: Path) -> None:
+    env = {"DATABASE_URL": database_url, "BETTER_AUTH_ISSUER": f"{BETTER_AUTH_URL}/"}
+
+    done = manage("betterauth", "doctor", "--token", "-", stdin="no.such.token", **env)
+
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert any(line.startswith("failure     issuer") for line in lines)
+    assert ["skipped", "secondary_storage"] in [line.split()[:2] for line in lines]  # the longest name
+    assert any(line.strip().startswith("→ Leave BETTER_AUTH_ISSUER out") for line in lines)
+    assert lines[-1].endswith("2 failures, 1 warnings.")
+    assert "no.such.token" not in done.stdout
+    assert os.sep not in lines[0]
+    assert django_settings.SECRET_KEY not in done.stdout

@@ -1,0 +1,60 @@
+"""No frame of ours shows a token in Django's own error report, should a project use that one.
+
+Some of the ORM's do: Django cannot tell who called a generator. The report of chatbackend.logs.error_reports
+shows no variables at all.
+"""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
+from jwt.algorithms import OKPAlgorithm
+
+from authn import sessions
+from authn.jwt import tokens
+from authn.models import Session
+from tests.fixtures.accounts.people import Person
+
+
+class Broken(Exception):
+    pass
+
+
+def break_down(*args: Any) -> Any:
+    raise Broken
+
+
+def report_of(act: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """Without our own frame, which has the token too."""
+    request: Any = RequestFactory().get("/")
+    request.exception_reporter_filter = SafeExceptionReporterFilter()
+    with pytest.raises(Broken) as broken:
+        act(*args, **kwargs)
+    frames: Any = broken.value.__traceback__
+    return ExceptionReporter(request, Broken, broken.value, frames.tb_next).get_traceback_html()
+
+
+@pytest.mark.django_db
+def test_a_report_of_a_verification_that_breaks_holds_no_token(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = person.token()
+    monkeypatch.setattr(OKPAlgorithm, "verify", break_down)
+
+    report = report_of(tokens.verify, token)
+
+    assert "api_jws.py" in report  # whose frames have it under names of their own
+    assert [part for part in token.split(".") if part in report] == []
+
+
+def test_a_report_of_a_look_up_that_breaks_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = uuid.uuid4().hex
+    monkeypatch.setattr(Session, "with_token", break_down)
+
+    report = report_of(sessions.resolve_token, token, is_signed=True)
+
+    assert "_with_token" in report
+    assert token not in report

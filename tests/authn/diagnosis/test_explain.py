@@ -1,0 +1,394 @@
+"""``manage.py betterauth explain``: every reason has its words, every step its place, no output the token."""
+
+import ast
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError, connection
+
+from authn import errors, sessions
+from authn.diagnosis import explain
+from authn.diagnosis.reasons import REASONS
+from authn.errors import Refused, Unavailable
+from authn.jwt import tokens
+from tests.authn.jwt.test_tokens import FORGERIES
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.signer import Signer, part
+from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
+
+TOP = Path(__file__).parents[3]
+
+pytestmark = pytest.mark.django_db
+
+# --- Every reason has its words ----------------------------------------------------------------------
+
+
+def reasons_in_the_code() -> Iterator[str]:
+    """What ``raise TokenRefused("…")`` and its like can say, in any module of ours."""
+    kinds = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Refused)
+    }
+    for module in (TOP / "authn").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in kinds or not node.args:
+                continue
+            match node.args[0]:
+                case ast.Constant(value=str(reason)):
+                    yield reason
+                case ast.JoinedStr():  # missing_{claim}
+                    yield from (f"missing_{claim}" for claim in tokens.REQUIRED)
+                case ast.Call():  # REASONS.get(type(exc), …)
+                    yield from tokens.REASONS.values()
+    yield from (kind.default_code for kind in map(vars(errors).get, kinds) if kind is not Refused)
+    yield from ("error", "no_credentials")  # authn.authentication's and authn.responses' own
+
+
+def test_every_reason_has_its_step_its_meaning_and_its_remedy() -> None:
+    reasons = set(reasons_in_the_code()) - {"invalid_token"}  # the code that the caller sees
+
+    assert reasons == REASONS.keys()
+    assert {row.values[1] for row in FORGERIES} <= REASONS.keys()
+    for reason in REASONS.values():
+        assert reason.step in {"", *explain.STEPS}
+        assert reason.meaning.endswith(".")
+        assert reason.remedy
+
+
+def test_the_table_in_the_documentation_is_the_same() -> None:
+    rows = [f"| `{name}` | {reason.meaning} | {reason.remedy} |" for name, reason in REASONS.items()]
+    table = "| reason | what it means | what to do |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+    assert table in (TOP / "docs/troubleshooting.md").read_text()
+
+
+# --- Every step has its place ------------------------------------------------------------------------
+
+
+def test_an_accepted_token_has_passed_every_step(person: Person) -> None:
+    explained = explain.explain(person.token())
+
+    assert (explained.accepted, explained.reason, explained.status) == (True, "ok", 200)
+    assert {outcome for _, outcome in explained.steps()} == {"passed"}
+    assert person.email in explained.message
+    assert explained.shown["sid"] == person.session_id
+
+
+@dataclass
+class Flaw:
+    """What makes a token, or the world, stop at a step: to the token's header, its claims, or afterwards."""
+
+    step: str
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    reason: str
+
+
+NOW = int(time.time())
+FLAWS = [
+    Flaw("header", {"typ": "at+jwt"}, {}, "type"),
+    Flaw("key", {"kid": "unknown"}, {}, "unknown_kid"),
+    Flaw("algorithm", {"alg": "ES256"}, {}, "algorithm"),
+    Flaw("payload", {}, {"email": None}, "missing_email"),
+    Flaw("times", {}, {"exp": 901, "iat": 1}, "expired"),
+    Flaw("issuer", {}, {"iss": "https://evil.example"}, "issuer"),
+    Flaw("audience", {}, {"aud": "https://other.example"}, "audience"),
+    Flaw("claims", {}, {"sid": "a session's"}, "sid"),
+    Flaw("lifetime", {}, {"exp": NOW + 10**6}, "lifetime"),
+    Flaw("sid", {}, {"sid": None}, "missing_sid"),
+    Flaw("user", {}, {"sub": "somebody-else"}, "subject_mismatch"),
+]
+
+
+PLACES = [flaw.step for flaw in FLAWS]
+
+
+@pytest.mark.parametrize("first", range(len(FLAWS)), ids=PLACES)
+def test_of_many_flaws_the_first_step_stops_it_so_that_passed_is_true(
+    signer: Signer, person: Person, settings: Any, first: int
+) -> None:
+    settings.BETTER_AUTH_REQUIRE_SID = True
+    header, claims = (
+        signer.header(),
+        signer.claims(sub=person.user_id, email=person.email, sid=person.session_id),
+    )
+    for flaw in reversed(FLAWS[first:]):
+        header |= flaw.header
+        claims |= flaw.claims
+
+    explained = explain.explain(signer.raw(claims, header))
+
+    assert (explained.stopped_at, explained.reason) == (FLAWS[first].step, FLAWS[first].reason)
+    steps = list(explain.STEPS)
+    assert [step for step in steps if step in PLACES] == PLACES
+    outcomes = [outcome for _, outcome in explained.steps()]
+    place = steps.index(FLAWS[first].step)
+    assert outcomes == ["passed"] * place + ["stopped"] + ["not reached"] * (len(steps) - place - 1)
+
+
+@pytest.mark.parametrize(("forge", "reason"), FORGERIES)
+def test_no_forgery_is_explained_otherwise_than_it_is_refused(
+    signer: Signer, forge: Callable[[Signer], str], reason: str
+) -> None:
+    token = forge(signer)
+
+    explained = explain.explain(token)
+
+    # What is pasted with a space or a line break around it is taken without.
+    assert explained.reason == reason or token != token.strip()
+    assert explained.stopped_at or token != token.strip()
+    words = json.dumps([explained.message, explained.remedy, explained.shown], ensure_ascii=False)
+    assert words.isprintable()
+    assert all(secret not in words for secret in token.split(".")[1:] if len(secret) > 8)
+
+
+@pytest.mark.parametrize(
+    ("forge", "step"),
+    [
+        (lambda signer: "", "form"),
+        (lambda signer: "a.b", "form"),
+        (lambda signer: "a.b.c", "header"),
+        (lambda signer: signer.raw(b"no JSON"), "payload"),
+        (lambda signer: signer.raw([1]), "payload"),
+        (lambda signer: signer.raw(signer.claims() | {"exp": "soon"}), "times"),
+        (lambda signer: signer.raw(signer.claims() | {"jti": 7}), "claims"),
+    ],
+)
+def test_malformed_says_at_which_step(signer: Signer, forge: Callable[[Signer], str], step: str) -> None:
+    explained = explain.explain(forge(signer))
+
+    assert (explained.reason, explained.stopped_at) == ("malformed", step)
+
+
+def test_the_session_is_the_last_step(person: Person) -> None:
+    token, other = person.token(), person.auth.sign_in(person.email)
+    person.sign_out()
+    with_another = explain.explain(token)
+    other.sign_out()
+
+    explained = explain.explain(token)
+
+    assert (with_another.reason, with_another.stopped_at) == ("session_ended", "session")
+
+    assert (explained.reason, explained.stopped_at, explained.status) == ("no_active_session", "session", 404)
+    assert explained.is_genuine
+
+
+def test_a_database_that_is_not_there_or_of_another_shape_is_said(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = person.token()
+
+    def gone(claims: Any) -> None:
+        raise Unavailable from OperationalError()
+
+    with connection.cursor() as cursor:
+        cursor.execute('ALTER TABLE "session" RENAME TO "sessions"')
+    other_shape = explain.explain(token)
+    monkeypatch.setattr(sessions, "resolve", gone)
+    no_answer = explain.explain(token)
+
+    assert (other_shape.reason, other_shape.stopped_at) == ("error", "user")
+    assert (no_answer.reason, no_answer.stopped_at, no_answer.status) == ("database_unavailable", "user", 503)
+
+
+COOKIE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg.qfqNkKW+RLz/3ssbBG/z6fCVX0RcjGUqazRVjSgZ4jU="
+
+# --- What it says of the token ------------------------------------------------------------------------
+
+
+def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
+    def message(**changes: Any) -> str:
+        return explain.explain(signer.token(**changes)).message
+
+    assert f"says https://evil.example, the settings want {BETTER_AUTH_URL}." in message(
+        iss="https://evil.example"
+    )
+    assert f"says shop, the settings want {BETTER_AUTH_URL}." in message(aud="shop")
+    assert "It says exp 1970-01-01 00:15:01 UTC" in message(iat=1, exp=901)
+    assert "3600 s are allowed" in message(exp=NOW + 10**6)
+    unknown = explain.explain(Signer.unknown().token()).message
+    assert signer.kid in unknown.partition("known are ")[2]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("better-auth.session_token=abc.def", "It looks like a cookie with its name"),
+        (COOKIE, "signed session cookie"),
+        (quote(COOKIE, safe=""), "signed session cookie"),
+        ("t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg", "Better Auth's session token"),
+        ("\ufffd\x00\x01\ufffd", "characters that no token has"),
+        ("two words", "a space or a line break"),
+        ("eyJhbGciOiJFZERTQSJ9.eyJpYXQi", "the end may be cut off"),
+        ("a.b.c.d.e", "five parts"),
+        ("Bearer ", "nothing after the scheme"),
+    ],
+)  # fmt: skip
+def test_what_is_no_jwt_is_called_what_it_looks_like_and_not_repeated(given: str, words: str) -> None:
+    explained = explain.explain(given)
+
+    assert explained.reason == "malformed"
+    assert words in explained.message
+    assert len(given) < 12 or given not in explained.message
+
+
+def test_what_somebody_made_to_be_looked_at_for_ever_is_not() -> None:
+    started = time.perf_counter()
+
+    explain.explain("a." * 500 + " x")
+
+    assert time.perf_counter() - started < 5  # with a pattern that tries every split it would be minutes
+
+
+@pytest.mark.parametrize("prefix", ["Bearer ", "bearer  ", "Authorization: Bearer ", " \n", '"'])
+def test_a_token_may_be_pasted_with_what_stood_around_it(person: Person, prefix: str) -> None:
+    assert explain.explain(f"{prefix}{person.token()}\n").accepted
+
+
+def test_a_sid_that_may_be_a_login_is_not_shown(signer: Signer) -> None:
+    # definePayload with session.token by mistake, and Better Auth's session cache.
+    login = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg"
+
+    explained = explain.explain(signer.token(sub="ghost", sid=login))
+
+    assert explained.shown["sid"] == "t1FD… (32 characters)"
+
+
+def test_what_a_stranger_wrote_cannot_steer_the_terminal(signer: Signer) -> None:
+    explained = explain.explain(signer.token(iss="\x1b[2J" + "x" * 500))
+
+    assert explained.shown["iss"].isprintable()
+    assert len(explained.shown["iss"]) < 130
+
+
+@pytest.fixture
+def session_token(settings: Any, person: Person) -> str:
+    """What the bearer() plugin and the cookie carry, of somebody who is signed in."""
+    settings.BETTER_AUTH_CREDENTIALS = ["cookie", "bearer"]
+    settings.BETTER_AUTH_SECRET = BETTER_AUTH_SECRET
+    return str(person.browser.cookies["better-auth.session_token"])
+
+
+def test_a_session_token_is_explained_where_one_is_taken(session_token: str, person: Person) -> None:
+    accepted = explain.explain(f"Cookie: better-auth.session_token={session_token}")
+    token, _, signature = unquote(session_token).rpartition(".")
+    forged = explain.explain(f"{token}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}")
+    jwt = explain.explain(person.token())
+    person.sign_out()
+    ended = explain.explain(session_token)
+
+    assert accepted.accepted
+    assert (forged.reason, forged.stopped_at) == ("signature", "signature")
+    assert (ended.reason, ended.stopped_at) == ("no_active_session", "session")
+    assert (jwt.reason, jwt.stopped_at) == ("malformed", "form")
+    assert "does not list jwt" in jwt.message
+    for explained in (accepted, forged, ended):
+        assert session_token.partition(".")[0] not in str(explained)
+
+
+def test_a_session_that_has_expired_had_the_token(session_token: str, person: Person) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute('UPDATE "session" SET "expiresAt" = now() WHERE "userId" = %s', [person.user_id])
+
+    explained = explain.explain(session_token)
+
+    assert (explained.reason, explained.stopped_at) == ("no_active_session", "alive")
+    assert explained.passed("ban")
+
+
+def test_the_bare_token_is_explained_only_where_it_is_taken(session_token: str, settings: Any) -> None:
+    bare = session_token.partition(".")[0]
+
+    assert explain.explain(bare).reason == "malformed"
+    settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
+    assert explain.explain(bare).accepted
+    assert explain.explain("nobodys").reason == "unknown_token"
+
+
+# --- As a command --------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        call_command("betterauth", "explain", *arguments)
+    return int(str(ended.value.code))
+
+
+def test_it_exits_with_0_when_accepted_and_1_when_refused(
+    person: Person, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = person.token()
+    statuses = [
+        command(token),
+        command("Bearer", token),
+        command(f"{token[:-8]}AAAAAAAA"),
+        command("--json", token),
+    ]
+
+    said = capsys.readouterr().out
+    assert statuses == [0, 0, 1, 0]
+    assert "Accepted:" in said
+    assert "Refused, 401 (signature)" in said
+    assert json.loads(said[said.index("\n{") :])["accepted"] is True
+    assert all(secret not in said for secret in token.split(".")[1:])
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [(b"", 2), (b" \n", 2), (bytes(range(256)), 1), (b"Bearer", 1), (b"x" * 200_000, 1)],
+    ids=["nothing", "blank", "binary", "scheme-alone", "huge"],
+)
+def test_whatever_comes_on_stdin_gets_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: bytes, status: int
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+
+    assert command("-") == status
+
+    said = capsys.readouterr()
+    assert said.err.startswith("There is nothing to explain") if status == 2 else "Refused" in said.out
+
+
+def test_the_log_which_goes_to_stdout_does_not_come_between(
+    signer: Signer, settings: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", "http://127.0.0.1:9/jwks"
+
+    assert command("--json", signer.token()) == 1
+
+    assert json.loads(capsys.readouterr().out)["reason"] == "keys_unavailable"
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "--tokn", "{}"],
+        ["{}"],
+        ["doctor", "{}"],
+        ["explain", "--{}"],
+        ["doctor", "--processes", "{}"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_line_that_is_wrong_is_not_repeated(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = f"{part({'alg': 'EdDSA'})}.{part({'sub': 'ada'})}.{part(b'signature of sixty-four bytes')}"
+
+    with pytest.raises(SystemExit) as ended:
+        call_command("betterauth", *[argument.format(token) for argument in arguments])
+
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert all(secret not in said.out + said.err for secret in token.split("."))
+    assert "betterauth --help" in said.err

@@ -1,0 +1,138 @@
+"""A token that was good is not taken apart again for a while, and is as good as it ever was and no better."""
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from jwt.algorithms import OKPAlgorithm
+
+from authn.errors import TokenRefused
+from authn.jwt import keys, tokens
+from tests.fixtures.accounts.signer import Signer
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def signatures(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many have been verified so far."""
+    verify, verified = OKPAlgorithm.verify, []
+
+    def counted(*args: Any) -> bool:
+        verified.append(args)
+        return verify(*args)
+
+    monkeypatch.setattr(OKPAlgorithm, "verify", counted)
+    return lambda: len(verified)
+
+
+class Tomorrow(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime.now(tz) + timedelta(days=1)
+
+
+def reason_for(token: str) -> str:
+    with pytest.raises(TokenRefused) as refused:
+        tokens.verify(token)
+    return refused.value.reason
+
+
+def test_a_signature_is_verified_once_and_gives_the_same_claims_again(
+    signer: Signer, signatures: Callable[[], int]
+) -> None:
+    token = signer.token()
+
+    assert tokens.verify(token) == tokens.verify(token)
+    assert signatures() == 1
+
+
+def test_each_token_is_verified_for_itself(signer: Signer, signatures: Callable[[], int]) -> None:
+    hers, his = signer.token(sub="she"), signer.token(sub="he")
+
+    assert [tokens.verify(token).subject for token in (hers, his, hers)] == ["she", "he", "she"]
+    assert signatures() == 2
+
+
+def test_a_request_cannot_change_the_claims_that_another_request_reads(signer: Signer) -> None:
+    token = signer.token(roles=["reader"])
+    claims = tokens.verify(token).raw
+
+    claims["roles"].append("admin")
+    claims["sub"] = "somebody-else"
+
+    again = tokens.verify(token)
+    assert (again.raw["roles"], again.raw["sub"], again.subject) == (["reader"], "user-id", "user-id")
+
+
+def test_a_remembered_token_expires(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = signer.token()
+    tokens.verify(token)
+
+    monkeypatch.setattr(tokens, "datetime", Tomorrow)
+
+    assert reason_for(token) == "expired"
+
+
+def test_the_leeway_holds_for_a_remembered_token_too(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.BETTER_AUTH_LEEWAY_SECONDS = timedelta(days=1).total_seconds()
+    token = signer.token()
+    tokens.verify(token)
+
+    monkeypatch.setattr(tokens, "datetime", Tomorrow)
+
+    assert tokens.verify(token).expires_at < Tomorrow.now(UTC)
+
+
+def test_a_remembered_token_is_refused_when_its_key_is_gone(signer: Signer) -> None:
+    token = signer.token()
+    tokens.verify(token)
+
+    with connection.cursor() as cursor:
+        cursor.execute('DELETE FROM "jwks" WHERE "id" = %s', [signer.kid])
+    keys.forget()  # as the end of the TTL does
+
+    assert reason_for(token) == "unknown_kid"
+
+
+def test_a_remembered_token_is_refused_when_its_kid_is_another_key_now(signer: Signer) -> None:
+    token = signer.token()
+    tokens.verify(token)
+
+    with connection.cursor() as cursor:
+        another = json.dumps(Signer.unknown().public_jwk())
+        cursor.execute('UPDATE "jwks" SET "publicKey" = %s WHERE "id" = %s', [another, signer.kid])
+    keys.forget()
+
+    assert reason_for(token) == "signature"
+
+
+def test_what_was_refused_is_not_remembered(signer: Signer, signatures: Callable[[], int]) -> None:
+    signed, _, _ = signer.token().rpartition(".")
+    forged = f"{signed}.{signer.token(sub='she').rpartition('.')[2]}"
+
+    assert [reason_for(forged), reason_for(forged)] == ["signature"] * 2
+    assert signatures() == 2
+
+
+def test_no_more_than_so_many_are_remembered(signer: Signer) -> None:
+    for number in range(tokens.REMEMBERED + 1):
+        tokens.verify(signer.token(sub=f"user-{number}"))
+
+    assert tokens._verified.cache_info().currsize == tokens.REMEMBERED
+
+
+def test_of_headers_that_anybody_can_make_up_few_are_remembered(signer: Signer) -> None:
+    _, _, rest = signer.token().partition(".")
+
+    for number in range(100):
+        header = base64.urlsafe_b64encode(json.dumps({"kid": f"kid-{number}"}).encode()).decode().rstrip("=")
+        assert reason_for(f"{header}.{rest}") == "unknown_kid"
+
+    assert tokens._header.cache_info().currsize <= 16

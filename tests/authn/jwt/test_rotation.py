@@ -1,0 +1,102 @@
+"""Keys that rotate and are revoked at a real Better Auth while our server has requests in flight."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jwt
+import psycopg
+import pytest
+
+from chatbackend.dev.postgres import create_database
+from tests.authn.test_compatibility import DOOR
+from tests.fixtures.accounts.deployments import with_plugins
+from tests.fixtures.accounts.people import BetterAuth
+from tests.fixtures.servers.api import Api, eventually, operation
+
+IN_FLIGHT = 50
+TTL = 1.0  # BETTER_AUTH_KEYS_TTL_SECONDS
+
+
+@dataclass
+class Rotating:
+    """A Better Auth that signs with each of its keys for two seconds, and our server."""
+
+    auth: BetterAuth
+    api: Api
+    database: str
+
+    def status(self, token: str) -> int:
+        return self.api.post(operation("threads.list"), token).status_code
+
+
+@pytest.fixture(scope="module")
+def rotating(
+    postgres_url: str, start_other_better_auth: Callable[..., Any], start_api: Callable[..., Any]
+) -> Iterator[Rotating]:
+    url = create_database(postgres_url, "rotation")
+    own = DOOR | {"BETTER_AUTH_DATABASE_URL": url, "BETTER_AUTH_KEYS_TTL_SECONDS": str(TTL)}
+    plugins = with_plugins(rotationInterval=2)
+    with (
+        start_other_better_auth(DATABASE_URL=url, PLUGINS=plugins) as auth,
+        start_api(**own, BETTER_AUTH_URL=auth.origin) as api,
+    ):
+        yield Rotating(auth, api, url)
+
+
+class Answer(NamedTuple):
+    """``begun``: on the monotonic clock; ``took``: seconds."""
+
+    is_kept: bool
+    status: int
+    begun: float
+    took: float
+
+
+def kid_of(token: str) -> str:
+    return str(jwt.get_unverified_header(token)["kid"])
+
+
+def test_rotation_refuses_none_of_fifty_requests_in_flight(rotating: Rotating) -> None:
+    person = rotating.auth.sign_up()
+
+    def request(_number: int) -> tuple[str, int]:
+        token = person.token()
+        return kid_of(token), rotating.status(token)
+
+    answers: list[tuple[str, int]] = []
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        while len({kid for kid, _ in answers}) < 3:
+            answers += pool.map(request, range(IN_FLIGHT))
+
+    assert {status for _, status in answers} == {200}
+
+
+def test_a_revoked_keys_tokens_are_refused_in_time_and_no_other_request_is(rotating: Rotating) -> None:
+    person = rotating.auth.sign_up()
+    revoked = person.token()
+    kept = eventually(person.token, lambda token: kid_of(token) != kid_of(revoked))
+
+    def request(token: str) -> Answer:
+        begun = time.monotonic()
+        return Answer(token == kept, rotating.status(token), begun, time.monotonic() - begun)
+
+    def fifty() -> list[Answer]:
+        answers.extend(pool.map(request, [revoked, kept] * (IN_FLIGHT // 2)))
+        return answers[-IN_FLIGHT:]
+
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        assert {answer.status for answer in fifty()} == {200}
+        with psycopg.connect(rotating.database) as database:
+            database.execute('DELETE FROM "jwks" WHERE "id" = %s', [kid_of(revoked)])
+        gone_at = time.monotonic()
+        eventually(fifty, lambda last: {each.status for each in last if not each.is_kept} == {401})
+
+    assert {answer.status for answer in answers if answer.is_kept} == {200}
+    assert {answer.status for answer in answers} == {200, 401}
+    last_let_in = max(each.begun for each in answers if not each.is_kept and each.status == 200)
+    # One request fetches the keys anew, and the others do not wait for it.
+    assert last_let_in < gone_at + TTL + 2 * max(answer.took for answer in answers)

@@ -1,0 +1,489 @@
+"""The limit to refused attempts: who has reached it, who has not, and what it costs the others."""
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import cycle
+from typing import Any
+
+import httpx2
+import pytest
+from django.core.cache import CacheHandler
+from django.core.checks import run_checks
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from authn import audit, throttling
+from tests.authn.jwt.test_tokens import with_signature
+from tests.authn.test_attacks import P256
+from tests.authn.test_refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.environment import BETTER_AUTH_SECRET
+from tests.fixtures.servers.api import Api, http, operation
+
+pytestmark = pytest.mark.django_db
+
+HERE, ELSEWHERE = "203.0.113.7", "203.0.113.8"
+TOO_MANY = body_of("Too many refused attempts. Try again later", 429)
+LIMIT = 3
+NOW = int(time.time())
+
+
+@pytest.fixture(autouse=True)
+def _few_are_allowed(settings: Any) -> None:
+    settings.REFUSED_RATE_PER_ADDRESS = f"{LIMIT}/hour"
+
+
+def post(client: Client, token: str = "", address: str = HERE, **extra: Any) -> Any:
+    if token:
+        extra["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    body = json.dumps(operation("threads.list"))
+    return client.post(
+        "/support/chatkit", body, content_type="application/json", REMOTE_ADDR=address, **extra
+    )
+
+
+def statuses(client: Client, *tokens: str, address: str = HERE) -> list[int]:
+    return [post(client, token, address).status_code for token in tokens]
+
+
+def of(signer: Signer, person: Person, **claims: Any) -> str:
+    """A JWT as Better Auth signs it for this person's session."""
+    if "sid" not in claims:
+        claims["sid"] = person.session_id
+    return signer.token(sub=person.user_id, email=person.email, **claims)
+
+
+def forged(signer: Signer, **claims: Any) -> str:
+    return Signer(signer.kid, signer.algorithm, Signer.unknown().private_key).token(**claims)
+
+
+# --- Whoever shows what we cannot tell from a forgery ---------------------------------------------
+
+
+def test_from_the_limit_on_a_forged_token_is_a_429_with_the_time_to_wait(
+    client: Client, signer: Signer
+) -> None:
+    answers = [post(client, forged(signer)) for _ in range(LIMIT + 2)]
+
+    assert [answer.json() for answer in answers] == [body_of(BAD_TOKEN, 401)] * LIMIT + [TOO_MANY] * 2
+    assert all(3590 < int(answer["Retry-After"]) <= 3600 for answer in answers[LIMIT:])
+    assert "WWW-Authenticate" not in answers[-1]
+
+
+def test_whatever_is_refused_counts(client: Client, signer: Signer, settings: Any) -> None:
+    settings.REFUSED_RATE_PER_ADDRESS = "6/hour"
+    ways = ["", "nonsense", "x" * 9000, Signer.unknown().token(), forged(signer), f"{signer.token()}=="]
+
+    assert statuses(client, *ways, *ways) == [401] * 6 + [429] * 6
+
+
+def test_no_credentials_are_an_attempt_too(client: Client) -> None:
+    answers = [post(client) for _ in range(LIMIT + 1)]
+
+    assert [answer.json() for answer in answers] == [body_of(NO_CREDENTIALS, 401)] * LIMIT + [TOO_MANY]
+
+
+def test_after_a_while_one_may_try_again(
+    client: Client, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
+
+    for who in throttling._blocked_until:
+        throttling._blocked_until[who] -= 3600
+    throttling.cache.clear()  # whose own clock has gone on, too
+
+    assert statuses(client, *[forged(signer)] * (LIMIT + 1)) == [401] * LIMIT + [429]
+
+
+# --- Their neighbours -----------------------------------------------------------------------------
+
+
+def test_a_good_token_gets_in_whatever_others_at_its_address_have_shown(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    token = person.token()
+    assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
+
+    assert statuses(client, token, forged(signer), token) == [200, 429, 200]
+
+
+def test_an_expired_token_is_still_told_so_that_its_page_fetches_another(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
+
+    answer = post(client, signer.token(sub=person.user_id, email=person.email, iat=1, exp=901))
+
+    assert (answer.status_code, answer.json()) == (401, body_of(BAD_TOKEN, 401))
+
+
+def test_other_addresses_have_a_limit_of_their_own(client: Client, signer: Signer) -> None:
+    assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
+
+    assert statuses(client, forged(signer), address=ELSEWHERE) == [401]
+
+
+def test_a_network_of_ipv6_is_one_address(client: Client, signer: Signer) -> None:
+    addresses = [f"2001:db8::{number}" for number in range(LIMIT + 1)]
+
+    assert [post(client, forged(signer), address).status_code for address in addresses][-1] == 429
+    assert statuses(client, forged(signer), address="2001:db8:0:1::1") == [401]
+
+
+# --- Genuine tokens -------------------------------------------------------------------------------
+
+
+def test_a_genuine_token_that_is_refused_counts_by_itself_and_soon_asks_no_database(
+    client: Client, person: Person
+) -> None:
+    token = person.token()
+    person.sign_out()
+    before = statuses(client, *[token] * (LIMIT + 1))
+
+    with CaptureQueriesContext(connection) as queries:
+        after = [post(client, token, address).status_code for address in (HERE, ELSEWHERE)]
+
+    assert before == [404] * LIMIT + [429]
+    assert after == [429, 429]
+    assert len(queries) == 0
+
+
+def test_its_user_gets_in_with_another_one(client: Client, person: Person) -> None:
+    token = person.token()
+    person.sign_out()
+    assert statuses(client, *[token] * (LIMIT + 1))[-1] == 429
+
+    assert statuses(client, person.auth.sign_in(person.email).token()) == [200]
+
+
+def test_a_session_cookie_that_has_ended_counts_by_itself(
+    client: Client, person: Person, settings: Any
+) -> None:
+    settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["bearer"], BETTER_AUTH_SECRET
+    ended = person.cookie
+    person.sign_out()
+
+    assert statuses(client, *[ended] * (LIMIT + 1)) == [404] * LIMIT + [429]
+    assert statuses(client, person.auth.sign_in(person.email).cookie) == [200]
+
+
+def test_an_ended_session_cookie_counts_as_one_in_every_encoding(
+    client: Client, person: Person, settings: Any
+) -> None:
+    settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["bearer"], BETTER_AUTH_SECRET
+    ended = person.cookie
+    person.sign_out()
+    spelled = [f"{ended[:at]}%{ord(ended[at]):02x}{ended[at + 1 :]}" for at in range(LIMIT + 3)]
+
+    with CaptureQueriesContext(connection) as queries:
+        answered = statuses(client, *spelled)
+
+    assert answered == [404] * LIMIT + [429] * 3
+    assert len(queries) == LIMIT + 1
+
+
+def test_jwts_of_one_ended_session_count_together_and_each_is_looked_up_once_past_the_limit(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    ended = [of(signer, person, iat=NOW - number) for number in range(LIMIT + 4)]
+    person.sign_out()
+
+    answered = statuses(client, *ended)
+    with CaptureQueriesContext(connection) as queries:
+        again = statuses(client, *ended[LIMIT:])
+
+    assert answered == [404] * LIMIT + [429] * 4
+    assert (again, len(queries)) == ([429] * 4, 0)
+
+
+def test_a_jwt_with_its_second_ecdsa_signature_counts_as_the_same(client: Client, person: Person) -> None:
+    token = of(Signer.in_jwks_table("ES256"), person)
+    twin = with_signature(token, lambda rs: rs[:32] + (P256 - int.from_bytes(rs[32:])).to_bytes(32))
+    person.sign_out()
+    assert statuses(client, *[token] * (LIMIT + 1)) == [404] * LIMIT + [429]
+
+    with CaptureQueriesContext(connection) as queries:
+        answered = statuses(client, twin)
+
+    assert (answered, len(queries)) == ([429], 0)
+
+
+def test_a_user_who_signs_in_again_gets_in_whatever_their_old_jwts_did(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    """Without a session id, old and new JWTs count together for the user, and both may be good."""
+    old = [of(signer, person, sid=None, iat=NOW - number) for number in range(LIMIT + 2)]
+    person.sign_out()
+    assert statuses(client, *old) == [404] * LIMIT + [429] * 2
+
+    signed_in = person.auth.sign_in(person.email)
+
+    assert statuses(client, of(signer, signed_in, sid=None)) == [200]
+
+
+def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_and_looked_up_at_each_address_apart(
+    client: Client, signer: Signer, person: Person
+) -> None:
+    """The page gets a new JWT after a 401, whatever somebody at another address does with the old one."""
+    token = signer.token(sub="another-user", email=person.email)
+    assert statuses(client, *[token] * (LIMIT + 1)) == [401] * LIMIT + [429]
+
+    with CaptureQueriesContext(connection) as queries:
+        here = statuses(client, token)
+
+    assert (here, len(queries)) == ([429], 0)
+    assert statuses(client, token, address=ELSEWHERE) == [401]
+
+
+def test_expired_jwts_of_one_session_count_together_at_an_address_and_a_good_one_gets_in(
+    client: Client, signer: Signer, person: Person, other_person: Person
+) -> None:
+    expired = [of(signer, person, iat=number, exp=900 + number) for number in range(1, LIMIT + 3)]
+
+    assert statuses(client, *expired) == [401] * LIMIT + [429] * 2
+    assert statuses(client, person.token()) == [200]
+    assert statuses(client, expired[0], address=ELSEWHERE) == [
+        401
+    ]  # the page needs this 401, to get a new JWT
+    assert statuses(client, of(signer, other_person, iat=1, exp=901)) == [401]
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://evil.example"},
+        {"email": None},
+        {"sub": 7},
+        {"sid": ["a", "list"]},
+        {"iat": NOW + 3600, "exp": NOW + 4500},
+        {"exp": "soon"},
+        {"scope": "openid"},
+    ],
+    ids=lambda claims: next(iter(claims)),
+)
+def test_a_refused_genuine_jwt_never_counts_against_its_address(
+    client: Client, signer: Signer, claims: dict[str, Any]
+) -> None:
+    token = signer.raw(
+        {name: value for name, value in (signer.claims() | claims).items() if value is not None}
+    )
+
+    assert statuses(client, *[token] * (LIMIT + 1)) == [401] * LIMIT + [429]
+    assert statuses(client, forged(signer)) == [401]
+
+
+def test_a_bare_session_token_is_not_looked_up_for_an_address_over_the_limit(
+    client: Client, person: Person, settings: Any
+) -> None:
+    """Only the look-up would tell whether it is one. It is the one kind whose neighbours can keep it out."""
+    settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = ["bearer"], False
+    guesses = [f"{number:032}" for number in range(LIMIT + 1)]
+    assert statuses(client, *guesses) == [401] * LIMIT + [429]
+
+    with CaptureQueriesContext(connection) as queries:
+        here = statuses(client, person.session_token)
+
+    assert (here, len(queries)) == ([429], 0)
+    assert statuses(client, person.session_token, address=ELSEWHERE) == [200]
+
+
+# --- What is written down -------------------------------------------------------------------------
+
+
+def test_the_first_one_too_many_is_written_down_and_all_are_counted(
+    client: Client,
+    signer: Signer,
+    audit: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counted: list[str] = []
+    receiver = lambda reason, **_: counted.append(reason)  # noqa: E731
+    _signal.connect(receiver)
+
+    statuses(client, *[forged(signer)] * (LIMIT + 5))
+
+    written = [(record["reason"], record["status"]) for record in audit()]
+    assert written == [("signature", 401)] * LIMIT + [("too_many_attempts", 429)]
+    assert len(caplog.records) == 2 * LIMIT + 1  # Django's own line for each refusal, and none for a 429
+    assert counted == ["signature"] * LIMIT + ["too_many_attempts"] * 5
+
+
+_signal = audit.attempted
+
+
+def test_no_token_is_in_the_cache_or_in_the_log(
+    client: Client, person: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = person.token()
+    person.sign_out()
+
+    statuses(client, *[token] * (LIMIT + 1))
+
+    remembered = [*throttling._blocked_until, *throttling.cache._cache]  # type: ignore[attr-defined]
+    assert remembered
+    for part in token.split(".")[1:]:
+        assert part not in str(remembered) + caplog.text
+
+
+# --- What it costs --------------------------------------------------------------------------------
+
+
+def test_a_good_request_asks_the_cache_nothing(
+    client: Client, signer: Signer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses(client, *[forged(signer)] * (LIMIT + 1))
+    monkeypatch.setattr(throttling, "cache", None)
+
+    assert statuses(client, person.token(), forged(signer)) == [200, 429]
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling, "MOST_REMEMBERED", 100)
+
+    for number in range(1000):
+        throttling._block(f"address:{number}", 3600)
+
+    assert len(throttling._blocked_until) <= 100
+
+
+# --- While there are no keys ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The keys were never loaded, and their address accepts each call and never answers."""
+    monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
+        settings.BETTER_AUTH_JWKS_URL = f"http://127.0.0.1:{silent.getsockname()[1]}/jwks"
+        yield
+
+
+@pytest.mark.usefixtures("hanging_keys")
+def test_while_keys_cannot_be_loaded_forgers_are_counted_by_address_and_silenced(
+    client: Client,
+    signer: Signer,
+    audit: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answered = statuses(client, *[forged(signer)] * (LIMIT + 20))
+
+    assert answered == [503] * LIMIT + [429] * 20
+    assert [record["status"] for record in audit()] == [503] * LIMIT + [429]
+    others = [record for record in caplog.records if record.name != "authn.audit"]
+    assert [record.name for record in others] == ["runtime.circuit_breaker"]
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+@pytest.mark.usefixtures("hanging_keys")
+def test_while_keys_cannot_be_loaded_others_get_a_503_with_the_time_to_wait_and_a_cookie_lets_in(
+    client: Client, signer: Signer, person: Person, settings: Any
+) -> None:
+    settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["jwt", "bearer"], BETTER_AUTH_SECRET
+    statuses(client, *[forged(signer)] * (LIMIT + 1))
+
+    answer = post(client, person.token(), ELSEWHERE)
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+    assert statuses(client, person.cookie) == [200]
+
+
+def test_once_keys_are_loaded_a_good_token_gets_in_whatever_its_address_did_without_them(
+    client: Client, signer: Signer, person: Person, settings: Any, hanging_keys: None
+) -> None:
+    token = person.token()
+    assert statuses(client, *[token] * (LIMIT + 1)) == [503] * LIMIT + [429]
+
+    settings.BETTER_AUTH_KEYS = "database"
+
+    assert statuses(client, token, forged(signer)) == [200, 429]
+
+
+def test_a_database_that_is_down_counts_against_nobody(client: Client, person: Person) -> None:
+    token = person.token()
+    assert statuses(client, token) == [200]  # the keys are loaded now
+
+    def broken(*args: Any) -> Any:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with connection.execute_wrapper(broken):
+        assert statuses(client, *[token] * (LIMIT + 2)) == [503] * (LIMIT + 2)
+    assert statuses(client, token) == [200]
+
+
+# --- The cache ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_servers(auth: Any, start_api: Callable[..., Any], redis_url: str) -> Iterator[list[Api]]:
+    """Behind one proxy, that the tests pretend to be, and with one Redis."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                start_api(
+                    "tests.fixtures.servers.auth_only:application",
+                    DJANGO_SETTINGS_MODULE="tests.fixtures.servers.auth_only_settings",
+                    CACHE_URL=redis_url,
+                    NUM_PROXIES="1",
+                    REFUSED_RATE_PER_ADDRESS="20/hour",
+                )
+            )
+            for _ in range(2)
+        ]
+
+
+def test_two_servers_share_one_limit(two_servers: list[Api], person: Person) -> None:
+    token = person.token()
+
+    def attempt(api: Api, bearer: str = "x.y.z", seen: str = HERE) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {bearer}", "X-Forwarded-For": f"{ELSEWHERE}, {seen}"}
+        return http.post(api.url, headers=headers)
+
+    answered = [attempt(api).status_code for api, _ in zip(cycle(two_servers), range(50), strict=False)]
+
+    assert answered == [401] * 20 + [429] * 30
+    for api in two_servers:
+        assert attempt(api, token).status_code == 200
+        assert attempt(api, seen=ELSEWHERE).status_code == 401
+
+
+@pytest.mark.parametrize("fault", ["down", "hanging"])
+def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
+    client: Client,
+    signer: Signer,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        if fault == "down":
+            silent.close()
+        options = {"socket_connect_timeout": 0.2, "socket_timeout": 0.2}
+        redis = {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": f"redis://127.0.0.1:{silent.getsockname()[1] if fault == 'hanging' else 1}/0",
+            "OPTIONS": options,
+        }
+        monkeypatch.setattr(throttling, "cache", CacheHandler({"default": redis})["default"])
+
+        answered = statuses(client, *[forged(signer)] * (LIMIT + 1))
+
+    assert answered == [401] * LIMIT + [429]
+    complaints = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.name for record in complaints] == [
+        "runtime.circuit_breaker"
+    ]  # so the source was asked once
+
+
+@pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight", "60/month"])
+def test_a_rate_that_is_none_stops_the_start(settings: Any, rate: str) -> None:
+    settings.REFUSED_RATE_PER_ADDRESS = rate
+
+    assert [message.id for message in run_checks()] == ["authn.E015"]

@@ -1,0 +1,204 @@
+"""The documentation of the API: true to the code, to the running server, and readable in a browser."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from django.core.management import call_command
+from drf_spectacular.renderers import OpenApiYamlRenderer
+
+from chatbackend.openapi.generator import Generator
+from chatbackend.openapi.views import POLICY
+from support.openapi import operations
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.programs import program
+from tests.fixtures.servers.api import Api, http
+
+TOP = Path(__file__).parents[2]
+WRITTEN = TOP / "docs/openapi.yaml"
+SWAGGER = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
+
+
+@pytest.fixture(scope="module")
+def documented(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+    """A server whose documentation is on, and which takes all that it speaks of."""
+    with start_api(
+        API_DOCS="True",
+        CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_prompt_server",
+        ATTACHMENT_TYPES="image/png,image/jpeg,image/gif,image/webp,application/pdf,text/plain,text/csv,text/markdown",
+        ATTACHMENT_MAX_BYTES=str(2**63),
+        ATTACHMENT_BYTES_PER_USER="0",
+        SUPPORT_RATE_PER_USER="1000000/min",
+        ALLOWED_HOSTS="localhost,127.0.0.1,api.example.com",
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    schema: dict[str, Any] = yaml.safe_load(WRITTEN.read_text())
+    return schema
+
+
+# --- True to the code -----------------------------------------------------------------------------
+
+
+def test_the_committed_document_is_what_the_code_makes() -> None:
+    made = StringIO()
+
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=made)
+
+    how = "python manage.py spectacular --file docs/openapi.yaml writes down what the code makes now."
+    assert made.getvalue().rstrip("\n") == WRITTEN.read_text().rstrip("\n"), how
+
+
+def test_its_parts_are_json_schemas_that_name_nothing_missing(document: dict[str, Any]) -> None:
+    def refs(node: Any) -> Iterator[str]:
+        for key, part in node.items() if isinstance(node, dict) else enumerate(node):
+            if key == "$ref":
+                yield part
+            elif isinstance(part, dict | list):
+                yield from refs(part)
+
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    for ref in set(refs(document)):
+        place = document
+        for part in ref.removeprefix("#/").split("/"):
+            place = place[part]
+
+
+def test_every_operation_of_the_protocol_is_described_as_what_it_is(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    described = operations.OPERATIONS
+
+    assert set(described) == set(schemas["ChatKitRequest"]["discriminator"]["mapping"])
+    assert {each.answer for each in described.values()} <= set(schemas)
+    streaming = {name for name, each in described.items() if each.answer == operations.STREAM}
+    assert streaming == operations.streaming()
+
+
+def test_no_item_that_stays_on_the_server_is_in_it() -> None:
+    assert "Hidden" not in str(Generator().get_schema(public=True))
+
+
+def test_every_error_has_the_one_body(document: dict[str, Any]) -> None:
+    responses = document["components"]["responses"]
+
+    bodies = [response["content"]["application/json"] for response in responses.values()]
+    statuses = [example["value"] for body in bodies for example in body["examples"].values()]
+
+    assert {body["schema"]["$ref"] for body in bodies} == {"#/components/schemas/Error"}
+    assert [f"Error{each['status']}" for each in statuses] == list(responses)
+    for each in statuses:
+        assert list(each) == ["error", "status", "message"]
+        assert each["error"] == each["message"]
+
+
+def test_callers_are_told_of_the_credentials_that_are_enabled(
+    settings: Any, document: dict[str, Any]
+) -> None:
+    settings.BETTER_AUTH_CREDENTIALS = ["jwt", "cookie", "bearer"]
+    settings.BETTER_AUTH_URL = "https://auth.example.com"
+
+    schema = Generator().get_schema(public=True)
+
+    assert list(document["components"]["securitySchemes"]) == ["betterAuth_jwt"]
+    schemes = schema["components"]["securitySchemes"]
+    assert [(each["type"], each.get("bearerFormat")) for each in schemes.values()] == [
+        ("http", "signed session token"),
+        ("apiKey", None),
+        ("http", "JWT"),
+    ]
+    assert schemes["betterAuth_cookie"]["name"] == "__Secure-better-auth.session_token"
+    one_of_them = [{"betterAuth_jwt": []}, {"betterAuth_cookie": []}, {"betterAuth_bearer": []}]
+    assert schema["paths"]["/support/chatkit"]["post"]["security"] == one_of_them
+
+
+def test_no_other_setting_changes_it(settings: Any) -> None:
+    settings.BETTER_AUTH_URL = settings.PUBLIC_URL = "https://elsewhere.example.com"
+    settings.ATTACHMENT_TYPES, settings.ATTACHMENT_MAX_BYTES = ["image/png"], 1
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = settings.SUPPORT_RATE_PER_USER = 1
+    settings.SUPPORT_TRANSCRIPTION_MODEL = settings.CHATKIT_SERVER = "other"
+
+    assert OpenApiYamlRenderer().render(Generator().get_schema(public=True)) == WRITTEN.read_bytes()
+
+
+# --- True to the server ---------------------------------------------------------------------------
+
+
+def test_the_server_keeps_what_the_document_says_whatever_it_is_asked(
+    documented: Api, person: Person, tmp_path: Path
+) -> None:
+    """For longer: ``SCHEMATHESIS_SECONDS=600 make test ARGS=tests/chatbackend/test_docs.py``.
+
+    A token is good for 900 seconds.
+    """
+    seconds = os.environ.get("SCHEMATHESIS_SECONDS")
+    often = (
+        ["--max-time", seconds]
+        if seconds
+        else ["--phases", "examples,coverage,fuzzing", "--max-examples", "10"]
+    )
+    command = [sys.executable, "-m", "schemathesis.cli", "run", str(WRITTEN), "--url", documented.origin]
+    command += ["--header", f"Authorization: Bearer {person.token()}", "--workers", "2", *often]
+
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=900)
+
+    assert done.returncode == 0, done.stdout
+    assert "Tested: 9" in done.stdout
+    assert "Traceback" not in documented.log.read_text()
+
+
+# --- In a browser ---------------------------------------------------------------------------------
+
+
+def test_the_document_is_served_as_it_is_written(documented: Api) -> None:
+    answer = http.get(f"{documented.origin}/docs/openapi.yaml")
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/yaml")
+    assert answer.content == WRITTEN.read_bytes()
+
+
+def test_the_page_lets_nothing_in_or_out(documented: Api) -> None:
+    answer = http.get(f"{documented.origin}/docs")
+
+    assert answer.headers["Content-Security-Policy"] == POLICY
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.text.count("://") == 0
+
+
+def test_in_production_there_is_none_of_it_unless_it_is_wanted(api: Api) -> None:
+    statuses = [
+        http.get(f"{api.origin}{path}").status_code for path in ("/docs", "/docs/openapi.yaml", SWAGGER)
+    ]
+
+    assert statuses == [404, 404, 404]
+
+
+def test_a_browser_shows_it_without_a_complaint(documented: Api, tmp_path: Path) -> None:
+    # By a name of the world outside: at localhost, Swagger UI would keep to itself anyway.
+    outside = documented.origin.replace("localhost", "api.example.com")
+    command = [
+        program("chromium-headless-shell"),
+        *("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
+        *("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"),
+        "--host-resolver-rules=MAP api.example.com 127.0.0.1",
+        f"--unsafely-treat-insecure-origin-as-secure={outside}",  # as if it were https, as in production
+        f"{outside}/docs",
+    ]
+
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    for path in ("/support/chatkit", "/support/attachments/{attachment_id}", "/readyz"):
+        assert f'data-path="{path}"' in shown.stdout
+    complaints = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+    assert complaints == []  # of a script, or of the policy that stopped one

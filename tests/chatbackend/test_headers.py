@@ -1,0 +1,211 @@
+"""What a browser is told of each kind of answer, under production's settings."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User as Staff
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+
+from chatbackend.openapi import views
+from chatbackend.web.headers import OF_A_PAGE, OF_THE_API, policies_middleware
+from support.files import signed_urls
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.staff import VIEW, signed_in
+from tests.fixtures.servers.api import Api, create, http, operation
+from tests.support.admin.test_admin import a_thread, say, user_says
+from tests.support.attachments.test_attachments import attach
+from tests.test_project import manage
+
+pytestmark = pytest.mark.django_db
+
+HSTS = "max-age=31536000"
+EVERYWHERE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Strict-Transport-Security": HSTS,
+}
+KEPT_BY_NOBODY = "max-age=0, no-cache, no-store, must-revalidate, private"
+
+
+def ask(client: Client, path: str, person: Person | None = None, body: Any = None) -> Any:
+    headers = {"Authorization": f"Bearer {person.token()}"} if person else {}
+    if body is None:
+        return client.get(path, headers=headers, secure=True)
+    return client.post(path, json.dumps(body), "application/json", headers=headers, secure=True)
+
+
+def an_answer(client: Client, person: Person) -> Any:
+    return ask(client, "/support/chatkit", person, operation("threads.list"))
+
+
+def a_refusal(client: Client, person: Person) -> Any:
+    return ask(client, "/support/chatkit", None, operation("threads.list"))
+
+
+def a_missing_thread(client: Client, person: Person) -> Any:
+    return ask(client, "/support/chatkit", person, operation("threads.get_by_id", thread_id="thr_1"))
+
+
+def a_missing_attachment(client: Client, person: Person) -> Any:
+    return ask(client, "/support/attachments/atc_1", person)
+
+
+def a_bad_address(client: Client, person: Person) -> Any:
+    return ask(client, "/support/attachments/atc_1/content?signature=x")
+
+
+def an_unknown_path(client: Client, person: Person) -> Any:
+    return ask(client, "/support/nothing")
+
+
+def the_health(client: Client, person: Person) -> Any:
+    return ask(client, "/support/health")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        an_answer,
+        a_refusal,
+        a_missing_thread,
+        a_missing_attachment,
+        a_bad_address,
+        an_unknown_path,
+        the_health,
+    ],
+)
+def test_an_answer_of_the_api_is_no_page_and_nobody_keeps_it(
+    client: Client, person: Person, answer: Callable[[Client, Person], Any]
+) -> None:
+    response = answer(client, person)
+
+    assert response.status_code in (200, 401, 404)
+    assert response.headers.items() >= (EVERYWHERE | OF_THE_API).items()
+    assert "Permissions-Policy" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/admin/login/", "/admin/", "/admin/support/thread/", "/admin/support/thread/{}/change/", "/nothing"],
+)
+def test_a_page_loads_nothing_of_others_and_is_in_nobodys_frame(path: str) -> None:
+    staff = signed_in(*VIEW)
+    thread = a_thread()
+    say(thread, user_says("Hello"))
+
+    response = staff.get(path.format(thread.pk), secure=True)
+
+    assert response.headers.items() >= (EVERYWHERE | OF_A_PAGE).items()
+    if path.startswith("/admin/"):
+        assert response.headers["Cache-Control"] == KEPT_BY_NOBODY
+
+
+def directives(policies: dict[str, str]) -> dict[str, str]:
+    parts = (part.split(maxsplit=1) for part in policies["Content-Security-Policy"].split(";"))
+    return dict(parts)
+
+
+def test_a_policy_lets_in_what_is_ours_and_nothing_else() -> None:
+    page, features = directives(OF_A_PAGE), OF_A_PAGE["Permissions-Policy"].split(", ")
+
+    assert page.pop("style-src").startswith("'self' 'sha256-")
+    assert page.pop("img-src") == "'self' data:"
+    nothing, ours = (
+        ("default-src", "base-uri", "frame-ancestors"),
+        ("script-src", "connect-src", "form-action"),
+    )
+    assert page == dict.fromkeys(nothing, "'none'") | dict.fromkeys(ours, "'self'")
+    denied = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
+    assert features == [f"{feature}=()" for feature in denied]
+    assert directives(OF_THE_API) == dict.fromkeys(("default-src", "frame-ancestors"), "'none'")
+    assert OF_THE_API["Cache-Control"] == "no-store"
+
+
+def test_a_stream_and_a_file_have_policies_of_their_own(api: Api, person: Person) -> None:
+    plain_http = EVERYWHERE.keys() - {"Strict-Transport-Security"}
+
+    with api.stream(create(), person.token()) as events:
+        stream, _ = next(events)
+    file = http.get(attach(api, person)["preview_url"])
+    static = http.get(f"{api.origin}/static/admin/css/base.css")
+
+    for answer in (stream, file):
+        assert {name: answer.headers[name] for name in plain_http}.items() <= EVERYWHERE.items()
+    assert stream.headers["Cache-Control"] == "no-store, no-transform"
+    assert stream.headers["Content-Security-Policy"] == OF_THE_API["Content-Security-Policy"]
+    assert file.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert file.headers["Cache-Control"].startswith("private, max-age=")
+    assert static.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_documentation_has_a_policy_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "render", lambda *_: HttpResponse())  # of a URLconf with API_DOCS
+
+    shown = policies_middleware(views.page)(RequestFactory().get("/docs"))
+
+    assert shown.headers["Content-Security-Policy"] == views.POLICY
+    assert shown.headers["Permissions-Policy"] == OF_A_PAGE["Permissions-Policy"]
+
+
+def test_a_developers_error_page_is_left_as_django_makes_it(settings: Any) -> None:
+    settings.DEBUG = True
+
+    def page(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=500 if request.path == "/broken" else 200)
+
+    asked = policies_middleware(page)
+
+    assert "Content-Security-Policy" not in asked(RequestFactory().get("/broken"))
+    assert "Content-Security-Policy" in asked(RequestFactory().get("/"))
+
+
+def test_the_admins_cookies_are_for_https_and_no_scripts_and_no_other_sites() -> None:
+    Staff.objects.create_superuser("staff", password="a-password-of-theirs")
+    browser = Client()
+    browser.get("/admin/login/", secure=True)
+    form = {"username": "staff", "password": "a-password-of-theirs"}
+    browser.post("/admin/login/", form, secure=True)
+
+    for cookie in (browser.cookies["csrftoken"], browser.cookies["sessionid"]):
+        assert cookie["secure"]
+        assert cookie["httponly"]
+        assert cookie["samesite"] == "Lax"
+        assert not cookie["domain"]
+
+
+def test_no_answer_of_the_api_sets_a_cookie(client: Client, person: Person) -> None:
+    assert not an_answer(client, person).cookies
+
+
+def test_production_is_fit_to_deploy_without_a_warning(database_url: str, auth: Any) -> None:
+    """With what docs/deployment.md has one set, and nothing more."""
+    done = manage(
+        "check",
+        "--deploy",
+        "--fail-level=WARNING",
+        SECRET_KEY="k" * 30 + "0123456789abcdefghij",
+        ALLOWED_HOSTS="api.example.com",
+        BETTER_AUTH_URL="https://auth.example.com",
+        CORS_ALLOWED_ORIGINS="https://shop.example.com",
+        DATABASE_URL=database_url,
+        NUM_PROXIES="1",
+        PUBLIC_URL="https://api.example.com",
+        SECURE_SSL_REDIRECT="True",
+        TRUST_X_FORWARDED_PROTO="True",
+        PYTHONDEVMODE="0",  # in which ChatKit's SDK warns of its own classes
+        PYTHONWARNINGS="ignore",
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "System check identified no issues (2 silenced).\n"
+
+
+def test_an_address_of_a_file_is_told_to_no_other_site(client: Client, person: Person) -> None:
+    """Its signature is in the query, which a referrer would hold."""
+    assert "signature=" in str(signed_urls.content(person.user_id, "atc_1"))
+    assert a_bad_address(client, person).headers["Referrer-Policy"] == "same-origin"

@@ -1,0 +1,285 @@
+"""What a load balancer is told, by a real server, on a real database that hangs and is killed."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from chatbackend.dev.postgres import create_database, postgres_process
+from chatbackend.dev.processes import free_port
+from chatbackend.web.readiness import Readiness
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.servers.api import Api, eventually, http
+
+ALL_WELL = {"database": "ok", "better_auth_tables": "ok", "keys": "ok"}
+READY = (200, {"status": "ready", "checks": ALL_WELL})
+
+
+def unavailable(**wrong: str) -> tuple[int, Any]:
+    return 503, {"status": "unavailable", "checks": ALL_WELL | wrong}
+
+
+def get(api: Api, path: str, **headers: str) -> httpx2.Response:
+    return http.get(f"{api.origin}{path}", headers=headers, timeout=30)
+
+
+def readiness(api: Api) -> tuple[int, Any]:
+    answer = get(api, "/readyz")
+    return answer.status_code, answer.json()
+
+
+@pytest.fixture
+def keyed(api: Api, person: Person) -> Api:
+    """A server whose Better Auth has signed a token, and so has a key."""
+    person.token()
+    return api
+
+
+def test_a_process_that_answers_is_alive_and_says_nothing_else(api: Api) -> None:
+    answer = get(api, "/healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+def test_a_server_with_all_it_needs_is_ready(keyed: Api) -> None:
+    assert eventually(lambda: readiness(keyed), lambda seen: seen == READY)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_nobody_keeps_the_answer_or_learns_what_answered(keyed: Api, path: str) -> None:
+    answer = get(keyed, path)
+
+    ours = {name: value for name, value in answer.headers.items() if name not in ("date", "server")}
+    assert ours == {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "content-length": str(len(answer.content)),
+    }
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_probe_asks_with_get_or_head(keyed: Api, path: str) -> None:
+    eventually(lambda: readiness(keyed), lambda seen: seen == READY)
+    address = f"{keyed.origin}{path}"
+
+    head, others = http.head(address), [http.request(method, address) for method in ("POST", "OPTIONS")]
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(get(keyed, path).content))
+    assert [(each.status_code, each.headers["Allow"]) for each in others] == [(405, "GET, HEAD")] * 2
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "TRACE"])
+def test_the_samples_health_is_asked_so_too(api: Api, method: str) -> None:
+    answer = http.request(method, f"{api.origin}/support/health")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert answer.json()["error"] == "Method Not Allowed"
+
+
+def test_probes_come_by_any_host_and_over_plain_http(auth: Any, start_api: Callable[..., Any]) -> None:
+    production = {"ALLOWED_HOSTS": "api.example.com", "SECURE_SSL_REDIRECT": "True"}
+    with start_api(**production, BETTER_AUTH_TIME_ZONE="Asia/Kolkata") as running:
+        auth.sign_up().token()
+
+        probes = [get(running, path, Host="10.1.2.3:8000").status_code for path in ("/healthz", "/readyz")]
+        others = [
+            get(running, "/support/health", Host=host).status_code for host in ("10.1.2.3", "api.example.com")
+        ]
+
+    assert probes == [200, 200]
+    assert others == [400, 301]
+
+
+def test_without_keys_nobody_could_be_let_in_and_the_first_one_ends_that(
+    postgres_url: str, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
+) -> None:
+    url = create_database(postgres_url, "without_keys")
+    with (
+        start_better_auth(DATABASE_URL=url) as auth,
+        start_api(DATABASE_URL=url, BETTER_AUTH_URL=auth.origin) as api,
+        psycopg.connect(url, autocommit=True) as database,
+    ):
+        assert readiness(api) == unavailable(keys="missing")
+
+        auth.sign_up().token()
+
+        eventually(lambda: readiness(api), lambda seen: seen == READY)
+        database.execute('ALTER TABLE "session" RENAME COLUMN "expiresAt" TO "ends"')
+        eventually(lambda: readiness(api), lambda seen: seen == unavailable(better_auth_tables="unreadable"))
+
+
+@pytest.fixture
+def on_its_own(
+    tmp_path: Path, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
+) -> Iterator[tuple[Api, Popen[str], psycopg.Connection]]:
+    """A server that is ready, its database's process, and somebody else's connection to that."""
+    with ExitStack() as running:
+        database, url = running.enter_context(postgres_process(tmp_path, throwaway=True))
+        auth = running.enter_context(start_better_auth(DATABASE_URL=url))
+        api = running.enter_context(start_api(DATABASE_URL=url, BETTER_AUTH_URL=auth.origin))
+        auth.sign_up().token()
+        eventually(lambda: readiness(api), lambda seen: seen == READY)
+        yield api, database, running.enter_context(psycopg.connect(url, autocommit=True))
+
+
+def backends(database: psycopg.Connection, condition: str) -> set[int]:
+    """The database's processes that serve other connections than ours."""
+    others = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
+    return {pid for (pid,) in database.execute(others + condition)}
+
+
+def test_a_connection_that_was_lost_meanwhile_is_no_reason_to_be_sent_nothing(
+    database_url: str, person: Person, start_api: Callable[..., Any]
+) -> None:
+    person.token()  # without one there is no key
+    with (
+        start_api(DATABASE_URL=f"{database_url}?application_name=loses_one") as api,
+        psycopg.connect(database_url, autocommit=True) as database,
+    ):
+        eventually(lambda: readiness(api), lambda seen: seen == READY)
+        looking = "application_name = 'loses_one' AND query LIKE '%FALSE%'"
+        lost, told = backends(database, looking), set()
+
+        for pid in lost:
+            database.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+        def ask() -> set[int]:
+            told.add(readiness(api)[0])
+            return backends(database, looking) - lost
+
+        assert len(lost) == len(eventually(ask, lambda new: bool(new))) == 1
+        assert told == {200}
+
+
+def test_a_database_that_hangs_or_is_gone_is_named_at_once_by_a_process_that_is_alive(
+    on_its_own: tuple[Api, Popen[str], psycopg.Connection],
+) -> None:
+    api, database, connection = on_its_own
+    gone = unavailable(database="unreachable", better_auth_tables="unreachable")
+    processes, took, alive = {database.pid} | backends(connection, "TRUE"), [], []
+
+    def ask() -> tuple[int, Any]:
+        began = time.monotonic()
+        told = readiness(api)
+        took.append(time.monotonic() - began)
+        alive.append(get(api, "/healthz").status_code)
+        return told
+
+    with hanging(processes):
+        eventually(ask, lambda told: told == gone)
+    eventually(ask, lambda told: told == READY)
+    database.kill()
+    eventually(ask, lambda told: told == gone)
+
+    assert max(took) < 5  # half of what psycopg would wait for a server that hangs
+    assert set(alive) == {200}
+
+
+@contextmanager
+def hanging(processes: set[int]) -> Iterator[None]:
+    def send(number: int) -> None:
+        for pid in processes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send(signal.SIGCONT)
+
+
+def test_what_else_cannot_be_reached_is_named_too(auth: Any, start_api: Callable[..., Any]) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    elsewhere = {
+        "BETTER_AUTH_KEYS": "jwks",
+        "BETTER_AUTH_JWKS_URL": f"http://{nowhere}/jwks",
+        "BETTER_AUTH_JWKS_PRIVATE": "True",
+        "BETTER_AUTH_SESSION_SOURCE": f"redis://{nowhere}",
+    }
+    with start_api(**elsewhere) as running:
+        seen = readiness(running)
+
+    assert seen == unavailable(keys="unreachable", sessions="unreachable")
+
+
+def test_a_better_auth_in_a_file_whose_callers_show_cookies(
+    tmp_path: Path, redis_url: str, auth: Any, start_api: Callable[..., Any]
+) -> None:
+    file = tmp_path / "auth.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(
+            'CREATE TABLE "user" ("id" text, "name" text, "email" text, "emailVerified" integer,'
+            ' "createdAt" date, "updatedAt" date)'
+        )
+    own = {
+        "BETTER_AUTH_DATABASE_URL": f"sqlite:///{file}",
+        "BETTER_AUTH_SESSION_SOURCE": redis_url,
+        "BETTER_AUTH_CREDENTIALS": "cookie",
+        "BETTER_AUTH_SECRET": "a-secret-of-the-tests-and-of-nothing-else",
+        "BETTER_AUTH_KEYS": "jwks",  # of which none is needed here, nor asked for
+        "BETTER_AUTH_JWKS_PRIVATE": "True",
+    }
+    with start_api(**own) as running:
+        before = readiness(running)
+        with closing(sqlite3.connect(file)) as database:
+            database.execute('ALTER TABLE "user" RENAME TO "person"')
+        after = eventually(lambda: readiness(running), lambda seen: seen != before)
+
+    checks = {"database": "ok", "better_auth_tables": "ok", "sessions": "ok"}
+    assert before == (200, {"status": "ready", "checks": checks})
+    assert after == (503, {"status": "unavailable", "checks": checks | {"better_auth_tables": "unreadable"}})
+
+
+# --- What it costs --------------------------------------------------------------------------------
+
+
+class Counted(Readiness):
+    """A look takes until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks, self.may_end = 0, asyncio.Event()
+
+    async def _look_again(self) -> dict[str, str]:
+        self.looks += 1
+        await self.may_end.wait()
+        return {"look": str(self.looks)}
+
+
+def test_of_a_flood_of_probes_one_looks_and_all_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr("chatbackend.web.readiness.time.monotonic", lambda: clock)
+
+    async def flood() -> list[dict[str, str]]:
+        nonlocal clock
+        readiness = Counted()
+        callers = [asyncio.create_task(readiness.checks()) for _ in range(100)]
+        await asyncio.sleep(0)
+        clock += 10  # a look that takes long is not joined by a second
+        callers += [asyncio.create_task(readiness.checks()) for _ in range(100)]
+        await asyncio.sleep(0)
+        callers[0].cancel()  # whoever leaves takes nothing away from the others
+        readiness.may_end.set()
+        first = await asyncio.gather(*callers[1:])
+        clock -= 9.1
+        fresh = await readiness.checks()
+        clock += 0.2
+        return [*first, fresh, await readiness.checks()]
+
+    *first, fresh, later = asyncio.run(flood())
+
+    assert [*first, fresh] == [{"look": "1"}] * 200
+    assert later == {"look": "2"}

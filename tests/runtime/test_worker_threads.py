@@ -1,0 +1,297 @@
+"""Few threads, few connections: each is kept, looked after, and left as it was found."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from chatkit.store import NotFoundError
+from django.db import DataError, ProgrammingError, connection, transaction
+from django.db.backends.postgresql import base
+from django.db.backends.signals import connection_created
+from django.test.utils import CaptureQueriesContext
+
+from runtime.worker_threads import at_once, lending, on_database, workers
+from support.conf import conf
+from support.models import Thread
+from tests.fixtures.concurrent_commits import wait_for_lock
+from tests.fixtures.owner import STORE, Owner, message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def own_process_id() -> int:
+    """Of the server's side of this thread's connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+process_id = on_database(own_process_id)
+
+
+@pytest.fixture
+def made() -> Iterator[list[int]]:
+    """The connections that are made during the test, by their server's process."""
+    made: list[int] = []
+
+    def listen(connection: Any, **_: Any) -> None:
+        made.append(connection.connection.info.backend_pid)
+
+    connection_created.connect(listen)
+    yield made
+    connection_created.disconnect(listen)
+
+
+def of_all_workers() -> set[int]:
+    """One call in each of them, held until all are busy."""
+    together = threading.Barrier(conf.WORKER_THREADS, timeout=10)
+
+    @on_database
+    def hold() -> int:
+        together.wait()
+        return own_process_id()
+
+    async def work() -> list[int]:
+        return await asyncio.gather(*(hold() for _ in range(conf.WORKER_THREADS)))
+
+    return set(async_to_sync(work)())
+
+
+def test_a_worker_keeps_its_connection(made: list[int]) -> None:
+    kept = of_all_workers()
+    del made[:]
+
+    async def work() -> set[int]:
+        return {await process_id() for _ in range(30)}
+
+    used = async_to_sync(work)()
+
+    assert used <= kept
+    assert made == []
+
+
+def test_many_calls_at_once_share_few_connections(ada: Owner) -> None:
+    ada.starts()
+    kept = of_all_workers()
+
+    async def work() -> list[int]:
+        saves = (STORE.add_thread_item("thr_1", message(f"msg_{n}"), ada) for n in range(40))
+        await asyncio.gather(*saves)
+        return await asyncio.gather(*(process_id() for _ in range(40)))
+
+    used = set(async_to_sync(work)())
+
+    assert len(set(ada.item_ids(limit=100))) == 40
+    assert used <= kept
+    assert len(kept) == conf.WORKER_THREADS
+
+
+def test_connections_that_the_server_has_closed_are_replaced_unnoticed(postgres_url: str) -> None:
+    dead = of_all_workers()
+    with psycopg.connect(postgres_url) as elsewhere:
+        for number in dead:
+            elsewhere.execute("SELECT pg_terminate_backend(%s, 1000)", [number])
+
+    alive = of_all_workers()
+
+    assert not alive & dead
+
+
+def test_an_idle_connection_is_asked_how_it_is_without_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_all_workers()
+    asked: list[Any] = []
+    monkeypatch.setattr(base.DatabaseWrapper, "is_usable", lambda connection: not asked.append(connection))
+
+    of_all_workers()
+
+    assert asked == []
+
+
+def test_statements_are_prepared_unless_a_pooler_is_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler tells its clients of processes that are none of the server's, as PgBouncer 1.18 does."""
+
+    def prepares() -> bool:
+        connection.close()
+        connection.ensure_connection()
+        return connection.connection.prepare_threshold is not None
+
+    direct = prepares()
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", property(lambda _: -1))
+
+    assert (direct, prepares()) == (True, False)
+    connection.close()
+
+
+def test_rows_that_are_read_the_short_way_are_those_of_a_cursor(postgres_url: str) -> None:
+    sql = "SELECT 7, 'seven', NULL, %s::jsonb, %s::timestamptz, now() at time zone 'UTC' = localtimestamp"
+    params = ['{"n": 7}', datetime(2026, 3, 29, 1, 30, tzinfo=UTC)]
+
+    @on_database
+    def both_ways() -> tuple[Any, Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall(), connection.rows_of(sql, params)
+
+    usual, short = async_to_sync(both_ways)()
+
+    assert short == usual
+
+
+def test_what_is_read_the_short_way_survives_a_connection_and_fails_in_django_s_words() -> None:
+    @on_database
+    def work() -> list[Any]:
+        read = [connection.rows_of("SELECT 1", [])]
+        connection.close()
+        read.append(connection.rows_of("SELECT 2", []))
+        with pytest.raises(ProgrammingError):
+            connection.rows_of("SELECT * FROM nowhere", [])
+        return read
+
+    assert async_to_sync(work)() == [[(1,)], [(2,)]]
+
+
+def test_whoever_looks_on_sees_what_is_read_the_short_way() -> None:
+    @on_database
+    def work() -> list[Any]:
+        with CaptureQueriesContext(connection) as seen:
+            connection.rows_of("SELECT %s::int", [1])
+        return [each["sql"] for each in seen.captured_queries]
+
+    assert len(async_to_sync(work)()) == 1
+
+
+def test_whoever_looks_on_from_the_connection_on_sees_the_first_read_as_well() -> None:
+    """As tracing does, which asks to be told of each connection."""
+    seen: list[str] = []
+
+    def look(execute: Callable[..., Any], sql: str, *others: Any) -> Any:
+        seen.append(sql)
+        return execute(sql, *others)
+
+    def look_on(connection: Any, **_: Any) -> None:
+        connection.execute_wrappers.append(look)
+
+    @on_database
+    def work() -> None:
+        connection.close()
+        connection_created.connect(look_on)
+        connection.rows_of("SELECT 1", [])
+        connection_created.disconnect(look_on)
+        connection.execute_wrappers.remove(look)
+
+    async_to_sync(work)()
+
+    assert seen == ["SELECT 1"]
+
+
+def test_a_connection_is_replaced_after_an_error_of_the_database() -> None:
+    """A statement that was prepared for a table that has changed is wrong for as long as it is kept."""
+
+    @on_database
+    def go_wrong() -> int:
+        with connection.cursor() as cursor, pytest.raises(ProgrammingError):
+            cursor.execute("SELECT * FROM nowhere")
+        return int(connection.connection.info.backend_pid)
+
+    bad = async_to_sync(go_wrong)()
+
+    assert bad not in of_all_workers()
+
+
+def test_a_refused_value_costs_no_connection(ada: Owner, made: list[int]) -> None:
+    ada.starts()
+    of_all_workers()
+    del made[:]
+
+    async def work() -> None:
+        with pytest.raises(NotFoundError):
+            await STORE.load_thread("thr_9", ada)
+        with pytest.raises(NotFoundError):
+            await STORE.add_thread_item("thr_9", message(), ada)
+        with pytest.raises(DataError):
+            await STORE.add_thread_item("thr_1", message("msg_" + 300 * "x"), ada)
+
+    async_to_sync(work)()
+
+    of_all_workers()
+    assert made == []
+
+
+def test_a_transaction_that_a_call_leaves_open_is_rolled_back(
+    ada: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        async with lending():  # as in a stream of a team's own server
+            await sync_to_async(transaction.atomic().__enter__)()
+            await sync_to_async(of_all_workers_in_threads)()
+
+    def of_all_workers_in_threads() -> None:
+        Thread.objects.create(user_id="ada", thread_id="thr_1", created_at="2026-03-01T00:00:00Z", data={})
+
+    async_to_sync(work)()
+
+    assert "A transaction was left open, and is rolled back" in caplog.text
+    assert Thread.objects.owned_by("ada").exists()
+
+
+def test_django_s_async_orm_uses_the_workers_inside_a_stream() -> None:
+    kept = of_all_workers()
+
+    async def work() -> set[int]:
+        async with lending():
+            await Thread.objects.acount()
+            return {await sync_to_async(own_process_id)() for _ in range(5)}
+
+    assert async_to_sync(work)() <= kept
+
+
+def test_a_cancelled_call_waits_for_its_write(ada: Owner, postgres_url: str) -> None:
+    ada.starts()
+    ada.add_thread_item("thr_1", message())
+
+    async def work() -> None:
+        with psycopg.connect(postgres_url) as elsewhere:
+            elsewhere.execute("SELECT FROM support_item FOR UPDATE")
+            saving = asyncio.create_task(STORE.save_item("thr_1", message("msg_1", "changed"), ada))
+            await asyncio.to_thread(wait_for_lock, elsewhere)
+
+            saving.cancel()
+            _, unfinished = await asyncio.wait([saving], timeout=0.2)
+            assert unfinished == {saving}
+
+            elsewhere.rollback()
+            with pytest.raises(asyncio.CancelledError):
+                await saving
+        assert await STORE.load_item("thr_1", "msg_1", ada) == message("msg_1", "changed")
+
+    async_to_sync(work)()
+
+
+def test_at_once_runs_what_awaits_the_database_in_the_thread_it_is_called_in() -> None:
+    async def where() -> tuple[int, int]:
+        await process_id()
+        return threading.get_ident(), await on_database(threading.get_ident)()
+
+    assert at_once(where()) == (threading.get_ident(), threading.get_ident())
+
+
+def test_at_once_refuses_what_awaits_something_else() -> None:
+    async def sleepy() -> None:
+        await Pause()
+
+    with pytest.raises(RuntimeError, match="something other than the database"):
+        at_once(sleepy())
+
+
+class Pause:
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+def test_there_are_as_many_workers_as_the_setting_says() -> None:
+    assert workers._max_workers == conf.WORKER_THREADS

@@ -1,0 +1,568 @@
+"""Staff read conversations as they were, delete them where they may, and can do nothing else."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from support.files import files
+from support.models import Attachment, Feedback, Item, Thread
+from tests.authn.admin.test_lists import asked, read
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.staff import VIEW, signed_in
+from tests.fixtures.servers.api import Api, create, http, message, operation
+from tests.support.attachments.test_attachments import PNG, attach
+
+LIST = "/admin/support/thread/"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_chatted_in_other_tests(db: None) -> None:
+    Thread.objects.all().delete()
+
+
+@pytest.fixture
+def staff(auth: Any, db: None) -> Client:
+    return signed_in(*VIEW)
+
+
+def a_thread(user_id: str = "ada", thread_id: str = "thr_1", **fields: Any) -> Thread:
+    given = {"title": "A parcel", "created_at": timezone.now(), "data": {}} | fields
+    return Thread.objects.create(user_id=user_id, thread_id=thread_id, **given)
+
+
+def say(thread: Thread, *said: dict[str, Any]) -> list[Item]:
+    """Store what ChatKit's SDK would, or what it never would."""
+    first = thread.items.count()
+    return Item.objects.bulk_create(
+        Item(thread=thread, item_id=f"i_{first + n}", type=data["type"], created_at=timezone.now(), data=data)
+        for n, data in enumerate(said)
+    )
+
+
+def user_says(text: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "user_message",
+        "content": [{"type": "input_text", "text": text}],
+        "attachments": [],
+    } | more
+
+
+def page_of(thread: Thread, staff: Client, query: str = "") -> str:
+    page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]) + query)
+    assert page.status_code == 200
+    return page.content.decode()
+
+
+def transcript_of(thread: Thread, staff: Client) -> list[tuple[str, list[str]]]:
+    page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]))
+    return [(entry.speaker, entry.texts) for entry in page.context["transcript"].entries]
+
+
+def listed(staff: Client, **query: str) -> list[str]:
+    page = staff.get(LIST, query)
+    assert page.status_code == 200
+    return [thread.thread_id for thread in page.context["cl"].result_list]
+
+
+# --- Reading ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_conversation_is_shown_with_its_messages_and_what_was_thought_of_them(
+    staff: Client, api: Api, person: Person
+) -> None:
+    events = api.events(create("Where is my parcel?"), person.token())
+    of_thread, answer = {"thread_id": events[0]["thread"]["id"]}, events[-1]["item"]
+    rated = operation("items.feedback", **of_thread, item_ids=[answer["id"]], kind="negative")
+    api.post(rated, person.token())
+    thread = Thread.objects.get(**of_thread)
+
+    page = page_of(thread, staff)
+
+    assert transcript_of(thread, staff) == [
+        ("User", ["Where is my parcel?"]),
+        ("Assistant", [answer["content"][0]["text"]]),
+    ]
+    assert f'href="/admin/authn/user/{person.user_id}/change/"' in page
+    beside_the_answer = page.partition(">Assistant<")[2].partition("</tr>")[0]
+    assert "<td>Negative</td>" in beside_the_answer
+    assert page.count("Negative") == 1
+
+
+SAID: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
+    (user_says("Hello", quoted_text="Hi"), ("User", ["> Hi", "Hello"])),
+    (
+        {
+            "type": "user_message",
+            "content": [{"type": "input_tag", "id": "1", "text": "Order 7", "data": {}}],
+        },
+        ("User", ["@Order 7"]),
+    ),
+    (
+        {
+            "type": "assistant_message",
+            "content": [
+                {
+                    "type": "output_text",
+                    "text": "See there.",
+                    "annotations": [
+                        {"source": {"type": "url", "title": "Help", "url": "https://help.example"}}
+                    ],
+                }
+            ],
+        },
+        ("Assistant", ["See there.", "Source: Help, https://help.example"]),
+    ),
+    (
+        {
+            "type": "client_tool_call",
+            "name": "find",
+            "arguments": {"order": 7},
+            "output": {"state": "sent"},
+        },
+        ("Tool", ['find({"order": 7})', '→ {"state": "sent"}']),
+    ),
+    (
+        {"type": "client_tool_call", "name": "find", "arguments": {}, "output": None},
+        ("Tool", ["find({})", "→ no answer yet"]),
+    ),
+    (
+        {
+            "type": "widget",
+            "widget": {
+                "type": "Card",
+                "children": [
+                    {"type": "Title", "value": "Order 7", "size": "lg"},
+                    {"type": "Row", "children": [{"type": "Text", "value": "On its way"}]},
+                    {"type": "Button", "label": "Track", "onClickAction": {"type": "track"}},
+                ],
+                "confirm": {"label": "Keep", "action": {"type": "keep"}},
+            },
+        },
+        ("Widget", ["Order 7\nOn its way\nTrack\nKeep"]),
+    ),
+    (
+        {
+            "type": "workflow",
+            "workflow": {
+                "type": "custom",
+                "summary": {"title": "Looked it up"},
+                "tasks": [
+                    {"type": "thought", "title": "Thinking", "content": "A parcel, then."},
+                    {
+                        "type": "web_search",
+                        "queries": ["parcel 7"],
+                        "sources": [{"title": "T", "url": "https://t"}],
+                    },
+                    {"type": "file", "title": "Read", "sources": [{"title": "a", "filename": "a.pdf"}]},
+                ],
+            },
+        },
+        (
+            "Workflow",
+            [
+                "Looked it up",
+                "Thinking\nA parcel, then.",
+                "parcel 7\nSource: T, https://t",
+                "Read\nSource: a, a.pdf",
+            ],
+        ),
+    ),
+    (
+        {
+            "type": "workflow",
+            "workflow": {
+                "type": "reasoning",
+                "summary": {"duration": 3},
+                "tasks": [{"type": "thought", "content": "A parcel, then."}],
+            },
+        },
+        ("Assistant's thoughts", ["3 s", "A parcel, then."]),
+    ),
+    (
+        {"type": "task", "task": {"type": "custom", "title": "Booking", "content": "7"}},
+        ("Task", ["Booking\n7"]),
+    ),
+    (
+        {"type": "generated_image", "image": {"id": "1", "url": "https://i.example"}},
+        ("Image", ["https://i.example"]),
+    ),
+    (
+        {
+            "type": "structured_input",
+            "inputs": [
+                {"question": "How soon?", "answer": {"values": ["Today", "Now"]}},
+                {"question": "Why?", "answer": {"values": [], "skipped": True}},
+                {"question": "Who?", "answer": None},
+            ],
+        },
+        ("Questions", ["How soon? → Today, Now", "Why? → skipped", "Who? → no answer yet"]),
+    ),
+    ({"type": "hidden_context_item", "content": {"cart": 3}}, ("Hidden from the user", ['{"cart": 3}'])),
+    ({"type": "end_of_turn"}, ("End of turn", [])),
+    ({"type": "hologram", "light": [1]}, ("hologram", ['{"type": "hologram", "light": [1]}'])),
+]
+
+
+@pytest.mark.parametrize(("said", "shown"), SAID, ids=[said["type"] for said, _ in SAID])
+def test_whatever_was_said_can_be_read(staff: Client, said: dict[str, Any], shown: Any) -> None:
+    thread = a_thread()
+    say(thread, said)
+
+    assert transcript_of(thread, staff) == [shown]
+
+
+@pytest.mark.parametrize("kind", [said["type"] for said, _ in SAID])
+@pytest.mark.parametrize("filling", [None, [], [None], "text", {"a": None}], ids=str)
+def test_what_is_not_as_the_sdk_writes_it_can_be_read_all_the_same(
+    staff: Client, kind: str, filling: Any
+) -> None:
+    names = (
+        "content",
+        "attachments",
+        "widget",
+        "workflow",
+        "task",
+        "image",
+        "inputs",
+        "name",
+        "arguments",
+        "output",
+    )
+    thread = a_thread()
+    say(thread, {"type": kind} | dict.fromkeys(names, filling))
+
+    [(speaker, _)] = transcript_of(thread, staff)
+
+    assert speaker
+
+
+ATTACK = '<script>alert(1)</script><a href="javascript:alert(1)">x</a>'
+ATTACKS = [
+    user_says(ATTACK, quoted_text=ATTACK, attachments=[{"id": ATTACK, "name": ATTACK, "mime_type": ATTACK}]),
+    {"type": "assistant_message", "content": [{"text": f"[x](javascript:alert(1)) {ATTACK}"}]},
+    {
+        "type": "widget",
+        "widget": {
+            "type": "Card",
+            "children": [{"type": "Image", "src": "javascript:alert(1)", "alt": ATTACK}],
+        },
+    },
+    {"type": "client_tool_call", "name": ATTACK, "arguments": {ATTACK: ATTACK}, "output": ATTACK},
+    {"type": "task", "task": {"title": ATTACK, "sources": [{"title": ATTACK, "url": "javascript:alert(1)"}]}},
+    {"type": ATTACK[:40], "anything": ATTACK},
+]
+
+
+@pytest.mark.parametrize("said", ATTACKS, ids=lambda said: said["type"])
+def test_what_was_said_stays_text(staff: Client, said: dict[str, Any]) -> None:
+    thread = a_thread(title=ATTACK, user_id='"><script>', thread_id=ATTACK)
+    say(thread, said)
+
+    for page in (page_of(thread, staff), staff.get(LIST).content.decode()):
+        assert "<script>alert" not in page
+        assert '"><script>' not in page
+        assert 'href="javascript' not in page
+        assert 'src="javascript' not in page
+
+
+def test_a_text_of_megabytes_is_cut(staff: Client) -> None:
+    thread = a_thread()
+    say(thread, user_says("x" * 1_000_000))
+
+    [(_, [text])] = transcript_of(thread, staff)
+
+    assert text.endswith("x… (980000 characters more)")
+    assert len(text) < 21_000
+
+
+def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) -> None:
+    thread, other = a_thread(), a_thread(thread_id="thr_2")
+    say(other, user_says("of another"))
+    say(thread, *(user_says(f"number {n}") for n in range(120)))
+    say(other, user_says("of another"))
+
+    def read(query: str = "") -> tuple[list[int], Any]:
+        page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]) + query)
+        told = page.context["transcript"]
+        return [int(entry.texts[0].split()[1]) for entry in told.entries], told
+
+    numbers, last = read()
+    assert (numbers, last.later) == ([*range(70, 120)], None)
+    numbers, middle = read(f"?before={last.earlier}")
+    assert numbers == [*range(20, 70)]
+    numbers, first = read(f"?before={middle.earlier}")
+    assert (numbers, first.earlier) == ([*range(20)], None)
+    numbers, again = read(f"?after={first.later}")
+    assert numbers == [*range(20, 70)]
+    numbers, end = read(f"?after={again.later}")
+    assert (numbers, end.later) == ([*range(70, 120)], None)
+    assert read("?before=x&after=" + "9" * 40)[0] == [*range(70, 120)]
+
+
+# --- Finding ----------------------------------------------------------------------------------------
+
+
+def test_conversations_come_newest_first_and_are_found_by_whose_they_are(
+    staff: Client, person: Person
+) -> None:
+    moment = timezone.now()
+    for number, user_id in enumerate([person.user_id, "bob", person.user_id]):
+        a_thread(user_id, f"thr_{number}", created_at=moment + timedelta(seconds=number))
+
+    of_person = ["thr_2", "thr_0"]
+    assert listed(staff) == ["thr_2", "thr_1", "thr_0"]
+    assert listed(staff, user=person.user_id) == listed(staff, q=person.user_id) == of_person
+    assert listed(staff, q=person.email.upper()) == of_person
+    assert listed(staff, q="thr_1") == ["thr_1"]
+    assert listed(staff, q="thr_") == listed(staff, user="nobody") == listed(staff, user="bob\0") == []
+    assert f'href="?user={person.user_id}"' in staff.get(LIST).content.decode()
+
+
+def test_conversations_are_found_by_when_they_began(staff: Client) -> None:
+    for days in (0, 3, 300):
+        a_thread(thread_id=f"thr_{days}", created_at=timezone.now() - timedelta(days=days))
+    page = staff.get(LIST)
+    [dates] = page.context["cl"].filter_specs
+    past_week = next(
+        choice for choice in dates.choices(page.context["cl"]) if choice["display"] == "Past 7 days"
+    )
+
+    found = staff.get(LIST + past_week["query_string"]).context["cl"].result_list
+
+    assert [thread.thread_id for thread in found] == ["thr_0", "thr_3"]
+
+
+@pytest.mark.parametrize(
+    "name", ["data__contains", "title__regex", "user_id", "thread_id__in", "items__type"]
+)
+def test_an_address_made_by_hand_compares_no_columns(staff: Client, name: str) -> None:
+    assert staff.get(LIST, {name: "1"}).status_code == 400
+
+
+MANY = """
+INSERT INTO support_thread (user_id, thread_id, created_at, data)
+SELECT 'user' || n % 5000, 'thr_' || n, now() - n * interval '1 hour', '{}' FROM generate_series(1, 20000) n;
+INSERT INTO support_item (thread_id, item_id, type, created_at, data)
+SELECT id, 'msg_' || n, 'end_of_turn', now(), '{"type": "end_of_turn"}'
+FROM support_thread, generate_series(1, 20000) n WHERE support_thread.thread_id = 'thr_7';
+ANALYZE support_thread, support_item
+"""
+
+
+def test_no_page_reads_more_than_it_shows(staff: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(MANY)
+    thread = Thread.objects.get(thread_id="thr_7")
+    middle = thread.items.order_by("id")[10_000].pk
+    page = f"support/thread/{thread.pk}/change/"
+    week_ago = f"{timezone.now() - timedelta(days=7):%Y-%m-%d} 00:00:00+00:00"
+
+    for address, query in [
+        ("support/thread/", {}),
+        ("support/thread/", {"p": "3"}),
+        ("support/thread/", {"user": "user7"}),
+        ("support/thread/", {"q": "user7"}),
+        ("support/thread/", {"q": "thr_7"}),
+        ("support/thread/", {"created_at__gte": week_ago, "created_at__lt": "2999-01-01 00:00:00+00:00"}),
+        (page, {}),
+        (page, {"before": str(middle)}),
+        (page, {"after": str(middle)}),
+    ]:
+        statements = asked(staff, address, **query)
+
+        assert len(statements) <= 10
+        for statement in statements:
+            if "support_" in statement.sql:
+                steps = statement.plan()
+                assert "COUNT(*)" not in statement.sql
+                assert "Seq Scan" not in {step["Node Type"] for step in steps}, statement.sql
+                assert read(steps) <= 300, (address, query)
+
+
+# --- Attachments ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_a_picture(api: Api, person: Person) -> Thread:
+    attachment = attach(api, person)
+    sent = operation("threads.create", input=message("Look") | {"attachments": [attachment["id"]]})
+    events = api.events(sent, person.token())
+    return Thread.objects.get(thread_id=events[0]["thread"]["id"])
+
+
+def attachment_address(thread: Thread) -> str:
+    attachment = Attachment.objects.get(thread=thread)
+    return reverse("admin:support_thread_attachment", args=[thread.pk, attachment.attachment_id])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attachment_opens_for_who_may_see_the_conversation(
+    staff: Client, api: Api, with_a_picture: Thread, settings: Any
+) -> None:
+    settings.PUBLIC_URL = api.origin
+    address = attachment_address(with_a_picture)
+
+    page = page_of(with_a_picture, staff)
+    sent_on = staff.get(address)
+
+    assert f'href="{address}"' in page
+    assert "signature" not in page
+    assert sent_on.status_code == 302
+    assert http.get(sent_on.headers["Location"]).content == PNG
+    assert signed_in("view_user", name="other").get(address).status_code == 403
+    assert Client().get(address).headers["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attachment_opens_in_its_own_conversation_alone(staff: Client, with_a_picture: Thread) -> None:
+    other, address = a_thread(), attachment_address(with_a_picture)
+    elsewhere = address.replace(f"/{with_a_picture.pk}/", f"/{other.pk}/")
+    nowhere = address.replace(f"/{with_a_picture.pk}/", f"/{'9' * 30}/")
+    missing = address.replace("atc_", "atc_0")
+    Attachment.objects.create(user_id="ada", attachment_id="atc_1", thread=other, data={})
+    not_uploaded = reverse("admin:support_thread_attachment", args=[other.pk, "atc_1"])
+    no_text = reverse("admin:support_thread_attachment", args=[other.pk, "atc_\0"])
+
+    for each in (elsewhere, nowhere, missing, not_uploaded, no_text):
+        assert staff.get(each).status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attachment_opens_in_every_conversation_that_carries_it(
+    staff: Client, api: Api, person: Person, with_a_picture: Thread
+) -> None:
+    attachment = Attachment.objects.get(thread=with_a_picture)
+    sent = operation("threads.create", input=message("Look") | {"attachments": [attachment.attachment_id]})
+    api.events(sent, person.token())
+    api.events(operation("threads.create", input=message("Hi")), person.token())
+
+    statuses = [
+        staff.get(
+            reverse("admin:support_thread_attachment", args=[thread.pk, attachment.attachment_id])
+        ).status_code
+        for thread in Thread.objects.owned_by(person.user_id).order_by("id")
+    ]
+
+    assert statuses == [302, 302, 404]
+    assert "/attachments/" in page_of(with_a_picture, staff)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_is_gone_is_named_and_no_link(staff: Client, with_a_picture: Thread) -> None:
+    Attachment.objects.filter(thread=with_a_picture).update(file="")
+
+    page = page_of(with_a_picture, staff)
+
+    assert "a.png (image/png, not there)" in page
+    assert "/attachments/" not in page
+
+
+# --- Deleting ---------------------------------------------------------------------------------------
+
+WAYS: list[Callable[[Thread], tuple[str, dict[str, str]]]] = [
+    lambda thread: (reverse("admin:support_thread_delete", args=[thread.pk]), {"post": "yes"}),
+    lambda thread: (LIST, {"action": "delete_selected", "_selected_action": str(thread.pk), "post": "yes"}),
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", WAYS, ids=["its page", "the list"])
+def test_who_may_delete_deletes_it_with_all_that_belongs_to_it(with_a_picture: Thread, way: Any) -> None:
+    staff, other = signed_in("view_thread", "delete_thread"), a_thread()
+    [rated, *_] = with_a_picture.items.all()
+    Feedback.objects.create(item=rated, kind="positive")
+    name = Attachment.objects.get(thread=with_a_picture).file
+    address, data = way(with_a_picture)
+    title = "About my illness"
+    Thread.objects.filter(pk=with_a_picture.pk).update(title=title)
+
+    answer = staff.post(address, data | {"select_across": "1"})
+
+    assert answer.status_code == 302
+    assert list(Thread.objects.all()) == [other]
+    assert [model.objects.count() for model in (Item, Feedback, Attachment)] == [0, 0, 0]
+    assert not files.storage().exists(name)
+    [entry] = LogEntry.objects.all()
+    assert (entry.object_repr, entry.user.get_username()) == (with_a_picture.thread_id, "staff")
+    assert title not in json.dumps([entry.object_repr, entry.change_message])
+
+
+def test_deleting_a_long_conversation_does_not_load_it(db: None) -> None:
+    staff, thread = signed_in("view_thread", "delete_thread"), a_thread()
+    say(thread, *(user_says("x") for _ in range(500)))
+    loaded: list[str] = []
+
+    def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("SELECT") and "support_item" in sql:
+            loaded.append(sql)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(listen):
+        address, data = WAYS[0](thread)
+        statuses = [staff.get(address).status_code, staff.post(address, data).status_code]
+
+    assert (statuses, loaded, Item.objects.count()) == ([200, 302], [], 0)
+
+
+# --- Nothing else -----------------------------------------------------------------------------------
+
+
+def writes(thread: Thread) -> list[tuple[str, dict[str, str]]]:
+    change = reverse("admin:support_thread_change", args=[thread.pk])
+    return [
+        (reverse("admin:support_thread_add"), {"thread_id": "thr_9", "title": "Eve"}),
+        (change, {"title": "Eve"}),
+        (change, {"title": "Eve", "_saveasnew": "1"}),
+        (reverse("admin:support_thread_history", args=[thread.pk]), {"title": "Eve"}),
+    ]
+
+
+def as_stored() -> list[Any]:
+    return [*Thread.objects.values_list(), *Item.objects.values_list()]
+
+
+def test_who_may_only_view_can_do_nothing_else(staff: Client) -> None:
+    thread = a_thread()
+    say(thread, user_says("Hello"))
+    before = as_stored()
+
+    answers = [staff.post(address, data).status_code for address, data in writes(thread)]
+    answers += [staff.post(*way(thread)).status_code for way in WAYS]
+    pages = page_of(thread, staff) + staff.get(LIST).content.decode()
+
+    assert answers == [403, 403, 403, 200, 403, 200]  # 200: the page once more
+    assert as_stored() == before
+    assert not [word for word in ("deletelink", "_save", "addlink", "delete_selected") if word in pages]
+
+
+def test_not_even_a_superuser_can_add_or_change(admin_client: Client) -> None:
+    thread = a_thread()
+    before = as_stored()
+
+    answers = [admin_client.post(address, data).status_code for address, data in writes(thread)]
+
+    assert answers == [403, 403, 403, 200]
+    assert as_stored() == before
+
+
+def test_who_may_not_view_sees_nothing(db: None) -> None:
+    thread, client = a_thread(), signed_in("view_user")
+    pages = [
+        LIST,
+        reverse("admin:support_thread_change", args=[thread.pk]),
+        reverse("admin:support_thread_history", args=[thread.pk]),
+        reverse("admin:support_thread_delete", args=[thread.pk]),
+        reverse("admin:support_thread_attachment", args=[thread.pk, "atc_1"]),
+    ]
+
+    assert [client.get(address).status_code for address in pages] == [403] * 5
+    assert "/support/" not in client.get(reverse("admin:index")).content.decode()

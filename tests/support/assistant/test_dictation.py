@@ -1,0 +1,145 @@
+"""What is dictated is written down by a model, if there is one; for that alone a body may be longer."""
+
+import base64
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from support.assistant import dictation
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.servers.api import Api, http, operation
+
+SPEECH = b"\x1aE\xdf\xa3 what a browser recorded"
+USUAL_LIMIT = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def listening(start_assistant: Callable[..., Any]) -> Iterator[Api]:
+    """Our server with dictation."""
+    with start_assistant(SUPPORT_TRANSCRIPTION_MODEL="model-with-ears") as running:
+        yield running
+
+
+def dictated(audio: bytes | str = SPEECH, mime_type: str = "audio/webm;codecs=opus") -> dict[str, Any]:
+    text = audio if isinstance(audio, str) else base64.b64encode(audio).decode()
+    return operation("input.transcribe", audio_base64=text, mime_type=mime_type)
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "name"),
+    [
+        ("audio/webm;codecs=opus", b"speech.webm"),
+        ("audio/mp4", b"speech.mp4"),
+        ("audio/ogg; codecs=opus", b"speech.ogg"),
+        ("AUDIO/WEBM", b"speech.webm"),
+    ],
+)
+def test_what_is_dictated_is_written_down(
+    listening: Api, person: Person, model: Model, mime_type: str, name: bytes
+) -> None:
+    response = listening.post(dictated(mime_type=mime_type), person.token())
+
+    assert (response.status_code, response.json()) == (200, {"text": "What was said"})
+    (call,) = model.transcriptions
+    assert SPEECH in call.raw
+    assert b'filename="%s"' % name in call.raw
+    assert b"model-with-ears" in call.raw
+    assert call.headers["authorization"] == "Bearer the-key-of-the-model"
+
+
+def test_where_there_is_no_dictation_it_is_a_501(assistant: Api, person: Person, model: Model) -> None:
+    response = assistant.post(dictated(), person.token())
+
+    assert response.status_code == 501
+    assert response.json()["error"] == "This server does not support that operation"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (dictated(mime_type="text/html"), "params.mime_type is none of audio/webm, audio/mp4, audio/ogg"),
+        (dictated(mime_type=""), "params.mime_type is none of audio/webm, audio/mp4, audio/ogg"),
+        (dictated("A"), "params.audio_base64 is not valid"),
+        (dictated("AAAA!!!!"), "params.audio_base64 is not valid"),
+        (dictated("ÄÄÄÄ"), "params.audio_base64 is not valid"),
+        (dictated(""), "params.audio_base64 is empty"),
+    ],
+)
+def test_what_is_no_recording_is_refused(
+    listening: Api, person: Person, model: Model, body: dict[str, Any], message: str
+) -> None:
+    response = listening.post(body, person.token())
+
+    assert (response.status_code, response.json()["message"]) == (400, message)
+    assert model.transcriptions == []
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_what_the_model_cannot_take_for_a_recording_is_the_callers_fault(
+    listening: Api, person: Person, model: Model, status: int
+) -> None:
+    model.transcript = Turn(status=status)
+
+    response = listening.post(dictated(), person.token())
+
+    assert response.status_code == 400
+    assert response.json()["message"] == "params.audio_base64 is no audio that can be written down"
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_a_model_that_does_not_listen_is_a_503_that_tells_nothing(
+    listening: Api, person: Person, model: Model, status: int
+) -> None:
+    model.transcript = Turn(status=status)
+
+    response = listening.post(dictated(), person.token())
+
+    assert response.status_code == 503
+    assert response.json()["error"] == "Service temporarily unavailable"
+    assert response.headers["Retry-After"]
+    assert len(model.transcriptions) == 1
+    assert "The model is not well" not in listening.log.read_text()
+
+
+# --- How long a body may be -----------------------------------------------------------------------
+
+
+def test_a_long_recording_is_let_in(listening: Api, person: Person, model: Model) -> None:
+    response = listening.post(dictated(b"x" * 2 * USUAL_LIMIT), person.token())
+
+    assert response.status_code == 200
+
+
+def test_one_that_is_too_long_is_not(listening: Api, person: Person, model: Model) -> None:
+    response = listening.post(dictated(b"x" * (dictation.MAX_AUDIO_BYTES + 2_000)), person.token())
+
+    assert response.status_code == 413
+    assert str(dictation.MAX_BODY_BYTES) in response.json()["error"]
+
+
+def test_nothing_else_may_be_as_long(listening: Api, person: Person, model: Model) -> None:
+    action = {"type": "shout", "payload": "x" * USUAL_LIMIT}
+    long = operation("threads.custom_action", thread_id="thr_1", action=action)
+
+    response = listening.post(long, person.token())
+
+    assert response.status_code == 413
+    assert str(USUAL_LIMIT) in response.json()["error"]
+
+
+def test_without_dictation_no_recording_may(assistant: Api, person: Person, model: Model) -> None:
+    response = assistant.post(dictated(b"x" * USUAL_LIMIT), person.token())
+
+    assert response.status_code == 413
+
+
+def test_a_body_that_comes_in_chunks_may_be_no_longer(assistant: Api, person: Person, model: Model) -> None:
+    body = b'{"type": "threads.update", "params": {"thread_id": "t", "title": "%s"}}' % (b"x" * USUAL_LIMIT)
+    headers = {"Authorization": f"Bearer {person.token()}"}
+
+    response = http.post(assistant.url, content=iter([body]), headers=headers)
+
+    assert response.request.headers["Transfer-Encoding"] == "chunked"
+    assert response.status_code == 413

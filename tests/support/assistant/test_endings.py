@@ -1,0 +1,158 @@
+"""How an answer ends, and what the user is told of it: the same over both APIs."""
+
+from typing import Any
+
+import pytest
+
+from support.assistant.provider import model_errors
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
+from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.servers.api import Api, add, create
+from tests.support.assistant.test_title import title_of
+
+pytestmark = pytest.mark.django_db
+
+NO_WORDS_LEFT = {"finish_reason": "length"}
+FILTERED = {"finish_reason": "content_filter"}
+WITHOUT_A_REASON = {"finish_reason": None}
+FOR_A_REASON_OF_ITS_OWN = {"finish_reason": "the_moon"}
+
+
+def error(message: str, *, allow_retry: bool = True) -> dict[str, Any]:
+    return {"type": "error", "code": "custom", "message": message, "allow_retry": allow_retry}
+
+
+def test_a_refusal_is_the_answer(assistant: Api, person: Person, model: Model) -> None:
+    model.play(refusal=["I cannot ", "help with that."])
+
+    events = assistant.events(create("Do harm"), person.token())
+
+    assert deltas_of(events) == ["I cannot ", "help with that."]
+    assert of_type(events, "error") == of_type(events, "notice") == []
+    assert said_in(items_of(person, thread_of(events))) == ["Do harm", "I cannot help with that."]
+
+    model.play("Yes")
+    assistant.events(add(thread_of(events), "Why?"), person.token())
+    assert model.calls[0].conversation[1] == ("assistant", "I cannot help with that.")
+
+
+def test_a_refusal_after_some_words_is_a_part_of_the_answer(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("Sorry: ", refusal=["I cannot ", "do that."])
+
+    events = assistant.events(create("Do harm"), person.token())
+
+    assert deltas_of(events) == ["Sorry: ", "I cannot ", "do that."]
+    [_, answer] = items_of(person, thread_of(events))
+    assert [part.text for part in answer.content] == ["Sorry: ", "I cannot do that."]
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        (NO_WORDS_LEFT, model_errors.CUT_OFF),
+        (FILTERED, model_errors.FILTERED),
+        (WITHOUT_A_REASON, model_errors.INCOMPLETE),
+        (FOR_A_REASON_OF_ITS_OWN, model_errors.INCOMPLETE),
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
+    assistant: Api, person: Person, model: Model, ending: dict[str, Any], message: str
+) -> None:
+    model.play("Once ", "upon", **ending)
+
+    events = assistant.events(create("A story"), person.token())
+
+    assert deltas_of(events) == ["Once ", "upon"]
+    assert [notice["message"] for notice in of_type(events, "notice")] == [message]
+    assert of_type(events, "error") == []
+    assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
+
+    model.play("a time")
+    assistant.events(add(thread_of(events), "Go on"), person.token())
+    assert model.calls[0].conversation[1] == ("assistant", "Once upon")
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        (NO_WORDS_LEFT, error(model_errors.USED_UP)),
+        (FILTERED, error(model_errors.WITHHELD, allow_retry=False)),
+        (WITHOUT_A_REASON, error(model_errors.EMPTY)),
+        ({}, error(model_errors.EMPTY)),
+        ({"tokens": ["", " \n"]}, error(model_errors.EMPTY)),
+        ({"reasoning": ["Hmm"]}, error(model_errors.EMPTY)),
+        ({"tokens": ["<think>", "Hmm"]}, error(model_errors.EMPTY)),
+    ],
+    ids=str,
+)
+def test_an_answer_without_a_word_is_an_error_and_leaves_no_message(
+    assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
+) -> None:
+    model.play(*turn.get("tokens", []), **{name: turn[name] for name in turn if name != "tokens"})
+
+    events = assistant.events(create("A story"), person.token())
+
+    assert of_type(events, "error") == [told]
+    assert deltas_of(events) == of_type(events, "notice") == []
+    kinds = kinds_of(items_of(person, thread_of(events)))
+    assert [kind for kind in kinds if kind != "workflow"] == ["user_message"]
+
+
+def test_the_words_of_other_providers_for_an_ordinary_ending_are_known(
+    assistants: Any, person: Person, model: Model
+) -> None:
+    model.play("Good morning", finish_reason="END_TURN")
+
+    events = assistants("chat_completions").events(create("Hello"), person.token())
+
+    assert of_type(events, "notice") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["Let me see. "], model_errors.CUT_OFF), ([], model_errors.USED_UP)]
+)
+def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
+    assistant: Api, person: Person, model: Model, words: list[str], told: str
+) -> None:
+    model.play(*words, tools=[("no_such_tool", {})], **NO_WORDS_LEFT)
+
+    events = assistant.events(create("Look it up"), person.token())
+
+    assert len(model.calls) == 1
+    assert [event["message"] for kind in ("notice", "error") for event in of_type(events, kind)] == [told]
+    assert said_in(items_of(person, thread_of(events))) == ["Look it up", *words]
+
+
+def test_an_empty_answer_after_a_tool_call_gets_a_notice(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("Let me see. ", tools=[("no_such_tool", {})]).then()
+
+    events = assistant.events(create("Look it up"), person.token())
+
+    assert len(model.calls) == 2
+    assert [notice["message"] for notice in of_type(events, "notice")] == [model_errors.NOTHING_MORE]
+    assert of_type(events, "error") == []
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        Turn(["Lost par"], **NO_WORDS_LEFT),
+        Turn(["Lost parcel"], **FILTERED),
+        Turn(refusal=["I cannot help with that."]),
+        Turn(["<think>The user asks for a title"]),
+    ],
+    ids=lambda turn: f"{turn.tokens}{turn.refusal} {turn.finish_reason}",
+)
+def test_an_incomplete_title_is_not_used(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
+    model.title = turn
+
+    events = assistant.events(create("Where is my parcel?"), person.token())
+
+    assert deltas_of(events) == ["Good ", "morning", "!"]
+    assert title_of(person, thread_of(events)) is None

@@ -1,0 +1,197 @@
+"""A model that fails: one sentence for the user, what was said is kept, and the next message works."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from chatbackend.dev.processes import free_port, server
+from support.assistant.provider import model_errors
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
+from tests.fixtures.environment import of_a_process
+from tests.fixtures.model.server import Model
+from tests.fixtures.servers.api import Api, add, create, operation
+
+pytestmark = pytest.mark.django_db
+
+
+def error(message: str, *, allow_retry: bool = True) -> dict[str, Any]:
+    return {"type": "error", "code": "custom", "message": message, "allow_retry": allow_retry}
+
+
+def refusal(status: int, headers: dict[str, str] | None = None, code: str = "") -> openai.APIStatusError:
+    """As the OpenAI client raises it."""
+    kind = {429: openai.RateLimitError, 400: openai.BadRequestError}[status]
+    response = httpx2.Response(status, headers=headers, request=httpx2.Request("POST", "http://model"))
+    return kind("A secret: sk-1234", response=response, body={"code": code})
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        ({"status": 500}, error(model_errors.UNREACHABLE)),
+        ({"status": 503}, error(model_errors.UNREACHABLE)),
+        ({"status": 429, "headers": {"Retry-After": "30"}}, error(model_errors._busy("30"))),
+        ({"status": 400}, error(model_errors.REFUSED, allow_retry=False)),
+        ({"status": 413}, error(model_errors.REFUSED, allow_retry=False)),
+        ({"status": 401}, error(model_errors.UNAVAILABLE, allow_retry=False)),
+        ({"status": 404}, error(model_errors.UNAVAILABLE, allow_retry=False)),
+        ({"ending": "nonsense"}, error(model_errors.BROKE_OFF)),
+        ({"ending": "hang up"}, error(model_errors.UNREACHABLE)),
+    ],
+    ids=lambda value: json.dumps(value) if "type" not in value else "",
+)
+def test_a_failing_model_is_told_in_one_sentence_and_the_next_message_works(
+    assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
+) -> None:
+    model.play(**turn)
+
+    events = assistant.events(create("Hello, my name is Rumpelstiltskin"), person.token())
+
+    assert of_type(events, "error") == [told]
+    thread_id = thread_of(events)
+    assert kinds_of(items_of(person, thread_id)) == ["user_message"]
+
+    model.play("Back ", "again")
+    assert deltas_of(assistant.events(add(thread_id, "And now?"), person.token())) == ["Back ", "again"]
+    assert model.calls[0].conversation == [
+        ("user", "Hello, my name is Rumpelstiltskin\n\nAnd now?")  # some providers refuse two of one role
+    ]
+
+    log = assistant.log.read_text()
+    assert "The model failed" in log
+    assert "Rumpelstiltskin" not in log
+    assert "the-key-of-the-model" not in log
+    assert "The model is not well" not in log  # the provider's words may quote anything
+
+
+def break_off_after(word: str, api: Api, person: Person, model: Model) -> list[dict[str, Any]]:
+    """Let the model tell a story, and stop it at that word."""
+    events = []
+    with api.stream(create("A story"), person.token()) as stream:
+        for _, event in stream:
+            events.append(event)
+            if deltas_of([event]) == [word]:
+                model.heard.set()
+    return events
+
+
+@pytest.mark.parametrize("ending", ["hang up", "nonsense"])
+def test_a_model_that_breaks_off_gives_an_error_event_and_its_words_are_kept_once(
+    assistant: Api, person: Person, model: Model, ending: str
+) -> None:
+    model.play("Once ", "upon", ending=ending)
+
+    events = break_off_after("upon", assistant, person, model)
+
+    assert deltas_of(events) == ["Once ", "upon"]
+    assert of_type(events, "error") == [error(model_errors.BROKE_OFF)]
+    assert of_type(events, "thread.item.done")[-1]["item"]["content"][0]["text"] == "Once upon"
+    thread_id = thread_of(events)
+    assert said_in(items_of(person, thread_id)) == ["A story", "Once upon"]
+
+    model.play("a time")
+    assert deltas_of(assistant.events(add(thread_id, "Go on"), person.token())) == ["a time"]
+
+
+def test_a_retry_takes_the_place_of_the_half_answer(assistant: Api, person: Person, model: Model) -> None:
+    model.play("Once ", ending="hang up")
+    events = break_off_after("Once ", assistant, person, model)
+    thread_id, message_id = thread_of(events), events[1]["item"]["id"]
+    model.play("Once ", "upon a time")
+
+    retry = operation("threads.retry_after_item", thread_id=thread_id, item_id=message_id)
+    assistant.events(retry, person.token())
+
+    assert said_in(items_of(person, thread_id)) == ["A story", "Once upon a time"]
+    assert model.calls[0].conversation == [("user", "A story")]
+
+
+def test_a_short_weakness_of_the_model_is_not_told_at_all(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play(status=503).then(status=429, headers={"Retry-After": "1"}).then("Here I am")
+
+    events = assistant.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["Here I am"]
+    assert of_type(events, "error") == []
+
+
+def test_nobody_is_kept_waiting_for_as_long_as_a_busy_model_asks(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play(status=429, headers={"Retry-After": "30"}).then("Here I am")
+
+    assistant.events(create("Hello"), person.token())
+
+    assert len(model.calls) == 1
+
+
+def test_a_model_that_is_killed_in_the_middle_of_a_word_is_told_and_its_words_are_kept(
+    start_assistant: Callable[..., Any], person: Person, model: Model
+) -> None:
+    port = free_port()
+    turn = json.dumps({"tokens": ["Once ", "upon"], "ending": "silence"})
+    options = ["--port", str(port), "--turn", turn, "--quirk", "strict-roles"]
+    command = [sys.executable, "-m", "tests.fixtures.model.server", *options]
+    with (
+        start_assistant(OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1", SUPPORT_TITLE_MODEL="") as api,
+        server("model", command, of_a_process(), port, "/", show=False) as process,
+        api.stream(create("A story"), person.token()) as stream,
+    ):
+        events = []
+        for _, event in stream:
+            events.append(event)
+            if deltas_of([event]) == ["upon"]:
+                process.kill()
+        process.wait()
+
+        down = api.events(add(thread_of(events), "Go on"), person.token())
+
+    assert of_type(events, "error") == [error(model_errors.BROKE_OFF)]
+    assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon", "Go on"]
+    assert of_type(down, "error") == [error(model_errors.UNREACHABLE)]
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "when"),
+    [
+        ("30", "in 30 seconds"),
+        ("1.2", "in 2 seconds"),
+        ("0", "in a moment"),
+        ("", "in a moment"),
+        ("99999", "in a moment"),
+        ("-5", "in a moment"),
+        ("nan", "in a moment"),
+        ("inf", "in a moment"),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "in a moment"),
+        ("<script>", "in a moment"),
+    ],
+)
+def test_how_long_a_busy_model_takes_is_told_where_it_is_a_sensible_number(
+    retry_after: str, when: str
+) -> None:
+    said = model_errors.in_words(refusal(429, {"Retry-After": retry_after}))
+
+    assert said is not None
+    assert said.message == f"The assistant is very busy. Please try again {when}."
+
+
+def test_a_model_that_is_not_paid_is_not_worth_a_retry(caplog: pytest.LogCaptureFixture) -> None:
+    said = model_errors.in_words(refusal(429, code="insufficient_quota"))
+
+    assert said is not None
+    assert (said.message, said.allow_retry) == (model_errors.UNAVAILABLE, False)
+    assert "insufficient_quota" in caplog.text
+    assert "sk-1234" not in caplog.text
+
+
+def test_a_fault_of_our_own_is_none_of_the_models() -> None:
+    assert model_errors.in_words(RuntimeError()) is None
+    assert model_errors.in_words(KeyError()) is None

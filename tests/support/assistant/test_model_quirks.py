@@ -1,0 +1,362 @@
+"""Providers that refuse what OpenAI accepts: the next plain question is still answered, over both APIs."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from chatkit.types import (
+    AssistantMessageItem,
+    ClientToolCallItem,
+    HiddenContextItem,
+    ThreadItem,
+)
+from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+
+from support.assistant.provider import input_items, model_errors, requests
+from support.assistant.provider.requests import NOT_LOOKED_AT, NOT_READ, ExpiringSet
+from support.assistant.provider.tool_call_indexes import ToolCallNumbers
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.conversations import (
+    deltas_of,
+    items_of,
+    kinds_of,
+    leave_after,
+    of_type,
+    said_in,
+    thread_of,
+)
+from tests.fixtures.model.quirks import SHORT_CONTEXT
+from tests.fixtures.model.server import Model
+from tests.fixtures.servers.api import Api, add, create, eventually
+from tests.support.assistant.test_agent import answer, common, store
+from tests.support.attachments.test_attachments import PDF, PNG, attach, sending
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PLAIN = {"strict-roles", "strings-only", "no-empty-text", "foreign-ids"}
+REPLY = ["Good ", "morning", "!"]
+
+
+def a_new(file: bytes) -> bytes:
+    """Each picture has its own bytes, because refused files are remembered across tests."""
+    return file + os.urandom(8)
+
+
+def notices_of(events: list[dict[str, Any]]) -> list[str]:
+    return [event["message"] for event in of_type(events, "notice")]
+
+
+# --- Files that a model does not take -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quirk", "content", "name", "mime_type", "kind"),
+    [
+        ("no-pictures", PNG, "door.png", "image/png", "an image"),
+        ("no-files", PDF, "terms.pdf", "application/pdf", "a document"),
+    ],
+    ids=["picture", "document"],
+)
+def test_a_file_that_a_model_refuses_is_named_to_it_and_the_user_gets_one_notice(
+    assistant: Api,
+    person: Person,
+    model: Model,
+    quirk: str,
+    content: bytes,
+    name: str,
+    mime_type: str,
+    kind: str,
+) -> None:
+    attached = attach(assistant, person, a_new(content), name, mime_type)
+    model.quirks = {quirk}
+
+    events = assistant.events(sending(attached["id"]), person.token())
+    more = assistant.events(add(thread_of(events), "And now?"), person.token())
+
+    named = f'The user attached a file named "{name}", {kind}:'
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [NOT_LOOKED_AT])
+    assert model.calls[0].conversation == [("user", f"Look\n\n{named}\n\n{input_items.NOT_SHOWN}")]
+    assert (deltas_of(more), notices_of(more)) == (REPLY, [])
+    assert named in model.calls[1].conversation[0][1]
+    assert len(model.refused) == 1  # the later request was not refused again
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "mime_type"),
+    [(PNG, "door.png", "image/png"), (PDF, "terms.pdf", "application/pdf")],
+    ids=["picture", "document"],
+)
+def test_a_model_that_fails_at_a_file_each_time_answers_without_it(
+    assistant: Api, person: Person, model: Model, content: bytes, name: str, mime_type: str
+) -> None:
+    """Some servers answer 500 to a file that their model does not take."""
+    attached = attach(assistant, person, a_new(content), name, mime_type)
+    model.quirks = {"fails-at-files"}
+
+    events = assistant.events(sending(attached["id"]), person.token())
+    more = assistant.events(add(thread_of(events), "And now?"), person.token())
+
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [NOT_LOOKED_AT])
+    assert (deltas_of(more), notices_of(more)) == (REPLY, [])
+    assert len(model.refused) == 1 + requests.RETRIES
+
+
+def test_a_failure_that_passes_hides_no_picture(assistant: Api, person: Person, model: Model) -> None:
+    attached = attach(assistant, person, a_new(PNG))
+    model.play(status=500).then(*REPLY)
+
+    events = assistant.events(sending(attached["id"]), person.token())
+
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [])
+    assert b"image/png;base64" in model.calls[-1].raw
+
+
+def test_a_model_that_takes_pictures_but_no_documents_is_shown_the_pictures(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    picture = attach(assistant, person, a_new(PNG))
+    document = attach(assistant, person, a_new(PDF), "terms.pdf", "application/pdf")
+    model.quirks = {"no-files"}
+
+    events = assistant.events(sending(picture["id"], document["id"]), person.token())
+
+    assert notices_of(events) == [NOT_LOOKED_AT]
+    (call,) = model.calls
+    assert b"image/png;base64" in call.raw
+    assert b"application/pdf;base64" not in call.raw
+
+
+def test_a_refused_file_does_not_keep_other_files_from_the_model(
+    assistant: Api, person: Person, other_person: Person, model: Model
+) -> None:
+    broken, good = attach(assistant, person, a_new(PNG)), attach(assistant, other_person, a_new(PNG))
+    model.quirks = {"no-pictures"}
+    assistant.events(sending(broken["id"]), person.token())
+    model.quirks = set()
+
+    events = assistant.events(sending(good["id"]), other_person.token())
+
+    assert notices_of(events) == []
+    assert b"image/png;base64" in model.calls[-1].raw
+
+
+def test_what_a_model_refused_of_one_user_it_is_still_shown_by_another(
+    assistant: Api, person: Person, other_person: Person, model: Model
+) -> None:
+    logo = a_new(PNG)
+    planted, broken = attach(assistant, person, logo), attach(assistant, person, a_new(PNG))
+    model.quirks = {"no-pictures"}
+    assistant.events(sending(planted["id"], broken["id"]), person.token())
+    model.quirks = set()
+    same = attach(assistant, other_person, logo)
+
+    events = assistant.events(sending(same["id"]), other_person.token())
+
+    assert notices_of(events) == []
+    assert b"image/png;base64" in model.calls[-1].raw
+
+
+def test_a_message_that_is_refused_for_another_reason_gets_the_same_error_as_before(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    attached = attach(assistant, person, a_new(PNG))
+    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    model.play(status=400)
+
+    events = assistant.events(sending(attached["id"], thread_id=thread_id), person.token())
+    model.play(*REPLY)
+    more = assistant.events(add(thread_id, "And now?"), person.token())
+
+    assert [event["message"] for event in of_type(events, "error")] == [model_errors.REFUSED]
+    assert notices_of(events) == []
+    assert deltas_of(more) == REPLY
+    assert b"image/png;base64" in model.calls[-1].raw  # the picture was not remembered as refused
+
+
+# --- A conversation that is longer than a model reads ---------------------------------------------
+
+
+def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_alone(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    long = "word " * SHORT_CONTEXT
+    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    model.quirks = {"short-context"}
+    refused = assistant.events(add(thread_id, long), person.token())
+
+    events = assistant.events(add(thread_id, "And now?"), person.token())
+
+    assert [event["message"] for event in of_type(refused, "error")] == [model_errors.REFUSED]
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [NOT_READ])
+    assert model.calls[-1].conversation == [("user", "And now?")]
+    assert said_in(items_of(person, thread_id)) == [
+        "Hello",
+        "Good morning!",
+        long,
+        "And now?",
+        "Good morning!",
+    ]
+
+
+def test_a_conversation_too_long_for_the_model_does_not_mark_its_files_as_refused(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    picture = a_new(PNG)
+    thread_id = thread_of(assistant.events(create("word " * SHORT_CONTEXT), person.token()))
+    model.quirks = {"short-context"}
+    first = sending(attach(assistant, person, picture)["id"], thread_id=thread_id)
+    events = assistant.events(first, person.token())
+    model.quirks = set()
+
+    again = sending(attach(assistant, person, picture)["id"])
+    more = assistant.events(again, person.token())
+
+    assert set(notices_of(events)) == {NOT_LOOKED_AT, NOT_READ}
+    assert notices_of(more) == []
+    assert b"image/png;base64" in model.calls[-1].raw
+
+
+# --- Conversations of every shape -----------------------------------------------------------------
+
+
+def of_a_window(thread_id: str) -> list[ThreadItem]:
+    return [answer(thread_id, f"Message {number}") for number in range(50)]
+
+
+def of_a_team(thread_id: str) -> list[ThreadItem]:
+    call = {"call_id": "toolu_of_another_provider", "name": "locate", "arguments": {}}
+    return [
+        HiddenContextItem(**common(thread_id), content="Chosen: blue"),
+        ClientToolCallItem(**common(thread_id), status="completed", output={"city": "Vienna"}, **call),
+        answer(thread_id, ""),
+        AssistantMessageItem(**common(thread_id), content=[]),
+        ClientToolCallItem(**common(thread_id), status="pending", **call),
+        answer(thread_id, "Half an"),
+        answer(thread_id, "answer"),
+        HiddenContextItem(**common(thread_id), content={"chosen": "red"}),
+    ]
+
+
+@pytest.mark.parametrize("stored", [of_a_window, of_a_team])
+def test_a_model_that_takes_only_plain_messages_reads_whatever_is_stored(
+    assistant: Api, person: Person, model: Model, stored: Callable[[str], list[ThreadItem]]
+) -> None:
+    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    store(person, *stored(thread_id))
+    model.quirks = PLAIN
+
+    events = assistant.events(add(thread_id, "And now?"), person.token())
+
+    assert deltas_of(events) == REPLY
+    assert model.refused == []
+
+
+def test_after_an_answer_that_was_stopped_and_one_that_failed_the_next_question_is_answered(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("Once ", ending="silence")
+    thread_id = leave_after(assistant, person, create("First"), "Once ")
+    eventually(lambda: kinds_of(items_of(person, thread_id)), lambda kinds: "sdk_hidden_context" in kinds)
+    model.play(status=401)
+    assistant.events(add(thread_id, "Second"), person.token())
+    model.play(*REPLY)
+    model.quirks = PLAIN
+
+    events = assistant.events(add(thread_id, "Third"), person.token())
+
+    assert deltas_of(events) == REPLY
+    assert model.refused == []
+
+
+def test_a_message_without_a_word_does_not_end_its_conversation(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    empty = create("  ")
+    empty["params"]["input"]["content"] = []
+    model.quirks = PLAIN
+
+    thread_id = thread_of(assistant.events(empty, person.token()))
+    events = assistant.events(add(thread_id, "And now?"), person.token())
+
+    assert deltas_of(events) == REPLY
+    assert model.refused == []
+
+
+def test_text_alone_is_sent_as_one_string(assistant: Api, person: Person, model: Model) -> None:
+    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    assistant.events(add(thread_id, "And now?"), person.token())
+
+    body = model.calls[-1].body
+    assert [
+        said["content"] for said in body.get("input", body.get("messages")) if said["role"] != "system"
+    ] == [
+        "Hello",
+        "Good morning!",
+        "And now?",
+    ]
+
+
+# --- Parts ----------------------------------------------------------------------------------------
+
+
+def delta(
+    index: int, name: str | None = None, arguments: str | None = None, call_id: str | None = None
+) -> Any:
+    function = {"name": name, "arguments": arguments}
+    return {"index": index, "id": call_id, "type": "function", "function": function}
+
+
+PARTS = {
+    "one after another": [delta(0, "a", "{}", "1"), delta(0, "b", "{}", "2")],
+    "in pieces": [
+        *(delta(0, "a", "", "1"), delta(0, None, "{}")),
+        *(delta(0, "b", "", "2"), delta(0, None, "{}")),
+    ],
+    "without ids": [delta(0, "a", "{}"), delta(0, "b", "{}")],
+    "with the name in each part": [
+        *(delta(0, "a", "{"), delta(0, "a", "}")),
+        *(delta(0, "b", "{"), delta(0, "b", "}")),
+    ],
+    "with a new id in each part": [
+        *(delta(0, "a", "{", "1"), delta(0, None, "}", "2")),
+        *(delta(0, "b", "{", "3"), delta(0, None, "}", "4")),
+    ],
+    "as they should": [
+        *(delta(0, "a", "{", "1"), delta(1, "b", "{", "2")),
+        *(delta(0, None, "}"), delta(1, None, "}")),
+    ],
+}
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -> None:
+    numbers, calls = ToolCallNumbers(), dict[int, list[Any]]()
+    for part in map(ChoiceDeltaToolCall.model_validate, parts):
+        numbers.renumber_part(part)
+        name, arguments = part.function.name, part.function.arguments or ""
+        before = calls.get(part.index, [None, None, ""])
+        calls[part.index] = [part.id or before[0], name or before[1], before[2] + arguments]
+
+    assert [call[1:] for call in calls.values()] == [["a", "{}"], ["b", "{}"]]
+    assert all(call_id for call_id, *_ in calls.values())
+
+
+def test_refusals_are_remembered_for_a_while_and_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "MAX_REMEMBERED", 2)
+    remembered, hour = ExpiringSet(), requests.REMEMBERED_SECONDS
+
+    for key in ("oldest", "older", "newest"):
+        remembered.add(key)
+
+    assert [key in remembered for key in ("oldest", "older", "newest", "another")] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    monkeypatch.setattr(requests.time, "monotonic", lambda: time.monotonic_ns() / 1e9 + hour)
+    assert "newest" not in remembered

@@ -1,0 +1,291 @@
+"""A model's thoughts: shown while they last, and kept out of the answer, its title and the history."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from chatkit.types import AssistantMessageContent, AssistantMessageItem
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.assistant import history
+from support.assistant.provider import response_events, thoughts
+from support.storage.store import Store
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.conversations import (
+    deltas_of,
+    items_of,
+    kinds_of,
+    leave_after,
+    of_type,
+    said_in,
+    thread_of,
+)
+from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.servers.api import Api, add, create, eventually, operation
+from tests.support.assistant.test_title import title_of
+
+SPOKEN = [
+    ("<think>She greets me.</think>Hello!", "She greets me.", "Hello!"),
+    ("\n <THINK>\nShe greets me.\n</Think>\n\nHello!", "\nShe greets me.\n", "Hello!"),
+    ("<thinking>She greets me.</thinking>Hello!", "She greets me.", "Hello!"),
+    ("<thought>She greets me.</thoughts>Hello!", "She greets me.", "Hello!"),
+    ("<reasoning>She greets me.</reasoning>Hello!", "She greets me.", "Hello!"),
+    ("[THINK]She greets me.[/THINK]Hello!", "She greets me.", "Hello!"),
+    ("◁think▷She greets me.◁/think▷Hello!", "She greets me.", "Hello!"),
+    ("<think>Once.</think>\n<think>Twice.</think>Hello!", "Once.Twice.", "Hello!"),
+    ("<think></think>Hello!", "", "Hello!"),
+    ("<think>She greets me. And", "She greets me. And", ""),
+    ("<think>What does a < b mean, or </ b?</think>Hello!", "What does a < b mean, or </ b?", "Hello!"),
+    # Without an opening tag.
+    ("She greets me.</think>Hello!", "She greets me.", "Hello!"),
+    ("She greets me.\n</think>\n\nHello!", "She greets me.\n", "Hello!"),
+    ("She greets me </think> Hello!", "She greets me ", "Hello!"),
+    ("</think>Hello!", "", "Hello!"),
+    ("She greets me.</think>", "She greets me.", ""),
+]
+ANSWERS = [
+    "Hello!",
+    "  Hello, 1 < 2",
+    "<thin air>",
+    "<think",
+    "What does <think> mean? It opens thoughts, and </think> ends them.",
+    "Thoughts end with `</think>`, and then the answer begins.",
+    "Like this:\n```\nHm.\n</think>\nHello!\n```\nThat is all.",
+    "They end with “</think>” in most models.",
+    "Most models write </think> when they are done.",
+    "Most models write </think>.",
+]
+
+
+def told_of(pieces: list[str]) -> tuple[str, str]:
+    """The thoughts and the answer, put together from the pieces."""
+    splitter = thoughts.Splitter()
+    thought = answer = ""
+    for told in [*(each for piece in pieces for each in splitter.feed(piece)), *splitter.finish()]:
+        match told:
+            case thoughts.Thought(text):
+                thought += text
+            case thoughts.Answer(text):
+                answer += text
+            case thoughts.TakenBack():
+                thought, answer = thought + answer, ""
+    return thought, answer
+
+
+@pytest.mark.parametrize(("text", "thought", "answer"), SPOKEN)
+def test_thoughts_at_the_beginning_of_an_answer_are_split_from_it(
+    text: str, thought: str, answer: str
+) -> None:
+    assert told_of([text]) == told_of(list(text)) == thoughts.split(text) == (thought, answer)
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+def test_an_answer_that_mentions_tags_is_left_as_it_is(text: str) -> None:
+    assert told_of([text]) == told_of(list(text)) == thoughts.split(text) == ("", text)
+
+
+TAGS = ["<think>", "</think>", "<THINKING>", "</thinking>", "[THINK]", "[/think]"]
+OTHERS = ["<", "</", "think", ">", "`", "```", "\n", " ", '"', "Hello", " she ", ".", "İ", "K"]
+PIECES = st.sampled_from(TAGS + OTHERS)
+
+
+@given(st.lists(PIECES, max_size=12).map("".join), st.data())
+def test_where_an_answer_is_cut_into_pieces_makes_no_difference(text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+    assert told_of(pieces) == thoughts.split(text)
+    assert "".join(pieces) == text
+
+
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_an_answer_is_only_held_back_where_a_tag_may_begin(text: str) -> None:
+    splitter = thoughts.Splitter()
+
+    told = [*splitter.feed("Hello. "), *splitter.feed(text), *splitter.feed(" And so on, and on.")]
+
+    assert isinstance(told[-1], thoughts.Answer | thoughts.Thought)
+    assert told[-1].text.endswith("on.")
+
+
+@pytest.mark.parametrize("blanks", [thoughts.MAX_BLANKS - 1, thoughts.MAX_BLANKS])
+def test_of_a_long_row_of_blanks_after_a_tag_only_a_few_are_held_back(blanks: int) -> None:
+    text = f"The tag is </think>{' ' * blanks}"
+    splitter = thoughts.Splitter()
+
+    told = [piece for character in text for piece in splitter.feed(character)]
+
+    is_decided = blanks == thoughts.MAX_BLANKS
+    assert (thoughts.TakenBack() in told) == is_decided
+    assert told_of([*text, ", no more"]) == told_of([f"{text}, no more"])
+    assert bool(told_of([f"{text}, no more"])[0]) == is_decided
+
+
+# --- In a conversation ----------------------------------------------------------------------------
+
+
+def thoughts_in(events: list[dict[str, Any]]) -> list[str]:
+    """The thoughts that the client shows in the end, and that they have ended."""
+    done = [event["item"] for event in of_type(events, "thread.item.done")]
+    workflows = [item["workflow"] for item in done if item["type"] == "workflow"]
+    assert all(each["type"] == "reasoning" and each["summary"]["duration"] >= 0 for each in workflows)
+    return [task["content"] for each in workflows for task in each["tasks"]]
+
+
+HOW_A_MODEL_THINKS = [
+    {"tokens": ["<th", "ink>She ", "greets me.", "</thi", "nk>\n\n", "Hello ", "there!"]},
+    {"tokens": ["Hello ", "there!"], "reasoning": ["She ", "greets me."]},
+    {"tokens": ["Hello ", "there!"], "reasoning": ["She ", "greets me."], "reasoning_field": "reasoning"},
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("turn", HOW_A_MODEL_THINKS, ids=["in tags", "reasoning_content", "reasoning"])
+def test_thoughts_are_shown_while_they_last_and_are_no_part_of_the_answer(
+    assistant: Api, person: Person, model: Model, turn: dict[str, Any]
+) -> None:
+    model.turns = [Turn(**turn)]
+
+    events = assistant.events(create("Hi"), person.token())
+
+    assert deltas_of(events) == ["Hello ", "there!"]
+    assert thoughts_in(events) == ["She greets me."]
+    [updates, answers] = [
+        [number for number, event in enumerate(events) if kind in str(event.get("update"))]
+        for kind in ("workflow.task", "text_delta")
+    ]
+    assert max(updates) < min(answers)
+    stored = items_of(person, thread_of(events))
+    assert kinds_of(stored) == ["user_message", "workflow", "assistant_message"]
+    assert said_in(stored) == ["Hi", "Hello there!"]
+
+    assistant.events(add(thread_of(events), "And now?"), person.token())
+    assert "greets" not in str(model.calls[1].body)
+
+
+@pytest.mark.django_db
+def test_text_that_turns_out_to_be_a_thought_is_removed(assistant: Api, person: Person, model: Model) -> None:
+    model.play("She ", "greets me.", "</think>", "Hello ", "there!")
+
+    events = assistant.events(create("Hi"), person.token())
+
+    [taken_back, answer] = of_type(events, "thread.item.added")[0], of_type(events, "thread.item.added")[-1]
+    assert of_type(events, "thread.item.removed") == [
+        {"type": "thread.item.removed", "item_id": taken_back["item"]["id"]}
+    ]
+    assert answer["item"]["id"] != taken_back["item"]["id"]
+    assert thoughts_in(events) == ["She greets me."]
+    stored = items_of(person, thread_of(events))
+    assert kinds_of(stored) == ["user_message", "workflow", "assistant_message"]
+    assert said_in(stored) == ["Hi", "Hello there!"]
+    assert stored[-1].id == answer["item"]["id"]
+
+
+@pytest.mark.django_db
+def test_thoughts_that_no_answer_follows_are_over_as_well_and_a_retry_takes_their_place(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("<think>", "Hmm")
+    events = assistant.events(create("A story"), person.token())
+    thread_id, message_id = thread_of(events), events[1]["item"]["id"]
+    model.play("Once ", "upon")
+
+    retry = operation("threads.retry_after_item", thread_id=thread_id, item_id=message_id)
+    assistant.events(retry, person.token())
+
+    assert thoughts_in(events) == ["Hmm"]
+    stored = items_of(person, thread_id)
+    assert kinds_of(stored) == ["user_message", "assistant_message"]
+    assert said_in(stored) == ["A story", "Once upon"]
+
+
+@pytest.mark.django_db
+def test_thoughts_before_a_tool_call_are_not_sent_to_the_model_again(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("<think>I need it.</think>Let me see. ", tools=[("no_such_tool", {})])
+    model.then("<think>Found.</think>Here ", "it is.")
+
+    events = assistant.events(create("Look it up"), person.token())
+
+    assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Let me see. ", "Here it is."]
+    assert model.calls[1].conversation == [("user", "Look it up"), ("assistant", "Let me see. ")]
+    assert "I need it" not in str(model.calls[1].body)
+    assert thoughts_in(events) == ["I need it.", "Found."]
+
+
+@pytest.mark.django_db
+def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    thread_id = thread_of(assistant.events(create("Hi"), person.token()))
+    for number, text in enumerate(["<think>She greets me.</think>Hello!", "<think>Only thoughts"]):
+        item = AssistantMessageItem(
+            id=f"msg_{number}",
+            thread_id=thread_id,
+            created_at=datetime.now(),
+            content=[AssistantMessageContent(text=text)],
+        )
+        async_to_sync(Store[Person]().add_thread_item)(thread_id, item, person)
+    model.play("Yes")
+
+    assistant.events(add(thread_id, "And now?"), person.token())
+
+    said = [text for _, text in model.calls[0].conversation]
+    assert said == ["Hi", "Good morning!\n\nHello!", "And now?"]  # neighbours of one role are one message
+
+
+@pytest.mark.django_db
+def test_long_thoughts_take_no_room_from_the_history(assistant: Api, person: Person, model: Model) -> None:
+    model.play("Good morning", reasoning=["word " * (history.HISTORY_LENGTH // 5)])
+    thread_id = thread_of(assistant.events(create("Hi"), person.token()))
+    model.play("Yes")
+
+    assistant.events(add(thread_id, "And now?"), person.token())
+
+    said = [text for _, text in model.calls[0].conversation]
+    assert said == ["Hi", "Good morning", "And now?"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "turn",
+    [
+        Turn(["<think>\nShe has lost it.\n</think>\n\nLost parcel"]),
+        Turn(["<THINKING></THINKING>Lost parcel"]),
+        Turn(["She has lost it.\n</think>\n\nLost parcel"]),
+        Turn(["Lost parcel"], reasoning=["She has lost it."]),
+    ],
+    ids=["in tags", "empty", "without an opening tag", "reasoning_content"],
+)
+def test_a_title_is_without_thoughts(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
+    model.title = turn
+
+    events = assistant.events(create("Where is my parcel?"), person.token())
+
+    assert title_of(person, thread_of(events)) == "Lost parcel"
+
+
+@pytest.mark.django_db
+def test_a_user_who_leaves_after_the_thoughts_keeps_the_answer_so_far(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.play("<think>She greets me.</think>", "Hello", ending="silence")
+
+    thread_id = leave_after(assistant, person, create("Hi"), "Hello")
+
+    assert model.calls[0].abandoned.wait(15)
+    said = eventually(lambda: said_in(items_of(person, thread_id)), lambda said: len(said) > 1)
+    assert said == ["Hi", "Hello"]
+
+
+def test_a_long_thought_is_sent_a_bounded_number_of_times() -> None:
+    output, length, sent = response_events.Output(), 0, 0
+
+    for _ in range(5000):
+        length += len("word ")
+        sent += length * len(list(output._think("rs_1", 0, "word ")))  # ChatKit sends all of it again
+
+    assert sent < 30 * length

@@ -1,0 +1,147 @@
+"""A conversation gets its title beside the first answer, and at no cost to it."""
+
+import time
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from chatkit.types import LockedStatus
+
+from support.assistant import title
+from support.conf import conf
+from support.storage.store import Store
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.conversations import deltas_of, of_type, thread_of
+from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.servers.api import Api, add, create, eventually, operation
+
+pytestmark = pytest.mark.django_db
+
+STORE = Store[Person]()
+
+
+def title_of(person: Person, thread_id: str) -> str | None:
+    return async_to_sync(STORE.load_thread)(thread_id, person).title
+
+
+def test_a_small_model_names_a_conversation_after_its_first_message_and_the_client_is_told(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.title = Turn(["Lost parcel"])
+
+    events = assistant.events(create("Where is my parcel?"), person.token())
+
+    (call,) = model.title_calls
+    assert (call.body["model"], call.conversation) == ("small-model", [("user", "Where is my parcel?")])
+    assert [event["thread"]["title"] for event in of_type(events, "thread.updated")] == ["Lost parcel"]
+    assert title_of(person, thread_of(events)) == "Lost parcel"
+
+
+def test_a_conversation_that_has_a_title_keeps_it(assistant: Api, person: Person, model: Model) -> None:
+    thread_id = thread_of(assistant.events(create("First"), person.token()))
+    model.play("Yes")
+
+    events = assistant.events(add(thread_id, "Second"), person.token())
+
+    assert model.title_calls == []
+    assert of_type(events, "thread.updated") == []
+
+
+def test_what_becomes_of_the_conversation_meanwhile_is_not_undone(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    token = person.token()
+    model.play("Good morning", held=True)
+    model.title.held = True
+    with assistant.stream(create("Hello"), token) as events:
+        thread_id = next(events)[1]["thread"]["id"]
+        eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
+
+        assistant.post(operation("threads.update", thread_id=thread_id, title="My own"), token)
+        thread = async_to_sync(STORE.load_thread)(thread_id, person)
+        async_to_sync(STORE.save_thread)(thread.model_copy(update={"status": LockedStatus()}), person)
+        model.heard.set()
+        list(events)
+
+    thread = async_to_sync(STORE.load_thread)(thread_id, person)
+    assert (thread.title, thread.status) == ("My own", LockedStatus())
+
+
+def test_a_conversation_that_was_deleted_meanwhile_does_not_come_back(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    token = person.token()
+    model.play("Good morning", held=True)
+    model.title.held = True
+    with assistant.stream(create("Hello"), token) as events:
+        thread_id = next(events)[1]["thread"]["id"]
+        eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
+
+        assistant.post(operation("threads.delete", thread_id=thread_id), token)
+        model.heard.set()
+        list(events)
+
+    assert assistant.post(operation("threads.list"), token).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [Turn(status=500), Turn(status=401), Turn([""]), Turn(['" ** "'])],
+    ids=["down", "no key", "empty", "nothing in it"],
+)
+def test_a_title_that_fails_harms_no_answer_and_the_next_message_tries_again(
+    assistant: Api, person: Person, model: Model, turn: Turn
+) -> None:
+    model.title = turn
+
+    events = assistant.events(create("Where is my parcel?"), person.token())
+
+    assert deltas_of(events) == ["Good ", "morning", "!"]
+    assert of_type(events, "error") == of_type(events, "thread.updated") == []
+    assert title_of(person, thread_of(events)) is None
+
+    model.title = Turn(["Lost parcel"])
+    assistant.events(add(thread_of(events), "And now?"), person.token())
+    assert title_of(person, thread_of(events)) == "Lost parcel"
+
+
+def test_a_title_that_takes_for_ever_is_given_up_soon_after_the_answer(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    model.title = Turn(ending="silence")
+    token = person.token()
+
+    with assistant.stream(create("Hello"), token) as stream:
+        arrivals = [(event["type"], time.monotonic()) for _, event in stream]
+        ended = time.monotonic()
+
+    assert model.title_calls[0].abandoned.wait(15)
+    said = max(moment for kind, moment in arrivals if kind == "thread.item.done")
+    assert ended - said < 5 * title.PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("Lost parcel", "Lost parcel"),
+        ('  "Lost\nparcel." ', "Lost parcel"),
+        ("**Lost parcel**", "Lost parcel"),
+        ("# Verlorenes Paket", "Verlorenes Paket"),
+        ("„Verlorenes Paket“", "Verlorenes Paket"),
+        ("包裹丢失", "包裹丢失"),
+        ("Lost\x00 par\x1b[31mcel\u202e", "Lost par [31mcel"),
+        ("word " * 100, "word word word word word word word word word word word word…"),
+        ("x" * 100, "x" * 59 + "…"),
+        ("", ""),
+        (" \n\t ", ""),
+    ],
+)
+def test_a_title_is_one_short_line(written: str, kept: str) -> None:
+    assert title.tidy(written) == kept
+    assert len(title.tidy(written)) <= title.LENGTH
+
+
+def test_without_a_small_model_the_main_one_makes_titles(settings: Any) -> None:
+    settings.SUPPORT_MODEL, settings.SUPPORT_TITLE_MODEL = "gpt", ""
+
+    assert conf.SUPPORT_TITLE_MODEL == "gpt"

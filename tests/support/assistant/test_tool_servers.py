@@ -1,0 +1,170 @@
+"""Which tool servers there are, and the token that tells one of them who is calling."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jwt
+import pytest
+
+from support.assistant.mcp import servers
+from support.assistant.mcp.servers import ToolServer
+from support.assistant.mcp.tools import InTheNameOf
+from tests.fixtures.assistants import ToolProcess
+from tests.fixtures.servers.api import http
+
+TOP = Path(__file__).parents[3]
+SECRET = "0123456789abcdef0123456789abcdef"
+TODO = {"name": "todo", "url": "https://todo.example.com/mcp", "secret": SECRET}
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "tests", "version": "1"},
+    },
+}
+
+
+# --- The token ------------------------------------------------------------------------------------
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    return jwt.decode(token, SECRET, algorithms=["HS256"], audience=TODO["url"])
+
+
+def test_a_token_names_the_user_the_server_and_us_and_is_soon_over() -> None:
+    before = int(time.time())
+
+    claims = claims_of(ToolServer(**TODO).token_for("ada"))
+
+    assert set(claims) == {"iss", "aud", "sub", "iat", "exp", "jti"}
+    assert (claims["iss"], claims["aud"], claims["sub"]) == ("chatbackend", TODO["url"], "ada")
+    assert claims["exp"] - claims["iat"] == 60
+    assert before <= claims["iat"] <= time.time()
+
+
+def test_every_request_has_a_token_of_its_own_so_a_long_run_outlives_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    auth, tokens = InTheNameOf("ada", ToolServer(**TODO)), []
+    for life in (60, 90):  # as if time had passed between the two
+        monkeypatch.setattr(servers, "TOKEN_LIFE", servers.timedelta(seconds=life))
+        request = next(auth.auth_flow(httpx2.Request("POST", TODO["url"])))
+        tokens.append(claims_of(request.headers["Authorization"].removeprefix("Bearer ")))
+
+    assert tokens[0]["jti"] != tokens[1]["jti"]
+    assert tokens[1]["exp"] >= tokens[0]["exp"] + 30
+
+
+def test_the_secret_is_not_shown() -> None:
+    assert SECRET not in repr(ToolServer(**TODO))
+
+
+# --- What the documented server makes of it -------------------------------------------------------
+
+
+def status_of(server: ToolProcess, token: str | None) -> int:
+    headers = {"Accept": "application/json, text/event-stream"}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
+    return http.post(server.url, json=INITIALIZE, headers=headers).status_code
+
+
+def forged(server: ToolProcess, key: str = "", algorithm: str = "HS256", **changes: Any) -> str:
+    good = jwt.decode(
+        ToolServer("todo", server.url, server.secret).token_for("ada"), options={"verify_signature": False}
+    )
+    claims = {name: value for name, value in (good | changes).items() if value is not None}
+    return jwt.encode(claims, key or server.secret, algorithm=algorithm)
+
+
+def test_the_documented_server_lets_a_token_of_ours_in(todo_server: ToolProcess) -> None:
+    assert status_of(todo_server, forged(todo_server)) == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": "the-secret-of-somebody-else-entirely"},
+        {"exp": 1},
+        {"aud": "http://other.example.com/mcp"},
+        {"aud": None},
+        {"iss": "somebody"},
+        {"iss": None},
+        {"exp": None},
+        {"sub": None},
+        {"jti": None},
+    ],
+    ids=str,
+)
+def test_the_documented_server_refuses_any_other(todo_server: ToolProcess, changes: dict[str, Any]) -> None:
+    assert status_of(todo_server, forged(todo_server, **changes)) == 401
+
+
+def test_the_documented_server_refuses_the_unsigned(todo_server: ToolProcess) -> None:
+    unsigned = jwt.encode({"sub": "ada", "aud": todo_server.url}, "", algorithm="none")
+
+    assert status_of(todo_server, unsigned) == 401
+    assert status_of(todo_server, "nonsense") == 401
+    assert status_of(todo_server, None) == 401
+
+
+def test_the_document_shows_the_very_server_that_is_tested() -> None:
+    code = (TOP / "tests/fixtures/servers/todo_tools.py").read_text()
+
+    assert f"```python\n{code}```" in (TOP / "docs" / "tools.md").read_text()
+
+
+# --- The setting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        [TODO],
+        [{"name": "todo", "url": "http://localhost:8080/mcp"}],
+        [TODO, {"name": "to-do_2", "url": "https://2.example.com"}],
+        [TODO, TODO | {"name": "more", "secret": SECRET[::-1]}],
+    ],
+)
+def test_good_servers_are_silent(entries: Any) -> None:
+    assert servers.faults(entries) == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "fault"),
+    [
+        ({}, "it is no list"),
+        ("todo", "it is no list"),
+        (["todo"], "number 1: it is no object"),
+        ([TODO, None], "number 2: it is no object"),
+        ([TODO | {"url": 5}], "number 1: it is no object with texts"),
+        ([{}], "its name should be"),
+        ([TODO | {"name": "To do"}], "its name should be"),
+        ([TODO | {"name": "x" * 25}], "its name should be"),
+        ([{"name": "todo"}], "its url should be"),
+        ([TODO | {"url": "todo.example.com"}], "its url should be"),
+        ([TODO | {"url": "ftp://todo.example.com"}], "its url should be"),
+        ([TODO | {"url": "https://user:password@todo.example.com"}], "its url should be"),
+        ([TODO | {"url": "https://todo.example.com?token=1"}], "its url should be"),
+        ([TODO | {"url": "https://todo.example.com:port"}], "its url should be"),
+        ([TODO | {"url": "https://[::1"}], "its url should be"),
+        ([TODO | {"url": "https://todo.example.com\n"}], "its url should be"),
+        ([TODO | {"secret": "short"}], "at least 32 bytes"),
+        ([TODO | {"secret": ""}], "at least 32 bytes"),
+        ([TODO | {"password": "x"}], "only name, secret, url are known"),
+        ([TODO, TODO | {"secret": SECRET[::-1]}], "the same name"),
+        ([TODO, TODO | {"name": "more"}], "the same secret"),
+    ],
+)
+def test_a_wrong_server_is_named_by_its_place_and_no_secret_is_quoted(entries: Any, fault: str) -> None:
+    found = "; ".join(servers.faults(entries))
+
+    assert fault in found
+    assert SECRET not in found
+    assert "password@" not in json.dumps(found)

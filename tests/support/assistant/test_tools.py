@@ -1,0 +1,417 @@
+"""Tools of real MCP servers, each in a process of its own, used in the caller's name, over both APIs."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from chatbackend.dev.processes import free_port
+from support.assistant import agent
+from support.assistant.mcp import tools
+from support.assistant.mcp.servers import ToolServer
+from support.assistant.provider import model_errors
+from support.assistant.provider.input_items import NOT_SHOWN
+from support.assistant.provider.requests import NOT_LOOKED_AT
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.assistants import APIS, ToolProcess
+from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
+from tests.fixtures.model.server import Call, Model
+from tests.fixtures.servers.api import Api, add, create, eventually, operation
+from tests.fixtures.servers.slow_tools import PICTURE
+
+pytestmark = pytest.mark.django_db
+
+ADD, SHOW = "mcp_todo__add", "mcp_todo__show"
+
+
+def configured(*entries: dict[str, str]) -> str:
+    return json.dumps(entries)
+
+
+@pytest.fixture(scope="module", params=APIS)
+def api(
+    request: pytest.FixtureRequest,
+    start_assistant: Callable[..., Any],
+    todo_server: ToolProcess,
+    slow_server: ToolProcess,
+) -> Iterator[Api]:
+    servers = configured(todo_server.entry("todo"), slow_server.entry("slow"))
+    with start_assistant(request.param, SUPPORT_MCP_SERVERS=servers) as running:
+        yield running
+
+
+def todo_tools(call: Call) -> list[str]:
+    return [name for name in call.tools if name.startswith("mcp_todo__")]
+
+
+def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, model: Model) -> None:
+    model.play("Wait, ", tools=[(ADD, {"text": "Buy milk"})]).then("Done", ".")
+
+    events = api.events(create("Remind me of the milk"), person.token())
+
+    assert deltas_of(events) == ["Wait, ", "Done", "."]
+    assert todo_tools(model.calls[0]) == [ADD, SHOW]
+    assert model.calls[1].tool_outputs == ["Added. The list: ['Buy milk']"]
+    stored = items_of(person, thread_of(events))
+    assert said_in(stored) == ["Remind me of the milk", "Wait, ", "Done."]
+    assert len({item.id for item in stored}) == 3
+
+
+def test_what_is_done_is_shown_in_the_tools_own_words_without_what_it_is_done_with(
+    api: Api, person: Person, model: Model
+) -> None:
+    model.play(tools=[(ADD, {"text": "A surprise"}), (SHOW, {})]).then("Done")
+
+    events = api.events(create("Hello"), person.token())
+
+    shown = of_type(events, "progress_update")
+    assert {event["text"] for event in shown} == {"Add to the to-do list", "Look at the to-do list"}
+    assert "A surprise" not in json.dumps(shown)
+
+
+def test_each_user_has_a_list_of_their_own(
+    api: Api, person: Person, other_person: Person, model: Model
+) -> None:
+    model.play(tools=[(ADD, {"text": "Hers"})]).then("Done")
+    api.events(create("Hello"), person.token())
+    model.play(tools=[(ADD, {"text": "His"})]).then("Done")
+    api.events(create("Hello"), other_person.token())
+    model.play(tools=[(SHOW, {})]).then("Done")
+
+    api.events(create("What is on my list?"), person.token())
+
+    assert model.calls[1].tool_outputs == ["The list: ['Hers']"]
+    assert todo_tools(model.calls[1]) == [ADD, SHOW]
+
+
+def test_the_next_turn_goes_on_and_can_use_the_tools_again(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[(ADD, {"text": "One"})]).then("First done")
+    thread_id = thread_of(api.events(create("One"), person.token()))
+    model.play(tools=[(ADD, {"text": "Two"})]).then("Second done")
+
+    events = api.events(add(thread_id, "Two"), person.token())
+
+    assert deltas_of(events) == ["Second done"]
+    assert model.calls[0].conversation == [("user", "One"), ("assistant", "First done"), ("user", "Two")]
+    assert model.calls[1].tool_outputs == ["Added. The list: ['One', 'Two']"]
+
+
+def test_a_model_that_never_stops_calling_tools_is_stopped(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[(SHOW, {})])
+
+    events = api.events(create("Hello"), person.token())
+
+    [error] = of_type(events, "error")
+    assert (error["message"], error["allow_retry"]) == (model_errors.ENDLESS, True)
+    assert len(model.calls) == agent.MAX_TURNS
+    assert kinds_of(items_of(person, thread_of(events))) == ["user_message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [(ADD, {}), (ADD, {"text": 5}), ("mcp_todo__fly", {}), ("rm", {"path": "/"})]
+)
+def test_a_call_that_makes_no_sense_is_told_to_the_model_which_may_do_better(
+    api: Api, person: Person, model: Model, name: str, arguments: dict[str, Any]
+) -> None:
+    model.play(tools=[(name, arguments)]).then("I have tried")
+
+    events = api.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["I have tried"]
+    assert of_type(events, "notice") == of_type(events, "error") == []
+    assert model.calls[1].tool_outputs != ["Added. The list: []"]
+
+
+# --- Servers that do not do what they should ------------------------------------------------------
+
+
+class NoToolServer(BaseHTTPRequestHandler):
+    """A web page where a tool server should be; it remembers who asked."""
+
+    def do_POST(self) -> None:
+        self.server.headers.append(str(self.headers))  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
+        pass
+
+
+@contextmanager
+def web_page() -> Iterator[tuple[str, list[str]]]:
+    """Its address, and the headers of every request."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoToolServer) as page:
+        page.headers = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=page.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{page.server_port}/mcp", page.headers  # type: ignore[attr-defined]
+        finally:
+            page.shutdown()
+            thread.join()
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """Takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        yield f"http://127.0.0.1:{hole.getsockname()[1]}/mcp"
+
+
+class KeptAlive(BaseHTTPRequestHandler):
+    """Leaves its connections open; answers with who is at their other end."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        caller = str(self.client_address).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(caller)))
+        self.end_headers()
+        self.wfile.write(caller)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
+        pass
+
+
+@pytest.mark.parametrize(("idle_seconds", "kept"), [(60, True), (0, False)])
+def test_a_connection_that_was_idle_is_not_used_again_since_its_server_may_be_closing_it(
+    idle_seconds: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "IDLE_SECONDS", idle_seconds)
+
+    async def ask_twice(url: str) -> list[str]:
+        connection = tools.Connection(ToolServer("todo", url), "a-user", AsyncMock())
+        async with connection.params["httpx_client_factory"]() as client:
+            return [(await client.get(url)).text for _ in range(2)]
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeptAlive) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        first, second = asyncio.run(ask_twice(f"http://127.0.0.1:{server.server_port}"))
+        server.shutdown()
+
+    assert (first == second) is kept
+
+
+def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none_at_all(
+    start_assistant: Callable[..., Any],
+    start_tool_server: Callable[..., Any],
+    todo_server: ToolProcess,
+    person: Person,
+    model: Model,
+) -> None:
+    model.play(tools=[(ADD, {"text": "Mine"}), ("mcp_more__show", {})]).then("Done")
+    token = person.token()
+    with (
+        web_page() as (page, headers),
+        web_page() as (signed_page, signed_headers),
+        black_hole() as hole,
+        start_tool_server("todo_tools", secret="another-secret-of-another-to-do-server") as more,
+        start_assistant(
+            SUPPORT_MCP_SERVERS=configured(
+                todo_server.entry("todo"),
+                more.entry("more"),
+                todo_server.entry("locked") | {"secret": "a-secret-that-the-server-does-not-know"},
+                {"name": "down", "url": f"http://127.0.0.1:{free_port()}/mcp"},
+                {"name": "silent", "url": hole},
+                {"name": "page", "url": page},
+                {"name": "signed", "url": signed_page, "secret": "a-secret-of-what-turns-out-to-be-a-page"},
+            )
+        ) as api,
+    ):
+        begun = time.monotonic()
+        events = api.events(create("Hello"), token)
+        took = time.monotonic() - begun
+
+    assert deltas_of(events) == ["Done"]
+    assert model.calls[1].tool_outputs == ["Added. The list: ['Mine']", "The list: []"]
+    told = {(event["level"], event["message"]) for event in of_type(events, "notice")}
+    assert told == {
+        ("warning", f"The tools of “{name}” are not available at the moment.")
+        for name in ("locked", "down", "silent", "page", "signed")
+    }
+    assert took < 3 * tools.CONNECT_SECONDS  # not for as long as the slowest likes, which is for ever
+    assert headers
+    assert all("authorization" not in each.lower() for each in headers)
+    assert all("Bearer ey" in each and token not in each for each in signed_headers)
+    log = api.log.read_text()
+    assert "MCP server locked cannot be reached: ExceptionGroup, last HTTP status 401" in log
+    assert "Traceback" not in log
+    assert token not in log
+
+
+def test_a_server_that_dies_in_the_middle_of_a_call_is_told_once_and_the_answer_goes_on(
+    start_assistant: Callable[..., Any],
+    start_tool_server: Callable[..., Any],
+    person: Person,
+    model: Model,
+) -> None:
+    model.play(tools=[("mcp_slow__look_up", {})]).then(tools=[("mcp_slow__look_up", {})]).then("Never mind")
+    with (
+        start_tool_server("slow_tools") as slow,
+        start_assistant(SUPPORT_MCP_SERVERS=configured(slow.entry("slow"))) as api,
+        api.stream(create("Look it up"), person.token()) as stream,
+    ):
+        events = []
+        for _, event in stream:
+            events.append(event)
+            if event.get("text") == "Look it up" and not slow.process.poll():
+                eventually(slow.said, lambda said: "begun" in said)
+                slow.process.kill()
+
+    assert deltas_of(events) == ["Never mind"]
+    assert [event["message"] for event in of_type(events, "notice")] == [
+        "The tools of “slow” are not available at the moment."
+    ]
+    assert ["nothing is known of its effect" in output for output in model.calls[2].tool_outputs] == [
+        True
+    ] * 2
+    assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Never mind"]
+
+
+def test_what_a_tool_says_is_cut_to_what_a_model_can_bear_in_however_many_parts(
+    api: Api, person: Person, model: Model
+) -> None:
+    recite = [("mcp_slow__recite_everything", {}), ("mcp_slow__recite_in_parts", {})]
+    model.play(tools=recite).then("Enough")
+
+    events = api.events(create("Tell me"), person.token())
+
+    lengths = [len(output.replace("\n\n", "")) for output in model.calls[1].tool_outputs]
+    assert lengths == [tools.MAX_OUTPUT_LENGTH + len(" … (cut off here)")] * 2
+    assert of_type(events, "progress_update")[0]["text"] == "recite everything"
+
+
+# --- Models that take less than OpenAI's ----------------------------------------------------------
+
+
+def test_parallel_calls_that_all_have_one_index_are_told_apart(
+    api: Api, person: Person, model: Model
+) -> None:
+    model.play(tools=[(ADD, {"text": "Bread"}), (SHOW, {}), (ADD, {"text": "Milk"})], same_index=True)
+    model.then("Done")
+
+    events = api.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["Done"]
+    assert len(model.calls[1].tool_outputs) == 3
+    assert any("'Bread', 'Milk'" in output or "'Milk', 'Bread'" in output for output in outputs(model))
+
+
+def outputs(model: Model) -> list[str]:
+    return model.calls[-1].tool_outputs
+
+
+@pytest.mark.parametrize("quirk", ["strict-roles", "strings-only", "no-empty-text", "foreign-ids"])
+def test_a_model_that_takes_only_plain_messages_can_use_tools(
+    api: Api, person: Person, model: Model, quirk: str
+) -> None:
+    model.play("Wait", tools=[(ADD, {"text": "Bread"}), (SHOW, {})]).then("Done")
+    model.quirks = {quirk}
+
+    events = api.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["Wait", "Done"]
+    assert model.refused == []
+
+
+def test_a_provider_that_stores_nothing_gets_no_ids_of_earlier_items(
+    api: Api, person: Person, model: Model
+) -> None:
+    first, second = create("Hello"), add("", "And now?")
+    for body in (first, second):
+        body["params"]["input"]["inference_options"] = {"model": "forgetful-model"}
+    look = [(SHOW, {})]
+    model.play("Wait", tools=look).then("Done").then("Wait", tools=look).then("Done again")
+    model.quirks = {"keeps-nothing"}
+
+    events = api.events(first, person.token())
+    second["params"]["thread_id"] = thread_of(events)
+    events += api.events(second, person.token())
+
+    assert deltas_of(events) == ["Wait", "Done", "Wait", "Done again"]
+    assert of_type(events, "notice") == []
+    assert outputs(model) == ["The list: []"]
+    # Chat Completions has no ids. Over Responses the refusal is remembered, so there is only one.
+    assert len(model.refused) == ("input" in model.calls[0].body)
+
+
+def test_a_picture_that_a_tool_returns_is_shown_to_the_model(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[("mcp_slow__look_at_the_door", {}), (SHOW, {})]).then("It is open")
+
+    events = api.events(create("Is it open?"), person.token())
+
+    assert deltas_of(events) == ["It is open"]
+    assert of_type(events, "notice") == []
+    sent = json.dumps(model.calls[1].body)
+    assert sent.count(PICTURE) == 1
+    assert "omitted" not in sent
+
+
+def test_a_tools_picture_that_a_model_refuses_gives_one_notice(
+    api: Api, person: Person, model: Model
+) -> None:
+    look = [("mcp_slow__look_at_the_door", {})]
+    model.play(tools=look).then(tools=look).then("I cannot see it")
+    model.quirks = {"no-pictures"}
+
+    events = api.events(create("Is it open?"), person.token())
+
+    assert deltas_of(events) == ["I cannot see it"]
+    assert [event["message"] for event in of_type(events, "notice")] == [NOT_LOOKED_AT]
+    assert NOT_SHOWN in json.dumps(model.calls[-1].body)
+
+
+# --- The tool that a person picks -----------------------------------------------------------------
+
+
+def picking(tool: str, body: dict[str, Any]) -> dict[str, Any]:
+    body["params"]["input"]["inference_options"] = {"tool_choice": {"id": tool}}
+    return body
+
+
+def test_the_tool_that_a_person_picks_is_called_first(api: Api, person: Person, model: Model) -> None:
+    model.play(tools=[(SHOW, {})]).then("Done").then("You are welcome")
+
+    events = api.events(picking(SHOW, create("What is on it?")), person.token())
+    api.events(add(thread_of(events), "Thank you"), person.token())
+
+    chosen = [call.body.get("tool_choice") for call in model.calls]
+    assert SHOW in json.dumps(chosen[0])
+    assert chosen[1:] == [None, None]
+
+
+def test_a_tool_that_no_server_has_is_an_error_before_the_model_is_asked_and_nothing_is_lost(
+    api: Api, person: Person, model: Model
+) -> None:
+    events = api.events(picking("mcp_todo__fly", create("Fly")), person.token())
+
+    [error] = of_type(events, "error")
+    assert error["message"].startswith("The tool that you picked is not available.")
+    assert model.calls == []
+    thread_id = thread_of(events)
+    assert said_in(items_of(person, thread_id)) == ["Fly"]
+    assert deltas_of(api.events(add(thread_id, "Walk"), person.token())) == ["Good ", "morning", "!"]
+
+
+def test_a_name_that_cannot_be_a_tools_is_refused_before_anything_is_stored(
+    api: Api, person: Person, model: Model
+) -> None:
+    token = person.token()
+
+    refused = [api.post(picking(name, create()), token) for name in ("web_search", "required", "mcp_" * 20)]
+
+    told = "params.input.inference_options.tool_choice.id is not one of the tools on offer"
+    assert [(each.status_code, each.json()["error"]) for each in refused] == [(400, told)] * 3
+    assert api.post(operation("threads.list"), token).json()["data"] == []
+    assert model.calls == model.title_calls == []

@@ -1,0 +1,167 @@
+"""``manage.py sweep_attachments``: what nobody's message holds goes, and nothing else."""
+
+import os
+import time
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from support.files import files
+from support.management.commands import sweep_attachments
+from support.models import Attachment, Thread
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _a_storage_of_its_own(settings: Any, tmp_path: Path, db: None) -> None:
+    Attachment.objects.all().delete()  # of whoever has chatted in other tests
+    storage = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(tmp_path)},
+    }
+    settings.STORAGES = settings.STORAGES | {"attachments": storage}
+
+
+def sweep(*options: str) -> str:
+    said = StringIO()
+    call_command("sweep_attachments", *options, stdout=said)
+    return said.getvalue().strip()
+
+
+def stray(age: timedelta = 2 * DAY) -> str:
+    """A file that no row names."""
+    name = files.keep(ContentFile(b"Hello"))
+    moment = time.time() - age.total_seconds()
+    os.utime(files.storage().path(name), (moment, moment))
+    return name
+
+
+def uploaded(attachment_id: str, age: timedelta = 2 * DAY, thread: Thread | None = None) -> str:
+    name = stray(age)
+    Attachment.objects.create(
+        user_id="ada",
+        attachment_id=attachment_id,
+        thread=thread,
+        file=name,
+        size=5,
+        created_at=timezone.now() - age,
+        data={},
+    )
+    return name
+
+
+@pytest.fixture
+def thread() -> Thread:
+    return Thread.objects.create(user_id="ada", thread_id="thr_1", created_at=timezone.now(), data={})
+
+
+def test_what_was_never_sent_goes_after_a_day_and_files_without_a_row_too(thread: Thread) -> None:
+    kept = [uploaded("sent", thread=thread), uploaded("young", age=DAY / 2), stray(age=DAY / 2)]
+    gone = [uploaded("unsent"), stray()]
+    Attachment.objects.create(
+        user_id="ada", attachment_id="never uploaded", created_at=timezone.now() - 2 * DAY, data={}
+    )
+
+    said = sweep()
+
+    assert said == "Removed 2 attachments that no message carries and 1 files without one."
+    assert [files.storage().exists(name) for name in kept + gone] == [True] * 3 + [False] * 2
+    assert {row.attachment_id for row in Attachment.objects.all()} == {"sent", "young"}
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
+
+
+def test_a_dry_run_only_says_so() -> None:
+    names = [uploaded("unsent"), stray()]
+
+    said = sweep("--dry-run")
+
+    assert said == "Would remove 1 attachments that no message carries and 1 files without one."
+    assert all(files.storage().exists(name) for name in names)
+    assert Attachment.objects.count() == 1
+
+
+@pytest.mark.parametrize(("older_than", "swept"), [("30m", 1), ("3h", 0), ("1d", 0)])
+def test_how_old_is_said_in_minutes_hours_or_days(older_than: str, swept: int) -> None:
+    uploaded("unsent", age=timedelta(hours=2))
+
+    assert sweep("--older-than", older_than).startswith(f"Removed {swept} attachments")
+
+
+@pytest.mark.parametrize("older_than", ["1", "d", "1w", "-1d", "1.5d", "1d ", "999999d", ""])
+def test_an_age_that_is_none_is_refused(older_than: str) -> None:
+    with pytest.raises(CommandError, match="write a number of minutes, hours or days"):
+        sweep(f"--older-than={older_than}")
+
+
+def test_it_goes_in_batches(monkeypatch: pytest.MonkeyPatch, thread: Thread) -> None:
+    monkeypatch.setattr(sweep_attachments, "BATCH", 2)
+    kept = uploaded("sent", thread=thread)
+    for number in range(5):
+        uploaded(f"unsent {number}")
+        stray()
+
+    said = sweep()
+
+    assert said == "Removed 5 attachments that no message carries and 5 files without one."
+    assert files.storage().exists(kept)
+
+
+def test_files_that_are_not_ours_are_left_alone() -> None:
+    storage = files.storage()
+    names = ["notes.txt", "aa/notes.txt", "aa/" + "0" * 31, "photos/" + "0" * 32, "AA/" + "0" * 32]
+    for name in names:
+        storage.save(name, ContentFile(b"Hello"))
+        os.utime(storage.path(name), (0, 0))
+
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
+    assert all(storage.exists(name) for name in names)
+
+
+def test_a_message_that_takes_an_attachment_meanwhile_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, thread: Thread
+) -> None:
+    name = uploaded("just sent")
+    delete = Attachment.objects.all().delete_with_files.__func__  # type: ignore[attr-defined]
+
+    def sent_first(rows: Any) -> int:
+        Attachment.objects.filter(attachment_id="just sent").update(thread=thread)
+        return int(delete(rows))
+
+    monkeypatch.setattr(type(Attachment.objects.all()), "delete_with_files", sent_first)
+
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
+    assert files.storage().exists(name)
+
+
+def test_a_file_that_is_deleted_meanwhile_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, other = sorted([stray(), stray()])
+    look = type(files.storage()).get_modified_time
+
+    def deleted_first(storage: Any, name: str) -> Any:
+        if name == gone:
+            storage.delete(name)
+        return look(storage, name)
+
+    monkeypatch.setattr(type(files.storage()), "get_modified_time", deleted_first)
+
+    assert sweep() == "Removed 0 attachments that no message carries and 1 files without one."
+    assert not files.storage().exists(other)
+
+
+def test_before_anything_was_uploaded_there_is_nothing_to_do(settings: Any, tmp_path: Path) -> None:
+    storage = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(tmp_path / "not yet")},
+    }
+    settings.STORAGES = settings.STORAGES | {"attachments": storage}
+
+    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."

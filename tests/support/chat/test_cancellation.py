@@ -1,0 +1,259 @@
+"""Leaving, Stop, the server's own end: the model and its tools stop at once; what was said is kept once."""
+
+import asyncio
+import gc
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from chatkit.server import StreamingResult
+from chatkit.types import AssistantMessageContent, AssistantMessageItem, ThreadMetadata
+
+from support.assistant.provider import client
+from support.server import SupportServer
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.assistants import APIS, ToolProcess
+from tests.fixtures.conversations import deltas_of, items_of, kinds_of, leave_after, said_in
+from tests.fixtures.model.server import Model
+from tests.fixtures.servers.api import Api, add, create, eventually
+
+pytestmark = pytest.mark.django_db
+
+STOPPED = ["user_message", "assistant_message", "sdk_hidden_context"]
+LOOK_UP = "mcp_slow__look_up"
+
+# How asyncio and anyio complain of work that was not put away. Our server runs in development mode.
+NOISE = (
+    "was destroyed",
+    "never retrieved",
+    "never awaited",
+    "cancel scope",
+    "different Context",
+    "Traceback",
+)
+
+
+@pytest.fixture(scope="module", params=APIS)
+def api(
+    request: pytest.FixtureRequest, start_assistant: Callable[..., Any], slow_server: ToolProcess
+) -> Iterator[Api]:
+    with start_assistant(
+        request.param, SUPPORT_MCP_SERVERS=json.dumps([slow_server.entry("slow")])
+    ) as running:
+        yield running
+    assert noise_in(running) == []
+
+
+def noise_in(api: Api) -> list[str]:
+    return [line for line in api.log.read_text().splitlines() if any(word in line for word in NOISE)]
+
+
+def stays(person: Person, thread_id: str, length: int) -> list[Any]:
+    """The items of the thread, once there are so many, and nothing more follows when the work has ended."""
+    return eventually(lambda: items_of(person, thread_id), lambda items: len(items) == length)
+
+
+# --- A client that leaves -------------------------------------------------------------------------
+
+
+def test_a_client_that_leaves_stops_the_model_and_what_was_said_is_kept_once(
+    api: Api, person: Person, model: Model
+) -> None:
+    model.play("Once ", "upon", ending="silence")
+
+    thread_id = leave_after(api, person, create("A story"), "upon")
+
+    assert model.calls[0].abandoned.wait(15)
+    stored = stays(person, thread_id, 3)
+    assert kinds_of(stored) == STOPPED
+    assert said_in(stored) == ["A story", "Once upon"]
+
+
+def test_a_client_that_leaves_stops_the_tool_that_is_at_work(
+    api: Api, person: Person, model: Model, slow_server: ToolProcess
+) -> None:
+    before = slow_server.said().count("stopped")
+    model.play("Let me see. ", tools=[(LOOK_UP, {})])
+
+    thread_id = leave_after(api, person, create("Look it up"), "Let me see. ", "Look it up")
+
+    eventually(lambda: slow_server.said().count("stopped"), lambda count: count == before + 1)
+    stored = stays(person, thread_id, 3)
+    assert kinds_of(stored) == STOPPED  # the message was whole before the tool began
+    assert said_in(stored) == ["Look it up", "Let me see. "]
+    assert len(model.calls) == 1
+
+
+def test_a_client_that_leaves_stops_the_title_that_is_being_made(
+    api: Api, person: Person, model: Model
+) -> None:
+    model.play("Once ", ending="silence")
+    model.title.ending = "silence"
+
+    thread_id = leave_after(api, person, create("A story"), "Once ")
+
+    assert model.title_calls[0].abandoned.wait(15)
+    assert model.calls[0].abandoned.wait(15)
+    assert said_in(stays(person, thread_id, 3)) == ["A story", "Once "]
+
+
+def test_a_client_that_leaves_before_the_first_word_leaves_no_empty_message(
+    api: Api, person: Person, model: Model
+) -> None:
+    model.play(ending="silence")
+    with api.stream(create("A story"), person.token()) as events:
+        thread_id = next(events)[1]["thread"]["id"]
+        eventually(lambda: len(model.calls), lambda calls: calls == 1)
+
+    assert model.calls[0].abandoned.wait(15)
+    assert kinds_of(stays(person, thread_id, 2)) == ["user_message", "sdk_hidden_context"]
+
+
+def test_a_conversation_goes_on_after_the_client_has_left(api: Api, person: Person, model: Model) -> None:
+    model.play("Once ", "upon", ending="silence")
+    thread_id = leave_after(api, person, create("A story"), "upon")
+    stays(person, thread_id, 3)
+    model.play("a time")
+
+    events = api.events(add(thread_id, "Go on"), person.token())
+
+    assert deltas_of(events) == ["a time"]
+    said = model.calls[0].conversation
+    assert said[:2] == [("user", "A story"), ("assistant", "Once upon")]
+    (stopped, newest) = said[2][1].rsplit("\n\n", 1)
+    assert ("not shown to the user" in stopped, newest) == (True, "Go on")
+
+
+def test_a_whole_answer_is_not_overwritten_by_the_part_that_a_late_cancellation_brings(
+    person: Person,
+) -> None:
+    server, thread = SupportServer(), ThreadMetadata(id="thr_1", created_at=datetime.now())
+    said = {"id": "msg_1", "thread_id": "thr_1", "created_at": datetime.now()}
+    whole = AssistantMessageItem(**said, content=[AssistantMessageContent(text="Once upon a time")])
+    part = AssistantMessageItem(**said, content=[AssistantMessageContent(text="Once")])
+
+    async def cancel_late() -> None:
+        await server.store.save_thread(thread, person)
+        await server.store.add_thread_item("thr_1", whole, person)
+        await server.handle_stream_cancelled(thread, [part], person)
+
+    async_to_sync(cancel_late)()
+
+    assert said_in(items_of(person, "thr_1")) == ["Once upon a time"]
+
+
+# --- The server's end -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_api", APIS)
+def test_a_server_that_is_shut_down_stops_everything_and_keeps_what_was_said(
+    start_assistant: Callable[..., Any],
+    slow_server: ToolProcess,
+    person: Person,
+    model: Model,
+    model_api: str,
+) -> None:
+    token, before = person.token(), slow_server.said().count("stopped")
+    model.play("Let me see. ", tools=[(LOOK_UP, {})]).then("Once ", "upon", ending="silence")
+    model.title.ending = "silence"
+    servers = json.dumps([slow_server.entry("slow")])
+    threads, endings = [], []
+    with (
+        ThreadPoolExecutor(3) as clients,
+        ExitStack() as streams,
+        start_assistant(model_api, SUPPORT_MCP_SERVERS=servers) as stopping,
+    ):
+        for word in ("Look it up", "upon", "upon"):
+            events = streams.enter_context(stopping.stream(create("A story"), token))
+            threads.append(next(events)[1]["thread"]["id"])
+            next(event for _, event in events if deltas_of([event]) == [word] or event.get("text") == word)
+            endings.append(clients.submit(list, events))  # reads on, until the server is gone
+
+    failure = {"type": "error", "code": "stream.error", "allow_retry": True}
+    assert [ending.result()[-1][1] for ending in endings] == [failure] * 3
+    assert all(call.abandoned.wait(15) for call in [*model.calls[1:], *model.title_calls])
+    assert slow_server.said().count("stopped") == before + 1
+    for thread_id, said in zip(threads, ["Let me see. ", "Once upon", "Once upon"], strict=True):
+        stored = items_of(person, thread_id)
+        assert kinds_of(stored) == STOPPED
+        assert said_in(stored) == ["A story", said]
+    assert noise_in(stopping) == []
+
+
+# --- Nothing is left behind -----------------------------------------------------------------------
+
+
+@pytest.fixture(params=APIS)
+def in_process(
+    request: pytest.FixtureRequest, person: Person, model: Model, slow_server: ToolProcess, settings: Any
+) -> Any:
+    """The context of a turn in the test's own process, with the model and the tools configured there, too."""
+    settings.OPENAI_BASE_URL, settings.SUPPORT_MODEL = model.base_url, "model-of-the-tests"
+    settings.SUPPORT_MODEL_API = request.param
+    settings.SUPPORT_MCP_SERVERS = [slow_server.entry("slow")]
+    return SimpleNamespace(user_id=person.user_id, user=person, locale="")
+
+
+@pytest.mark.parametrize("ending", ["silence", "hang up", "tool"])
+def test_leaving_and_failing_leave_no_task_behind_for_asyncio_to_complain_of(
+    in_process: Any, model: Model, ending: str
+) -> None:
+    tool = {"tools": [(LOOK_UP, {})]} if ending == "tool" else {"ending": ending}
+    model.play("Once ", **tool)
+    model.title.ending = "silence"
+    complaints: list[str] = []
+
+    async def turn() -> set[str]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, complaint: complaints.append(complaint["message"]))
+        before = asyncio.all_tasks()
+        result = await SupportServer().process(json.dumps(create("A story")), in_process)
+        assert isinstance(result, StreamingResult)
+        reached = asyncio.Event()
+        reading = asyncio.create_task(read_on(result, reached))
+        await reached.wait()
+        model.heard.set()
+        if ending == "hang up":
+            await reading
+        reading.cancel()
+        await asyncio.wait([reading])
+        await client.client().close()
+        del result, reading
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            gc.collect()
+        return {repr(task) for task in asyncio.all_tasks() - before}
+
+    async def read_on(result: StreamingResult, reached: asyncio.Event) -> None:
+        async for event in result:
+            if (b"Look it up" if ending == "tool" else b"Once") in event:
+                reached.set()
+
+    left = async_to_sync(turn)()
+
+    assert ending != "silence" or model.calls[0].abandoned.wait(15)
+    assert complaints == []
+    assert left == set()
+
+
+def test_a_stream_that_is_dropped_between_two_events_stops_the_model_too(
+    in_process: Any, model: Model
+) -> None:
+    model.play("Once ", ending="silence")
+
+    async def turn() -> None:
+        result = await SupportServer().process(json.dumps(create("A story")), in_process)
+        assert isinstance(result, StreamingResult)
+        while b"Once" not in await anext(result.json_events):
+            pass
+        await result.json_events.aclose()
+        assert await asyncio.to_thread(model.calls[0].abandoned.wait, 15)
+        await client.client().close()
+
+    async_to_sync(turn)()

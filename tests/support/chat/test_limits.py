@@ -1,0 +1,417 @@
+"""What one user may have and send at most: at the limit it is taken, and one more is not."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from io import BytesIO
+from typing import Any
+
+import pytest
+from chatkit.store import NotFoundError
+from django.db import OperationalError, connections
+from rest_framework.exceptions import NotFound, ParseError
+
+from chatbackend.web.body_limit import HEADERS_LENGTH
+from support.admin import transcript
+from support.attachments import store
+from support.chat import streaming
+from support.chat.protocol import MAX_PARTS, MAX_TITLE, parse
+from support.files import files
+from support.models import Attachment, Item, Thread
+from support.storage.store import MAX_ATTACHMENTS
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.servers.api import Api, create, eventually, http, message, operation
+from tests.support.assistant.test_dictation import dictated
+from tests.support.attachments.test_attachments import announce, direct, put, sending, stored
+
+STREAMS, LENGTH, ROOM, FILE = 2, 1000, 2500, 1000
+
+TOO_MANY = "Too many answers at once. Wait for one of them to end"
+NO_ROOM = "There is no room for this file: all of yours may take 0.0025 MB. Delete a conversation with files"
+
+
+@pytest.fixture(scope="module")
+def limited(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+    with start_api(
+        ATTACHMENT_BYTES_PER_USER=str(ROOM),
+        ATTACHMENT_MAX_BYTES=str(FILE),
+        CHATKIT_SERVER="tests.fixtures.chatkit.servers.SlowServer",
+        SUPPORT_MESSAGE_LENGTH=str(LENGTH),
+        SUPPORT_RATE_PER_USER="100000/min",
+        SUPPORT_STREAMS_PER_USER=str(STREAMS),
+    ) as running:
+        yield running
+
+
+# --- Answers at once ------------------------------------------------------------------------------
+
+
+def test_one_answer_too_many_at_once_is_a_429_and_others_get_theirs(
+    limited: Api, person: Person, other_person: Person
+) -> None:
+    token = person.token()
+    with ExitStack() as open_streams:
+        for _ in range(STREAMS):
+            next(open_streams.enter_context(limited.stream(create("until I leave"), token)))
+
+        refused = limited.post(create("for 0 seconds"), token)
+        others = limited.post(create("for 0 seconds"), other_person.token())
+        lists = limited.post(operation("threads.list"), token)
+
+    assert refused.status_code == 429
+    assert refused.json() == {"error": TOO_MANY, "status": 429, "message": TOO_MANY}
+    assert refused.headers["Retry-After"] == "10"
+    assert (others.status_code, lists.status_code) == (200, 200)
+    assert len(lists.json()["data"]) == STREAMS  # nothing was begun for the one that was refused
+
+
+def test_dictation_is_an_answer_as_well(limited: Api, person: Person, other_person: Person) -> None:
+    token = person.token()
+    with ExitStack() as open_streams:
+        for _ in range(STREAMS):
+            next(open_streams.enter_context(limited.stream(create("until I leave"), token)))
+
+        refused = limited.post(dictated(), token)
+        others = [limited.post(dictated(), other_person.token()) for _ in range(STREAMS + 1)]
+
+    assert (refused.status_code, refused.json()["error"]) == (429, TOO_MANY)
+    assert {answer.status_code for answer in others} == {501}  # there are no ears, and a place each time
+
+
+@pytest.mark.parametrize("ending", ["for 0 seconds", "break", "leave", "missing"])
+def test_however_an_answer_ends_there_is_room_for_another(limited: Api, person: Person, ending: str) -> None:
+    token = person.token()
+
+    for _ in range(STREAMS + 1):
+        if ending == "leave":
+            with limited.stream(create("until I leave"), token) as events:
+                next(events)
+        elif ending == "missing":
+            missing = operation("threads.add_user_message", thread_id="thr_none", input=message("Hello"))
+            assert limited.post(missing, token).status_code == 404
+        else:
+            limited.post(create(ending), token)
+
+        eventually(
+            lambda: limited.post(create("for 0 seconds"), token).status_code, lambda status: status == 200
+        )
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+async def first_then(then: Callable[[], Any]) -> AsyncIterator[bytes]:
+    yield b"data: {}\n\n"
+    await then()
+
+
+async def fails(exc: Exception) -> AsyncIterator[bytes]:
+    raise exc
+    yield
+
+
+async def waits() -> AsyncIterator[bytes]:
+    await asyncio.sleep(60)
+    yield b""
+
+
+async def broken() -> None:
+    raise RuntimeError
+
+
+async def is_over_when(ends: str) -> None:
+    match ends:
+        case "it is done":
+            answer = (await streaming.start(first_then(lambda: asyncio.sleep(0)), "ada")).response()
+            [part async for part in answer]
+        case "it fails":
+            answer = (await streaming.start(first_then(broken), "ada")).response()
+            [part async for part in answer]
+        case "it is refused":
+            with pytest.raises(NotFound):
+                await streaming.start(fails(NotFound()), "ada")
+        case "the database is down":
+            with pytest.raises(OperationalError):
+                await streaming.start(fails(OperationalError()), "ada")
+        case "there is nothing":
+            with pytest.raises(NotFoundError):
+                await streaming.start(nothing(), "ada")
+        case "its client leaves before the first event":
+            request = asyncio.create_task(streaming.start(waits(), "ada"))
+            await asyncio.sleep(0)
+            assert streaming._under_way_of["ada"] == 1
+            request.cancel()
+            await asyncio.wait([request])
+        case "its client leaves before there is an answer":
+            await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")
+            await asyncio.wait(streaming._under_way)
+        case "the server is shut down":
+            answer = (await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")).response()
+            assert streaming._under_way_of["ada"] == 1
+            await streaming.end_all()
+            [part async for part in answer]
+    await asyncio.sleep(0)
+    assert "ada" not in streaming._under_way_of
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        "it is done",
+        "it fails",
+        "it is refused",
+        "the database is down",
+        "there is nothing",
+        "its client leaves before the first event",
+        "its client leaves before there is an answer",
+        "the server is shut down",
+    ],
+)
+def test_a_place_is_given_back_when(ends: str) -> None:
+    asyncio.run(is_over_when(ends))
+
+
+def test_what_is_counted_takes_the_place_of_a_stream(settings: Any) -> None:
+    settings.SUPPORT_STREAMS_PER_USER = 1
+
+    with streaming.counted("ada"), pytest.raises(streaming.TooMany):
+        asyncio.run(streaming.start(nothing(), "ada"))
+    with pytest.raises(ValueError, match="of the model"), streaming.counted("ada"):
+        raise ValueError("of the model")
+
+    assert "ada" not in streaming._under_way_of
+
+
+def test_what_is_refused_for_want_of_a_place_was_not_begun(settings: Any) -> None:
+    settings.SUPPORT_STREAMS_PER_USER = 1
+    begun = []
+
+    async def source(number: int) -> AsyncIterator[bytes]:
+        begun.append(number)
+        yield b"data: {}\n\n"
+        await asyncio.sleep(60)
+
+    async def two_at_once() -> list[Any]:
+        both = (streaming.start(source(number), "ada") for number in range(2))
+        answers = await asyncio.gather(*both, return_exceptions=True)
+        await streaming.end_all()
+        return [type(each).__name__ for each in answers]
+
+    assert asyncio.run(two_at_once()) == ["EventStream", "TooMany"]
+    assert begun == [0]
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_there_is_no_room_for_is_refused_on_both_ways_and_not_kept(
+    limited: Api, person: Person, other_person: Person
+) -> None:
+    text = ("a.txt", "text/plain")
+    announced = [announce(limited, person, *text, size=FILE).json()["id"] for _ in range(2)]
+    for _ in range(2):
+        assert direct(limited, person, b"a" * FILE, *text).status_code == 200
+    before = stored()
+
+    refusals = [
+        announce(limited, person, *text, size=ROOM - 2 * FILE + 1),
+        put(limited, person, announced[0], b"a" * (ROOM - 2 * FILE + 1)),
+        direct(limited, person, b"a" * (ROOM - 2 * FILE + 1), *text),
+    ]
+
+    assert {(each.status_code, each.json()["message"]) for each in refusals} == {(400, NO_ROOM)}
+    assert stored() == before
+    assert direct(limited, other_person, b"a" * FILE, *text).status_code == 200
+    assert put(limited, person, announced[0], b"a" * (ROOM - 2 * FILE)).status_code == 200
+    assert put(limited, person, announced[1], b"a").json()["message"] == NO_ROOM
+    assert limited.post(
+        operation("attachments.delete", attachment_id=announced[0]), person.token()
+    ).is_success
+    assert put(limited, person, announced[1], b"a").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_at_once_the_second_finds_what_the_first_has_taken(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, django_db_setup: None
+) -> None:
+    settings.ATTACHMENT_BYTES_PER_USER = ROOM
+    both_have_looked, really_keep = threading.Barrier(2, timeout=30), files.keep
+
+    def keep(content: Any) -> str:
+        both_have_looked.wait()
+        return really_keep(content)
+
+    monkeypatch.setattr(files, "keep", keep)
+    before = stored()
+
+    def upload(_: int) -> str:
+        try:
+            store.add("ada", "a.txt", "text/plain", BytesIO(b"a" * 2000))
+        except files.NoRoom:
+            return "no room"
+        finally:
+            connections.close_all()
+        return "stored"
+
+    with ThreadPoolExecutor(2) as uploads:
+        outcomes = sorted(uploads.map(upload, range(2)))
+
+    assert outcomes == ["no room", "stored"]
+    assert len(stored() - before) == 1
+    assert Attachment.objects.owned_by("ada").get().size == 2000
+
+
+@pytest.mark.django_db
+def test_a_file_that_there_is_no_room_for_is_not_even_written(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ATTACHMENT_BYTES_PER_USER = 1
+    written: list[Any] = []
+    monkeypatch.setattr(files, "keep", written.append)
+
+    with pytest.raises(files.NoRoom):
+        store.add("ada", "a.txt", "text/plain", BytesIO(b"aa"))
+
+    assert written == []
+
+
+@pytest.mark.django_db
+def test_without_a_limit_nobody_looks(settings: Any) -> None:
+    settings.ATTACHMENT_BYTES_PER_USER = 0
+    Attachment.objects.create(user_id="ada", attachment_id="atc_1", file="x", size=10**15, data={})
+
+    assert store.add("ada", "a.txt", "text/plain", BytesIO(b"a")).id
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_carries_ten_attachments_and_no_more(api: Api, person: Person) -> None:
+    uploaded = [
+        direct(api, person, b"a", "a.txt", "text/plain").json()["id"] for _ in range(MAX_ATTACHMENTS + 1)
+    ]
+
+    refused = api.post(sending(*uploaded), person.token())
+    taken = api.post(sending(*uploaded[1:]), person.token())
+
+    assert (refused.status_code, taken.status_code) == (400, 200)
+    assert refused.json()["message"] == "A message carries up to 10 attachments, each once"
+
+
+# --- Messages, bodies, headers --------------------------------------------------------------------
+
+
+def said(*parts: dict[str, Any], **more: Any) -> bytes:
+    body = {"type": "threads.create", "params": {"input": message("") | {"content": list(parts)} | more}}
+    return json.dumps(body).encode()
+
+
+def text(length: int) -> dict[str, Any]:
+    return {"type": "input_text", "text": "ü" * length}
+
+
+def tag(length: int) -> dict[str, Any]:
+    return {"type": "input_tag", "id": "1", "text": "order", "data": {"about": "a" * length}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        said(text(1001)),
+        said(text(500), text(501)),
+        said(text(1), quoted_text="a" * 1000),
+        said(text(1), tag(1000)),
+    ],
+    ids=["one text", "two texts", "a quotation", "a tag"],
+)
+def test_a_message_that_is_too_long_is_refused(settings: Any, body: bytes) -> None:
+    settings.SUPPORT_MESSAGE_LENGTH = 1000
+
+    with pytest.raises(ParseError, match=r"^params.input is longer than 1000 characters$"):
+        parse(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [said(text(1000)), said(text(500), text(500)), said(text(1), quoted_text="a" * 999)],
+    ids=["one text", "two texts", "a quotation"],
+)
+def test_a_message_of_the_longest_length_is_taken(settings: Any, body: bytes) -> None:
+    settings.SUPPORT_MESSAGE_LENGTH = 1000
+
+    assert parse(body)
+
+
+def test_a_message_has_a_hundred_parts_and_no_more() -> None:
+    assert parse(said(*[text(1)] * MAX_PARTS))
+    with pytest.raises(ParseError, match=r"^params.input.content has more than 100 parts$"):
+        parse(said(*[text(0)] * (MAX_PARTS + 1)))
+
+
+def test_a_title_has_two_hundred_characters_and_no_more() -> None:
+    def naming(length: int) -> bytes:
+        return json.dumps(operation("threads.update", thread_id="thr_1", title="ü" * length)).encode()
+
+    assert parse(naming(MAX_TITLE))
+    with pytest.raises(ParseError, match=r"^params.title is longer than 200 characters$"):
+        parse(naming(MAX_TITLE + 1))
+
+
+def test_what_is_too_long_is_told_in_the_one_body_of_errors(limited: Api, person: Person) -> None:
+    refused = limited.post(create("a" * (LENGTH + 1)), person.token())
+
+    told = "params.input is longer than 1000 characters"
+    assert (refused.status_code, refused.json()) == (400, {"error": told, "status": 400, "message": told})
+
+
+def test_a_body_of_a_million_bytes_is_read_and_one_of_a_byte_more_is_not(
+    limited: Api, person: Person
+) -> None:
+    body, token = json.dumps(operation("threads.list")).encode().ljust(1_000_000), person.token()
+
+    longest, longer, without_a_token = (
+        limited.post(body, token),
+        limited.post(body + b" ", token),
+        limited.post(body + b" "),
+    )
+
+    assert (longest.status_code, longer.status_code, without_a_token.status_code) == (200, 413, 413)
+
+
+def test_headers_of_32_kib_are_read_and_those_of_a_byte_more_are_not(api: Api) -> None:
+    def ask(filling: int) -> Any:
+        return http.post(api.url, headers={"X-Filling": "a" * filling}, content=b"{}")
+
+    without = ask(0).request.headers.raw
+    room = HEADERS_LENGTH - sum(len(name) + len(value) for name, value in without)
+
+    fits, exceeds = ask(room), ask(room + 1)
+
+    told = "The headers exceed 32768 bytes"
+    assert fits.status_code == 401
+    assert (exceeds.status_code, exceeds.json()) == (431, {"error": told, "status": 431, "message": told})
+    assert exceeds.headers["X-Request-ID"]
+
+
+# --- Staff ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_page_of_a_transcript_shows_so_many_parts_and_says_how_many_more() -> None:
+    thread = Thread.objects.create(
+        user_id="ada", thread_id="thr_1", created_at="2026-01-01T00:00:00Z", data={}
+    )
+    parts = [{"type": "input_text", "text": "a"}] * 10_000
+    data = {"type": "user_message", "content": parts}
+    Item.objects.create(
+        thread=thread, item_id="1", type="user_message", created_at=thread.created_at, data=data
+    )
+
+    [entry] = transcript.page(thread).entries
+
+    assert len(entry.texts) == transcript.MOST + 1
+    assert entry.texts[-1] == f"… ({10_000 - transcript.MOST} more)"

@@ -1,0 +1,299 @@
+"""Streams, observed from outside at a real server: when events arrive, what is held, what stays."""
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
+from typing import Any
+
+import pytest
+from chatkit.store import NotFoundError
+from django.core.exceptions import PermissionDenied
+from django.db import DataError, InterfaceError, OperationalError
+
+from support.chat import streaming
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.conversations import deltas_of
+from tests.fixtures.servers.api import Api, add, arrive_one_by_one, create, eventually, http, operation
+
+
+@pytest.fixture(scope="module")
+def few_threads(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+    with start_api(
+        WORKER_THREADS="2",
+        CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_slow_server",
+        SUPPORT_RATE_PER_USER="100000/min",
+    ) as running:
+        yield running
+
+
+def test_events_arrive_one_by_one_while_the_answer_is_made(few_threads: Api, person: Person) -> None:
+    token, sent = person.token(), time.monotonic()
+    with few_threads.stream(create("for 2 seconds"), token) as events:
+        arrivals = [time.monotonic() for _ in events]
+
+    assert arrive_one_by_one(arrivals, sent)
+
+
+def test_the_headers_keep_proxies_and_compressors_from_holding_events_back(api: Api, person: Person) -> None:
+    with api.stream(create(), person.token(), Accept_Encoding="gzip, br") as events:
+        response, _ = next(events)
+
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert response.headers["Cache-Control"] == "no-store, no-transform"
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert response.headers["Content-Encoding"] == "identity"
+
+
+def test_a_client_that_leaves_ends_the_work_and_what_was_said_is_kept_once(
+    few_threads: Api, person: Person
+) -> None:
+    with few_threads.stream(create("until I leave"), person.token()) as events:
+        thread_id = next(events)[1]["thread"]["id"]
+        [said] = next(said for _, event in events if (said := deltas_of([event])))
+
+    items = eventually(lambda: items_of(few_threads, person, thread_id), lambda items: len(items) > 1)
+    assert [item["type"] for item in items] == ["user_message", "assistant_message"]
+    kept = items[1]["content"][0]["text"]
+    assert kept.startswith(said)
+    time.sleep(0.5)
+    assert items_of(few_threads, person, thread_id)[1]["content"][0]["text"] == kept
+
+
+def test_a_stream_that_fails_in_the_middle_ends_with_an_error_event(few_threads: Api, person: Person) -> None:
+    events = few_threads.events(create("break"), person.token())
+
+    assert events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
+    thread_id = events[0]["thread"]["id"]
+    assert [item["type"] for item in items_of(few_threads, person, thread_id)] == ["user_message"]
+
+
+def test_fifty_open_streams_with_two_threads_leave_the_api_answering(
+    few_threads: Api, person: Person
+) -> None:
+    token = person.token()
+    alone = timed(few_threads, token)
+
+    measured = Event()
+
+    def stream(number: int) -> bool:
+        """Whether it was still open, and well, when all was measured."""
+        with few_threads.stream(create("until I leave"), token) as events:
+            return any(measured.is_set() for _, event in events if event["type"] == "thread.item.updated")
+
+    with ThreadPoolExecutor(50) as clients:
+        streams = [clients.submit(stream, number) for number in range(50)]
+        eventually(
+            lambda: few_threads.post(operation("threads.list", limit=100), token).json(),
+            lambda page: len(page["data"]) == 50,
+        )
+        beside = timed(few_threads, token)
+        measured.set()
+        assert all(still_open.result() for still_open in streams)
+
+    # Were threads or connections held, this would wait for a stream's end, which is a minute away.
+    assert beside < 20 * alone + 2
+
+
+def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_meanwhile(
+    few_threads: Api, person: Person
+) -> None:
+    token = person.token()
+
+    def stream(number: int) -> str:
+        return str(few_threads.events(create("count 3"), token)[-1]["type"])
+
+    with ThreadPoolExecutor(10) as clients:
+        streams = [clients.submit(stream, number) for number in range(10)]
+        answered = few_threads.post(operation("threads.list"), token).status_code
+        ends = {finished.result() for finished in streams}
+
+    assert (answered, ends) == (200, {"thread.item.done"})
+
+
+def test_a_server_that_is_shut_down_keeps_what_was_said(
+    start_api: Callable[..., Any], person: Person, api: Api
+) -> None:
+    token, threads = person.token(), []
+    with ThreadPoolExecutor(5) as clients, ExitStack() as streams:
+        with start_api(CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_slow_server") as stopping:
+            for _ in range(5):
+                events = streams.enter_context(stopping.stream(create("until the end"), token))
+                threads.append(next(events)[1]["thread"]["id"])
+                next(event for _, event in events if deltas_of([event]))
+                clients.submit(list, events)  # reads on, until the server is gone
+        for thread_id in threads:
+            items = items_of(api, person, thread_id)
+            assert [item["type"] for item in items] == ["user_message", "assistant_message"]
+            assert items[1]["content"][0]["text"].startswith("word ")
+
+
+def test_a_silent_stream_is_kept_alive_by_comments_that_make_no_message(
+    few_threads: Api, person: Person
+) -> None:
+    headers = {"Authorization": f"Bearer {person.token()}"}
+
+    stream = http.post(few_threads.url, json=create("for 1 seconds"), headers=headers).text
+
+    # By the specification an empty line ends a message. Most clients ignore a message without data.
+    messages = stream.removesuffix("\n\n").split("\n\n")
+    assert ": keep-alive\ndata: " in stream
+    assert all(message.splitlines()[-1].startswith("data: {") for message in messages)
+    assert {line for line in stream.splitlines() if not line.startswith("data: ")} == {": keep-alive", ""}
+
+
+def test_whatever_server_is_silent_its_stream_is_kept_alive_and_no_event_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.01)
+
+    async def source(heard: asyncio.Event) -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"data: %d\n\n" % number
+            await heard.wait()
+            heard.clear()
+
+    async def listen() -> tuple[list[bytes], set[Any]]:
+        heard = asyncio.Event()
+        stream = await streaming.start(source(heard), "ada")
+        before, parts = asyncio.all_tasks(), []
+        async for part in stream.response():
+            parts.append(part)
+            if parts[-2:] == [streaming.KEEP_ALIVE] * 2:
+                heard.set()
+        return parts, asyncio.all_tasks() - before
+
+    parts, tasks = asyncio.run(listen())
+
+    assert [part for part in parts if part != streaming.KEEP_ALIVE] == [
+        b"data: %d\n\n" % number for number in range(3)
+    ]
+    assert parts.count(streaming.KEEP_ALIVE) >= 6
+    assert tasks == set()
+
+
+def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
+    ended = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield b"data: {}\n\n"
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    async def client_leaves_before_there_is_a_response() -> list[bool]:
+        await streaming.start(source(), "ada")
+        gc.collect()
+        await asyncio.sleep(0.05)
+        return list(ended)  # now, for the loop's own end would end it too
+
+    assert asyncio.run(client_leaves_before_there_is_a_response()) == [True]
+
+
+@pytest.mark.parametrize("fault", [OperationalError, InterfaceError, PermissionDenied])
+def test_before_the_first_event_a_refusal_is_told_with_a_status(fault: type[Exception]) -> None:
+    with pytest.raises(fault):
+        asyncio.run(first_event(failing_with(fault())))
+
+
+def test_a_stream_without_any_event_found_nothing_to_act_on() -> None:
+    with pytest.raises(NotFoundError):
+        asyncio.run(first_event(failing_with(None)))
+
+
+@pytest.mark.parametrize("fault", [RuntimeError(), ValueError(), NotFoundError(), DataError()])
+def test_any_other_fault_is_an_error_event_for_a_5xx_would_have_the_message_sent_again(
+    fault: Exception,
+) -> None:
+    event = asyncio.run(first_event(failing_with(fault)))
+
+    assert event == b'data: {"type":"error","code":"stream.error","allow_retry":true}\n\n'
+
+
+async def failing_with(fault: Exception | None) -> AsyncIterator[bytes]:
+    if fault:
+        raise fault
+    return
+    yield
+
+
+async def first_event(source: AsyncIterator[bytes]) -> bytes:
+    stream = await streaming.start(source, "ada")
+    [first] = [part async for part in stream.response()]
+    return first
+
+
+def test_a_second_message_goes_on_in_the_same_thread(api: Api, person: Person) -> None:
+    token = person.token()
+    thread_id = api.events(create("First"), token)[0]["thread"]["id"]
+
+    events = api.events(add(thread_id, "Second"), token)
+
+    assert [event["type"] for event in events[:2]] == ["thread.item.done", "stream_options"]
+    kinds = [item["type"] for item in items_of(api, person, thread_id)]
+    assert kinds == ["user_message", "assistant_message"] * 2
+
+
+def test_an_attachment_that_is_not_there_is_a_404_and_leaves_no_thread_behind(
+    api: Api, person: Person
+) -> None:
+    body = create()
+    body["params"]["input"]["attachments"] = ["atc_never_was"]
+
+    response = api.post(body, person.token())
+
+    assert response.status_code == 404
+    assert api.post(operation("threads.list"), person.token()).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "The request body is not valid JSON"),
+        (b"{}", "The request needs a type"),
+        ({"type": "threads.fly"}, "The request has an unknown type"),
+        (operation("threads.get_by_id"), "params.thread_id is missing"),
+        (operation("threads.get_by_id", thread_id="a\0b"), "The request contains a NUL character"),
+        (operation("input.transcribe", audio_base64="A", mime_type="x"), "params.audio_base64 is not valid"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_body_that_is_no_chatkit_request_is_a_400_that_says_what(
+    api: Api, person: Person, body: Any, message: str
+) -> None:
+    response = api.post(body, person.token())
+
+    assert (response.status_code, response.json()["message"]) == (400, message)
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "text/html", "application/xml", "nonsense"])
+def test_any_accept_header_is_answered(api: Api, person: Person, accept: str) -> None:
+    assert api.post(operation("threads.list"), person.token(), Accept=accept).status_code == 200
+
+
+def items_of(api: Api, person: Person, thread_id: str) -> list[dict[str, Any]]:
+    page = api.post(operation("items.list", thread_id=thread_id, order="asc"), person.token()).json()
+    return list(page["data"])
+
+
+def timed(api: Api, token: str) -> float:
+    """The median time of a request, in seconds."""
+    times = []
+    for _ in range(9):
+        started = time.perf_counter()
+        assert api.post(operation("threads.list", limit=1), token).status_code == 200
+        times.append(time.perf_counter() - started)
+    return sorted(times)[4]
+
+
+def test_made_up_threads_do_not_fill_the_log(few_threads: Api, person: Person) -> None:
+    said = few_threads.log.stat().st_size
+
+    response = few_threads.post(add("thr_made_up"), person.token())
+
+    assert response.status_code == 404
+    assert b"Traceback" not in few_threads.log.read_bytes()[said:]

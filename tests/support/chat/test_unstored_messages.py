@@ -1,0 +1,180 @@
+"""Sending a message: whenever the client leaves, it can send again, and nothing is half stored."""
+
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import call_command
+
+from support.models import Attachment, Item, Thread
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.concurrent_commits import wait_for_lock
+from tests.fixtures.servers.api import Api, create, eventually, http, operation
+from tests.support.attachments.test_attachments import (
+    NOT_FOUND,
+    PNG,
+    attach,
+    items_of,
+    row,
+    send,
+    sending,
+    stored,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# What the server is about to write when the client leaves: each table waits for our lock.
+MOMENTS = ["support_thread", "support_attachment", "support_item"]
+
+
+@contextmanager
+def locked(database_url: str, table: str) -> Iterator[Any]:
+    """Until the block ends, nobody else can write to the table."""
+    with psycopg.connect(database_url) as elsewhere:
+        elsewhere.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        yield elsewhere
+
+
+def leave_while_it_waits(
+    api: Api, person: Person, body: dict[str, Any], database_url: str, table: str
+) -> None:
+    """Send the request, and close the connection while the server waits to write to the table."""
+    content, token = json.dumps(body).encode(), person.token()
+    head = (
+        f"POST /support/chatkit HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    with locked(database_url, table) as elsewhere:
+        with socket.create_connection(("localhost", int(api.origin.rpartition(":")[2]))) as client:
+            client.sendall(head.encode() + content)
+            wait_for_lock(elsewhere)
+        # When the server has answered this, its event loop has seen the connection close.
+        assert api.post(operation("threads.list"), token).status_code == 200
+
+
+def threads_of(person: Person) -> list[Thread]:
+    return list(Thread.objects.owned_by(person.user_id).order_by("id"))
+
+
+@pytest.mark.parametrize("table", MOMENTS)
+def test_a_message_with_a_file_can_be_sent_again_whenever_its_client_has_left(
+    api: Api, person: Person, database_url: str, table: str
+) -> None:
+    attachment = attach(api, person)
+    leave_while_it_waits(api, person, sending(attachment["id"]), database_url, table)
+
+    thread_id = send(api, person, attachment["id"])
+
+    assert [part["id"] for part in items_of(api, person, thread_id)[0]["attachments"]] == [attachment["id"]]
+    assert http.get(attachment["preview_url"]).content == PNG
+
+
+@pytest.mark.parametrize(("table", "files"), [(MOMENTS[0], 0), (MOMENTS[0], 1), (MOMENTS[1], 2)])
+def test_a_client_that_leaves_before_its_message_is_stored_leaves_no_conversation_behind(
+    api: Api, person: Person, database_url: str, table: str, files: int
+) -> None:
+    attachments = [attach(api, person) for _ in range(files)]
+    body = sending(*(attachment["id"] for attachment in attachments))
+    so_far = len(api.log.read_text())
+
+    leave_while_it_waits(api, person, body, database_url, table)
+
+    eventually(lambda: threads_of(person), lambda threads: threads == [])
+    assert [row(attachment).thread for attachment in attachments] == [None] * files
+    assert "Traceback" not in api.log.read_text()[so_far:]
+
+
+def test_a_client_that_leaves_once_its_message_is_stored_finds_it_in_its_history(
+    api: Api, person: Person, database_url: str
+) -> None:
+    attachment = attach(api, person)
+
+    leave_while_it_waits(api, person, sending(attachment["id"]), database_url, "support_item")
+
+    eventually(lambda: Item.objects.owned_by(person.user_id).count(), lambda count: count == 1)
+    (thread,) = threads_of(person)
+    assert row(attachment).thread == thread
+
+
+def test_a_file_of_a_message_that_was_never_stored_is_released(
+    api: Api, person: Person, database_url: str
+) -> None:
+    attachment, thread_id = attach(api, person), send(api, person)
+    body = sending(attachment["id"], thread_id=thread_id)
+
+    leave_while_it_waits(api, person, body, database_url, "support_attachment")
+
+    eventually(lambda: row(attachment).thread, lambda thread: thread is None)
+    assert [thread.thread_id for thread in threads_of(person)] == [thread_id]
+    assert send(api, person, attachment["id"])
+
+
+def test_what_fails_before_the_message_is_stored_leaves_no_conversation_behind(
+    api: Api, person: Person, database_url: str
+) -> None:
+    """For example, the file is deleted in another window at that moment."""
+    body, token = sending(attach(api, person)["id"]), person.token()
+
+    with ThreadPoolExecutor(1) as client, locked(database_url, "support_thread") as elsewhere:
+        answer = client.submit(api.post, body, token)
+        wait_for_lock(elsewhere)
+        elsewhere.execute("DELETE FROM support_attachment WHERE user_id = %s", [person.user_id])
+        elsewhere.commit()
+
+    assert (answer.result().status_code, answer.result().json()) == (404, NOT_FOUND)
+    assert threads_of(person) == []
+
+
+def test_a_new_conversation_is_announced_only_when_its_message_is_stored(
+    api: Api, person: Person, database_url: str
+) -> None:
+    token = person.token()
+    with ThreadPoolExecutor(1) as client:
+        with locked(database_url, "support_item") as elsewhere:
+            first = client.submit(first_event, api, token)
+            wait_for_lock(elsewhere)
+            api.post(operation("threads.list"), token)  # time enough for an event to arrive
+            told_early = first.done()
+
+        assert first.result()["type"] == "thread.created"
+    assert not told_early
+
+
+def first_event(api: Api, token: str) -> Any:
+    with api.stream(create(), token) as events:
+        return next(events)[1]
+
+
+def test_the_files_of_messages_that_a_retry_removes_are_released_and_swept(api: Api, person: Person) -> None:
+    gone, kept = attach(api, person), attach(api, person)
+    thread_id = send(api, person)
+    first = items_of(api, person, thread_id)[0]["id"]
+    send(api, person, gone["id"], kept["id"], thread_id=thread_id)
+    send(api, person, kept["id"])
+    before = stored()
+
+    api.events(operation("threads.retry_after_item", thread_id=thread_id, item_id=first), person.token())
+    call_command("sweep_attachments", "--older-than", "0m", stdout=StringIO())
+
+    assert {each.attachment_id for each in Attachment.objects.owned_by(person.user_id)} == {kept["id"]}
+    assert len(before - stored()) >= 1
+    statuses = [http.get(each["preview_url"]).status_code for each in (gone, kept)]
+    assert statuses == [404, 200]
+
+
+def test_a_message_can_be_sent_twice_into_one_thread(api: Api, person: Person) -> None:
+    attachment = attach(api, person)
+    thread_id = send(api, person, attachment["id"])
+    first = items_of(api, person, thread_id)[0]["id"]
+    send(api, person, attachment["id"], thread_id=thread_id)
+
+    api.events(operation("threads.retry_after_item", thread_id=thread_id, item_id=first), person.token())
+    call_command("sweep_attachments", "--older-than", "0m", stdout=StringIO())
+
+    assert http.get(attachment["preview_url"]).content == PNG

@@ -1,0 +1,305 @@
+"""What an operation costs: its statements, and the same few pages read after a hundred thousand rows."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from weakref import WeakSet
+
+import pytest
+from chatkit.types import ImageAttachment
+from django.db import connection, transaction
+from django.db.backends.signals import connection_created
+from django.utils import timezone
+from pytest_django import DjangoDbBlocker
+
+from support import models
+from support.files import signed_urls
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.owner import Owner, message, thread_of
+from tests.fixtures.servers.api import Api, add, create, operation
+
+# --- Statements, counted at a server that logs its SQL --------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counted(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+    with start_api(CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_counted_server") as running:
+        yield running
+
+
+def statements(api: Api, body: Any, token: str) -> list[str]:
+    """What it said to the database but for authentication: each statement, and each BEGIN and COMMIT."""
+    before = api.log.stat().st_size
+    response = api.post(body, token)
+    assert response.status_code == 200, response.text
+    lines = [json.loads(line) for line in api.log.read_bytes()[before:].splitlines()]
+    said = [line["sql"].replace('"', "").split() for line in lines if line["logger"] == "django.db.backends"]
+    return [
+        " ".join([words[0], *(word for word in words if word.startswith("support_"))][:2]).split(".")[0]
+        for words in said
+        if len(words) == 1 or any("support_" in word for word in words)
+    ]
+
+
+def test_every_operation_keeps_to_its_statements(counted: Api, person: Person) -> None:
+    token = person.token()
+    events = counted.events(create(), token)
+    thread_id, message_id = events[0]["thread"]["id"], events[1]["item"]["id"]
+    answer_id = events[-1]["item"]["id"]
+    thread = {"thread_id": thread_id}
+    turn = ["INSERT support_item", "INSERT support_item"]
+    budgets = [
+        (create(), ["INSERT support_thread", *turn]),
+        (add(thread_id), ["SELECT support_thread", *turn]),
+        (operation("threads.list"), ["SELECT support_thread"]),
+        (operation("threads.list", after=thread_id, order="asc"), ["SELECT support_thread"]),
+        (operation("items.list", **thread), ["SELECT support_item"]),
+        (operation("items.list", **thread, after=message_id, order="asc"), ["SELECT support_item"]),
+        (operation("threads.get_by_id", **thread), ["SELECT support_thread", "SELECT support_item"]),
+        (
+            operation("threads.update", **thread, title="x"),
+            ["SELECT support_thread", "UPDATE support_thread"],
+        ),
+        (
+            operation("items.feedback", **thread, item_ids=[answer_id], kind="positive"),
+            ["SELECT support_item", "BEGIN", "INSERT support_feedback", "COMMIT"],
+        ),
+        (
+            operation("attachments.create", name="a.png", size=1, mime_type="image/png"),
+            ["SELECT support_attachment", "INSERT support_attachment"],  # how much they keep already
+        ),
+        (
+            operation("threads.retry_after_item", **thread, item_id=message_id),
+            [
+                *["SELECT support_thread", "SELECT support_item"],
+                *["BEGIN", "DELETE support_item", "COMMIT"] * 3,
+                "INSERT support_item",
+            ],
+        ),
+        (
+            operation("threads.delete", **thread),
+            [
+                "BEGIN",
+                "SELECT support_thread",
+                "SELECT support_attachment",
+                "DELETE support_thread",
+                "COMMIT",
+            ],
+        ),
+    ]
+
+    for body, budget in budgets:
+        assert statements(counted, body, token) == budget, body
+
+
+# --- Who is asked for -----------------------------------------------------------------------------
+
+
+@dataclass
+class Statement:
+    sql: str
+    params: Any
+
+
+@pytest.fixture
+def heard(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
+    """The SQL of all connections, the workers' too."""
+    said: list[Statement] = []
+
+    def record(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        said.append(Statement(sql, params))
+        return execute(sql, params, many, context)
+
+    def listen(connection: Any, **_: Any) -> None:
+        if record not in connection.execute_wrappers:
+            connection.execute_wrappers.append(record)
+
+    for each in every_connection:
+        listen(each)
+    connection_created.connect(listen)
+    yield said
+    connection_created.disconnect(listen)
+    for each in every_connection:
+        if record in each.execute_wrappers:
+            each.execute_wrappers.remove(record)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: list[Statement]) -> None:
+    ada.starts("thr_0")
+    calls: list[tuple[str, list[Any]]] = [
+        ("save_thread", [thread_of()]),
+        ("save_thread", [thread_of(title="again")]),
+        ("add_thread_item", ["thr_1", message()]),
+        ("save_item", ["thr_1", message()]),
+        ("add_missing_items", ["thr_1", [message("msg_2")]]),
+        ("save_attachment", [picture()]),
+        ("load_attachment", ["atc_1"]),
+        ("require_sendable", [["atc_1"]]),
+        ("save_attachment", [picture().model_copy(update={"thread_id": "thr_1"})]),
+        ("load_thread", ["thr_1"]),
+        ("load_threads", [20, None, "desc"]),
+        ("load_threads", [20, "thr_1", "desc"]),
+        ("load_thread_items", ["thr_1", None, 20, "asc"]),
+        ("load_thread_items", ["thr_1", "msg_1", 20, "asc"]),
+        ("load_item", ["thr_1", "msg_1"]),
+        ("delete_thread_item", ["thr_1", "msg_2"]),
+    ]
+    for method, arguments in calls:
+        heard.clear()
+
+        getattr(ada, method)(*arguments)
+
+        [statement] = heard
+        assert "user_id" in statement.sql.partition("WHERE")[2] + statement.sql.partition("CONFLICT")[2]
+        assert "ada" in statement.params
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deleted_thread_is_asked_for_its_files_first(ada: Owner, heard: list[Statement]) -> None:
+    ada.starts()
+    heard.clear()
+
+    ada.delete_thread("thr_1")
+
+    assert [statement.sql.split()[0] for statement in heard] == ["SELECT", "SELECT", "DELETE"]
+    assert all("ada" in statement.params for statement in heard)
+
+
+def picture() -> ImageAttachment:
+    return ImageAttachment(
+        id="atc_1", name="a.png", mime_type="image/png", preview_url=signed_urls.content("ada", "atc_1")
+    )
+
+
+# --- A long history -------------------------------------------------------------------------------
+
+MANY, FEW = 100_000, 30
+THREADS = """
+    INSERT INTO support_thread (user_id, thread_id, created_at, data)
+    SELECT %s, 'thr_' || n, now(), jsonb_build_object('id', 'thr_' || n, 'created_at', '2026-03-01T12:30:15')
+    FROM generate_series(1, %s) n
+"""
+ITEMS = """
+    INSERT INTO support_item (thread_id, item_id, type, created_at, data)
+    SELECT id, 'msg_' || n, 'end_of_turn', now(), jsonb_build_object(
+        'type', 'end_of_turn', 'id', 'msg_' || n, 'thread_id', thread_id, 'created_at', '2026-03-01T12:30:15'
+    ) FROM support_thread, generate_series(1, %s) n WHERE user_id = %s AND thread_id = 'thr_1'
+"""
+
+
+FEEDBACK = """
+    INSERT INTO support_feedback (item_id, kind, created_at, updated_at)
+    SELECT id, 'positive', now(), now() FROM support_item
+"""
+
+
+@pytest.fixture(scope="module")
+def histories(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Ada has 100,000 threads, one with as many items; Bob has 30 and 30; others came before and after."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("TRUNCATE support_thread, support_item, support_feedback, support_attachment")
+        for user_id, number in [("eve", 20_000), ("ada", MANY), ("bob", FEW), ("mallory", 20_000)]:
+            cursor.execute(THREADS, [user_id, number])
+            cursor.execute(ITEMS, [number, user_id])
+        cursor.execute(FEEDBACK)
+        cursor.execute("VACUUM ANALYZE support_thread, support_item, support_feedback")
+        yield
+        cursor.execute("TRUNCATE support_thread, support_item, support_feedback, support_attachment")
+        connection.close()
+
+
+@dataclass
+class Cost:
+    """What PostgreSQL did for a statement. ``rows``: visited, those it then threw away included."""
+
+    steps: list[str]
+    rows: float
+    pages: int
+
+
+def cost_of(statement: Statement) -> Cost:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.sql}", statement.params)
+        plan = cursor.fetchone()[0][0]["Plan"]
+        transaction.set_rollback(True)
+    steps = list(steps_of(plan))
+    visited = [
+        step["Actual Loops"] * (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) for step in steps
+    ]
+    pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return Cost([f"{step['Node Type']} {step.get('Index Name', '')}" for step in steps], sum(visited), pages)
+
+
+def steps_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from steps_of(part)
+
+
+LISTS = [
+    (method, order, first)
+    for method in ("load_threads", "load_thread_items")
+    for order in ("asc", "desc")
+    for first in (True, False)
+]
+
+
+@pytest.mark.parametrize(("method", "order", "first"), LISTS)
+def test_a_page_of_a_hundred_thousand_costs_what_a_page_of_thirty_does(
+    histories: None,
+    django_db_blocker: DjangoDbBlocker,
+    ada: Owner,
+    bob: Owner,
+    heard: list[Statement],
+    method: str,
+    order: str,
+    first: bool,
+) -> None:
+    def cost_of_a_page(owner: Owner, number: int) -> Cost:
+        heard.clear()
+        kind, of = ("thr", []) if method == "load_threads" else ("msg", ["thr_1"])
+        middle = None if first else f"{kind}_{number // 2}"
+        page = getattr(owner, method)(*of, limit=10, after=middle, order=order)
+        assert (len(page.data), page.has_more) == (10, True)
+        [statement] = heard
+        return cost_of(statement)
+
+    with django_db_blocker.unblock():
+        long, short = cost_of_a_page(ada, MANY), cost_of_a_page(bob, FEW)
+
+    assert long.steps == short.steps
+    assert long.rows == short.rows
+    assert long.pages <= short.pages + 4  # the pages of a long list do not always begin where a block does
+    assert not [step for step in long.steps if step.startswith(("Sort", "Seq Scan"))]
+
+
+def test_nothing_is_sought_row_by_row(
+    histories: None, django_db_blocker: DjangoDbBlocker, heard: list[Statement]
+) -> None:
+    """A thread is deleted with its items and their feedback, and old threads are found, by indexes alone."""
+    bobs = models.Thread.objects.owned_by("bob").filter(thread_id="thr_1")
+    old = models.Thread.objects.quiet_since(timezone.now() - timedelta(days=1))
+
+    with django_db_blocker.unblock(), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # so that an empty table is no excuse
+        before = scanned()
+        bobs.delete()
+        assert not old.exists()
+        after = scanned()
+        transaction.set_rollback(True)
+
+    sequential, fetched = after[0] - before[0], after[1] - before[1]
+    assert sequential == 0
+    assert 2 * FEW <= fetched < 4 * FEW  # its items, and the feedback on each
+
+
+def scanned() -> tuple[int, int]:
+    """How often this connection has read a whole table, and how many rows it got by indexes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sum(seq_scan), sum(idx_tup_fetch) FROM pg_stat_xact_user_tables")
+        sequential, fetched = cursor.fetchone()
+        return int(sequential), int(fetched)

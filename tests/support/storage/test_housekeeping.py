@@ -1,0 +1,322 @@
+"""manage.py prune_chats, erase_user and export_user, on a real database."""
+
+import base64
+import json
+import stat
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from io import StringIO
+from pathlib import Path
+
+import psycopg
+import pytest
+from asgiref.sync import async_to_sync
+from chatkit.types import FileAttachment, ThreadItem, ThreadMetadata
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from pydantic import TypeAdapter
+
+from support import models
+from support.files import files
+from support.storage import housekeeping
+from support.storage.feedback import save_feedback
+from support.storage.housekeeping import export
+from tests.fixtures.concurrent_commits import commit_meanwhile
+from tests.fixtures.environment import of_a_process
+from tests.fixtures.owner import Owner, answer, message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def told(command: str, *arguments: str) -> str:
+    out = StringIO()
+    call_command(command, *arguments, stdout=out)
+    return out.getvalue()
+
+
+def days_ago(days: float) -> datetime:
+    return datetime.now() - timedelta(days=days)
+
+
+def chats(owner: Owner, thread_id: str, *, begun: float, said: float | None = None) -> None:
+    """A conversation begun so many days ago, in which something was last said so many days ago."""
+    owner.starts(thread_id, created_at=days_ago(begun))
+    owner.add_thread_item(thread_id, message("msg_1", thread_id=thread_id, created_at=days_ago(begun)))
+    if said is not None:
+        owner.add_thread_item(thread_id, answer("msg_2", thread_id=thread_id, created_at=days_ago(said)))
+        rate(owner, thread_id)
+
+
+def rate(owner: Owner, thread_id: str) -> None:
+    async_to_sync(save_feedback)(owner.user_id, thread_id, ["msg_2"], "positive")
+
+
+def thread_ids(owner: Owner) -> list[str]:
+    return [thread.id for thread in owner.load_threads(100, None, "asc").data]
+
+
+def left_of(owner: Owner) -> tuple[int, int]:
+    items = models.Item.objects.owned_by(owner.user_id)
+    return items.count(), models.Feedback.objects.filter(item__in=items).count()
+
+
+def attach(owner: Owner, thread_id: str = "") -> str:
+    """A file of the owner's, sent to that thread if one is named; returns its name in the storage."""
+    thread = models.Thread.objects.filter(user_id=owner.user_id, thread_id=thread_id).first()
+    attachment_id = f"atc_{models.Attachment.objects.count()}"
+    row = models.Attachment(user_id=owner.user_id, attachment_id=attachment_id, thread=thread, size=5)
+    row.file = files.keep(ContentFile(b"Hello"))
+    row.data = FileAttachment(id=attachment_id, name="a.txt", mime_type="text/plain").model_dump(mode="json")
+    row.save()
+    return row.file
+
+
+# --- prune_chats ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def history(ada: Owner, bob: Owner) -> None:
+    chats(ada, "thr_old", begun=100, said=91)
+    chats(ada, "thr_revived", begun=100, said=1)
+    chats(ada, "thr_new", begun=1)
+    chats(bob, "thr_old", begun=91)
+
+
+def test_conversations_are_pruned_by_when_something_was_last_said(
+    history: None, ada: Owner, bob: Owner
+) -> None:
+    report = told("prune_chats", "--older-than", "90d")
+
+    assert report.splitlines()[-1] == "Removed: conversations 2, items 3, feedback 1, attachments 0."
+    assert thread_ids(ada) == ["thr_revived", "thr_new"]
+    assert thread_ids(bob) == []
+    assert left_of(ada) == (3, 1)
+
+
+def test_the_files_of_a_pruned_conversation_go_with_it(history: None, ada: Owner) -> None:
+    old, new, unsent = attach(ada, "thr_old"), attach(ada, "thr_new"), attach(ada)
+
+    report = told("prune_chats", "--older-than", "90d")
+
+    assert report.splitlines()[-1].endswith("attachments 1.")
+    assert [files.storage().exists(name) for name in (old, new, unsent)] == [False, True, True]
+
+
+def test_a_file_that_a_younger_conversation_carries_too_is_kept(history: None, ada: Owner) -> None:
+    file = attach(ada, "thr_old")
+    carried = FileAttachment.model_validate(models.Attachment.objects.get().data)
+    again = message("msg_9", thread_id="thr_new", created_at=datetime.now())
+    ada.add_thread_item("thr_new", again.model_copy(update={"attachments": [carried]}))
+
+    report = told("prune_chats", "--older-than", "90d")
+
+    assert report.splitlines()[-1].endswith("attachments 0.")
+    assert files.storage().exists(file)
+    assert models.Attachment.objects.get().thread == models.Thread.objects.get(thread_id="thr_new")
+
+
+def test_a_dry_run_counts_and_removes_nothing(history: None, ada: Owner) -> None:
+    report = told("prune_chats", "--older-than", "90d", "--dry-run")
+
+    assert report == "To be removed: 2 conversations.\n"
+    assert thread_ids(ada) == ["thr_old", "thr_revived", "thr_new"]
+
+
+def test_an_empty_conversation_is_as_old_as_its_beginning(ada: Owner) -> None:
+    ada.starts("thr_old", created_at=days_ago(91))
+    ada.starts("thr_new", created_at=days_ago(89))
+
+    told("prune_chats", "--older-than", "90d")
+
+    assert thread_ids(ada) == ["thr_new"]
+
+
+def test_pruning_goes_in_batches_and_tells_how_far_it_is(ada: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    for number in range(5):
+        chats(ada, f"thr_{number}", begun=100)
+
+    report = told("prune_chats", "--older-than", "90d")
+
+    assert report.splitlines()[:3] == ["2 of 5 …", "4 of 5 …", "5 of 5 …"]
+
+
+def test_whoever_interrupts_pruning_keeps_the_rest_and_can_go_on(
+    ada: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    for number in range(5):
+        chats(ada, f"thr_{number}", begun=100)
+
+    class Impatient(StringIO):
+        def write(self, text: str) -> int:
+            if text.startswith("4 of"):
+                raise KeyboardInterrupt
+            return super().write(text)
+
+    with pytest.raises(CommandError, match="Removed so far: conversations 4") as caught:
+        call_command("prune_chats", "--older-than", "90d", stdout=Impatient())
+
+    assert caught.value.returncode == 130
+    assert thread_ids(ada) == ["thr_4"]
+    assert "Removed: conversations 1" in told("prune_chats", "--older-than", "90d")
+
+
+def test_a_conversation_that_is_taken_up_while_it_is_pruned_is_kept(ada: Owner, postgres_url: str) -> None:
+    chats(ada, "thr_1", begun=100)
+    chats(ada, "thr_2", begun=100)
+    row = models.Thread.objects.get(thread_id="thr_1")
+
+    with psycopg.connect(postgres_url) as elsewhere:
+        elsewhere.execute(
+            "INSERT INTO support_item (thread_id, item_id, type, created_at, data)"
+            " VALUES (%s, 'msg_9', 'user_message', now(), '{}')",
+            [row.pk],
+        )
+        commit_meanwhile(elsewhere, lambda: told("prune_chats", "--older-than", "90d"))
+
+    assert thread_ids(ada) == ["thr_1"]
+
+
+@pytest.mark.parametrize(
+    "duration", ["90", "-1d", "0d", "1.5h", "1.5d", "", "d", "٣d", "100000d", "90d\n", "1w"]
+)
+def test_what_is_no_number_of_days_is_refused(duration: str) -> None:
+    with pytest.raises(CommandError, match="is no number of days, such as 90d"):
+        told("prune_chats", f"--older-than={duration}")
+
+
+# --- erase_user -----------------------------------------------------------------------------------
+
+
+def test_a_person_is_erased_and_nobody_else(ada: Owner, bob: Owner) -> None:
+    for owner in (ada, bob):
+        chats(owner, "thr_1", begun=2, said=1)
+        chats(owner, "thr_2", begun=2)
+
+    report = told("erase_user", "ada")
+
+    assert report == "Removed of user ada: conversations 2, items 3, feedback 1, attachments 0.\n"
+    assert thread_ids(ada) == []
+    assert thread_ids(bob) == ["thr_1", "thr_2"]
+    assert (left_of(ada), left_of(bob)) == ((0, 0), (3, 1))
+
+
+def test_a_persons_files_are_erased_with_them_the_unsent_ones_too(ada: Owner, bob: Owner) -> None:
+    chats(ada, "thr_1", begun=1)
+    chats(bob, "thr_1", begun=1)
+    sent, unsent, bobs = attach(ada, "thr_1"), attach(ada), attach(bob, "thr_1")
+
+    report = told("erase_user", "ada")
+
+    assert report.endswith("attachments 2.\n")
+    assert [files.storage().exists(name) for name in (sent, unsent, bobs)] == [False, False, True]
+    assert list(models.Attachment.objects.values_list("user_id", flat=True)) == ["bob"]
+
+
+# --- export_user ----------------------------------------------------------------------------------
+
+
+def test_an_export_can_be_read_again(ada: Owner, bob: Owner) -> None:
+    chats(bob, "thr_1", begun=1)
+    chats(ada, "thr_1", begun=2, said=1)
+    ada.starts("thr_2", title='Größe "✓" </script> 👩‍🚀', metadata={"tries": [1, None]})
+    for number in range(3):
+        ada.add_thread_item("thr_2", message(f"msg_{number}", "\u2028 \\ \n 💍", "thr_2"))
+    ada.starts("thr_3")
+
+    document = json.loads(told("export_user", "ada"))
+
+    assert document["user_id"] == "ada"
+    rated, long, empty = document["threads"]
+    assert [item.pop("feedback", None) for item in rated["items"]] == [None, "positive"]
+    assert TypeAdapter(list[ThreadItem]).validate_python(long.pop("items")) == ada.page("thr_2").data
+    assert ThreadMetadata.model_validate(long) == ada.load_thread("thr_2")
+    assert empty["items"] == []
+
+
+def test_an_export_holds_the_persons_files(ada: Owner, bob: Owner) -> None:
+    chats(ada, "thr_1", begun=1)
+    attach(ada, "thr_1")
+    files.storage().delete(attach(ada))  # lost since
+    attach(bob)
+
+    sent, lost = json.loads(told("export_user", "ada"))["attachments"]
+
+    assert (sent["name"], sent["size"], base64.b64decode(sent["content"])) == ("a.txt", 5, b"Hello")
+    assert lost["content"] is None
+
+
+def test_an_export_of_much_is_written_as_it_is_read(ada: Owner) -> None:
+    ada.starts()
+    for number in range(housekeeping.BATCH + 5):
+        ada.add_thread_item("thr_1", message(f"msg_{number}"))
+
+    pieces = list(export("ada"))
+
+    assert max(map(len, pieces)) < 1000
+    assert len(json.loads("".join(pieces))["threads"][0]["items"]) == housekeeping.BATCH + 5
+
+
+def test_an_export_goes_to_a_new_file_that_only_its_owner_can_read(ada: Owner, tmp_path: Path) -> None:
+    chats(ada, "thr_1", begun=1)
+    file = tmp_path / "ada.json"
+
+    assert told("export_user", "ada", "--output", str(file)) == ""
+
+    assert json.loads(file.read_text())["user_id"] == "ada"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(CommandError, match="File exists"):
+        told("export_user", "ada", "--output", str(file))
+    with pytest.raises(CommandError, match="No such file or directory"):
+        told("export_user", "ada", "--output", str(tmp_path / "nowhere" / "ada.json"))
+
+
+def test_half_an_export_leaves_no_file(ada: Owner, tmp_path: Path) -> None:
+    chats(ada, "thr_1", begun=1)
+    models.Item.objects.update(data=[])
+
+    with pytest.raises(TypeError):
+        told("export_user", "ada", "--output", str(tmp_path / "ada.json"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_ends_the_export_with_an_error(ada: Owner, postgres_url: str) -> None:
+    ada.starts()
+    for number in range(20):
+        ada.add_thread_item("thr_1", message(f"msg_{number}", "x" * 50_000))
+
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "export_user", "ada"],
+        cwd=Path(__file__).parents[3],
+        env=of_a_process(DATABASE_URL=postgres_url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.read(20) == '{"user_id": "ada", "'
+    process.stdout.close()
+    assert process.stderr
+    error = process.stderr.read()
+    process.stderr.close()
+
+    assert process.wait(30) == 1
+    assert error.splitlines()[-1] == "CommandError: Nobody reads any further: the export is not complete."
+
+
+# --- Nobody ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["erase_user", "export_user"])
+def test_a_user_of_whom_there_is_nothing_is_an_error_and_nothing_is_written(ada: Owner, command: str) -> None:
+    chats(ada, "thr_1", begun=1)
+    out = StringIO()
+
+    with pytest.raises(CommandError, match="There is nothing of a user 'nobody'"):
+        call_command(command, "nobody", stdout=out)
+
+    assert out.getvalue() == ""
+    assert thread_ids(ada) == ["thr_1"]

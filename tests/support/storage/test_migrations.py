@@ -1,0 +1,73 @@
+"""A step back, as for an older release, and forward again: what that costs of what people have said.
+
+All of it in the test's own transaction, hence ``at_once``: the tables of all others stay as they are.
+"""
+
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.models import Model
+
+from runtime.worker_threads import at_once
+from support.models import Attachment, Feedback, Item, Thread
+from tests.fixtures.owner import STORE, Owner, answer, message, thread_of
+
+pytestmark = pytest.mark.django_db
+
+# What was not there yet before that migration, and so is gone behind a step back past it.
+BEGUN_BY: dict[str, set[type[Model]]] = {
+    "0001_initial": {Thread, Item},
+    "0002_feedback": {Feedback},
+    "0003_attachment": {Attachment},
+    "0004_threads_by_id": set(),
+}
+NAMES = sorted(BEGUN_BY)
+MODELS = [Thread, Item, Feedback, Attachment]
+
+
+@pytest.fixture
+def said(ada: Owner, bob: Owner) -> None:
+    for model in MODELS:  # of what servers of tests before have kept
+        model._default_manager.all().delete()
+    for owner in (ada, bob):
+        at_once(STORE.save_thread(thread_of(title="A ring"), owner))
+        for item in (message(), answer()):
+            at_once(STORE.add_thread_item("thr_1", item, owner))
+    rated = Item.objects.owned_by("ada").get(item_id="msg_2")
+    Feedback.objects.create(item=rated, kind="positive")
+    for number, thread in enumerate((rated.thread, None)):
+        of_row: dict[str, Any] = {"attachment_id": f"atc_{number}", "file": "f", "size": 3, "data": {"a": 1}}
+        Attachment.objects.create(user_id="ada", thread=thread, **of_row)
+
+
+def rows_of(model: type[Model]) -> list[dict[str, Any]]:
+    return list(model._default_manager.order_by("pk").values())
+
+
+def test_every_migration_is_known_here() -> None:
+    on_disk = {name for app, name in MigrationLoader(connection).disk_migrations if app == "support"}
+
+    assert on_disk == BEGUN_BY.keys()
+
+
+@pytest.mark.usefixtures("said")
+@pytest.mark.parametrize("back_to", NAMES)
+def test_a_step_back_and_forward_keeps_all_that_the_older_release_knew(back_to: str, ada: Owner) -> None:
+    dropped = {model for name in NAMES if name > back_to for model in BEGUN_BY[name]}
+    before = {model: rows_of(model) for model in MODELS}
+
+    call_command("migrate", "support", back_to, verbosity=0)
+    call_command("migrate", "support", verbosity=0)
+
+    assert all(before.values())
+    assert {model: rows_of(model) for model in MODELS} == before | {model: [] for model in dropped}
+    # And all is as it was for what comes: places in order, and what belongs to a thread ends with it.
+    at_once(STORE.add_thread_item("thr_1", message("msg_3"), ada))
+    page = at_once(STORE.load_thread_items("thr_1", None, 20, "asc", ada))
+    assert [item.id for item in page.data] == ["msg_1", "msg_2", "msg_3"]
+    at_once(STORE.delete_thread("thr_1", ada))
+    left = [len(rows_of(model)) for model in MODELS]
+    assert left == [1, 2, 0, 0 if Attachment in dropped else 1]
