@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 # thousand streams open, that is a tenth of a second in which nobody is answered.
 GC_THRESHOLD = (10_000, 5, 20)
 
-statement_timeout.patience = settings.DATABASE_TIMEOUT_SECONDS
+statement_timeout.timeout_seconds = settings.DATABASE_TIMEOUT_SECONDS
 
 # An ASGI server runs no system checks by itself, and a wrong setting must stop the start, not the
 # first user. They also import the URLconf, and the next line the agent stack: the first request

@@ -29,7 +29,7 @@ from django.utils.log import log_response
 from authn.responses import as_json
 from chatbackend.web.service_unavailable import QUEUED_AT
 from runtime.deferred_response import Later
-from runtime.worker_threads import lending, workers
+from runtime.worker_threads import use_worker_threads, workers
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class OneHopHandler(ASGIHandler):
             await _hop(response.close)()
 
     async def _finish(self, request: Any, response: HttpResponseBase, send: Any) -> None:
-        async with lending():
+        async with use_worker_threads():
             if isinstance(response, Later):
                 response = await self._answer(request, response)
             await self.send_response(response, send)

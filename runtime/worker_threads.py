@@ -26,8 +26,8 @@ R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 LONG_SECONDS = 1.0  # for a call: something hangs. What merely shares a busy machine is done sooner
-INSIST_SECONDS = 8.0  # a restart takes one or two, and a shutdown's patience is ten (support.chat.streaming)
-INSIST_EVERY_SECONDS = 0.5
+RETRY_FOR_SECONDS = 8.0  # a restart takes one or two; a shutdown waits ten (support.chat.streaming)
+RETRY_EVERY_SECONDS = 0.5
 
 # Whether this is the work of a stream of which the client has had an event.
 has_begun: ContextVar[bool] = ContextVar("has_begun", default=False)
@@ -52,7 +52,7 @@ workers = _Workers(max_workers=conf.WORKER_THREADS, thread_name_prefix="worker")
 
 
 @asynccontextmanager
-async def lending() -> AsyncIterator[None]:
+async def use_worker_threads() -> AsyncIterator[None]:
     """Inside, what asks asgiref for "the" thread, as Django's async ORM does, gets one of the workers.
 
     The request's own is gone by then, and one for each stream would be a connection for each stream.
@@ -85,7 +85,7 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     return call
 
 
-def insistently(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """``on_database``, for what may be done twice. In a stream that has begun, where nobody can be told to
     come again, it is done again until the database is back: what was said must not get lost."""
     once = on_database(query)
@@ -100,9 +100,9 @@ def insistently(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         return await _to_the_end(asyncio.ensure_future(again(*args, **kwargs)))
 
     async def again(*args: P.args, **kwargs: P.kwargs) -> R:
-        give_up_at = time.monotonic() + INSIST_SECONDS
+        give_up_at = time.monotonic() + RETRY_FOR_SECONDS
         while True:
-            await asyncio.sleep(INSIST_EVERY_SECONDS)
+            await asyncio.sleep(RETRY_EVERY_SECONDS)
             try:
                 return await once(*args, **kwargs)
             except (DatabaseError, InterfaceError) as exc:

@@ -215,7 +215,7 @@ async def _process(
     server: Any, operation: Operation, body: bytes, context: Any, user_id: str
 ) -> bytes | streaming.EventStream:
     """Raises what the server raises before there is anything to send."""
-    async with worker_threads.lending():
+    async with worker_threads.use_worker_threads():
         if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
             if check_picks := getattr(server, "check_picks", None):  # the default server has it
                 check_picks(operation.params.input.inference_options)

@@ -9,7 +9,7 @@ from django.db.backends.postgresql import base
 from psycopg import Cursor
 
 from runtime.postgresql import statement_timeout
-from runtime.postgresql.out_of_range_dates import stay_within_the_calendar
+from runtime.postgresql.out_of_range_dates import read_out_of_range_dates
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -31,7 +31,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if process_id != self.connection.info.backend_pid:  # of whom we are really connected to
             self.connection.prepare_threshold = None
         own = self.connection.adapters
-        stay_within_the_calendar(own, own, self.timezone)
+        read_out_of_range_dates(own, own, self.timezone)
 
     def is_usable(self) -> bool:
         """Whether the server has not hung up since it was last asked. Without a round trip, which Django's
@@ -57,6 +57,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self.wrap_database_errors:
             if self._kept is None or self._kept.connection is not self.connection:
                 self._kept = self.connection.cursor()
-                stay_within_the_calendar(self._kept.adapters, psycopg.adapters, self.timezone)
+                read_out_of_range_dates(self._kept.adapters, psycopg.adapters, self.timezone)
             rows: list[tuple[Any, ...]] = self._kept.execute(sql, params).fetchall()
             return rows

@@ -18,7 +18,7 @@ from psycopg.pq import Format
 EARLIEST, LATEST = datetime(1, 1, 2), datetime(9999, 12, 30)
 
 
-def stay_within_the_calendar(adapters: AdaptersMap, like: AdaptersMap, timezone: tzinfo | None) -> None:
+def read_out_of_range_dates(adapters: AdaptersMap, like: AdaptersMap, timezone: tzinfo | None) -> None:
     """Have ``adapters`` read moments as ``like`` does, and what that cannot read as one that is there."""
     for name, zone in (("timestamptz", timezone), ("timestamp", None)):
         loader: Any = like.get_loader(like.types[name].oid, Format.TEXT)

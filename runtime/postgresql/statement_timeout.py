@@ -32,7 +32,7 @@ T = TypeVar("T")
 CANCEL_SECONDS = 1.0  # for the server to stop what it is at, once asked to
 
 # Seconds for a statement, which a server sets (chatbackend.asgi); a migration takes what it takes.
-patience: float | None = None
+timeout_seconds: float | None = None
 
 
 class Connection(psycopg.Connection[Any]):
@@ -40,10 +40,10 @@ class Connection(psycopg.Connection[Any]):
     is_outdated = False  # it keeps statements that were prepared for a table that has changed
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        if patience is None:
+        if timeout_seconds is None:
             return super().wait(gen, interval, timeout)
         try:
-            return waiting.wait(gen, self.pgconn.socket, interval, patience)
+            return waiting.wait(gen, self.pgconn.socket, interval, timeout_seconds)
         except OperationalError:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise  # an answer of the server's; or it has hung up

@@ -160,7 +160,7 @@ async def _work(
     begun, ending, opened_at = False, "refused", time.perf_counter()
     opened.send(None)
     try:
-        async with worker_threads.lending():
+        async with worker_threads.use_worker_threads():
             async for event in source:
                 # Unbounded, so that nothing here is awaited but the SDK; an answer bounds its own length.
                 events.put_nowait(event)

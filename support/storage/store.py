@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Subquery
 from django.db.models.functions import Coalesce
 
-from runtime.worker_threads import insistently, on_database
+from runtime.worker_threads import on_database, retry_on_outage
 from support.files import files
 from support.models import Attachment as AttachmentRow
 from support.models import Thread
@@ -139,7 +139,7 @@ class Store(ChatKitStore[OwnerT]):
         await require_sendable(context.user_id, attachment_ids)
 
 
-@insistently
+@retry_on_outage
 def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
     thread = reads.thread(user_id, thread_id)
     if thread is None:
@@ -147,7 +147,7 @@ def load_thread(user_id: str, thread_id: str) -> ThreadMetadata:
     return as_thread(thread)
 
 
-@insistently
+@retry_on_outage
 def save_thread(user_id: str, thread: ThreadMetadata) -> None:
     created_at = in_utc(thread.created_at)
     data = as_data(thread, created_at)
@@ -155,7 +155,7 @@ def save_thread(user_id: str, thread: ThreadMetadata) -> None:
         cursor.execute(SAVE_THREAD, [user_id, thread.id, data["title"], created_at, json.dumps(data)])
 
 
-@insistently
+@retry_on_outage
 def change_thread(user_id: str, thread: ThreadMetadata) -> None:
     data = as_data(thread, in_utc(thread.created_at))
     changed = Thread.objects.owned_by(user_id).filter(thread_id=thread.id)
@@ -178,13 +178,13 @@ def delete_thread(user_id: str, thread_id: str) -> None:
         thread.delete()
 
 
-@insistently
+@retry_on_outage
 def load_items(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
     items, cursor = reads.items(user_id, thread_id, limit, after, order)
     return Page(data=[as_item(user_id, item) for item in items], has_more=cursor is not None, after=cursor)
 
 
-@insistently
+@retry_on_outage
 def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
     item = reads.item(user_id, thread_id, item_id)
     if item is None:
@@ -192,7 +192,7 @@ def load_item(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
     return as_item(user_id, item)
 
 
-@insistently
+@retry_on_outage
 def save_item(user_id: str, thread_id: str, item: ThreadItem) -> None:
     if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
         raise NotFoundError(thread_id)
@@ -211,7 +211,7 @@ def _update_attachments(user_id: str, ids: list[str], thread_id: str | None, **v
         raise NotFoundError(thread_id) from None
 
 
-@insistently
+@retry_on_outage
 def add_missing_items(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
     for item in items:
         _insert(user_id, thread_id, item, "NOTHING")

@@ -20,7 +20,7 @@ from authn.responses import RETRY_AFTER_SECONDS
 from faults import database as faults
 from faults.database import Database, Fault
 from runtime import worker_threads as workers
-from runtime.worker_threads import insistently
+from runtime.worker_threads import retry_on_outage
 from support.chat import streaming
 from tests.fixtures.conversations import deltas_of, of_type, thread_of
 from tests.fixtures.model.server import Model
@@ -219,11 +219,11 @@ def said_or_nothing(stage: Stage, thread_id: str) -> list[str]:
 def test_a_database_that_stays_away_is_told_in_the_stream_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workers, "INSIST_SECONDS", 0.05)
-    monkeypatch.setattr(workers, "INSIST_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(workers, "RETRY_FOR_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "RETRY_EVERY_SECONDS", 0.01)
     tries = []
 
-    @insistently
+    @retry_on_outage
     def store() -> None:
         tries.append(time.monotonic())
         raise OperationalError("the server does not answer")

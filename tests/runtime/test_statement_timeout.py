@@ -18,12 +18,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> float:
-    monkeypatch.setattr(statement_timeout, "patience", 0.3)
+def timeout_seconds(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(statement_timeout, "timeout_seconds", 0.3)
     return 0.3
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("timeout_seconds")
 def test_a_statement_past_its_time_is_cancelled_and_its_connection_stays() -> None:
     connection.ensure_connection()
     before = connection.connection.info.backend_pid

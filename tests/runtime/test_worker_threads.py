@@ -15,7 +15,7 @@ from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
-from runtime.worker_threads import at_once, lending, on_database, workers
+from runtime.worker_threads import at_once, on_database, use_worker_threads, workers
 from support.conf import conf
 from support.models import Thread
 from tests.fixtures.concurrent_commits import wait_for_lock
@@ -226,7 +226,7 @@ def test_a_transaction_that_a_call_leaves_open_is_rolled_back(
     ada: Owner, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
-        async with lending():  # as in a stream of a team's own server
+        async with use_worker_threads():  # as in a stream of a team's own server
             await sync_to_async(transaction.atomic().__enter__)()
             await sync_to_async(of_all_workers_in_threads)()
 
@@ -243,7 +243,7 @@ def test_django_s_async_orm_uses_the_workers_inside_a_stream() -> None:
     kept = of_all_workers()
 
     async def work() -> set[int]:
-        async with lending():
+        async with use_worker_threads():
             await Thread.objects.acount()
             return {await sync_to_async(own_process_id)() for _ in range(5)}
 
