@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from rest_framework import status
 from rest_framework.exceptions import APIException, AuthenticationFailed
+
+from runtime.outages import is_outage
 
 if TYPE_CHECKING:
     from authn.models import Session
@@ -106,18 +108,6 @@ class Unavailable(Refused):
 class BodyTooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "body_too_large"
-
-
-# Of PostgreSQL, which calls them no operational error: a write to a server that only reads (a standby, in
-# the middle of a failover), and a statement prepared for a table that has changed. Nothing was done.
-OF_THE_MOMENT = {"25006", "0A000"}
-
-
-def is_outage(exc: BaseException) -> bool:
-    """Whether it is an error of the database's that is nobody's fault, and may be gone in a moment."""
-    return isinstance(exc, OperationalError | InterfaceError) or (
-        isinstance(exc, DatabaseError) and getattr(exc.__cause__, "sqlstate", None) in OF_THE_MOMENT
-    )
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from authn import audit, throttling
 from authn.conf import conf
-from authn.errors import BodyTooLarge, TokenRefused, TooManyAttempts, Unavailable, is_outage
+from authn.errors import BodyTooLarge, TokenRefused, TooManyAttempts, Unavailable
+from runtime.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,6 @@ def _as_api_exception(exc: Exception) -> Exception:
 
 
 def error_body(message: str, status_code: int) -> dict[str, str | int]:
-    message = message or HTTPStatus(status_code).phrase
     return {"error": message, "status": status_code, "message": message}
 
 
@@ -91,7 +91,7 @@ def as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
     ):
         return response
     # The body alone: what others have said in headers (Allow, CORS, HSTS) stays true.
-    response.content = json.dumps(error_body("", response.status_code))
+    response.content = json.dumps(error_body(response.reason_phrase, response.status_code))
     response.headers["Content-Type"] = "application/json"
     if response.has_header("Content-Length"):  # Django's, of the page that this replaces
         response.headers["Content-Length"] = str(len(response.content))

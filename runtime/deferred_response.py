@@ -1,59 +1,78 @@
-"""Answers that the event loop gives when the sync part of a request is done.
+"""Responses of sync views that come from async code.
 
-That part (middleware, authentication, the view) runs in one of a few threads. What a ChatKit server
-does is async and may take a while: waiting for it in the thread would be one thread fewer for all
-others, and once all threads waited, a server that calls the database could never be answered.
+A view with its authentication and middleware is sync. What a ChatKit server does is async, and may take a
+while. So the view waits in its thread for the response, as any sync code does. Middleware sees the status and
+the time of this response. A worker thread that waits gives its place to another thread meanwhile.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
-from django.http import HttpRequest
+from django.core.exceptions import RequestAborted
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_vary_headers
 
-Work = Callable[[], Awaitable[HttpResponseBase]]
+from runtime.worker_threads import use_worker_threads, workers
+
+R = TypeVar("R")
+
+Receive = Callable[[], Awaitable[Any]]  # ASGI's
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's status, for middleware and metrics: the client has left
 
 
-class Later(HttpResponseBase):
-    """Stands for the answer while the middleware looks at it. The handler awaits ``answer``."""
+def wait_for_response(
+    request: HttpRequest, respond: Callable[[], Coroutine[Any, Any, HttpResponseBase]]
+) -> HttpResponseBase:
+    """Run ``respond`` in the event loop. Raises what it raises, and ``TooManyWaiting``.
 
-    streaming = True  # so that no middleware asks for its content
+    With our ASGI handler, ``respond`` is cancelled when the client leaves. The response then has status 499.
+    """
+    # Requests of Django's own handlers and of its test client have no ``receive``.
+    receive: Receive | None = getattr(request, "receive", None)
 
-    def __init__(self, work: Work) -> None:
-        super().__init__()
-        del self.headers["Content-Type"]
-        # So that no compressor takes this for what it is to compress. It is not among what is ``dressed``.
-        self.headers["Content-Encoding"] = "identity"
-        self._work = work
-        self.when_answered: Callable[[int], None] = lambda status_code: None
+    failures: list[Exception] = []
 
-    async def answer(self) -> HttpResponseBase:
-        """Once: the work is let go of, and what was sent with it; a stream may last for minutes."""
-        work, self._work = self._work(), _is_over
-        status_code = 500  # what the handler makes of whatever is raised
+    async def respond_in_event_loop() -> HttpResponseBase:
         try:
-            response = self.dressed(await work)
-            status_code = response.status_code
-            return response
-        finally:
-            self.when_answered(status_code)
+            async with use_worker_threads():
+                return await (while_connected(receive, respond()) if receive else respond())
+        except RequestAborted:
+            return HttpResponse(status=CLIENT_CLOSED_REQUEST, reason="Client Closed Request")
+        except Exception as exc:  # raised below: asgiref would keep it in a cycle, with the request's body
+            failures.append(exc)
+            return HttpResponse()
 
-    def dressed(self, response: HttpResponseBase) -> HttpResponseBase:
-        """With the headers and cookies that middleware has put on this one."""
-        for name, value in self.items():
-            if name == "Vary":
-                patch_vary_headers(response, [part.strip() for part in value.split(",")])
-            elif name != "Content-Encoding":
-                response.headers.setdefault(name, value)
-        response.cookies.update(self.cookies)
-        return response
+    with workers.waiting():
+        response = async_to_sync(respond_in_event_loop)()
+    if failures:
+        raise failures.pop()
+    return response
 
 
-async def _is_over() -> HttpResponseBase:
-    raise RuntimeError("It was answered before")
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
+    """Cancel the work when the client leaves, wait for its end, and raise ``RequestAborted``."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        has_left = not working.done()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait([working, leaving])
+    try:
+        if not has_left:
+            return working.result()
+        with suppress(asyncio.CancelledError):
+            working.result()  # raises an error of its clean-up
+        raise RequestAborted
+    finally:
+        del working  # break the cycle task → exception → traceback → task
 
 
-def later(request: HttpRequest, work: Work) -> HttpResponseBase:
-    """``Later`` where the handler asks for it; elsewhere (Django's own, its test client) the answer."""
-    return Later(work) if getattr(request, "answers_later", False) else async_to_sync(work)()
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,4 +1,10 @@
-"""Threads for all that waits for the database: few, each with a connection of its own that it keeps."""
+"""The threads in which sync code runs: middleware, views and database calls.
+
+``WORKER_THREADS`` of them work at the same time. Each of these has a *place*: a set of database connections,
+which the place keeps from call to call. A thread that only waits for the event loop (``waiting``) gives its
+place to another thread meanwhile. So a process never has more connections than places, and slow answers
+leave all places free.
+"""
 
 import asyncio
 import contextvars
@@ -6,88 +12,230 @@ import logging
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from django.urls import get_script_prefix, set_script_prefix
 
-from authn.errors import is_outage
-from support.conf import conf
+from runtime.outages import is_outage
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-LONG_SECONDS = 1.0  # for a call: something hangs. What merely shares a busy machine is done sooner
+DEFAULT_WORKER_THREADS = 4
+MAX_WAITING = 100  # threads that wait for the event loop; each of them costs some memory, and no connection
+LONG_CALL_SECONDS = 1.0  # a longer call suggests that something hangs, not that the machine is busy
 RETRY_FOR_SECONDS = 8.0  # a restart takes one or two; a shutdown waits ten (support.chat.streaming)
 RETRY_EVERY_SECONDS = 0.5
 
 # Whether this is the work of a stream of which the client has had an event.
 has_begun: ContextVar[bool] = ContextVar("has_begun", default=False)
 
+Place = dict[str, Any]  # its database connections, by their alias
 
-class _Workers(ThreadPoolExecutor):
-    last_long_at = -math.inf  # time.monotonic() at the end of a call that took longer than LONG_SECONDS
+
+class TooManyWaiting(Exception):
+    """``MAX_WAITING`` threads wait for the event loop already."""
+
+
+class WorkerThreads(Executor):
+    """``size``: how many threads work at the same time."""
+
+    last_long_call_at = -math.inf  # time.monotonic() at the end of a call of more than LONG_CALL_SECONDS
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._threads = ThreadPoolExecutor(size + MAX_WAITING, thread_name_prefix="worker")
+        self._lock = threading.Lock()
+        self._free_places: list[Place] = [{} for _ in range(size)]
+        # Calls that wait for a place, and the futures of threads that wait for one to go on with their call.
+        self._queue: deque[Callable[[], None] | Future[Place]] = deque()
+        self._waiting = 0
+        self._current = threading.local()  # ``begun_at``: since when this thread works at its call
 
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        return super().submit(_in_good_order, call, *args, **kwargs)
+        future: Future[R] = Future()
+        run = partial(self._run, future, partial(call, *args, **kwargs))
+        with self._lock:
+            place = self._free_places.pop() if self._free_places else None
+            if place is None:
+                self._queue.append(run)
+        if place is not None:
+            self._threads.submit(self._work, place, [run])
+        return future
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, a worker thread only waits, and another one has its place. No effect in other threads.
+
+        Raises ``TooManyWaiting``.
+        """
+        # A transaction belongs to this thread's call. No other call may use its connection.
+        is_in_transaction = any(each.in_atomic_block for each in connections.all(initialized_only=True))
+        if is_in_transaction or not self._is_worker():
+            yield
+            return
+        with self._lock:
+            if self._waiting >= MAX_WAITING:
+                raise TooManyWaiting
+            self._waiting += 1
+        self._give_place_away()
+        try:
+            yield
+        finally:
+            _use_connections(self._next_place())
+            self._current.begun_at = time.monotonic()
+            with self._lock:
+                self._waiting -= 1
 
     def load(self) -> tuple[int, int]:
-        """How many threads are at work, and how many calls wait for one."""
-        return len(_busy), self._work_queue.qsize()
+        """How many threads work, and how many calls wait for a thread."""
+        return self.size - len(self._free_places), len(self._queue)
+
+    def _is_worker(self) -> bool:
+        return hasattr(self._current, "begun_at")
+
+    def _work(self, place: Place, calls: list[Callable[[], None]]) -> None:
+        """In a thread: the one call, and then the calls that have waited for a place."""
+        _use_connections(place)
+        # Taken out of the list: the thread pool keeps its arguments, and so would keep the call's exception.
+        run: Callable[[], None] | None = calls.pop()
+        while run is not None:
+            run()
+            run = self._next_call()
+
+    def _run(self, future: Future[R], call: Callable[[], R]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self._call(call)
+        except BaseException as exc:
+            future.set_exception(exc)
+            del future, call  # they would keep the exception, which keeps them by its traceback
+        else:
+            future.set_result(result)
+
+    def _call(self, call: Callable[[], R]) -> R:
+        self._current.begun_at = time.monotonic()
+        try:
+            for connection in connections.all(initialized_only=True):
+                connection.close_if_unusable_or_obsolete()
+            return call()
+        finally:
+            if (now := time.monotonic()) - self._current.begun_at > LONG_CALL_SECONDS:
+                self.last_long_call_at = now
+            _close_open_transactions()
+
+    def _next_call(self) -> Callable[[], None] | None:
+        """The next call for this thread and its place. Without one, the place is given away."""
+        with self._lock:
+            if self._queue and not isinstance(self._queue[0], Future):
+                return self._queue.popleft()  # type: ignore[return-value]
+        self._give_place_away()
+        return None
+
+    def _give_place_away(self) -> None:
+        place = _remove_connections()
+        with self._lock:
+            next_one = self._queue.popleft() if self._queue else None
+            if next_one is None:
+                self._free_places.append(place)
+        if isinstance(next_one, Future):
+            next_one.set_result(place)
+        elif next_one is not None:
+            self._threads.submit(self._work, place, [next_one])
+
+    def _next_place(self) -> Place:
+        """For a thread that goes on with its call. It is first in the queue."""
+        with self._lock:
+            if self._free_places:
+                return self._free_places.pop()
+            place: Future[Place] = Future()
+            self._queue.appendleft(place)
+        return place.result()
 
 
-_busy: set[int] = set()  # threads, by their identifiers
+def _use_connections(place: Place) -> None:
+    for alias, connection in place.items():
+        connections[alias] = connection
 
 
-# A bound on connections, too, and on how much waits for one thing. The threads are made when needed.
-workers = _Workers(max_workers=conf.WORKER_THREADS, thread_name_prefix="worker")
+def _remove_connections() -> Place:
+    """Django keeps connections for each thread. These are taken from this one."""
+    place = {}
+    for connection in connections.all(initialized_only=True):
+        if not connection.allow_thread_sharing:
+            connection.inc_thread_sharing()  # by one thread after the other
+        place[connection.alias] = connection
+        del connections[connection.alias]
+    return place
+
+
+def _close_open_transactions() -> None:
+    for connection in connections.all(initialized_only=True):
+        # A call has begun it, and another call was to end it. That may get another thread, and until then the
+        # transaction would swallow what others write through this connection.
+        if connection.in_atomic_block:
+            logger.error("A transaction was left open, and is rolled back")
+            connection.close()
+            del connections[connection.alias]
+
+
+workers = WorkerThreads(getattr(settings, "WORKER_THREADS", DEFAULT_WORKER_THREADS))
 
 
 @asynccontextmanager
 async def use_worker_threads() -> AsyncIterator[None]:
-    """Inside, what asks asgiref for "the" thread, as Django's async ORM does, gets one of the workers.
+    """Inside, Django's async ORM and ``sync_to_async`` use the worker threads.
 
-    The request's own is gone by then, and one for each stream would be a connection for each stream.
+    Otherwise each stream would get a thread and a database connection of its own.
     """
     async with ThreadSensitiveContext(executor=workers):
         yield
 
 
 def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Lift a function that uses the ORM to async: one hop to a worker; none for ``at_once``."""
+    """Make an async function of one that uses the ORM. It runs in a worker thread.
+
+    Inside ``run_inline`` it runs in the same thread.
+    """
 
     @wraps(query)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
         loop = _running_loop()
-        if loop is None:  # at_once: this is a worker already
+        if loop is None:  # run_inline: this is a worker thread already
             return query(*args, **kwargs)
-        prefix = get_script_prefix()  # which asgiref keeps from other threads, and addresses begin with
+        prefix = get_script_prefix()  # URLs begin with it, and asgiref does not pass it on to threads
 
-        def there() -> R:
+        def run() -> R:
             set_script_prefix(prefix)
             return query(*args, **kwargs)
 
-        run = partial(contextvars.copy_context().run, there)
-        # Handed over here and now, not by a task that might be cancelled before it begins: whoever
-        # puts away what was said does so while everything around is being cancelled. And waited for: a
-        # thread cannot be interrupted, so a write that was under way when the client left happens all
-        # the same, and whoever cleans up after the cancellation must find it done.
-        return await _to_the_end(loop.run_in_executor(_executor(), run))
+        # Submitted here and not in a task: a task may be cancelled before it begins, and a partial answer is
+        # stored while everything around it is being cancelled. And waited for: a thread cannot be
+        # interrupted, so the write happens even if the client leaves. Code that cleans up afterwards has to
+        # find it done.
+        return await _wait_to_the_end(_submit(contextvars.copy_context().run, run))
 
     return call
 
 
 def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """``on_database``, for what may be done twice. In a stream that has begun, where nobody can be told to
-    come again, it is done again until the database is back: what was said must not get lost."""
+    """As ``on_database``, for a query that may run twice.
+
+    A stream that has begun cannot answer 503. So during an outage of the database its queries are tried
+    again for ``RETRY_FOR_SECONDS``. Otherwise the answer would be lost.
+    """
     once = on_database(query)
 
     @wraps(query)
@@ -97,7 +245,7 @@ def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]
         except (DatabaseError, InterfaceError) as exc:
             if not has_begun.get() or not is_outage(exc):
                 raise
-        return await _to_the_end(asyncio.ensure_future(again(*args, **kwargs)))
+        return await _wait_to_the_end(asyncio.ensure_future(again(*args, **kwargs)))
 
     async def again(*args: P.args, **kwargs: P.kwargs) -> R:
         give_up_at = time.monotonic() + RETRY_FOR_SECONDS
@@ -112,39 +260,8 @@ def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]
     return call
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    # A separate function: else the traceback of a failed query would begin with this RuntimeError.
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-async def _to_the_end(work: "asyncio.Future[R]") -> R:
-    """Wait for it, also when cancelled, and cancelled again: a server that shuts down does not wait for
-    threads, but for us."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
-        raise
-    finally:
-        del work  # which keeps an exception that, by its traceback, would keep it, and all that was sent
-
-
-def _executor() -> Executor:
-    """The worker that waits for us in ``async_to_sync``, if one does, as a sync view may have it: if each
-    waited for another one, all would for ever."""
-    waiting = getattr(AsyncToSync.executors, "current", None)
-    if waiting is None or waiting._broken or waiting._work_thread.ident not in _busy:
-        return workers
-    return cast(Executor, waiting)
-
-
-def at_once(work: Coroutine[Any, Any, R]) -> R:
-    """Run in this thread, and without an event loop, what awaits nothing but ``on_database``."""
+def run_inline(work: Coroutine[Any, Any, R]) -> R:
+    """Run in this thread, without an event loop, a coroutine that only awaits ``on_database``."""
     try:
         contextvars.copy_context().run(work.send, None)
     except StopIteration as finished:
@@ -154,21 +271,33 @@ def at_once(work: Coroutine[Any, Any, R]) -> R:
     raise RuntimeError("It awaits something other than the database")
 
 
-def _in_good_order(call: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
-    _busy.add(threading.get_ident())
-    begun = time.monotonic()
+def _submit(call: Callable[..., R], *args: Any) -> "asyncio.Future[R]":
+    # A sync view may wait for this call in ``async_to_sync``, and keep its place. Then its thread runs the
+    # call, as asgiref does for thread-sensitive code. If all threads waited for another one, none would end.
+    waiting_thread = getattr(AsyncToSync.executors, "current", None)
+    if waiting_thread is not None:
+        with suppress(RuntimeError):  # it no longer waits
+            return asyncio.wrap_future(waiting_thread.submit(call, *args))
+    return asyncio.wrap_future(workers.submit(call, *args))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    # A separate function: else the traceback of a failed query would begin with this RuntimeError.
     try:
-        for connection in connections.all(initialized_only=True):
-            connection.close_if_unusable_or_obsolete()
-        return call(*args, **kwargs)
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _wait_to_the_end(work: "asyncio.Future[R]") -> R:
+    """Wait for the work, also when cancelled again and again. A server that shuts down waits for tasks, but
+    not for threads."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        raise
     finally:
-        _busy.discard(threading.get_ident())
-        if (now := time.monotonic()) - begun > LONG_SECONDS:
-            workers.last_long_at = now
-        for connection in connections.all(initialized_only=True):
-            # One that was begun here and is to be ended by another call, which may get another thread:
-            # it would swallow what others write through this connection until then.
-            if connection.in_atomic_block:
-                logger.error("A transaction was left open, and is rolled back")
-                connection.close()
-                del connections[connection.alias]
+        del work  # break the cycle future → exception → traceback → future, which would keep the request

@@ -100,11 +100,6 @@ class Conf(ReadOnce):
         return cast(int, _setting("SUPPORT_MESSAGE_LENGTH", 50_000))
 
     @cached_property
-    def WORKER_THREADS(self) -> int:
-        """How many threads a process answers on. Each keeps one connection to each database."""
-        return cast(int, _setting("WORKER_THREADS", 4))
-
-    @cached_property
     def PUBLIC_URL(self) -> str:
         """Where clients reach this backend, before /support/; empty: where the request says."""
         return cast(str, _setting("PUBLIC_URL", ""))

@@ -75,7 +75,7 @@ def ask(handle: Handle, person: Person) -> Ask:
         return handle(operation("threads.list"), token)
 
     chatkit_server()
-    for _ in range(2 * workers._max_workers):  # each of the workers has its connection now
+    for _ in range(2 * workers.size):  # each of the workers has its connection now
         assert once() == 200
     return once
 

@@ -18,7 +18,6 @@ from support import views
 from support.assistant import agent
 from support.assistant.provider import model_errors
 from support.chat import streaming
-from support.conf import conf
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use to rate()
 
@@ -110,7 +109,7 @@ def listen() -> None:
 def look_at_workers() -> None:
     busy, awaited = worker_threads.workers.load()
     WORKERS_BUSY.set(busy)
-    WORKERS_LIMIT.set(conf.WORKER_THREADS)
+    WORKERS_LIMIT.set(worker_threads.workers.size)
     WORKERS_AWAITED.set(awaited)
 
 

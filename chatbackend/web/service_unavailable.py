@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.defaults import server_error
 
-from authn.errors import Unavailable, is_outage
+from authn.errors import Unavailable
 from authn.responses import RETRY_AFTER_SECONDS, error_body
+from runtime.handler import QUEUED_AT
+from runtime.outages import is_outage
 from runtime.worker_threads import workers
-
-QUEUED_AT = "chatbackend.queued_at"  # in a request's scope: since when it waits for a thread (monotonic)
 
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
@@ -33,7 +33,7 @@ def refuse_middleware(
     def middleware(request: HttpRequest) -> HttpResponseBase:
         queued_at = getattr(request, "scope", {}).get(QUEUED_AT, math.inf)
         patience = settings.DATABASE_TIMEOUT_SECONDS / 2
-        if time.monotonic() - queued_at > patience and workers.last_long_at > queued_at:
+        if time.monotonic() - queued_at > patience and workers.last_long_call_at > queued_at:
             body = error_body(str(Unavailable.default_detail), HTTPStatus.SERVICE_UNAVAILABLE)
             return JsonResponse(body, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=RETRY)
         return get_response(request)

@@ -20,8 +20,8 @@ from chatkit.types import ErrorEvent
 from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 
-from authn.errors import is_outage
 from runtime import worker_threads
+from runtime.outages import is_outage
 from support.chat import server_errors
 from support.conf import conf
 

@@ -287,7 +287,7 @@ def thread_of_this_task() -> tuple[str, str] | None:
 def _in_this_task(*thread: str) -> Any:
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # at_once runs in a context of its own instead
+    except RuntimeError:  # run_inline runs in a context of its own instead
         task = None
     return (task and ref(task), *thread)
 

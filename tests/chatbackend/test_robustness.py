@@ -18,7 +18,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 from chatbackend.web import service_unavailable
 from chatbackend.web.health import answering_probes
 from runtime import handler, worker_threads
-from runtime.deferred_response import later
+from runtime.deferred_response import wait_for_response
 from runtime.handler import OneHopHandler
 from tests.fixtures.clock import Clock
 
@@ -29,11 +29,11 @@ def hello(request: HttpRequest) -> HttpResponse:
     return HttpResponse("Hello")
 
 
-def answered_later(request: HttpRequest) -> HttpResponseBase:
-    async def work() -> HttpResponse:
-        return HttpResponse("later", headers={"Vary": "Accept-Language"})
+def deferred(request: HttpRequest) -> HttpResponseBase:
+    async def respond() -> HttpResponse:
+        return HttpResponse("deferred", headers={"Vary": "Accept-Language"})
 
-    return later(request, work)
+    return wait_for_response(request, respond)
 
 
 def fails(request: HttpRequest) -> HttpResponse:
@@ -45,7 +45,7 @@ def fails(request: HttpRequest) -> HttpResponse:
     raise RuntimeError
 
 
-urlpatterns = [path("hello", hello), path("support/later", answered_later), path("fails", fails)]
+urlpatterns = [path("hello", hello), path("support/deferred", deferred), path("fails", fails)]
 handler500 = "chatbackend.web.service_unavailable.crash"
 
 
@@ -97,7 +97,7 @@ def test_a_receiver_of_request_finished_that_fails_costs_no_answer(caplog: pytes
 def test_what_an_answer_varies_with_is_added_to_what_middleware_says(
     handler: Callable[[], Any], settings: Any
 ) -> None:
-    _, headers, _ = ask(handler(), "/support/later")
+    _, headers, _ = ask(handler(), "/support/deferred")
 
     assert headers[b"vary" if b"vary" in headers else b"Vary"] == b"Accept-Language, origin"
 
@@ -140,7 +140,7 @@ def test_a_page_that_fails_by_our_fault_is_a_500(client: Client) -> None:
 def test_who_has_waited_too_long_behind_a_call_that_hangs_is_told_to_come_again(
     waited: float, status: int, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_threads, "LONG_SECONDS", 0)
+    monkeypatch.setattr(worker_threads, "LONG_CALL_SECONDS", 0)
     worker_threads.workers.submit(int).result()
     settings.DATABASE_TIMEOUT_SECONDS = 5.0
     Clock(100.0).replace_in(monkeypatch, handler)
@@ -153,7 +153,7 @@ def test_who_has_waited_too_long_behind_a_call_that_hangs_is_told_to_come_again(
 
 
 def test_who_has_waited_long_behind_many_quick_calls_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_threads.workers, "last_long_at", 99.0)  # before this one came
+    monkeypatch.setattr(worker_threads.workers, "last_long_call_at", 99.0)  # before this one came
     Clock(100.0).replace_in(monkeypatch, handler)
     Clock(160.0).replace_in(monkeypatch, service_unavailable)
 

@@ -1,15 +1,18 @@
-"""What an answer of the event loop is made of is not kept any longer than until then."""
+"""A deferred response keeps the request's body no longer than until the response is there."""
 
-import asyncio
 import gc
 from collections.abc import Iterator
 from functools import partial
 from weakref import ref
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 
-from runtime.deferred_response import Later
+from runtime.deferred_response import wait_for_response
+from runtime.worker_threads import workers
+
+# Nothing here asks the database, but workers check the connections that other tests have left.
+pytestmark = pytest.mark.django_db
 
 
 class Recording:
@@ -17,23 +20,41 @@ class Recording:
 
 
 @pytest.fixture
-def nothing_is_collected() -> Iterator[None]:
-    """As between two of the looks for garbage, of which there are few."""
+def no_garbage_collection() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
 
 
-async def write_down(recording: Recording) -> HttpResponse:
+async def transcribe(recording: Recording) -> HttpResponse:
     return HttpResponse("What was said")
 
 
-@pytest.mark.usefixtures("nothing_is_collected")
-def test_what_was_sent_goes_with_the_answer() -> None:
+async def fail(recording: Recording) -> HttpResponse:
+    raise ValueError
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+def test_a_request_s_body_goes_with_its_response() -> None:
     recording = Recording()
-    sent, later = ref(recording), Later(partial(write_down, recording))
+    sent, respond = ref(recording), partial(transcribe, recording)
     del recording
 
-    assert asyncio.run(later.answer()).status_code == 200
+    response = workers.submit(wait_for_response, HttpRequest(), respond).result(10)
+    del respond
 
-    assert sent() is None  # although the handler still has what stood for the answer
+    assert response.content == b"What was said"
+    assert sent() is None
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+def test_a_request_s_body_goes_with_its_exception() -> None:
+    recording = Recording()
+    sent, respond = ref(recording), partial(fail, recording)
+    del recording
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        workers.submit(wait_for_response, HttpRequest(), respond).result(10)
+    del respond
+
+    assert sent() is None

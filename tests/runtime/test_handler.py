@@ -1,11 +1,11 @@
 """Our ASGI handler beside Django's own: the cases of Django's tests, and what ours does in fewer hops."""
 
 import asyncio
+import gzip
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -15,10 +15,11 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.test import Client
 from django.urls import get_script_prefix, include, path
 from django.views.decorators.csrf import csrf_exempt
 
-from runtime.deferred_response import later
+from runtime.deferred_response import wait_for_response
 from runtime.handler import OneHopHandler
 from runtime.worker_threads import on_database, workers
 from support.models import Thread
@@ -27,6 +28,7 @@ from support.models import Thread
 pytestmark = pytest.mark.django_db
 
 TOLD: list[Any] = []  # what views have to tell
+SEEN: list[tuple[int, float, bool]] = []  # what ``Watching`` saw: status, seconds, whether it is a stream
 
 
 def hello(request: HttpRequest) -> HttpResponse:
@@ -115,14 +117,15 @@ def endless_stream(request: HttpRequest) -> StreamingHttpResponse:
 
 def asks_the_store(request: HttpRequest) -> HttpResponse:
     TOLD.append(threading.current_thread())
-    while len(TOLD) < workers._max_workers:
+    while len(TOLD) < workers.size:
         time.sleep(0.01)
     return HttpResponse(str(async_to_sync(on_database(threading.get_ident))() == threading.get_ident()))
 
 
-def answered_later(request: HttpRequest) -> HttpResponseBase:
-    async def work() -> HttpResponse:
+def deferred(request: HttpRequest) -> HttpResponseBase:
+    async def respond() -> HttpResponseBase:
         TOLD.append(asyncio.get_running_loop())
+        await asyncio.sleep(float(request.GET.get("after", 0)))
         match request.GET.get("what"):
             case "error":
                 return HttpResponse("gone", status=410)
@@ -135,9 +138,13 @@ def answered_later(request: HttpRequest) -> HttpResponseBase:
                     await asyncio.sleep(60)
                 finally:
                     TOLD.append("ended")
-        return HttpResponse("later")
+            case "long":
+                return HttpResponse("long" * 100)
+            case "stream":
+                return stream(request)
+        return HttpResponse("deferred")
 
-    return later(request, work)
+    return wait_for_response(request, respond)
 
 
 urlpatterns = [
@@ -152,7 +159,7 @@ urlpatterns = [
     path("sync-stream", sync_stream),
     path("asks-the-store", asks_the_store),
     path("endless-stream", endless_stream),
-    path("support/", include([path("later", answered_later)])),
+    path("support/", include([path("deferred", deferred)])),
 ]
 async_urlpatterns = [
     *urlpatterns,
@@ -170,6 +177,7 @@ class WithAsyncViews:
 def _urls(settings: Any) -> None:
     settings.ROOT_URLCONF, settings.ALLOWED_HOSTS = __name__, ["testserver"]
     TOLD.clear()
+    SEEN.clear()
 
 
 @pytest.fixture(params=[OneHopHandler, ASGIHandler])
@@ -288,7 +296,7 @@ def test_a_prefix_of_the_server_s_is_taken_off(handler: ASGIHandler) -> None:
 
 
 def test_a_prefix_of_the_server_s_is_known_where_the_store_makes_addresses(handler: ASGIHandler) -> None:
-    _, body = ask(handler, scope("/api/support/later", "what=prefix", root_path="/api"))
+    _, body = ask(handler, scope("/api/support/deferred", "what=prefix", root_path="/api"))
 
     assert body == b"/api/"
 
@@ -345,16 +353,13 @@ def test_an_async_view_runs_on_the_loop(settings: Any, handler: ASGIHandler) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_connection_of_an_async_view_s_thread_is_closed_with_the_request(
-    settings: Any, every_connection: WeakSet[Any]
-) -> None:
+def test_an_async_view_uses_the_connections_of_the_workers(settings: Any) -> None:
     settings.ROOT_URLCONF = WithAsyncViews
 
-    start, body = ask(OneHopHandler(), scope("/async-orm"))
+    for _ in range(3 * workers.size):
+        assert ask(OneHopHandler(), scope("/async-orm"))[1] == b"0"
 
-    assert (start["status"], body) == (200, b"0")
-    [used] = TOLD
-    assert used.connection is None
+    assert len({id(connection) for connection in TOLD}) <= workers.size
 
 
 def test_an_async_view_is_cancelled_when_its_client_leaves(settings: Any, handler: ASGIHandler) -> None:
@@ -372,28 +377,28 @@ def test_an_async_view_is_cancelled_when_its_client_leaves(settings: Any, handle
     assert TOLD == ["began", "cancelled"]
 
 
-def test_what_is_answered_later_has_the_headers_of_the_middleware(handler: ASGIHandler) -> None:
-    start, body = ask(handler, scope("/support/later", headers=[(b"x-request-id", b"of-mine")]))
+def test_a_deferred_response_has_the_headers_of_the_middleware(handler: ASGIHandler) -> None:
+    start, body = ask(handler, scope("/support/deferred", headers=[(b"x-request-id", b"of-mine")]))
 
-    assert (start["status"], body) == (200, b"later")
+    assert (start["status"], body) == (200, b"deferred")
     assert headers_of(start)[b"x-request-id"] == b"of-mine"
     assert headers_of(start)[b"x-frame-options"] == b"DENY"
     assert headers_of(start)[b"content-type"] == b"text/html; charset=utf-8"
 
 
-def test_an_error_that_is_answered_later_is_logged(
+def test_an_error_in_a_deferred_response_is_logged(
     handler: ASGIHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    start, _ = ask(handler, scope("/support/later", "what=error"))
+    start, _ = ask(handler, scope("/support/deferred", "what=error"))
 
     assert start["status"] == 410
-    assert "Gone: /support/later" in caplog.text
+    assert "Gone: /support/deferred" in caplog.text
 
 
-def test_an_exception_in_what_is_answered_later_is_a_500_in_json(
+def test_an_exception_in_a_deferred_response_is_a_500_in_json(
     handler: ASGIHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    start, body = ask(handler, scope("/support/later", "what=exception"))
+    start, body = ask(handler, scope("/support/deferred", "what=exception"))
 
     assert start["status"] == 500
     assert body == b'{"error": "Internal Server Error", "status": 500, "message": "Internal Server Error"}'
@@ -401,14 +406,66 @@ def test_an_exception_in_what_is_answered_later_is_a_500_in_json(
     assert "RuntimeError: broken" in caplog.text
 
 
-def test_what_is_answered_later_is_none_of_a_compressor_s(settings: Any) -> None:
+class Watching:
+    """Middleware as an APM has it: it notes what the view answers, and when."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        begun_at = time.perf_counter()
+        response = self.get_response(request)
+        is_stream = response.streaming and response.streaming_content is not None
+        SEEN.append((response.status_code, time.perf_counter() - begun_at, is_stream))
+        return response
+
+
+def test_middleware_sees_the_status_of_a_deferred_response_and_its_time(
+    settings: Any, handler: ASGIHandler
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.Watching", *settings.MIDDLEWARE]
+
+    ask(type(handler)(), scope("/support/deferred", "what=error&after=0.2"))
+    ask(type(handler)(), scope("/support/deferred", "what=exception"))
+    ask(type(handler)(), scope("/support/deferred", "what=stream"))
+
+    (error, error_time, _), (exception, exception_time, _), (stream, _, is_stream) = SEEN
+    assert (error, exception, stream, is_stream) == (410, 500, 200, True)
+    assert error_time >= 0.2 > exception_time
+
+
+def test_middleware_sees_the_same_in_django_s_test_client(settings: Any) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.Watching", *settings.MIDDLEWARE]
+
+    Client().get("/support/deferred", {"what": "error"})
+    Client().get("/support/deferred", {"what": "stream"})
+
+    assert [(status, is_stream) for status, _, is_stream in SEEN] == [(410, False), (200, True)]
+
+
+def test_middleware_sees_that_a_client_has_left(settings: Any) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.Watching", *settings.MIDDLEWARE]
+
+    async def communicate() -> None:
+        communicator = ApplicationCommunicator(OneHopHandler(), scope("/support/deferred", "what=wait"))
+        await communicator.send_input({"type": "http.request"})
+        await eventually_told(1)
+        await communicator.send_input({"type": "http.disconnect"})
+        await communicator.wait(10)
+
+    async_to_sync(communicate)()
+
+    assert [status for status, _, _ in SEEN] == [499]
+
+
+def test_a_compressor_compresses_a_deferred_response(settings: Any, handler: ASGIHandler) -> None:
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
     accepting = [(b"accept-encoding", b"gzip")]
 
-    start, body = ask(OneHopHandler(), scope("/support/later", headers=accepting))
+    start, body = ask(type(handler)(), scope("/support/deferred", "what=long", headers=accepting))
 
-    assert (start["status"], body) == (200, b"later")
-    assert b"content-encoding" not in headers_of(start)
+    assert headers_of(start)[b"content-encoding"] == b"gzip"
+    assert gzip.decompress(body) == b"long" * 100
 
 
 class Apologetic:
@@ -424,12 +481,12 @@ class Apologetic:
         return HttpResponse(f"sorry: {exception}", status=202)
 
 
-def test_middleware_may_answer_to_an_exception_in_what_is_answered_later(
+def test_middleware_may_answer_to_an_exception_in_a_deferred_response(
     settings: Any, handler: ASGIHandler
 ) -> None:
     settings.MIDDLEWARE = [f"{__name__}.Apologetic"]
 
-    start, body = ask(type(handler)(), scope("/support/later", "what=exception"))
+    start, body = ask(type(handler)(), scope("/support/deferred", "what=exception"))
 
     assert (start["status"], body) == (202, b"sorry: broken")
 
@@ -453,7 +510,7 @@ def hops(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("asked", "number"),
-    [("/hello", 1), ("/nowhere", 1), ("/broken", 1), ("/stream", 2), ("/support/later", 2)],
+    [("/hello", 1), ("/nowhere", 1), ("/broken", 1), ("/stream", 2), ("/support/deferred", 1)],
 )
 def test_a_request_is_one_hop_and_a_stream_s_end_another(hops: list[Any], asked: str, number: int) -> None:
     ask(OneHopHandler(), scope(asked))
@@ -478,13 +535,13 @@ def test_signals_share_a_thread_of_the_workers() -> None:
     assert name.startswith("worker")
 
 
-def test_what_is_answered_later_keeps_no_thread_and_ends_when_its_client_leaves(hops: list[Any]) -> None:
+def test_a_deferred_response_keeps_no_place_and_is_cancelled_when_its_client_leaves() -> None:
     handler = OneHopHandler()
 
     async def communicate() -> None:
         waiting = [
-            ApplicationCommunicator(handler, scope("/support/later", "what=wait"))
-            for _ in range(2 * workers._max_workers)
+            ApplicationCommunicator(handler, scope("/support/deferred", "what=wait"))
+            for _ in range(2 * workers.size)
         ]
         for each in waiting:
             await each.send_input({"type": "http.request"})
@@ -498,7 +555,7 @@ def test_what_is_answered_later_keeps_no_thread_and_ends_when_its_client_leaves(
 
     async_to_sync(communicate)()
 
-    assert TOLD.count("ended") == 2 * workers._max_workers
+    assert TOLD.count("ended") == 2 * workers.size
 
 
 def test_a_sync_view_waits_for_the_store_and_not_for_another_worker() -> None:
@@ -507,14 +564,14 @@ def test_a_sync_view_waits_for_the_store_and_not_for_another_worker() -> None:
 
     async def communicate() -> list[bytes]:
         all_of_them = [
-            ApplicationCommunicator(handler, scope("/asks-the-store")) for _ in range(workers._max_workers)
+            ApplicationCommunicator(handler, scope("/asks-the-store")) for _ in range(workers.size)
         ]
         for each in all_of_them:
             await each.send_input({"type": "http.request"})
         assert [(await each.receive_output(5))["status"] for each in all_of_them]
         return [(await each.receive_output(5))["body"] for each in all_of_them]
 
-    assert async_to_sync(communicate)() == [b"True"] * workers._max_workers
+    assert async_to_sync(communicate)() == [b"True"] * workers.size
 
 
 def test_two_requests_at_once_have_a_thread_each() -> None:
@@ -536,7 +593,7 @@ def test_two_requests_at_once_have_a_thread_each() -> None:
         signals.request_started.disconnect(meet)
 
 
-@pytest.mark.parametrize("asked", ["/stream", "/support/later"])
+@pytest.mark.parametrize("asked", ["/stream", "/support/deferred"])
 def test_a_response_is_closed_however_busy_the_workers_are_when_it_ends(asked: str) -> None:
     finished, free, held = threading.Event(), threading.Event(), []
 
@@ -556,7 +613,7 @@ def test_a_response_is_closed_however_busy_the_workers_are_when_it_ends(asked: s
 
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                held.extend(workers.submit(free.wait, 10) for _ in range(workers._max_workers))
+                held.extend(workers.submit(free.wait, 10) for _ in range(workers.size))
             elif not message.get("more_body"):
                 sent.set()
 

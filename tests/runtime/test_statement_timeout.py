@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from django.db import NotSupportedError, OperationalError, connection, transaction
 
-from authn.errors import is_outage
 from chatbackend.dev.processes import free_port
+from runtime.outages import is_outage
 from runtime.postgresql import statement_timeout
 
 pytestmark = pytest.mark.django_db(transaction=True)

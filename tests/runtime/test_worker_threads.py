@@ -8,15 +8,15 @@ from typing import Any
 
 import psycopg
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from chatkit.store import NotFoundError
 from django.db import DataError, ProgrammingError, connection, transaction
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
-from runtime.worker_threads import at_once, on_database, use_worker_threads, workers
-from support.conf import conf
+from runtime import worker_threads
+from runtime.worker_threads import on_database, run_inline, use_worker_threads, workers
 from support.models import Thread
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.owner import STORE, Owner, message
@@ -47,9 +47,9 @@ def made() -> Iterator[list[int]]:
     connection_created.disconnect(listen)
 
 
-def of_all_workers() -> set[int]:
-    """One call in each of them, held until all are busy."""
-    together = threading.Barrier(conf.WORKER_THREADS, timeout=10)
+def all_process_ids() -> set[int]:
+    """The process ids of all workers' connections: one call for each place, held until all are busy."""
+    together = threading.Barrier(workers.size, timeout=10)
 
     @on_database
     def hold() -> int:
@@ -57,19 +57,19 @@ def of_all_workers() -> set[int]:
         return own_process_id()
 
     async def work() -> list[int]:
-        return await asyncio.gather(*(hold() for _ in range(conf.WORKER_THREADS)))
+        return await asyncio.gather(*(hold() for _ in range(workers.size)))
 
-    return set(async_to_sync(work)())
+    return set(asyncio.run(work()))
 
 
 def test_a_worker_keeps_its_connection(made: list[int]) -> None:
-    kept = of_all_workers()
+    kept = all_process_ids()
     del made[:]
 
     async def work() -> set[int]:
         return {await process_id() for _ in range(30)}
 
-    used = async_to_sync(work)()
+    used = asyncio.run(work())
 
     assert used <= kept
     assert made == []
@@ -77,37 +77,37 @@ def test_a_worker_keeps_its_connection(made: list[int]) -> None:
 
 def test_many_calls_at_once_share_few_connections(ada: Owner) -> None:
     ada.starts()
-    kept = of_all_workers()
+    kept = all_process_ids()
 
     async def work() -> list[int]:
         saves = (STORE.add_thread_item("thr_1", message(f"msg_{n}"), ada) for n in range(40))
         await asyncio.gather(*saves)
         return await asyncio.gather(*(process_id() for _ in range(40)))
 
-    used = set(async_to_sync(work)())
+    used = set(asyncio.run(work()))
 
     assert len(set(ada.item_ids(limit=100))) == 40
     assert used <= kept
-    assert len(kept) == conf.WORKER_THREADS
+    assert len(kept) == workers.size
 
 
 def test_connections_that_the_server_has_closed_are_replaced_unnoticed(postgres_url: str) -> None:
-    dead = of_all_workers()
+    dead = all_process_ids()
     with psycopg.connect(postgres_url) as elsewhere:
         for number in dead:
             elsewhere.execute("SELECT pg_terminate_backend(%s, 1000)", [number])
 
-    alive = of_all_workers()
+    alive = all_process_ids()
 
     assert not alive & dead
 
 
 def test_an_idle_connection_is_asked_how_it_is_without_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_all_workers()
+    all_process_ids()
     asked: list[Any] = []
     monkeypatch.setattr(base.DatabaseWrapper, "is_usable", lambda connection: not asked.append(connection))
 
-    of_all_workers()
+    all_process_ids()
 
     assert asked == []
 
@@ -137,7 +137,7 @@ def test_rows_that_are_read_the_short_way_are_those_of_a_cursor(postgres_url: st
             cursor.execute(sql, params)
             return cursor.fetchall(), connection.rows_of(sql, params)
 
-    usual, short = async_to_sync(both_ways)()
+    usual, short = asyncio.run(both_ways())
 
     assert short == usual
 
@@ -152,7 +152,7 @@ def test_what_is_read_the_short_way_survives_a_connection_and_fails_in_django_s_
             connection.rows_of("SELECT * FROM nowhere", [])
         return read
 
-    assert async_to_sync(work)() == [[(1,)], [(2,)]]
+    assert asyncio.run(work()) == [[(1,)], [(2,)]]
 
 
 def test_whoever_looks_on_sees_what_is_read_the_short_way() -> None:
@@ -162,7 +162,7 @@ def test_whoever_looks_on_sees_what_is_read_the_short_way() -> None:
             connection.rows_of("SELECT %s::int", [1])
         return [each["sql"] for each in seen.captured_queries]
 
-    assert len(async_to_sync(work)()) == 1
+    assert len(asyncio.run(work())) == 1
 
 
 def test_whoever_looks_on_from_the_connection_on_sees_the_first_read_as_well() -> None:
@@ -184,7 +184,7 @@ def test_whoever_looks_on_from_the_connection_on_sees_the_first_read_as_well() -
         connection_created.disconnect(look_on)
         connection.execute_wrappers.remove(look)
 
-    async_to_sync(work)()
+    asyncio.run(work())
 
     assert seen == ["SELECT 1"]
 
@@ -198,14 +198,14 @@ def test_a_connection_is_replaced_after_an_error_of_the_database() -> None:
             cursor.execute("SELECT * FROM nowhere")
         return int(connection.connection.info.backend_pid)
 
-    bad = async_to_sync(go_wrong)()
+    bad = asyncio.run(go_wrong())
 
-    assert bad not in of_all_workers()
+    assert bad not in all_process_ids()
 
 
 def test_a_refused_value_costs_no_connection(ada: Owner, made: list[int]) -> None:
     ada.starts()
-    of_all_workers()
+    all_process_ids()
     del made[:]
 
     async def work() -> None:
@@ -216,9 +216,9 @@ def test_a_refused_value_costs_no_connection(ada: Owner, made: list[int]) -> Non
         with pytest.raises(DataError):
             await STORE.add_thread_item("thr_1", message("msg_" + 300 * "x"), ada)
 
-    async_to_sync(work)()
+    asyncio.run(work())
 
-    of_all_workers()
+    all_process_ids()
     assert made == []
 
 
@@ -233,21 +233,21 @@ def test_a_transaction_that_a_call_leaves_open_is_rolled_back(
     def of_all_workers_in_threads() -> None:
         Thread.objects.create(user_id="ada", thread_id="thr_1", created_at="2026-03-01T00:00:00Z", data={})
 
-    async_to_sync(work)()
+    asyncio.run(work())
 
     assert "A transaction was left open, and is rolled back" in caplog.text
     assert Thread.objects.owned_by("ada").exists()
 
 
 def test_django_s_async_orm_uses_the_workers_inside_a_stream() -> None:
-    kept = of_all_workers()
+    kept = all_process_ids()
 
     async def work() -> set[int]:
         async with use_worker_threads():
             await Thread.objects.acount()
             return {await sync_to_async(own_process_id)() for _ in range(5)}
 
-    assert async_to_sync(work)() <= kept
+    assert asyncio.run(work()) <= kept
 
 
 def test_a_cancelled_call_waits_for_its_write(ada: Owner, postgres_url: str) -> None:
@@ -269,7 +269,7 @@ def test_a_cancelled_call_waits_for_its_write(ada: Owner, postgres_url: str) -> 
                 await saving
         assert await STORE.load_item("thr_1", "msg_1", ada) == message("msg_1", "changed")
 
-    async_to_sync(work)()
+    asyncio.run(work())
 
 
 def test_at_once_runs_what_awaits_the_database_in_the_thread_it_is_called_in() -> None:
@@ -277,7 +277,7 @@ def test_at_once_runs_what_awaits_the_database_in_the_thread_it_is_called_in() -
         await process_id()
         return threading.get_ident(), await on_database(threading.get_ident)()
 
-    assert at_once(where()) == (threading.get_ident(), threading.get_ident())
+    assert run_inline(where()) == (threading.get_ident(), threading.get_ident())
 
 
 def test_at_once_refuses_what_awaits_something_else() -> None:
@@ -285,7 +285,7 @@ def test_at_once_refuses_what_awaits_something_else() -> None:
         await Pause()
 
     with pytest.raises(RuntimeError, match="something other than the database"):
-        at_once(sleepy())
+        run_inline(sleepy())
 
 
 class Pause:
@@ -293,5 +293,71 @@ class Pause:
         yield
 
 
-def test_there_are_as_many_workers_as_the_setting_says() -> None:
-    assert workers._max_workers == conf.WORKER_THREADS
+def test_there_are_as_many_places_as_the_setting_says(settings: Any) -> None:
+    assert workers.size == settings.WORKER_THREADS
+
+
+def test_a_thread_that_waits_gives_its_place_and_connection_to_another(made: list[int]) -> None:
+    kept = all_process_ids()
+    del made[:]
+    go_on = threading.Event()
+
+    def wait() -> tuple[int, int]:
+        before = own_process_id()
+        with workers.waiting():
+            go_on.wait(10)
+        return before, own_process_id()
+
+    waiting = [workers.submit(wait) for _ in range(2 * workers.size)]
+    between = workers.submit(own_process_id).result(10)
+    go_on.set()
+    used = {number for each in waiting for number in each.result(10)} | {between}
+
+    assert used <= kept
+    assert made == []
+
+
+def test_a_thread_that_waits_in_a_transaction_keeps_its_connection() -> None:
+    go_on = threading.Event()
+
+    def wait() -> tuple[int, int]:
+        with transaction.atomic():
+            before = own_process_id()
+            with workers.waiting():
+                go_on.wait(10)
+            return before, own_process_id()
+
+    waiting = workers.submit(wait)
+    others = {workers.submit(own_process_id).result(10) for _ in range(3 * workers.size)}
+    go_on.set()
+    before, after = waiting.result(10)
+
+    assert before == after
+    assert before not in others
+
+
+def test_only_so_many_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_threads, "MAX_WAITING", 2)
+    go_on, all_wait = threading.Event(), threading.Semaphore(0)
+
+    def wait() -> None:
+        with workers.waiting():
+            all_wait.release()
+            go_on.wait(10)
+
+    waiting = [workers.submit(wait) for _ in range(2)]
+    for _ in waiting:
+        all_wait.acquire(timeout=10)
+    with pytest.raises(worker_threads.TooManyWaiting):
+        workers.submit(wait).result(10)
+    go_on.set()
+
+    assert [each.result(10) for each in waiting] == [None, None]
+    assert workers.submit(wait).result(10) is None
+
+
+def test_waiting_has_no_effect_in_a_thread_that_is_no_worker() -> None:
+    before = own_process_id()
+
+    with workers.waiting():
+        assert own_process_id() == before

@@ -1,6 +1,6 @@
 """A step back, as for an older release, and forward again: what that costs of what people have said.
 
-All of it in the test's own transaction, hence ``at_once``: the tables of all others stay as they are.
+All of it in the test's own transaction, hence ``run_inline``: the tables of all others stay as they are.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Model
 
-from runtime.worker_threads import at_once
+from runtime.worker_threads import run_inline
 from support.models import Attachment, Feedback, Item, Thread
 from tests.fixtures.owner import STORE, Owner, answer, message, thread_of
 
@@ -33,9 +33,9 @@ def said(ada: Owner, bob: Owner) -> None:
     for model in MODELS:  # of what servers of tests before have kept
         model._default_manager.all().delete()
     for owner in (ada, bob):
-        at_once(STORE.save_thread(thread_of(title="A ring"), owner))
+        run_inline(STORE.save_thread(thread_of(title="A ring"), owner))
         for item in (message(), answer()):
-            at_once(STORE.add_thread_item("thr_1", item, owner))
+            run_inline(STORE.add_thread_item("thr_1", item, owner))
     rated = Item.objects.owned_by("ada").get(item_id="msg_2")
     Feedback.objects.create(item=rated, kind="positive")
     for number, thread in enumerate((rated.thread, None)):
@@ -65,9 +65,9 @@ def test_a_step_back_and_forward_keeps_all_that_the_older_release_knew(back_to: 
     assert all(before.values())
     assert {model: rows_of(model) for model in MODELS} == before | {model: [] for model in dropped}
     # And all is as it was for what comes: places in order, and what belongs to a thread ends with it.
-    at_once(STORE.add_thread_item("thr_1", message("msg_3"), ada))
-    page = at_once(STORE.load_thread_items("thr_1", None, 20, "asc", ada))
+    run_inline(STORE.add_thread_item("thr_1", message("msg_3"), ada))
+    page = run_inline(STORE.load_thread_items("thr_1", None, 20, "asc", ada))
     assert [item.id for item in page.data] == ["msg_1", "msg_2", "msg_3"]
-    at_once(STORE.delete_thread("thr_1", ada))
+    run_inline(STORE.delete_thread("thr_1", ada))
     left = [len(rows_of(model)) for model in MODELS]
     assert left == [1, 2, 0, 0 if Attachment in dropped else 1]

@@ -81,7 +81,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from runtime.worker_threads import at_once
+from runtime.worker_threads import run_inline
 from support import models
 from support.storage.feedback import save_feedback
 from support.storage.reads import MAX_PAGE
@@ -491,7 +491,7 @@ def test_who_has_a_thread_at_hand_can_begin_another_one(ada: Owner) -> None:
 def test_a_thread_can_be_loaded_without_an_event_loop(ada: Owner) -> None:
     ada.starts()
 
-    assert at_once(STORE.load_thread("thr_1", ada)) == thread_of()
+    assert run_inline(STORE.load_thread("thr_1", ada)) == thread_of()
 
 
 def test_the_next_request_has_nothing_at_hand(ada: Owner) -> None:
