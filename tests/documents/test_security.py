@@ -1,4 +1,4 @@
-"""docs/security.md names guards and tests: all of them are there, and every line has both."""
+"""docs/security.md names code and tests for each attack. This test checks that all of them exist."""
 
 import re
 
@@ -7,9 +7,14 @@ import pytest
 from tests.fixtures.code_blocks import TOP
 
 PAGE = (TOP / "docs/security.md").read_text()
-TABLES = PAGE.partition("## Who can do what")[2].partition("## What is not defended")[0]
-ROWS = [line.strip("| ").split(" | ") for line in TABLES.splitlines() if line.startswith("| ")]
-LINES = [row for row in ROWS if row[0] != "may try to"]
+ATTACKS = PAGE.partition("\n## Who can do what\n")[2].partition("\n## ")[0]
+ENTRY = re.compile(
+    r"^- \*\*(?P<attack>[^*]+)\*\* [^*]+\n"
+    r"  - Code: `(?P<code>\S+)`\n"
+    r"  - Tests: (?P<tests>`\w+`(?:,\s+`\w+`)*)\n",
+    re.MULTILINE,
+)
+ENTRIES = [match.groupdict() for match in ENTRY.finditer(ATTACKS)]
 TESTS = {
     name
     for path in (TOP / "tests").rglob("test_*.py")
@@ -18,16 +23,15 @@ TESTS = {
 }
 
 
-def test_there_are_lines_for_everybody() -> None:
-    assert TABLES.count("\n### ") == TABLES.count("| may try to |") >= 8
-    assert len(LINES) > 30
+def test_every_entry_is_complete() -> None:
+    assert len(ENTRIES) == ATTACKS.count("\n- ") > 30
+    assert ATTACKS.count("\n### ") >= 8
 
 
-@pytest.mark.parametrize("line", LINES, ids=lambda line: line[0][:40])
-def test_a_line_names_a_guard_and_the_tests_that_show_it(line: list[str]) -> None:
-    _attempt, _guard, place, shown = line
-    named = re.findall(r"`(\w+)`", shown)
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["attack"][:40])
+def test_an_entry_names_code_and_tests_that_exist(entry: dict[str, str]) -> None:
+    named = re.findall(r"`(\w+)`", entry["tests"])
 
-    assert (TOP / place.strip("`")).is_file(), place
+    assert (TOP / entry["code"]).is_file(), entry["code"]
     assert named
     assert set(named) - TESTS == set()
