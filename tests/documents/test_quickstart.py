@@ -23,7 +23,7 @@ from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.code_blocks import TOP, blocks, every_block
 
 PAGE = "docs/quickstart.md"
-NOT_COPIED = (".git", ".venv", ".local", ".env", "node_modules", "attachments", ".*_cache")
+NOT_COPIED = (".git", ".venv", ".local", ".env", "node_modules", ".*_cache")
 MANAGE = ". .local/env && .venv/bin/python manage.py "
 UNASKED = {"createsuperuser": {"interactive": False, "username": "staff", "email": "staff@example.com"}}
 [SETTINGS] = [block for block in every_block() if block.document == PAGE and "BETTER_AUTH_URL" in block.text]
