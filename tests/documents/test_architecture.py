@@ -12,7 +12,7 @@ from tests.fixtures.code_blocks import TOP, blocks
 [DIAGRAM] = blocks("test_architecture.py", "mermaid")
 FOLDERS, IMPORTS = (block.text for block in blocks("test_architecture.py", "text"))
 APPS = ("runtime", "authn", "support", "chatbackend")
-NO_ROOMS = {"__pycache__", "management", "migrations", "templates", "static"}
+IGNORED_FOLDERS = {"__pycache__", "management", "migrations", "templates", "static"}
 
 
 def test_every_line_of_the_diagram_is_of_mermaids_grammar() -> None:
@@ -25,15 +25,15 @@ def test_every_line_of_the_diagram_is_of_mermaids_grammar() -> None:
 
 def test_the_list_of_folders_is_complete() -> None:
     listed = dict(re.fullmatch(r"(\S+)/ +(\S.*)", line).groups() for line in FOLDERS.splitlines())  # type: ignore[union-attr]
-    apps = [folder for app in (*APPS, "tests") for folder in (TOP / app, *rooms(TOP / app))]
+    apps = [folder for app in (*APPS, "tests") for folder in (TOP / app, *subfolders(TOP / app))]
     expected = {str(folder.relative_to(TOP)) for folder in apps}
 
     assert {name for name in listed if name.partition("/")[0] in {*APPS, "tests"}} == expected
     assert [name for name in listed if not (TOP / name).is_dir()] == []
 
 
-def rooms(app: Path) -> Iterator[Path]:
-    return (path for path in app.iterdir() if path.is_dir() and path.name not in NO_ROOMS)
+def subfolders(app: Path) -> Iterator[Path]:
+    return (path for path in app.iterdir() if path.is_dir() and path.name not in IGNORED_FOLDERS)
 
 
 def ranks(chain: str) -> dict[str, int]:
@@ -59,7 +59,7 @@ def test_imports_point_to_the_left(app: str) -> None:
 
 
 def imports(app: str) -> Iterator[tuple[str, str]]:
-    """The names of who imports whom: apps, or the modules and packages directly in one app."""
+    """Pairs of importer and imported: packages, or with ``app`` the modules and folders directly in it."""
     depth = 1 if app else 0
     for path in (path for each in ([app] if app else APPS) for path in (TOP / each).rglob("*.py")):
         importer = path.relative_to(TOP).with_suffix("").parts
