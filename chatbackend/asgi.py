@@ -1,4 +1,4 @@
-"""``chatbackend.asgi:application``: what an ASGI server serves. It boots ready, or not at all."""
+"""``chatbackend.asgi:application``: what an ASGI server serves. It starts ready for requests, or not at all."""
 
 import asyncio
 import gc
@@ -33,16 +33,16 @@ from support.views import chatkit_server
 
 logger = logging.getLogger(__name__)
 
-# Python's own (700, 10, 10) looks through all that is alive every few seconds of a busy minute: with a
-# thousand streams open, that is a tenth of a second in which nobody is answered.
+# Python's own thresholds (700, 10, 10) start a full garbage collection every few seconds under load. With a
+# thousand open streams it takes a tenth of a second, in which no request is answered.
 GC_THRESHOLD = (10_000, 5, 20)
 
 statement_timeout.timeout_seconds = settings.DATABASE_TIMEOUT_SECONDS
 
-# An ASGI server runs no system checks by itself, and a wrong setting must stop the start, not the
-# first user. They also import the URLconf, and the next line the agent stack: the first request
-# finds everything loaded.
-call_command("check", stdout=StringIO())  # its "no issues" would be a line of the log that is no JSON
+# An ASGI server runs no system checks by itself. A wrong setting must stop the start, and not fail the first
+# request. The checks also import the URLconf, and ``chatkit_server`` imports the agent libraries, so the first
+# request does not wait for imports.
+call_command("check", stdout=StringIO())  # its output "no issues" is not JSON, so it must not reach the log
 chatkit_server()
 
 
@@ -54,13 +54,15 @@ def _check_database() -> None:
     better_auth.close()
 
 
-# In a thread: of several workers uvicorn imports this in the event loop, where Django asks no database.
-with ThreadPoolExecutor(1) as aside:
-    aside.submit(_check_database).result()
+# In a thread: with several worker processes, uvicorn imports this module inside the event loop, where Django
+# allows no database query.
+with ThreadPoolExecutor(1) as thread:
+    thread.submit(_check_database).result()
 
 
-# Outside Django: the admin's files pass no middleware, and the API pays one dictionary look-up.
-handler = graceful_shutdown.all_unhurried(import_string(settings.ASGI_HANDLER)())
+# Static files are served outside Django: they need no middleware. For the API this costs one dictionary
+# look-up for each request.
+handler = graceful_shutdown.shielded(import_string(settings.ASGI_HANDLER)())
 http_application = ServeStaticASGI(
     limited(handler),
     allow_all_origins=False,
@@ -75,7 +77,10 @@ serving = answering_probes(http_application)
 
 
 def warm_up() -> None:
-    """Connect, and read the keys, before anybody asks. What is down now may be up again when they do."""
+    """Connect to the databases and load the keys before the first request.
+
+    A failure is only logged: the database may be back when the first request comes.
+    """
     try:
         for connection in connections.all():
             connection.ensure_connection()
@@ -83,12 +88,12 @@ def warm_up() -> None:
     except Exception as exc:
         logger.warning("Not everything is there yet: %s", exc)
     gc.collect()
-    gc.freeze()  # what is there by now stays, and needs no looking through
+    gc.freeze()  # objects of the start stay for ever, so the collector can skip them
     gc.set_threshold(*GC_THRESHOLD)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """ASGI 3. With the server's lifespan on (uvicorn's default), a shutdown keeps what was said."""
+    """ASGI 3. With the lifespan protocol on (uvicorn's default), a shutdown stores partial answers."""
     if scope["type"] != "lifespan":
         await serving(scope, receive, send)
         return
@@ -101,9 +106,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         return
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    # The server has waited for the streams as long as it was told to. It kills the process after this.
+    # The server has waited for the streams already, and kills the process after this.
     await streaming.end_all()
-    await graceful_shutdown.finish(
-        seconds=1
-    )  # the streams have ended, and their clients are about to hear it
+    await graceful_shutdown.wait_for_requests(seconds=1)  # the clients of ended streams get their last event
     await send({"type": "lifespan.shutdown.complete"})

@@ -15,8 +15,8 @@ import time
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 2.0  # between two tries; clients are told to wait as long (Retry-After)
-MAX_TRY_SECONDS = 60.0  # then another caller may try: the first one will not report
+PAUSE_SECONDS = 2.0  # between two tries; Retry-After tells clients the same time
+MAX_TRY_SECONDS = 60.0  # after that another caller may try: the first one has not reported
 
 
 class CircuitBreaker:
@@ -57,6 +57,6 @@ class CircuitBreaker:
             return
         with self._lock:
             failed_at, self._failed_at = self._failed_at, None
-        if failed_at is not None:  # else another thread has logged it
+        if failed_at is not None:  # otherwise another thread has logged it
             seconds = time.monotonic() - failed_at
             logger.info("%s: answers again, after %.0f s", self._name, seconds)

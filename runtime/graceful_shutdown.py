@@ -1,36 +1,37 @@
-"""Requests that no shutdown of the server breaks off: the streams end a moment later, and in good order."""
+"""Lets requests end when the server shuts down, instead of cancelling them."""
 
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-_under_way: set["asyncio.Task[None]"] = set()
+_running: set["asyncio.Task[None]"] = set()
 
 
-async def unhurried(request: Coroutine[Any, Any, None]) -> None:
-    """Wait for it, also when cancelled, which only a server that shuts down does. Cancelled itself, Django
-    would leave two tasks of its own behind, and the client would hear the connection break.
+def shielded(application: Any) -> Any:
+    """Wrap the ASGI application: no request is cancelled.
+
+    Only a server that shuts down cancels requests. Django's handler, when cancelled, leaves two tasks behind,
+    and the client sees a broken connection.
     """
-    task = asyncio.create_task(request)
-    _under_way.add(task)
-    task.add_done_callback(_under_way.discard)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    task.result()
-
-
-def all_unhurried(application: Any) -> Any:
-    """The ASGI application, of which no request is broken off."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await unhurried(application(scope, receive, send))
+        await _shielded(application(scope, receive, send))
 
     return serve
 
 
-async def finish(seconds: float) -> None:
-    """Wait for all of them, but no longer than that."""
-    if _under_way:
-        await asyncio.wait(_under_way, timeout=seconds)
+async def wait_for_requests(seconds: float) -> None:
+    """Wait until all requests have ended, but no longer than ``seconds``."""
+    if _running:
+        await asyncio.wait(_running, timeout=seconds)
+
+
+async def _shielded(request: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(request)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()

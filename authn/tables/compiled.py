@@ -72,8 +72,6 @@ class Compiled:
 
 
 def _rows(connection: Any, sql: str, params: list[Any]) -> list[Any]:
-    if hasattr(connection, "rows_of"):  # a database backend's own shorter way
-        return cast(list[Any], connection.rows_of(sql, params))
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return cast(list[Any], cursor.fetchall())

@@ -1,7 +1,7 @@
-"""Moments outside Python's calendar, PostgreSQL's infinity or the year 33658, as one at its ends.
+"""Reads dates that Python cannot represent as the nearest date that it can.
 
-psycopg refuses to read them. A key or a session of Better Auth's that is to last for ever may well have one,
-and a key set with one such row could not be read at all.
+PostgreSQL has ``infinity`` and the year 294276; psycopg raises on them. A signing key or a session of Better
+Auth that never expires may have such a date. One such row would make the whole key set unreadable.
 """
 
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.pq import Format
 
-# A day from the ends, so that a change of zone stays within.
+# One day from Python's own limits, so that a conversion to another time zone does not overflow.
 EARLIEST, LATEST = datetime(1, 1, 2), datetime(9999, 12, 30)
 
 
-def read_out_of_range_dates(adapters: AdaptersMap, like: AdaptersMap, timezone: tzinfo | None) -> None:
-    """Have ``adapters`` read moments as ``like`` does, and what that cannot read as one that is there."""
+def clamp_out_of_range_dates(adapters: AdaptersMap, timezone: tzinfo | None) -> None:
+    """Wrap the connection's loaders of timestamps. ``timezone``: the one that Django gives the connection."""
     for name, zone in (("timestamptz", timezone), ("timestamp", None)):
-        loader: Any = like.get_loader(like.types[name].oid, Format.TEXT)
-        adapters.register_loader(name, _within_the_calendar(loader, zone))
+        loader: Any = adapters.get_loader(adapters.types[name].oid, Format.TEXT)
+        adapters.register_loader(name, _clamping(loader, zone))
 
 
 @cache
-def _within_the_calendar(loader: Callable[..., Loader], zone: tzinfo | None) -> type[Loader]:
-    class MomentLoader(Loader):
-        timezone = zone  # by which Django tells whether it is its own
+def _clamping(loader: Callable[..., Loader], zone: tzinfo | None) -> type[Loader]:
+    class ClampingLoader(Loader):
+        timezone = zone  # Django reads it to recognize its own loader
 
         def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
             super().__init__(oid, context)
@@ -39,7 +39,7 @@ def _within_the_calendar(loader: Callable[..., Loader], zone: tzinfo | None) -> 
                 return self._load(data)
             except DataError:
                 text = bytes(data)
-                end = EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
-                return end.replace(tzinfo=zone)
+                nearest = EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
+                return nearest.replace(tzinfo=zone)
 
-    return MomentLoader
+    return ClampingLoader

@@ -1,8 +1,8 @@
-"""psycopg, as Django's backend uses it, with connections that do not wait for ever.
+"""psycopg as Django's backend uses it, with a timeout on the client's side for each statement.
 
-A server that is frozen, or behind a network that swallows what is sent, neither answers nor hangs up, and
-each thread would wait for it. A timeout of the server's own ends none of these, and cannot be set through
-a pooler: PgBouncer refuses what is no setting of its own. So it is we who stop waiting.
+A server that is frozen, or whose network drops packets, neither answers nor closes the connection. Each
+thread would wait for it. PostgreSQL's own ``statement_timeout`` does not help: the server cannot send its
+error. Through PgBouncer it cannot even be set. So we stop waiting ourselves.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from django.db.backends.postgresql.base import CursorMixin
-from psycopg import (  # noqa: F401 - what Django asks the module of a database for
+from psycopg import (  # noqa: F401 - Django reads these names from a database module
     DatabaseError,
     DataError,
     Error,
@@ -29,15 +29,16 @@ from runtime.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
 
-CANCEL_SECONDS = 1.0  # for the server to stop what it is at, once asked to
+CANCEL_TIMEOUT_SECONDS = 1.0  # for the server to cancel a statement and say so
 
-# Seconds for a statement, which a server sets (chatbackend.asgi); a migration takes what it takes.
+# Seconds for one statement. A server sets it (chatbackend/asgi.py). If it is None, as in a migration, there is
+# no limit.
 timeout_seconds: float | None = None
 
 
 class Connection(psycopg.Connection[Any]):
     breaker: CircuitBreaker
-    is_outdated = False  # it keeps statements that were prepared for a table that has changed
+    has_outdated_statements = False  # prepared for a table that has changed since
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         if timeout_seconds is None:
@@ -46,14 +47,15 @@ class Connection(psycopg.Connection[Any]):
             return waiting.wait(gen, self.pgconn.socket, interval, timeout_seconds)
         except OperationalError:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
-                raise  # an answer of the server's; or it has hung up
-        return self._interrupted(gen, interval)
+                raise  # the server has answered with an error, or has closed the connection
+        return self._cancel(gen, interval)
 
-    def _interrupted(self, gen: PQGen[T], interval: float) -> T:
-        """Tells the slow from the silent: the one says that it was cancelled, and the connection is good."""
+    def _cancel(self, gen: PQGen[T], interval: float) -> T:
+        """Cancel the statement. A slow server says that it is cancelled, and the connection stays usable. A
+        silent server says nothing, and the connection is closed."""
         try:
-            self.cancel_safe(timeout=CANCEL_SECONDS)
-            return waiting.wait(gen, self.pgconn.socket, interval, CANCEL_SECONDS)
+            self.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
+            return waiting.wait(gen, self.pgconn.socket, interval, CANCEL_TIMEOUT_SECONDS)
         except OperationalError as exc:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.close()
@@ -69,18 +71,19 @@ class Cursor(CursorMixin, psycopg.Cursor[Any]):
         try:
             return super().execute(query, params, **options)
         except psycopg.errors.FeatureNotSupported:
-            # "cached plan must not change result type": a migration, of Better Auth's as well, has changed
-            # the table since the statement was prepared. Nothing was done, unless it is a transaction's.
+            # "cached plan must not change result type": a migration, perhaps Better Auth's, has changed the
+            # table since the statement was prepared. Outside a transaction nothing was done, so try again.
             if self.connection.info.transaction_status != TransactionStatus.IDLE:
                 raise
-            self.connection.is_outdated = True
+            self.connection.has_outdated_statements = True
             return super().execute(query, params, **options | {"prepare": False})
 
 
 def connect(**params: Any) -> Connection:
-    """Raises at once while the server is known to be silent. One thread at a time still tries.
+    """Raises at once while the circuit breaker is open: then only one thread at a time tries to connect.
 
-    A server that refuses a connection is not silent: it answers at once, and holds no thread.
+    A server that refuses a connection does not open the circuit breaker. It answers at once and blocks no
+    thread.
     """
     breaker = breaker_of(params)
     if not breaker.allows_call():
@@ -99,6 +102,7 @@ def connect(**params: Any) -> Connection:
 
 
 def breaker_of(params: Mapping[str, Any]) -> CircuitBreaker:
+    """One circuit breaker for each server."""
     server = (params.get("host"), params.get("port"))
     return _breakers.setdefault(server, CircuitBreaker("PostgreSQL"))
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -13,7 +12,6 @@ from chatkit.store import NotFoundError
 from django.db import DataError, ProgrammingError, connection, transaction
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
-from django.test.utils import CaptureQueriesContext
 
 from runtime import worker_threads
 from runtime.worker_threads import on_database, run_inline, use_worker_threads, workers
@@ -125,68 +123,6 @@ def test_statements_are_prepared_unless_a_pooler_is_in_between(monkeypatch: pyte
 
     assert (direct, prepares()) == (True, False)
     connection.close()
-
-
-def test_rows_that_are_read_the_short_way_are_those_of_a_cursor(postgres_url: str) -> None:
-    sql = "SELECT 7, 'seven', NULL, %s::jsonb, %s::timestamptz, now() at time zone 'UTC' = localtimestamp"
-    params = ['{"n": 7}', datetime(2026, 3, 29, 1, 30, tzinfo=UTC)]
-
-    @on_database
-    def both_ways() -> tuple[Any, Any]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall(), connection.rows_of(sql, params)
-
-    usual, short = asyncio.run(both_ways())
-
-    assert short == usual
-
-
-def test_what_is_read_the_short_way_survives_a_connection_and_fails_in_django_s_words() -> None:
-    @on_database
-    def work() -> list[Any]:
-        read = [connection.rows_of("SELECT 1", [])]
-        connection.close()
-        read.append(connection.rows_of("SELECT 2", []))
-        with pytest.raises(ProgrammingError):
-            connection.rows_of("SELECT * FROM nowhere", [])
-        return read
-
-    assert asyncio.run(work()) == [[(1,)], [(2,)]]
-
-
-def test_whoever_looks_on_sees_what_is_read_the_short_way() -> None:
-    @on_database
-    def work() -> list[Any]:
-        with CaptureQueriesContext(connection) as seen:
-            connection.rows_of("SELECT %s::int", [1])
-        return [each["sql"] for each in seen.captured_queries]
-
-    assert len(asyncio.run(work())) == 1
-
-
-def test_whoever_looks_on_from_the_connection_on_sees_the_first_read_as_well() -> None:
-    """As tracing does, which asks to be told of each connection."""
-    seen: list[str] = []
-
-    def look(execute: Callable[..., Any], sql: str, *others: Any) -> Any:
-        seen.append(sql)
-        return execute(sql, *others)
-
-    def look_on(connection: Any, **_: Any) -> None:
-        connection.execute_wrappers.append(look)
-
-    @on_database
-    def work() -> None:
-        connection.close()
-        connection_created.connect(look_on)
-        connection.rows_of("SELECT 1", [])
-        connection_created.disconnect(look_on)
-        connection.execute_wrappers.remove(look)
-
-    asyncio.run(work())
-
-    assert seen == ["SELECT 1"]
 
 
 def test_a_connection_is_replaced_after_an_error_of_the_database() -> None:
