@@ -1,4 +1,4 @@
-"""``chatbackend.asgi:application``: what an ASGI server serves. It starts ready for requests, or not at all."""
+"""``chatbackend.asgi:application``: what an ASGI server serves. It starts completely, or not at all."""
 
 import asyncio
 import gc
@@ -39,8 +39,8 @@ GC_THRESHOLD = (10_000, 5, 20)
 
 statement_timeout.timeout_seconds = settings.DATABASE_TIMEOUT_SECONDS
 
-# An ASGI server runs no system checks by itself. A wrong setting must stop the start, and not fail the first
-# request. The checks also import the URLconf, and ``chatkit_server`` imports the agent libraries, so the first
+# An ASGI server runs no system checks by itself. A wrong setting must stop the start, not fail the first
+# request. The checks also import the URLconf. ``chatkit_server`` imports the agent libraries. So the first
 # request does not wait for imports.
 call_command("check", stdout=StringIO())  # its output "no issues" is not JSON, so it must not reach the log
 chatkit_server()

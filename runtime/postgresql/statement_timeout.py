@@ -31,8 +31,7 @@ T = TypeVar("T")
 
 CANCEL_TIMEOUT_SECONDS = 1.0  # for the server to cancel a statement and say so
 
-# Seconds for one statement. A server sets it (chatbackend/asgi.py). If it is None, as in a migration, there is
-# no limit.
+# Seconds for one statement. A server sets it (chatbackend/asgi.py). ``None``, as in a migration: no limit.
 timeout_seconds: float | None = None
 
 
