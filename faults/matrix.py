@@ -16,20 +16,20 @@ BEFORE_SECONDS, AFTER_SECONDS = 2.0, 4.0
 
 # What happens, for how many seconds, and how.
 FAULTS: dict[str, tuple[str, float, Fault]] = {
-    "restart": ("restarted", 0, faults.restarted),
-    "suspend": ("every connection killed (Neon's suspend, a failover)", 0, faults.suspended),
-    "crash": ("crashes, and recovers", 0, faults.crashed),
-    "stop": ("stopped", 10, faults.stopped),
-    "freeze": ("frozen", 20, faults.frozen),
-    "lock": ("a table locked: statements past their time", 15, faults.locked),
-    "full": ("no connection left", 8, faults.full),
-    "read-only": ("read-only", 12, faults.read_only),
-    "disk": ("out of disk", 12, faults.out_of_disk),
+    "restart": ("is restarted", 0, faults.restarted),
+    "suspend": ("closes every connection (Neon's suspend, a failover)", 0, faults.suspended),
+    "crash": ("crashes and recovers", 0, faults.crashed),
+    "stop": ("is stopped", 10, faults.stopped),
+    "freeze": ("hangs", 20, faults.frozen),
+    "lock": ("has a locked table, so statements time out", 15, faults.locked),
+    "full": ("has no free connection", 8, faults.full),
+    "read-only": ("is read-only", 12, faults.read_only),
+    "disk": ("has no disk space", 12, faults.out_of_disk),
 }
 
 HEAD = (
-    "| the database is | for | requests | served | told so | anything else | longest wait |"
-    " longest silence in a stream | well again after | messages lost |\n"
+    "| the database | for | requests | served | 503 or `error` event | anything else | longest wait |"
+    " longest silence in a stream | recovered after | messages lost |\n"
     "|---|---|---|---|---|---|---|---|---|---|"
 )
 
