@@ -116,8 +116,8 @@ MIDDLEWARE = [
     "chatbackend.web.session_middleware.AuthenticationMiddleware",
     "chatbackend.web.session_middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "chatbackend.web.service_unavailable.refuse_middleware",
-    "chatbackend.web.body_limit.refuse_middleware",
+    "chatbackend.web.service_unavailable.overload_middleware",
+    "chatbackend.web.body_limit.body_limit_middleware",
 ]
 
 TEMPLATES = [

@@ -40,7 +40,7 @@ def limited(application: Any) -> Any:
     return limited_application
 
 
-def refuse_middleware(
+def body_limit_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
     """Last of all, so that the refusal has what other middleware adds: CORS, a request id, a log line."""

@@ -20,7 +20,7 @@ from runtime.worker_threads import workers
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-def refuse_middleware(
+def overload_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
     """Whoever has waited too long for a thread, behind calls that hang, is not worked for: those who come
