@@ -1,12 +1,12 @@
-"""Reads the address of a database. Other programs may use the same address.
+"""Makes an entry of Django's ``DATABASES`` from a database URL that other programs may use too.
 
-Prisma, node-postgres, JDBC and SQLAlchemy have parameters of their own, which libpq refuses. Those with an
-equivalent are translated, those about a pool of connections are left out, and all others are errors.
+Prisma, node-postgres, JDBC and SQLAlchemy have parameters of their own, and libpq refuses them. We translate
+those with an equivalent and ignore those about connection pools. All others are errors.
 """
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 from warnings import catch_warnings
 
 import environ
@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 POSTGRESQL = {"postgresql", "postgres", "pgsql", "psql"}
 LIBPQ = {each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults()}
 NUMBERS = {"connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
-IN_DJANGO = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+DJANGO_KEYS = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
 
 TRUE, FALSE = {"true", "1", "on", "yes", ""}, {"false", "0", "off", "no"}
 RENAMED = {
@@ -30,7 +30,7 @@ RENAMED = {
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Node's no-verify is like libpq's require: it encrypts, and does not check the certificate.
 SSL_MODES = dict.fromkeys([*TRUE, "no-verify"], "require") | dict.fromkeys(FALSE, "disable")
-# The values that turn off prepared statements in each driver, for a pooler that has none.
+# Each driver's parameter, with its values that turn off prepared statements for a pooler without them.
 NO_PREPARED_STATEMENTS = {
     "pgbouncer": TRUE,
     "prepare": FALSE,
@@ -40,32 +40,32 @@ NO_PREPARED_STATEMENTS = {
     "statement_cache_size": {"0"},
 }
 IGNORED = {
-    # How many connections a pool keeps, and for how long. Here each of WORKER_THREADS keeps one.
+    # Size and times of a connection pool. We have none: each of WORKER_THREADS keeps one connection.
     *("connection_limit", "pool_timeout", "max_connection_lifetime", "max_idle_connection_lifetime"),
     *("pool", "pool_size", "pool_max_conns", "max_overflow", "max", "conn_max_age", "conn_health_checks"),
     "uselibpqcompat",  # libpq is what we use
-    "encoding",  # Django's is UTF-8
-    "supa",  # Supabase's own pooler reads it
+    "encoding",  # Django always uses UTF-8
+    "supa",  # only for Supabase's pooler
 }
 
 ENCODE = "Percent-encode special characters in the user's name and password: %40 for @, %2F for /, %3F for ?."
-TIMEOUT = "Write a statement's timeout in DATABASE_TIMEOUT_SECONDS."
+TIMEOUT = "Set the timeout of statements in DATABASE_TIMEOUT_SECONDS."
 HINTS = {
     "lock_timeout": TIMEOUT,
     "query_timeout": TIMEOUT,
     "socketTimeout": TIMEOUT,
     "socket_timeout": TIMEOUT,
-    "sslaccept": "Write sslmode=verify-full and sslrootcert=, the file of the certificates to trust.",
+    "sslaccept": "Write sslmode=verify-full and sslrootcert=, a file with the certificates to trust.",
     "sslidentity": "Write sslcert= and sslkey=, two PEM files.",
     "statement_timeout": TIMEOUT,
 }
-DOCUMENTED = "libpq's own: https://www.postgresql.org/docs/current/libpq-connect.html"
+DOCUMENTED = "libpq's parameters: https://www.postgresql.org/docs/current/libpq-connect.html"
 
 
 class UnusableAddress(Exception):
-    """``fault``: the rest of a sentence that begins with the variable's name. ``hint``: what to write.
+    """``fault``: the end of a sentence that begins with the variable's name. ``hint``: what to write.
 
-    Both quote no value of the address: parts of a badly encoded password may be anywhere in it.
+    Neither quotes a value from the URL: with a badly encoded password, any value may contain a part of it.
     """
 
     def __init__(self, fault: str, hint: str) -> None:
@@ -73,16 +73,43 @@ class UnusableAddress(Exception):
         self.fault, self.hint = fault, hint
 
 
-def parse(url: str) -> dict[str, Any]:
-    """A value for Django's ``DATABASES``; empty if ``url`` is not an address of PostgreSQL or SQLite.
+def configure(address: dict[str, Any], timeout_seconds: float, *, keeps_connections: bool) -> dict[str, Any]:
+    """An entry of ``DATABASES``. ``address``: from ``parse``; without one the entry has no engine.
 
-    Raises ``UnusableAddress`` for an address of PostgreSQL that libpq would refuse.
+    ``timeout_seconds``: how long a connection attempt may take.
+    """
+    # Health checks: a database that was restarted or suspended (Neon) leaves dead connections behind.
+    kept = {"CONN_HEALTH_CHECKS": True, "CONN_MAX_AGE": None if keeps_connections else 0}
+    entry: dict[str, Any] = {"ENGINE": "", **kept, **address}
+    if entry["ENGINE"].endswith(".sqlite3"):  # only for Better Auth's tables on a developer's machine
+        # Open it read-only, and do not create it. Python's own converters would read Better Auth's dates
+        # as None.
+        return entry | {"NAME": f"file:{quote(entry['NAME'])}?mode=ro", "OPTIONS": {"detect_types": 0}}
+    # An engine that Django does not have would stop the start before any system check runs.
+    entry["ENGINE"] = "runtime.postgresql" if entry["ENGINE"].endswith(".postgresql") else ""
+    options = {
+        "connect_timeout": int(timeout_seconds),
+        # Keepalives detect a dead peer, and keep a NAT from dropping an idle connection.
+        "keepalives_idle": 60,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        # Prepare frequent statements on the server.
+        "server_side_binding": True,
+        "prepare_threshold": 5,
+    }
+    return entry | {"OPTIONS": options | address.get("OPTIONS", {})}
+
+
+def parse(url: str) -> dict[str, Any]:
+    """What the URL says, under the keys of ``DATABASES``; empty if it is no URL of PostgreSQL or SQLite.
+
+    Raises ``UnusableAddress`` for a PostgreSQL URL that libpq would refuse.
     """
     url = url.strip().removeprefix("jdbc:")
     scheme, _, rest = url.partition("://")
     kind = scheme.lower().partition("+")[0]  # without SQLAlchemy's +psycopg2
     if kind == "prisma":
-        hint = "Write the database's own address, which begins with postgresql://."
+        hint = "Write the address of the database itself. It begins with postgresql://."
         raise UnusableAddress("is the address of a Prisma service", hint)
     if kind == "sqlite":
         return _read(url)
@@ -97,7 +124,7 @@ def _read(url: str) -> dict[str, Any]:
     if "\0" in unquote(url):
         return {}
     try:
-        with catch_warnings(action="ignore"):  # a warning would show the whole address
+        with catch_warnings(action="ignore"):  # a warning would print the URL with its password
             return dict(environ.Env.db_url_config(url))
     except ValueError:
         return {}
@@ -119,28 +146,28 @@ def _read_parameters(database: dict[str, Any], query: str) -> dict[str, Any]:
         given["options"] = f"{given.get('options', '')} {_search_path(schema, is_pooled)}".lstrip()
     options: dict[str, Any] = {name: value for name, value in given.items() if name not in IGNORED}
     _check(options, query)
-    read = {IN_DJANGO[name]: options.pop(name) for name in IN_DJANGO if name in options}
+    read = {DJANGO_KEYS[name]: options.pop(name) for name in DJANGO_KEYS if name in options}
     if any(turned_off):
-        # A server-side cursor would not work either: the pooler may give its connection to another client.
+        # Server-side cursors fail too: the pooler may give the connection to another client meanwhile.
         options["prepare_threshold"], read["DISABLE_SERVER_SIDE_CURSORS"] = None, True
     return read | {"OPTIONS": options}
 
 
 def _search_path(schemas: str, is_pooled: bool) -> str:
-    if is_pooled:  # PgBouncer and Neon's pooler refuse a connection that asks for a search path
+    if is_pooled:  # PgBouncer and Neon's pooler refuse connections that set a search path
         raise UnusableAddress(
             "names a schema, which a pooler does not pass on",
             "Leave it out, and run: ALTER ROLE … SET search_path = …; or write the direct address.",
         )
     names = (name.strip().replace('"', '""') for name in schemas.split(","))
     quoted = ",".join(f'"{name}"' for name in names)
-    return "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", quoted)  # as the server reads options
+    return "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", quoted)  # the server's escapes
 
 
 def _check(given: dict[str, str], query: str) -> None:
     unknown = sorted(given.keys() - LIBPQ)
     if unknown and ("@" in query or not all(name.isidentifier() for name in unknown)):
-        # Do not quote these names: they may be parts of the password.
+        # Do not quote these names: they may be a part of the password.
         raise UnusableAddress("cannot be read as an address", ENCODE)
     if unknown:
         names = ", ".join(unknown)
@@ -156,12 +183,12 @@ def _check(given: dict[str, str], query: str) -> None:
 
 
 def _refused_by_libpq(given: dict[str, str]) -> list[str]:
-    """The parameters that libpq's error names. It checks all values before it looks for the server."""
+    """The parameters that libpq's error names. libpq checks all values before it connects."""
     nowhere = {name: value for name, value in given.items() if name != "service"}
     nowhere |= {"host": "/nowhere", "hostaddr": "", "port": given.get("port", "").partition(",")[0]}
     try:
         connection = psycopg.pq.PGconn.connect_start(make_conninfo(**nowhere).encode())
     except (psycopg.Error, ValueError):
         return sorted(given)
-    said = connection.error_message.decode(errors="replace")
-    return [name for name in given if re.search(rf"\b{name}\b", said)]
+    message = connection.error_message.decode(errors="replace")
+    return [name for name in given if re.search(rf"\b{name}\b", message)]

@@ -1,70 +1,18 @@
-"""Django's settings, all from the environment. Every name is explained in .env.example."""
+"""Django's settings. All values come from environment variables; .env.example explains each one."""
 
-import json
-from logging import WARNING, LogRecord
-from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-import environ
 from django.conf import global_settings
-from django.core.exceptions import ImproperlyConfigured
-from pythonjsonlogger.core import RESERVED_ATTRS
 
 from chatbackend import database_url
-
-N = TypeVar("N", int, float)
+from chatbackend.environment import env, flag, from_json, mapping, names, number
+from chatbackend.logs.configuration import logging_configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
-# What is in the environment already wins. The tests name an empty file, so that nobody's own counts.
+# The environment wins over the file. The tests name an empty file, so that a developer's .env has no effect.
 env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
-
-
-def number(name: str, default: N) -> N:
-    """Strict, where django-environ's own float would read "1h" as 1.0 and "1e3" as 13.0."""
-    try:
-        value = type(default)(env.str(name, default=str(default)))
-    except ValueError:
-        value = None
-    if value is None or not isfinite(value):
-        raise ImproperlyConfigured(f"{name} should be a number, such as {default}.")
-    return value
-
-
-def flag(name: str, default: bool) -> bool:
-    """Strict, where django-environ's own takes "Ture", and nothing, for False: some are on for safety."""
-    match env.str(name, default=str(default)).strip().lower():
-        case "true" | "on" | "yes" | "y" | "1":
-            return True
-        case "false" | "off" | "no" | "n" | "0":
-            return False
-    raise ImproperlyConfigured(f"{name} should be True or False.")
-
-
-def names(name: str, default: list[str]) -> list[str]:
-    """However it is spaced: of "a, b" django-environ's own makes a host " b" that is nobody's."""
-    return [each.strip() for each in env.list(name, default=default) if each.strip()]
-
-
-def mapping(name: str) -> dict[str, str]:
-    try:
-        given: dict[str, str] = env.dict(name, default={})
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} should be name=value,name=value.") from None
-    return given
-
-
-def from_json(name: str, default: str) -> Any:
-    """Parsed here and not where it is used, so that Django's error reports hide what is called a secret."""
-    try:
-        return json.loads(env.str(name, default="") or default)
-    except ValueError:
-        # From None: the error holds the text, secrets and all.
-        raise ImproperlyConfigured(f"{name} should be JSON. .env.example shows how.") from None
-
 
 # --- Django ---------------------------------------------------------------------------------------
 
@@ -73,20 +21,20 @@ SECRET_KEY = env.str("SECRET_KEY", default="")
 ALLOWED_HOSTS = names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
 ROOT_URLCONF = "chatbackend.urls"
-API_PREFIX = "/support/"  # what lies under it answers in JSON, to callers without cookies of Django's
+API_PREFIX = "/support/"  # the views below it answer in JSON and use no Django session
 ASGI_APPLICATION = "chatbackend.asgi.application"
-# Ours, or Django's own: "django.core.handlers.asgi.ASGIHandler".
+# Our handler. Django's is "django.core.handlers.asgi.ASGIHandler".
 ASGI_HANDLER = env.str("ASGI_HANDLER", default="runtime.handler.OneHopHandler")
 WORKER_THREADS = number("WORKER_THREADS", 4)
 APPEND_SLASH = False  # a redirect would turn a POST into a GET
 USE_TZ = True
-# Django makes this the zone of the process: ChatKit's SDK stamps naive local times, which so are UTC.
+# Django sets this as the process's time zone. ChatKit's SDK makes naive local times, so these are in UTC.
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "chatbackend",  # first: its runserver, which serves ASGI, replaces Django's
+    "chatbackend",  # first, so that its runserver, which serves ASGI, replaces Django's
     "authn",
     "support",
     "corsheaders",
@@ -102,7 +50,7 @@ INSTALLED_APPS = [
 
 API_DOCS = flag("API_DOCS", DEBUG)
 if API_DOCS:
-    INSTALLED_APPS.append("drf_spectacular_sidecar")  # Swagger UI's files, served as the admin's are
+    INSTALLED_APPS.append("drf_spectacular_sidecar")  # the static files of Swagger UI
 
 MIDDLEWARE = [
     "authn.audit.request_id_middleware",
@@ -134,7 +82,7 @@ TEMPLATES = [
     }
 ]
 
-AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users never sign in here
+AUTH_PASSWORD_VALIDATORS = [  # for admin accounts; Better Auth's users never sign in here
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -143,59 +91,40 @@ AUTH_PASSWORD_VALIDATORS = [  # of the admin's accounts; Better Auth's users nev
 # --- Database and cache ---------------------------------------------------------------------------
 
 DATABASE_TIMEOUT_SECONDS = number("DATABASE_TIMEOUT_SECONDS", 5.0)
-DATABASE_FAULTS: dict[str, tuple[str, str]] = {}  # for each bad variable: what is wrong, and what to write
+DATABASE_FAULTS: dict[str, tuple[str, str]] = {}  # variable with an unusable URL: (fault, hint)
 
 
 def database(name: str) -> dict[str, Any]:
-    """A worker keeps its connection, and an open stream has none. Checked before each use, because a
-    database that was restarted or suspended (Neon) leaves dead ones behind."""
-    alias: dict[str, Any] = {"ENGINE": "", "CONN_HEALTH_CHECKS": True}
-    # Django's own handler makes a thread for each request; what such a thread keeps, nobody closes.
-    alias["CONN_MAX_AGE"] = None if ASGI_HANDLER == "runtime.handler.OneHopHandler" else 0
-    # A bad address gets no engine, and a system check names it.
+    """An entry of DATABASES. With an unusable URL it has no engine, and a system check reports the fault."""
     try:
-        alias |= database_url.parse(env.str(name, default="postgresql:///"))
+        address = database_url.parse(env.str(name, default="postgresql:///"))
     except database_url.UnusableAddress as exc:
         DATABASE_FAULTS[name] = (f"{name} {exc.fault}.", exc.hint)
-    if not alias["ENGINE"].endswith((".postgresql", ".sqlite3")):
-        alias["ENGINE"] = ""  # a scheme that Django has nothing for would end the start before any check
-    if alias["ENGINE"].endswith(".sqlite3"):  # Better Auth's alone, on somebody's laptop
-        # To be read and no more, and never made where there is none. Python's own converters would
-        # read Better Auth's dates as None.
-        return alias | {"NAME": f"file:{quote(alias['NAME'])}?mode=ro", "OPTIONS": {"detect_types": 0}}
-    if alias["ENGINE"]:
-        alias["ENGINE"] = "runtime.postgresql"
-    options = {
-        "connect_timeout": int(DATABASE_TIMEOUT_SECONDS),
-        # An idle connection whose other end is gone is found out, and one through a NAT is not forgotten.
-        "keepalives_idle": 60,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        # What is said often, once on a connection.
-        "server_side_binding": True,
-        "prepare_threshold": 5,
-    }
-    return alias | {"OPTIONS": options | alias.get("OPTIONS", {})}
+        address = {}
+    # Django's own handler starts a thread for each request. A connection that such a thread keeps is never
+    # closed.
+    keeps_connections = ASGI_HANDLER == "runtime.handler.OneHopHandler"
+    return database_url.configure(address, DATABASE_TIMEOUT_SECONDS, keeps_connections=keeps_connections)
 
 
 DATABASES = {"default": database("DATABASE_URL")}
 DATABASE_ROUTERS = ["authn.tables.routers.BetterAuthRouter"]
 BETTER_AUTH_DATABASE = "default"
 BETTER_AUTH_TIME_ZONE = env.str("BETTER_AUTH_TIME_ZONE", default="UTC")
-_has_its_own = bool(env.str("BETTER_AUTH_DATABASE_URL", default=""))
-if _has_its_own or BETTER_AUTH_TIME_ZONE != "UTC":
+_has_own_url = bool(env.str("BETTER_AUTH_DATABASE_URL", default=""))
+if _has_own_url or BETTER_AUTH_TIME_ZONE != "UTC":
     BETTER_AUTH_DATABASE = "better_auth"
-    # What a column without a zone means: PostgreSQL compares it, and Django reads it, in the connection's.
-    # Ours stays in UTC, so another zone is another connection.
-    DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL" if _has_its_own else "DATABASE_URL")
+    # PostgreSQL and Django interpret a timestamp without a zone in the connection's zone. Our own connection
+    # stays in UTC, so another zone needs another connection.
+    DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL" if _has_own_url else "DATABASE_URL")
     DATABASES["better_auth"]["TIME_ZONE"] = BETTER_AUTH_TIME_ZONE
 
 CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
-if CACHES["default"]["BACKEND"].endswith(
-    ".LocMemCache"
-):  # at Django's 300 it forgets who has asked how often
+if CACHES["default"]["BACKEND"].endswith(".LocMemCache"):
+    # Throttles count in this cache. At Django's default of 300 entries it would drop counts.
     CACHES["default"].setdefault("OPTIONS", {}).setdefault("MAX_ENTRIES", 100_000)
-if CACHES["default"]["BACKEND"].endswith(".RedisCache"):  # its client would wait for ever
+if CACHES["default"]["BACKEND"].endswith(".RedisCache"):
+    # The Redis client has no time limit by default.
     CACHES["default"]["OPTIONS"] = {"socket_connect_timeout": 1, "socket_timeout": 1}
 
 # --- REST framework -------------------------------------------------------------------------------
@@ -218,11 +147,11 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "TITLE": "chatbackend",
     "VERSION": "1",
-    "DESCRIPTION": "[ChatKit](https://openai.github.io/chatkit-js/)'s server, for people who have signed in "
-    "with [Better Auth](https://better-auth.com): callers show its token, and see what is theirs.",
-    "SERVERS": [{"url": "/"}],  # where the document was read
+    "DESCRIPTION": "A [ChatKit](https://openai.github.io/chatkit-js/) server for users who sign in with "
+    "[Better Auth](https://better-auth.com). Callers send its token and see only their own data.",
+    "SERVERS": [{"url": "/"}],  # the server that serves the document
     "SCHEMA_PATH_PREFIX": API_PREFIX,
-    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for who reads the code
+    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # docstrings are for readers of the code
     "POSTPROCESSING_HOOKS": [],
 }
 JSON_ERRORS_UNDER = API_PREFIX
@@ -234,7 +163,7 @@ BETTER_AUTH_ISSUER = env.str("BETTER_AUTH_ISSUER", default="")
 BETTER_AUTH_AUDIENCE = names("BETTER_AUTH_AUDIENCE", [])
 BETTER_AUTH_CREDENTIALS = names("BETTER_AUTH_CREDENTIALS", ["jwt"])
 BETTER_AUTH_COOKIE_NAME = env.str("BETTER_AUTH_COOKIE_NAME", default="better-auth.session_token")
-if env.str("BETTER_AUTH_SECURE_COOKIES", default=""):  # else by the scheme of BETTER_AUTH_URL
+if env.str("BETTER_AUTH_SECURE_COOKIES", default=""):  # otherwise the scheme of BETTER_AUTH_URL decides
     BETTER_AUTH_SECURE_COOKIES = flag("BETTER_AUTH_SECURE_COOKIES", True)
 BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = flag("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True)
 BETTER_AUTH_SESSION_SOURCE = env.str("BETTER_AUTH_SESSION_SOURCE", default="database")
@@ -289,7 +218,7 @@ ATTACHMENT_ADDRESS_SECONDS = number("ATTACHMENT_ADDRESS_SECONDS", 600)
 
 _local_files = {
     "location": env.str("ATTACHMENT_DIRECTORY", default=str(BASE_DIR / "attachments")),
-    # They are conversations: nobody else on the machine reads them.
+    # Attachments are private: no other user of the machine may read them.
     "file_permissions_mode": 0o600,
     "directory_permissions_mode": 0o700,
 }
@@ -306,7 +235,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1_000_000)  
 
 CORS_ALLOWED_ORIGINS = names("CORS_ALLOWED_ORIGINS", [])
 CORS_URLS_REGEX = f"^{API_PREFIX}"
-CORS_ALLOW_CREDENTIALS = "cookie" in BETTER_AUTH_CREDENTIALS  # a token needs no page's cookies
+CORS_ALLOW_CREDENTIALS = "cookie" in BETTER_AUTH_CREDENTIALS  # tokens need no cookies
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "OPTIONS"]
 CORS_ALLOW_HEADERS = [
     "accept",
@@ -314,10 +243,10 @@ CORS_ALLOW_HEADERS = [
     "authorization",
     "content-type",
     "x-request-id",
-    # ChatKit's client adds these two; without them its preflight fails.
+    # ChatKit's client sends these two. Without them its preflight request fails.
     "chatkit-frame-instance-id",
     "chatkit-device-id",
-    # A page that is traced with OpenTelemetry or Sentry adds these to each request.
+    # OpenTelemetry and Sentry add these to each request of a page.
     "traceparent",
     "tracestate",
     "baggage",
@@ -328,12 +257,12 @@ CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "www-authenticate"]
 
 SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", not DEBUG)
 SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 0 if DEBUG else 31_536_000)
-# These two speak for a whole domain and are hard to take back, so they are the team's to set.
+# These two affect the whole domain and are hard to undo, so they stay off until the operator sets them.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = flag("SECURE_HSTS_PRELOAD", False)
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # which would have both set
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # these warn when the two are off
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
-CSRF_COOKIE_HTTPONLY = True  # forms carry the token; no script of the admin reads it
+CSRF_COOKIE_HTTPONLY = True  # the admin's forms contain the token; no script needs the cookie
 if flag("TRUST_X_FORWARDED_PROTO", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -349,69 +278,4 @@ if not DEBUG:
     DEFAULT_EXCEPTION_REPORTER = "chatbackend.logs.error_reports.Reporter"
     DEFAULT_EXCEPTION_REPORTER_FILTER = "chatbackend.logs.error_reports.Filter"
 
-
-def without_the_host(record: LogRecord) -> bool:
-    """Django quotes what a stranger sent, with a traceback, and calls it an error of ours."""
-    record.msg, record.args, record.exc_info = "The Host of a request is not in ALLOWED_HOSTS", (), None
-    record.levelno, record.levelname = WARNING, "WARNING"
-    return True
-
-
-def only_faults(record: LogRecord) -> bool:
-    from support.chat.server_errors import is_told_to_caller  # not before Django is set up
-
-    exc = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(exc, Exception) and is_told_to_caller(exc))
-
-
-def with_short_words(record: LogRecord) -> bool:
-    """Who asks for what is not there chooses its path, and might fill the log with one request."""
-    record.args = tuple(each[:200] if isinstance(each, str) else each for each in record.args or ())
-    return True
-
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {
-        "no_host": {"()": "django.utils.log.CallbackFilter", "callback": without_the_host},
-        "short": {"()": "django.utils.log.CallbackFilter", "callback": with_short_words},
-        "line_limit": {"()": "chatbackend.logs.line_limit.LineLimit"},
-        "faults": {"()": "django.utils.log.CallbackFilter", "callback": only_faults},
-    },
-    "formatters": {
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
-            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-            # Django adds its request, with the query and so with the signature of an attachment's address.
-            "reserved_attrs": [*RESERVED_ATTRS, "request"],
-        },
-        "plain": {"format": "%(levelname)s %(name)s: %(message)s"},
-    },
-    "handlers": {
-        "stdout": {
-            "class": "logging.StreamHandler",
-            "stream": "ext://sys.stdout",
-            "formatter": "plain" if DEBUG else "json",
-            "filters": ["line_limit"],
-        }
-    },
-    "root": {"handlers": ["stdout"], "level": env.str("LOGGING_LEVEL", default="INFO")},
-    "loggers": {
-        # Django would send these to its own handlers, and mail them to ADMINS, in another form.
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.request": {"filters": ["short"]},
-        "django.security.DisallowedHost": {"filters": ["no_host"]},
-        "uvicorn": {"handlers": [], "propagate": True},
-        "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
-        # ChatKit logs each request at INFO, and a traceback for each exception. A caller's 404 is one too, so
-        # a caller could fill the log.
-        "chatkit": {"level": "WARNING", "filters": ["faults"]},
-        "httpx2": {"level": "WARNING"},
-        # MCP's client logs what it could not read, which is what a tool said to somebody; what of it
-        # matters, support.assistant.mcp.tools says in words of its own.
-        "mcp": {"level": "CRITICAL"},
-        "client": {"level": "CRITICAL"},
-    },
-}
+LOGGING = logging_configuration(env.str("LOGGING_LEVEL", default="INFO"), as_json=not DEBUG)

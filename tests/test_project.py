@@ -19,7 +19,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from chatbackend.checks import check_settings
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port
-from chatbackend.settings import flag, from_json, mapping, names, number
+from chatbackend.environment import flag, from_json, mapping, names, number
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import PAGE_ORIGIN, of_a_process
 from tests.fixtures.servers.api import Api, create, http, operation
