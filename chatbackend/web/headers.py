@@ -1,6 +1,6 @@
-"""What a browser may do with an answer: headers that Django's own middleware does not know.
+"""Response headers that limit what a browser does with a response, and that Django's middleware does not set.
 
-A view that has set one of them itself keeps its own: /docs, and the bytes of an attachment.
+A view that sets one of them itself keeps its own value: /docs, and the content of an attachment.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-# Of the admin: its own files, and one style that Django 5.2 writes into its lists.
-OF_A_PAGE = {
+# The admin uses its own files, and one inline style that Django 5.2 writes into its lists.
+PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' "
     "'sha256-blvLUW3UscWqsXGByNOqdBboM+ShWAuugp2mC/wbafU='; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-# Nothing of ours there is a page, and what is somebody's own is nobody's to keep.
-OF_THE_API = {
+# The API has no pages, and no cache may store a user's data.
+API_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
@@ -26,17 +26,17 @@ OF_THE_API = {
 def policies_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    prefix, has_pages_of_django = settings.API_PREFIX, settings.DEBUG
+    prefix, has_debug_pages = settings.API_PREFIX, settings.DEBUG
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         if request.path_info.startswith(prefix):
-            policies = OF_THE_API
-        elif has_pages_of_django and response.status_code >= 400:
-            return response  # for a developer, with styles and scripts in the page itself
+            headers = API_HEADERS
+        elif has_debug_pages and response.status_code >= 400:
+            return response  # Django's debug pages need their inline styles and scripts
         else:
-            policies = OF_A_PAGE
-        for name, value in policies.items():
+            headers = PAGE_HEADERS
+        for name, value in headers.items():
             response.headers.setdefault(name, value)
         return response
 

@@ -1,7 +1,8 @@
-"""What a load balancer asks: is the process alive (/healthz), and should it be sent requests (/readyz)?
+"""The probes of a load balancer: /healthz (is the process alive?) and /readyz (should it get requests?).
 
-Answered before Django. A probe comes by IP address and over plain http, to which ALLOWED_HOSTS would say
-400 and SECURE_SSL_REDIRECT 301; and a process of which every thread is busy is alive all the same.
+They are answered before Django. A probe uses an IP address and plain http: Django would answer 400 because
+of ALLOWED_HOSTS, or 301 because of SECURE_SSL_REDIRECT. Also, a process is alive while all its threads are
+busy.
 """
 
 import json
@@ -20,17 +21,17 @@ HEADERS = [
 
 
 def answering_probes(application: Application) -> Application:
-    """The ASGI application, with /healthz and /readyz in front."""
+    """The ASGI application with /healthz and /readyz added."""
     readiness = Readiness()
 
     async def ready() -> tuple[int, Any]:
         checks = await readiness.checks()
-        if all(word == "ok" for word in checks.values()):
+        if all(result == "ok" for result in checks.values()):
             return 200, {"status": "ready", "checks": checks}
         return 503, {"status": "unavailable", "checks": checks}
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        # Where the application is mounted below a path (--root-path), that is what its paths begin with.
+        # With --root-path, all paths of the application begin with that path.
         path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
         if path not in ("/healthz", "/readyz"):
             await application(scope, receive, send)
@@ -43,8 +44,8 @@ def answering_probes(application: Application) -> Application:
     return serve
 
 
-async def _send(send: Any, status: int, report: Any, *more: tuple[bytes, bytes]) -> None:
+async def _send(send: Any, status: int, report: Any, *headers: tuple[bytes, bytes]) -> None:
     body = json.dumps(report).encode()
-    headers = [*HEADERS, (b"content-length", str(len(body)).encode()), *more]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})  # which the server keeps from a HEAD
+    headers = (*HEADERS, (b"content-length", str(len(body)).encode()), *headers)
+    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "http.response.body", "body": body})  # the server drops it for HEAD

@@ -1,4 +1,4 @@
-"""Whether what every request needs is there: the databases with their tables, the keys, the sessions."""
+"""Checks what every request needs: the databases and their tables, the keys, the source of sessions."""
 
 import asyncio
 import logging
@@ -22,53 +22,53 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# However many ask, however often: one look at a time, and none within a second of the last.
-FRESH_SECONDS = 1.0
-PATIENCE_SECONDS = 0.8  # of one look; those who ask give up after a second (Kubernetes)
+# However many probes arrive, one check runs at a time, and a result serves all probes of this time.
+CACHE_SECONDS = 1.0
+TIMEOUT_SECONDS = 0.8  # of a check; Kubernetes gives up on a probe after one second
 
 OK, UNREACHABLE, UNREADABLE, MISSING = "ok", "unreachable", "unreadable", "missing"
 
 
 class Readiness:
     def __init__(self) -> None:
-        self._look: asyncio.Task[dict[str, str]] | None = None
-        self._looked_at = 0.0
-        self._found: dict[str, str] = {}
-        self._lines: dict[str, _Line] = {}
+        self._task: asyncio.Task[dict[str, str]] | None = None
+        self._started_at = 0.0  # time.monotonic()
+        self._results: dict[str, str] = {}
+        self._databases: dict[str, _Database] = {}
 
     async def checks(self) -> dict[str, str]:
-        """A word for each thing that was looked at, about a second ago at most: ``ok``, or what is wrong."""
+        """The result of each check, about a second old at most: ``ok``, or what is wrong."""
         now = time.monotonic()
-        if self._look is None or (self._look.done() and now - self._looked_at >= FRESH_SECONDS):
-            self._look, self._looked_at = asyncio.create_task(self._look_again()), now
-        return await asyncio.shield(self._look)  # of those who ask, one may leave
+        if self._task is None or (self._task.done() and now - self._started_at >= CACHE_SECONDS):
+            self._task, self._started_at = asyncio.create_task(self._run_checks()), now
+        return await asyncio.shield(self._task)  # a caller that disconnects must not cancel the others' check
 
-    async def _look_again(self) -> dict[str, str]:
+    async def _run_checks(self) -> dict[str, str]:
         (database, tables), key_set, sessions = await asyncio.gather(
-            self._databases(), _keys(), _session_source()
+            self._check_databases(), _check_keys(), _check_session_source()
         )
-        found = {"database": database, "better_auth_tables": tables, "keys": key_set, "sessions": sessions}
-        found = {name: word for name, word in found.items() if word}
-        if found != self._found:
-            self._found = found
-            is_ready = set(found.values()) == {OK}
-            logger.log(logging.INFO if is_ready else logging.WARNING, "Ready for requests: %s", found)
-        return found
+        results = {"database": database, "better_auth_tables": tables, "keys": key_set, "sessions": sessions}
+        results = {name: result for name, result in results.items() if result}
+        if results != self._results:
+            self._results = results
+            is_ready = set(results.values()) == {OK}
+            logger.log(logging.INFO if is_ready else logging.WARNING, "Ready for requests: %s", results)
+        return results
 
-    async def _databases(self) -> tuple[str, str]:
-        """Of our own, and of Better Auth's tables."""
-        alias, queries = conf.BETTER_AUTH_DATABASE, [_of_no_row(model) for model in _models()]
+    async def _check_databases(self) -> tuple[str, str]:
+        """The results for our own database, and for Better Auth's tables."""
+        alias, queries = conf.BETTER_AUTH_DATABASE, [_query_without_rows(model) for model in _models()]
         if alias == "default":
-            tables = await self._line(alias).word_for(queries)
+            tables = await self._database(alias).check(queries)
             return (UNREACHABLE if tables == UNREACHABLE else OK), tables
-        own = self._line("default").word_for(["SELECT 1"])
-        if connections[alias].vendor == "sqlite":  # a file, and no connection to keep
-            return await own, await _word_for_file(alias, queries)
-        database, tables = await asyncio.gather(own, self._line(alias).word_for(queries))
+        own = self._database("default").check(["SELECT 1"])
+        if connections[alias].vendor == "sqlite":
+            return await own, await _check_sqlite(alias, queries)
+        database, tables = await asyncio.gather(own, self._database(alias).check(queries))
         return database, tables
 
-    def _line(self, alias: str) -> "_Line":
-        return self._lines.setdefault(alias, _Line(alias))
+    def _database(self, alias: str) -> "_Database":
+        return self._databases.setdefault(alias, _Database(alias))
 
 
 class _Connection(psycopg.AsyncConnection[Any]):
@@ -78,37 +78,43 @@ class _Connection(psycopg.AsyncConnection[Any]):
         interval: float = 0.1,
         timeout: float | None = None,  # noqa: ASYNC109  # the base class's name
     ) -> T:
-        """psycopg's own, when cancelled, waits ten seconds for the server to agree. It must not be closed
-        to spare them: uvloop ends the process where what it watches is closed."""
+        """Raises at once when it is cancelled. psycopg's own ``wait`` waits ten seconds for the server first.
+
+        Closing the connection during that wait is no way out: uvloop ends the process if a socket that it
+        watches is closed.
+        """
         return await waiting.wait_async(gen, self.pgconn.socket, interval, timeout)
 
 
-class _Line:
-    """A connection of our own, and kept. Those of the workers may all be in use, which is no reason to send
-    callers elsewhere; and a server without a connection left would refuse a new one, although the workers'
-    go on working."""
+class _Database:
+    """Checks a PostgreSQL database on a connection that it keeps.
+
+    It does not use the workers' connections. They may all be busy, and then the process is still ready. It
+    does not make a connection for each check either. A server without a free connection would refuse it,
+    while the workers' connections still work.
+    """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self._connection: _Connection | None = None
 
-    async def word_for(self, queries: list[str]) -> str:
+    async def check(self, queries: list[str]) -> str:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await self._ask(queries)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                return await self._execute(queries)
         except TimeoutError:
-            await self._hang_up()
+            await self._close()
             return UNREACHABLE
 
-    async def _ask(self, queries: list[str]) -> str:
-        for _ in range(2):  # the connection kept may be of before a restart, or of before a database's sleep
+    async def _execute(self, queries: list[str]) -> str:
+        for _ in range(2):  # a restart or a suspended database may have ended the kept connection
             try:
                 if self._connection is None:
                     self._connection = await self._connect()
                 for query in queries:
                     await self._connection.execute(query)
             except (psycopg.OperationalError, psycopg.InterfaceError, OSError):
-                await self._hang_up()
+                await self._close()
             except psycopg.Error:
                 return UNREADABLE
             else:
@@ -117,11 +123,11 @@ class _Line:
 
     async def _connect(self) -> _Connection:
         params = connections[self._alias].get_connection_params()
-        del params["cursor_factory"]  # Django's, which is sync
-        params["prepare_threshold"] = None  # behind a pooler, the next look may be at another connection
+        del params["cursor_factory"]  # Django's is not async
+        params["prepare_threshold"] = None  # a pooler may use another server connection for the next check
         return await _Connection.connect(**params, autocommit=True)
 
-    async def _hang_up(self) -> None:
+    async def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -129,23 +135,23 @@ class _Line:
 
 def _models() -> list[type[Model]]:
     sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
-    return [User, *sessions, *([SigningKey] if _wants_keys() and conf.BETTER_AUTH_KEYS == "database" else [])]
+    return [User, *sessions, *([SigningKey] if _needs_keys() and conf.BETTER_AUTH_KEYS == "database" else [])]
 
 
-def _of_no_row(model: type[Model]) -> str:
-    """SQL that fails as any of ours would (no table, no column, no right), and finds nobody."""
-    nobody = model._default_manager.using(conf.BETTER_AUTH_DATABASE).extra(where=["FALSE"])
-    return str(nobody.query)
+def _query_without_rows(model: type[Model]) -> str:
+    """SQL that finds no row, but fails if the table, a column or the right to read it is missing."""
+    nothing = model._default_manager.using(conf.BETTER_AUTH_DATABASE).extra(where=["FALSE"])
+    return str(nothing.query)
 
 
-async def _word_for_file(alias: str, queries: list[str]) -> str:
-    def ask() -> None:
+async def _check_sqlite(alias: str, queries: list[str]) -> str:
+    def execute() -> None:
         with connections[alias].cursor() as cursor:
             for query in queries:
                 cursor.execute(query)
 
     try:
-        await _in_worker(ask)
+        await _in_worker(execute)
     except DatabaseError:
         return UNREADABLE
     except TimeoutError:
@@ -154,18 +160,18 @@ async def _word_for_file(alias: str, queries: list[str]) -> str:
 
 
 async def _in_worker(call: Callable[[], T]) -> T:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         return await asyncio.get_running_loop().run_in_executor(workers, call)
 
 
-def _wants_keys() -> bool:
+def _needs_keys() -> bool:
     return "jwt" in conf.BETTER_AUTH_CREDENTIALS
 
 
-async def _keys() -> str:
-    if not _wants_keys():
+async def _check_keys() -> str:
+    if not _needs_keys():
         return ""
-    if keys.known():  # in memory, and good for the next request whatever becomes of their source
+    if keys.known():  # cached keys verify the next request even if their source is down
         return OK
     try:
         return OK if await _in_worker(keys.are_there) else MISSING
@@ -173,14 +179,14 @@ async def _keys() -> str:
         return UNREACHABLE
 
 
-async def _session_source() -> str:
+async def _check_session_source() -> str:
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         return ""
     import redis.asyncio as redis
 
     client = redis.Redis.from_url(conf.BETTER_AUTH_SESSION_SOURCE)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await client.ping()  # type: ignore[misc]  # the stubs share it with the sync client
     except (redis.RedisError, OSError):
         return UNREACHABLE

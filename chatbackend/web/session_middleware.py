@@ -1,7 +1,7 @@
-"""Django's middleware for people with a browser: for the admin, and for all but the API.
+"""Django's middleware for sessions, authentication and messages, for the admin but not for the API.
 
-Its callers have no session, no cookie and no messages of Django's, and pay for none. Subclasses,
-because Django's checks of the admin look for those.
+API callers have no Django session, so their requests skip this work. These are subclasses because the
+admin's system checks look for Django's classes.
 """
 
 from typing import Any
@@ -13,22 +13,22 @@ from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest
 
 
-class PagesOnly:
+class SkipsAPI:
     get_response: Any
 
     def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith(settings.API_PREFIX):
             return self.get_response(request)
-        return super().__call__(request)  # type: ignore[misc]  # MiddlewareMixin's
+        return super().__call__(request)  # type: ignore[misc]  # MiddlewareMixin has it
 
 
-class SessionMiddleware(PagesOnly, sessions.SessionMiddleware):
+class SessionMiddleware(SkipsAPI, sessions.SessionMiddleware):
     pass
 
 
-class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):
+class AuthenticationMiddleware(SkipsAPI, auth.AuthenticationMiddleware):
     pass
 
 
-class MessageMiddleware(PagesOnly, messages.MessageMiddleware):
+class MessageMiddleware(SkipsAPI, messages.MessageMiddleware):
     pass

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
 from chatbackend.openapi import views
-from chatbackend.web.headers import OF_A_PAGE, OF_THE_API, policies_middleware
+from chatbackend.web.headers import API_HEADERS, PAGE_HEADERS, policies_middleware
 from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
@@ -85,7 +85,7 @@ def test_an_answer_of_the_api_is_no_page_and_nobody_keeps_it(
     response = answer(client, person)
 
     assert response.status_code in (200, 401, 404)
-    assert response.headers.items() >= (EVERYWHERE | OF_THE_API).items()
+    assert response.headers.items() >= (EVERYWHERE | API_HEADERS).items()
     assert "Permissions-Policy" not in response.headers
 
 
@@ -100,7 +100,7 @@ def test_a_page_loads_nothing_of_others_and_is_in_nobodys_frame(path: str) -> No
 
     response = staff.get(path.format(thread.pk), secure=True)
 
-    assert response.headers.items() >= (EVERYWHERE | OF_A_PAGE).items()
+    assert response.headers.items() >= (EVERYWHERE | PAGE_HEADERS).items()
     if path.startswith("/admin/"):
         assert response.headers["Cache-Control"] == KEPT_BY_NOBODY
 
@@ -111,7 +111,7 @@ def directives(policies: dict[str, str]) -> dict[str, str]:
 
 
 def test_a_policy_lets_in_what_is_ours_and_nothing_else() -> None:
-    page, features = directives(OF_A_PAGE), OF_A_PAGE["Permissions-Policy"].split(", ")
+    page, features = directives(PAGE_HEADERS), PAGE_HEADERS["Permissions-Policy"].split(", ")
 
     assert page.pop("style-src").startswith("'self' 'sha256-")
     assert page.pop("img-src") == "'self' data:"
@@ -122,8 +122,8 @@ def test_a_policy_lets_in_what_is_ours_and_nothing_else() -> None:
     assert page == dict.fromkeys(nothing, "'none'") | dict.fromkeys(ours, "'self'")
     denied = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
     assert features == [f"{feature}=()" for feature in denied]
-    assert directives(OF_THE_API) == dict.fromkeys(("default-src", "frame-ancestors"), "'none'")
-    assert OF_THE_API["Cache-Control"] == "no-store"
+    assert directives(API_HEADERS) == dict.fromkeys(("default-src", "frame-ancestors"), "'none'")
+    assert API_HEADERS["Cache-Control"] == "no-store"
 
 
 def test_a_stream_and_a_file_have_policies_of_their_own(api: Api, person: Person) -> None:
@@ -137,7 +137,7 @@ def test_a_stream_and_a_file_have_policies_of_their_own(api: Api, person: Person
     for answer in (stream, file):
         assert {name: answer.headers[name] for name in plain_http}.items() <= EVERYWHERE.items()
     assert stream.headers["Cache-Control"] == "no-store, no-transform"
-    assert stream.headers["Content-Security-Policy"] == OF_THE_API["Content-Security-Policy"]
+    assert stream.headers["Content-Security-Policy"] == API_HEADERS["Content-Security-Policy"]
     assert file.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
     assert file.headers["Cache-Control"].startswith("private, max-age=")
     assert static.headers["X-Content-Type-Options"] == "nosniff"
@@ -149,7 +149,7 @@ def test_the_documentation_has_a_policy_of_its_own(monkeypatch: pytest.MonkeyPat
     shown = policies_middleware(views.page)(RequestFactory().get("/docs"))
 
     assert shown.headers["Content-Security-Policy"] == views.POLICY
-    assert shown.headers["Permissions-Policy"] == OF_A_PAGE["Permissions-Policy"]
+    assert shown.headers["Permissions-Policy"] == PAGE_HEADERS["Permissions-Policy"]
 
 
 def test_a_developers_error_page_is_left_as_django_makes_it(settings: Any) -> None:

@@ -253,7 +253,7 @@ class Counted(Readiness):
         super().__init__()
         self.looks, self.may_end = 0, asyncio.Event()
 
-    async def _look_again(self) -> dict[str, str]:
+    async def _run_checks(self) -> dict[str, str]:
         self.looks += 1
         await self.may_end.wait()
         return {"look": str(self.looks)}

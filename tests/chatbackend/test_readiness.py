@@ -9,7 +9,7 @@ import django, uvloop
 django.setup()
 from chatbackend.web import readiness
 
-readiness.PATIENCE_SECONDS = 0.1
+readiness.TIMEOUT_SECONDS = 0.1
 over = threading.Event()
 
 def come_and_go(address):
@@ -20,9 +20,9 @@ async def main():
     listener = await asyncio.start_server(lambda _, answer: answer.close(), "127.0.0.1", 0)
     clients = threading.Thread(target=come_and_go, args=[listener.sockets[0].getsockname()])
     clients.start()
-    looks = readiness._Line("default")
-    said = [await looks.word_for(["SELECT pg_sleep(5)"]) for _ in range(10)]
-    said += [await looks.word_for(["SELECT 1"])]
+    database = readiness._Database("default")
+    said = [await database.check(["SELECT pg_sleep(5)"]) for _ in range(10)]
+    said += [await database.check(["SELECT 1"])]
     over.set()
     clients.join()
     print(*said)
