@@ -1,8 +1,8 @@
-"""What is counted, for Prometheus. docs/metrics.md says what each number is good for.
+"""The Prometheus metrics. docs/metrics.md explains what each one is for.
 
-authn and support tell what happens by signals, which cost nothing while nobody listens; only a server
-that is to be scraped imports this (chatbackend/metrics/exposition.py). A label takes one of a few
-words, which are ours and never a caller's: nobody can grow the number of series.
+authn and support send Django signals, which cost almost nothing without a receiver. Only a server with a
+METRICS_PORT imports this module (chatbackend/metrics/exposition.py). The values of each label are a fixed
+set that no caller can extend, so nobody can grow the number of series.
 """
 
 from functools import cache
@@ -19,67 +19,75 @@ from support.assistant import agent
 from support.assistant.provider import model_errors
 from support.chat import streaming
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use to rate()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # rate() does not need the second series that each metric would get
 
-# 20 and 100 ms are what a user's look-up is to stay under; below 0.5 ms nothing can be told from noise.
+# A user's look-up should take less than 20 ms, and 100 ms at most. Below 0.5 ms there is only noise.
 MILLISECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 MINUTES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 ATTEMPTS = Counter(
     "chatbackend_authentication_attempts_total",
-    "Attempts to get in, by the reasons of the audit log.",
+    "Authentication attempts, by the reasons of the audit log.",
     ["outcome", "reason"],
 )
 ATTEMPT_SECONDS = Histogram(
     "chatbackend_authentication_duration_seconds",
-    "From the credential to the user and session, or to the refusal.",
+    "Time from reading the credential to the user and session, or to the refusal.",
     ["outcome"],
     buckets=MILLISECONDS,
 )
 REQUESTS = Counter(
-    "chatbackend_requests_total", "Requests under /support/, by what they ask for.", ["operation", "status"]
+    "chatbackend_requests_total",
+    "Requests under /support/, by operation and status.",
+    ["operation", "status"],
 )
 REQUEST_SECONDS = Histogram(
     "chatbackend_request_duration_seconds",
-    "Until the answer is there; of a stream, until its first event.",
+    "Time until the response is ready; for a stream, until its first event.",
     ["operation"],
     buckets=SECONDS,
 )
-STREAMS_OPEN = Gauge(
-    "chatbackend_streams_open", "Streams whose work is under way.", multiprocess_mode="livesum"
-)
+STREAMS_OPEN = Gauge("chatbackend_streams_open", "Streams that are running.", multiprocess_mode="livesum")
 STREAM_SECONDS = Histogram(
-    "chatbackend_stream_duration_seconds", "Of a stream, by how it ended.", ["ending"], buckets=MINUTES
+    "chatbackend_stream_duration_seconds",
+    "Duration of streams, by how they ended.",
+    ["ending"],
+    buckets=MINUTES,
 )
 FIRST_EVENT_SECONDS = Histogram(
     "chatbackend_stream_first_event_seconds",
-    "From the start of a stream's work to its first event, before any model is asked.",
+    "Time from a stream's start to its first event, before any model is called.",
     buckets=SECONDS,
 )
 FIRST_WORD_SECONDS = Histogram(
     "chatbackend_model_first_word_seconds",
-    "From the beginning of a model's answer to its first word, tools included.",
+    "Time from the start of a model's answer to its first word, including tool calls.",
     buckets=SECONDS,
 )
-MODEL_ERRORS = Counter("chatbackend_model_errors_total", "Answers that a model failed to give.", ["kind"])
+MODEL_ERRORS = Counter(
+    "chatbackend_model_errors_total", "Failed answers of a model, by kind of failure.", ["kind"]
+)
 WORKERS_BUSY = Gauge(
     "chatbackend_workers_busy",
-    "Threads at work, each with its database connection.",
+    "Busy worker threads. Each has its database connection.",
     multiprocess_mode="livesum",
 )
-WORKERS_LIMIT = Gauge("chatbackend_workers_limit", "WORKER_THREADS.", multiprocess_mode="livesum")
+WORKERS_LIMIT = Gauge(
+    "chatbackend_workers_limit", "The value of WORKER_THREADS.", multiprocess_mode="livesum"
+)
 WORKERS_AWAITED = Gauge(
     "chatbackend_workers_awaited",
-    "Requests, and calls of streams, that wait for a thread.",
+    "Requests, and calls of streams, that wait for a worker thread.",
     multiprocess_mode="livesum",
 )
 
 M = TypeVar("M", Counter, Histogram)
 
-OTHER = "other"  # a reason of some class that is not ours
+OTHER = "other"  # a reason that is not in REASONS: another authentication class gave it
 
-# A series that appears with its first event has no increase() then, and an alert would miss it.
+# Create all series now. increase() is 0 for a series that appears with its first event, so an alert would
+# miss that event.
 for reason in REASONS | {OTHER: None}:
     ATTEMPTS.labels("refused", reason)
 ATTEMPTS.labels("accepted", "ok")
@@ -92,7 +100,7 @@ for kind in model_errors.KINDS:
 
 
 def listen() -> None:
-    """Begin to count."""
+    """Connect the metrics to the signals."""
     receivers: list[tuple[Signal, Any]] = [
         (audit.attempted, _attempted),
         (views.answered, _answered),
@@ -106,7 +114,7 @@ def listen() -> None:
         signal.connect(receiver)
 
 
-def look_at_workers() -> None:
+def update_worker_gauges() -> None:
     busy, awaited = worker_threads.workers.load()
     WORKERS_BUSY.set(busy)
     WORKERS_LIMIT.set(worker_threads.workers.size)
@@ -115,13 +123,13 @@ def look_at_workers() -> None:
 
 def _attempted(outcome: str, reason: str, seconds: float, **kwargs: Any) -> None:
     known = reason if reason in REASONS or outcome == "accepted" else OTHER
-    _series(ATTEMPTS, outcome, known).inc()
-    _series(ATTEMPT_SECONDS, outcome).observe(seconds)
+    _with_labels(ATTEMPTS, outcome, known).inc()
+    _with_labels(ATTEMPT_SECONDS, outcome).observe(seconds)
 
 
 def _answered(operation: str, status: int, seconds: float, **kwargs: Any) -> None:
-    _series(REQUESTS, operation, status).inc()
-    _series(REQUEST_SECONDS, operation).observe(seconds)
+    _with_labels(REQUESTS, operation, status).inc()
+    _with_labels(REQUEST_SECONDS, operation).observe(seconds)
 
 
 def _opened(**kwargs: Any) -> None:
@@ -134,7 +142,7 @@ def _began(seconds: float, **kwargs: Any) -> None:
 
 def _closed(seconds: float, ending: str, **kwargs: Any) -> None:
     STREAMS_OPEN.dec()
-    _series(STREAM_SECONDS, ending).observe(seconds)
+    _with_labels(STREAM_SECONDS, ending).observe(seconds)
 
 
 def _model_spoke(seconds: float, **kwargs: Any) -> None:
@@ -146,6 +154,6 @@ def _model_failed(kind: str, **kwargs: Any) -> None:
 
 
 @cache
-def _series(metric: M, *labels: str | int) -> M:
-    """The library's own look-up takes longer than the counting."""
+def _with_labels(metric: M, *labels: str | int) -> M:
+    """Cached, because the look-up of labels takes longer than the counting."""
     return metric.labels(*labels)

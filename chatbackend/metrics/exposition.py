@@ -1,7 +1,7 @@
-"""The numbers of chatbackend/metrics/collectors.py, on a port of their own, where Prometheus reads them.
+"""Serves the metrics of chatbackend/metrics/collectors.py to Prometheus on METRICS_PORT.
 
-Several workers of one server share that port, and a directory in which each keeps its numbers: whichever
-of them is asked answers for all (METRICS_DIRECTORY; prometheus_client's multiprocess mode).
+The worker processes of one server share that port, and each writes its numbers to METRICS_DIRECTORY. Any of
+them answers for all (the multiprocess mode of prometheus_client).
 """
 
 import os
@@ -17,21 +17,21 @@ from django.conf import settings
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-PATIENCE_SECONDS = 10  # with whoever connects and asks for nothing
+TIMEOUT_SECONDS = 10  # for a client that connects and sends nothing
 
 
 def start() -> None:
-    """Count, and answer on METRICS_PORT until the process ends; without a port do neither.
+    """Start to count, and serve METRICS_PORT until the process ends. Does nothing if no port is set.
 
-    Raises ``OSError`` where that port is taken. Once in each worker, after it was forked.
+    Call this once in each worker process, after the fork. Raises ``OSError`` if the port is taken.
     """
     if not settings.METRICS_PORT:
         return
     if settings.METRICS_DIRECTORY:
-        # It is read when prometheus_client is imported, which happens below and nowhere else: a command
-        # of manage.py leaves no file behind.
+        # prometheus_client reads this variable when it is imported. It is imported only here, so that a
+        # command of manage.py writes no files.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = settings.METRICS_DIRECTORY
-        _bury(os.getpid())  # of the same number, before a restart
+        _remove_live_gauges(os.getpid())  # a worker before a restart may have had the same process id
     from prometheus_client import make_wsgi_app
     from prometheus_client.exposition import ThreadingWSGIServer
 
@@ -39,11 +39,11 @@ def start() -> None:
 
     class Server(ThreadingWSGIServer):
         address_family = socket.AF_INET6 if ":" in settings.METRICS_ADDRESS else socket.AF_INET
-        # Two workers may listen on it, but never two servers that know nothing of each other.
+        # Workers that share a directory may share the port. Two separate servers must not.
         allow_reuse_port = bool(settings.METRICS_DIRECTORY)
 
         def service_actions(self) -> None:  # twice a second
-            collectors.look_at_workers()
+            collectors.update_worker_gauges()
 
     application = make_wsgi_app(_registry())
     server = make_server(settings.METRICS_ADDRESS, settings.METRICS_PORT, application, Server, _Handler)
@@ -52,7 +52,7 @@ def start() -> None:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE_SECONDS
+    timeout = TIMEOUT_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
         pass
@@ -63,13 +63,13 @@ def _registry() -> "CollectorRegistry":
     from prometheus_client.multiprocess import MultiProcessCollector
 
     if not settings.METRICS_DIRECTORY:
-        return REGISTRY  # with what the library says of the process: memory, CPU, files
+        return REGISTRY  # it also has the library's metrics of the process: memory, CPU, files
 
     class AllWorkers(MultiProcessCollector):
         def collect(self) -> Any:
-            for process_id in _known():
+            for process_id in _process_ids():
                 if not _is_alive(process_id):
-                    _bury(process_id)
+                    _remove_live_gauges(process_id)
             return super().collect()  # type: ignore[no-untyped-call]
 
     registry = CollectorRegistry()
@@ -77,7 +77,7 @@ def _registry() -> "CollectorRegistry":
     return registry
 
 
-def _known() -> set[int]:
+def _process_ids() -> set[int]:
     files = Path(settings.METRICS_DIRECTORY).glob("gauge_live*.db")
     return {int(file.stem.rpartition("_")[2]) for file in files}
 
@@ -92,9 +92,9 @@ def _is_alive(process_id: int) -> bool:
     return True
 
 
-def _bury(process_id: int) -> None:
-    """Forget what a process said of its present. What it has counted remains, or every sum would fall."""
+def _remove_live_gauges(process_id: int) -> None:
+    """Remove the gauges of a process that has ended. Its counters stay, because sums must not decrease."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    with suppress(FileNotFoundError):  # another worker was quicker
+    with suppress(FileNotFoundError):  # another worker has just removed it
         mark_process_dead(process_id, settings.METRICS_DIRECTORY)  # type: ignore[no-untyped-call]
