@@ -1,41 +1,43 @@
-"""The API as OpenAPI 3.1: ``manage.py spectacular --file docs/openapi.yaml`` writes it down."""
+"""The API's OpenAPI 3.1 document. ``manage.py spectacular --file docs/openapi.yaml`` writes it."""
 
 from typing import Any
 
 from drf_spectacular.generators import SchemaGenerator
 
-import authn.openapi  # noqa: F401  # by being imported, drf-spectacular learns of them
+import authn.openapi  # noqa: F401  # the import registers its extensions with drf-spectacular
 from support.openapi import schema as support_schema
 
 Json = dict[str, Any]
 
 
-def _words(*words: str, of: str) -> Json:
-    return {"enum": ["ok", *words], "description": of}
+def _check(*faults: str, description: str) -> Json:
+    return {"enum": ["ok", *faults], "description": description}
 
 
 CHECKS = {
     "type": "object",
     "properties": {
-        "database": _words("unreachable", of="Our own."),
-        "better_auth_tables": _words(
+        "database": _check("unreachable", description="Our own database."),
+        "better_auth_tables": _check(
             "unreachable",
             "unreadable",
-            of="`unreadable`: a table, a column or the right to read it is missing.",
+            description="`unreadable`: a table, a column or the right to read it is missing.",
         ),
-        "keys": _words(
-            "unreachable", "missing", of="Those that tokens are verified with, if callers show any."
+        "keys": _check(
+            "unreachable", "missing", description="The keys that verify tokens, if tokens are accepted."
         ),
-        "sessions": _words("unreachable", of="The Redis of Better Auth's sessions, if they are in one."),
+        "sessions": _check(
+            "unreachable", description="The Redis with Better Auth's sessions, if one is used."
+        ),
     },
     "required": ["database", "better_auth_tables"],
     "additionalProperties": False,
 }
 
 
-def _status(word: str, **more: Json) -> Json:
-    """The schema of ``{"status": word}``."""
-    properties = {"status": {"const": word}, **more}
+def _status(status: str, **properties: Json) -> Json:
+    """The schema of ``{"status": status}``, with more properties if given."""
+    properties = {"status": {"const": status}, **properties}
     return {
         "type": "object",
         "properties": properties,
@@ -44,7 +46,7 @@ def _status(word: str, **more: Json) -> Json:
     }
 
 
-def _answer(description: str, schema: Json) -> Json:
+def _response(description: str, schema: Json) -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
@@ -60,19 +62,21 @@ def _probe(name: str, summary: str, responses: dict[str, Json]) -> Json:
     }
 
 
-# They are no views of REST framework's, so it knows nothing of them.
+# drf-spectacular finds only the views of REST framework. These are not among them.
 PROBES = {
     "/support/health": _probe(
-        "health", "As ChatKit's samples have it", {"200": _answer("It answers.", _status("healthy"))}
+        "health",
+        "The health check of ChatKit's samples",
+        {"200": _response("The server answers.", _status("healthy"))},
     ),
-    "/healthz": _probe("healthz", "Does the process answer?", {"200": _answer("It does.", _status("alive"))}),
+    "/healthz": _probe("healthz", "Is the process alive?", {"200": _response("It is.", _status("alive"))}),
     "/readyz": _probe(
         "readyz",
-        "Should it be sent requests?",
+        "Should this process get requests?",
         {
-            "200": _answer("It should.", _status("ready", checks={"$ref": "#/components/schemas/Checks"})),
-            "503": _answer(
-                "It should not, for what is not `ok`.",
+            "200": _response("It should.", _status("ready", checks={"$ref": "#/components/schemas/Checks"})),
+            "503": _response(
+                "It should not: a check is not `ok`.",
                 _status("unavailable", checks={"$ref": "#/components/schemas/Checks"}),
             ),
         },
@@ -90,7 +94,7 @@ class Generator(SchemaGenerator):
         uploaded["links"] = {
             "it": {"operationId": "getAttachment", "parameters": {"attachment_id": "$response.body#/id"}}
         }
-        schema["components"]["responses"] = _errors_of(schema)
+        schema["components"]["responses"] = _extract_errors(schema)
         schema["components"]["schemas"] = {**support_schema.components(), "Checks": CHECKS}
         schema["paths"] |= PROBES
         return schema
@@ -100,8 +104,8 @@ def _operations(schema: Json) -> list[Json]:
     return [operation for path in schema["paths"].values() for operation in path.values()]
 
 
-def _errors_of(schema: Json) -> Json:
-    """They are the same everywhere, and taken out of there to be said once."""
+def _extract_errors(schema: Json) -> Json:
+    """Replace each error response by a reference; return the responses. Each status has one response."""
     errors: Json = {}
     for operation in _operations(schema):
         for status, response in operation["responses"].items():

@@ -1,4 +1,4 @@
-"""The documentation of the API, where API_DOCS is on: Swagger UI at /docs, and what it shows."""
+"""The API documentation, if API_DOCS is on: Swagger UI at /docs, and the OpenAPI document that it shows."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-# A token is typed in here. Nothing of another origin is loaded, and nothing is sent there.
+# Users type a token into this page, so it may load nothing from other origins and send nothing to them.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -15,9 +15,9 @@ POLICY = (
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    shown = render(request, "chatbackend/docs.html")
-    shown.headers["Content-Security-Policy"] = POLICY
-    return shown
+    response = render(request, "chatbackend/docs.html")
+    response.headers["Content-Security-Policy"] = POLICY
+    return response
 
 
 @require_safe
@@ -27,7 +27,7 @@ def openapi(request: HttpRequest) -> HttpResponse:
 
 @cache
 def _openapi() -> bytes:
-    # Here, so that a server whose documentation nobody reads never imports what makes it.
+    # Imported here, because most servers never need these modules.
     from drf_spectacular.renderers import OpenApiYamlRenderer
 
     from chatbackend.openapi.generator import Generator
