@@ -1,8 +1,8 @@
-"""Error reports, such as Django mails to ADMINS: what broke and where, and nothing about whom it broke for.
+"""Error reports, which Django mails to ADMINS, without the data of users.
 
-Django shows the request, the settings and every frame's variables, but for those that look like secrets by
-their name. Here they are somebody's conversation, under any name, and the address of Redis has its password
-in it. A request's id leads from a report to its line in the log.
+Django shows the request, the settings and the variables of every frame, and hides those with the name of a
+secret. Here, variables of any name may contain a conversation, and CACHE_URL may contain a password. So a
+report contains only the traceback. The log has the same error with the request's id.
 """
 
 from collections.abc import ItemsView

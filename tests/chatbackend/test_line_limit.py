@@ -27,7 +27,7 @@ def log(clock: Clock) -> Iterator[io.StringIO]:
     [handler] = [each for each in logging.getLogger().handlers if each.name == "stdout"]
     assert isinstance(handler, logging.StreamHandler)
     [limit] = [each for each in handler.filters if isinstance(each, LineLimit)]
-    limit._begun_at = clock.now - PER_SECONDS
+    limit._started_at = clock.now - PER_SECONDS
     stream = handler.setStream(io.StringIO())
     yield handler.stream
     handler.setStream(stream)
@@ -55,7 +55,7 @@ def test_requests_of_strangers_cause_a_limited_number_of_lines_and_one_that_says
 
     written = lines(log)
     assert len(written) == LINES + 1
-    assert written[-1]["message"] == "More such lines are left out for a while"
+    assert written[-1]["message"] == "Too many such lines: the others of this minute are dropped"
 
     clock.now += PER_SECONDS
     ask(client, 0)
