@@ -5,7 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from chatbackend.openapi import views
 
 admin.site.site_header = admin.site.site_title = "Support"
-admin.site.site_url = None  # there is no site behind "View site": the page is another server's
+admin.site.site_url = None  # no "View site" link: the site is on another server
 
 handler500 = "chatbackend.web.service_unavailable.crash"
 urlpatterns: list[URLPattern | URLResolver] = [

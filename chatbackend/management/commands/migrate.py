@@ -1,6 +1,6 @@
-"""``manage.py migrate``, which leaves Better Auth's own database alone.
+"""``manage.py migrate``, which refuses to migrate Better Auth's own database.
 
-The router sees to it that no table of ours is made there; Django would still make its list of migrations.
+The router keeps our tables out of that database. Django would still create its ``django_migrations`` table.
 """
 
 from typing import Any
@@ -13,7 +13,5 @@ from django.core.management.commands.migrate import Command as DjangoMigrate
 class Command(DjangoMigrate):
     def handle(self, *args: Any, **options: Any) -> Any:
         if options["database"] == settings.BETTER_AUTH_DATABASE != "default":
-            raise CommandError(
-                "Better Auth migrates its database itself; ours is migrated without --database."
-            )
+            raise CommandError("Better Auth migrates its own database. Leave out --database to migrate ours.")
         return super().handle(*args, **options)

@@ -1,4 +1,4 @@
-"""``manage.py runserver``, serving ASGI: under WSGI Django would hold a stream back until its end."""
+"""``manage.py runserver`` with ASGI. Under WSGI, Django would send a stream only when it is complete."""
 
 import os
 from typing import Any
@@ -12,11 +12,11 @@ from django.utils import autoreload
 class Command(DjangoRunserver):
     addr: str
     port: str
-    help = "Serves chatbackend.asgi:application with uvicorn, and again when the code changes."
+    help = "Serves chatbackend.asgi:application with uvicorn, and restarts when the code changes."
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         autoreload.raise_last_exception()
-        self.check_migrations()  # the system checks are run by the application itself
+        self.check_migrations()  # the application itself runs the system checks
         connections.close_all()
         try:
             uvicorn.run(
@@ -24,9 +24,10 @@ class Command(DjangoRunserver):
                 host=self.addr,
                 port=int(self.port),
                 ws="none",
-                proxy_headers=False,  # NUM_PROXIES says whom to believe
-                log_config=None,  # the settings' LOGGING is in force
+                proxy_headers=False,  # NUM_PROXIES says which proxies are trusted
+                log_config=None,  # LOGGING configures uvicorn's loggers too
             )
         except SystemExit as exc:
-            # A taken port, say. Under the reloader this is a thread, which sys.exit would end alone.
+            # For example, the port is taken. The reloader runs this in a thread, and sys.exit would end only
+            # that thread.
             os._exit(exc.code if isinstance(exc.code, int) else 1)

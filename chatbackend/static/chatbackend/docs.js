@@ -1,11 +1,11 @@
 "use strict";
 
-const place = document.getElementById("docs");
+const element = document.getElementById("docs");
 
 SwaggerUIBundle({
-  domNode: place,
-  url: place.dataset.openapi,
+  domNode: element,
+  url: element.dataset.openapi,
   deepLinking: true,
   defaultModelsExpandDepth: 0,
-  persistAuthorization: false, // a token is gone with the page
+  persistAuthorization: false, // forget the token when the page is closed
 });
