@@ -22,7 +22,7 @@ from pytest_django import DjangoDbBlocker
 
 from authn import throttling
 from authn.jwt import keys
-from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
+from chatbackend.dev.frontend import FRONTEND, TEST_BETTER_AUTH, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth, Person
@@ -35,7 +35,7 @@ from tests.fixtures.servers.redis import redis_server
 
 pytest_plugins = ["tests.fixtures.assistants"]
 
-LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(BETTER_AUTHS / 'light_passwords.mjs').as_uri()}"}
+LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(TEST_BETTER_AUTH / 'light_passwords.mjs').as_uri()}"}
 
 # What takes longest comes first, so that in the end no process has much left to do while the others wait.
 # (With the Makefile's --no-loadscope-reorder: xdist would begin with the files of most tests.)
@@ -145,7 +145,7 @@ def start_better_auth(database_url: str) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def start_other_better_auth() -> Callable[..., Any]:
     """Start a Better Auth as another team has it; names are of tests/better_auth/server.mjs."""
-    install_packages(BETTER_AUTHS)
+    install_packages(TEST_BETTER_AUTH)
 
     @contextmanager
     def start(**env: str) -> Iterator[BetterAuth]:
@@ -153,7 +153,7 @@ def start_other_better_auth() -> Callable[..., Any]:
         running = BetterAuth(f"http://localhost:{port}")
         own = {"PORT": str(port), "BETTER_AUTH_URL": running.origin, "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET}
         whole = os.environ | LIGHT_PASSWORDS | own | env
-        with node_server("better-auth", BETTER_AUTHS, whole, port, show=False), closing(running):
+        with node_server("better-auth", TEST_BETTER_AUTH, whole, port, show=False), closing(running):
             yield running
 
     return start

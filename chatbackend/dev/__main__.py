@@ -14,7 +14,7 @@ from subprocess import Popen
 import environ
 
 from chatbackend.dev.audit import audit
-from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth_process, install_packages
+from chatbackend.dev.frontend import FRONTEND, TEST_BETTER_AUTH, better_auth_process, install_packages
 from chatbackend.dev.postgres import postgres, postgres_process
 from chatbackend.dev.processes import (
     TOP,
@@ -87,7 +87,7 @@ def run() -> None:
 
 
 def setup() -> None:
-    install_packages(FRONTEND, BETTER_AUTHS)
+    install_packages(FRONTEND, TEST_BETTER_AUTH)
 
 
 def check() -> None:

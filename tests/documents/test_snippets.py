@@ -23,7 +23,7 @@ from django.core.management import call_command
 from django.utils.module_loading import import_string
 from uvicorn.main import main as uvicorn
 
-from chatbackend.dev.frontend import BETTER_AUTHS, install_packages, node_and_npm
+from chatbackend.dev.frontend import TEST_BETTER_AUTH, install_packages, node_and_npm
 from chatbackend.dev.postgres import VERSION, create_database
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.code_blocks import TOP, Block, blocks
@@ -165,8 +165,8 @@ def test_the_documented_context_is_built(person: Person) -> None:
 def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all TypeScript snippets, compiled to JavaScript."""
     folder = tmp_path_factory.mktemp("typescript")
-    install_packages(BETTER_AUTHS)
-    (folder / "node_modules").symlink_to(BETTER_AUTHS / "node_modules")
+    install_packages(TEST_BETTER_AUTH)
+    (folder / "node_modules").symlink_to(TEST_BETTER_AUTH / "node_modules")
     (folder / "package.json").write_text('{"type": "module"}')
     files = [f"{number}.{block.language}" for number, block in enumerate(TYPESCRIPT)]
     for file, block in zip(files, TYPESCRIPT, strict=True):

@@ -24,7 +24,7 @@ from django.core.management import call_command
 from django.db import connections
 from pytest_django.plugin import blocking_manager_key
 
-from chatbackend.dev.frontend import BETTER_AUTHS, FRONTEND, better_auth, install_packages, node_server
+from chatbackend.dev.frontend import FRONTEND, TEST_BETTER_AUTH, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import TOP, free_port
 from tests.fixtures import environment
@@ -53,7 +53,7 @@ class Parts:
 
 @contextmanager
 def parts() -> Iterator[Parts]:
-    install_packages(FRONTEND, BETTER_AUTHS)
+    install_packages(FRONTEND, TEST_BETTER_AUTH)
     folder = Path(tempfile.mkdtemp(prefix="mutation-"))
     port = free_port()
     secret = {"BETTER_AUTH_SECRET": environment.BETTER_AUTH_SECRET}
@@ -73,7 +73,7 @@ def parts() -> Iterator[Parts]:
             }
             with (
                 better_auth(secret | own, environment.BETTER_AUTH_PORT),
-                node_server("better-auth", BETTER_AUTHS, os.environ | secret | other, port, show=False),
+                node_server("better-auth", TEST_BETTER_AUTH, os.environ | secret | other, port, show=False),
             ):
                 yield Parts(url, redis_url, f"http://localhost:{port}")
     finally:
