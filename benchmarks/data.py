@@ -12,7 +12,7 @@ import psycopg
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from chatbackend.dev.frontend import FRONTEND, better_auth, install_packages
-from chatbackend.dev.processes import TOP, StartError, finish, say
+from chatbackend.dev.processes import TOP, StartError, run_command, say
 
 KEYS: dict[str, Any] = {
     "EdDSA": ed25519.Ed25519PrivateKey.generate,
@@ -102,7 +102,7 @@ def build(url: str, users: int, sessions: int) -> None:
     with better_auth({"DATABASE_URL": url, "BETTER_AUTH_SECRET": secrets.token_urlsafe(32)}):
         pass  # once it answers, its tables are there
     env = {"ENV_FILE": os.devnull, "DATABASE_URL": url, "SECRET_KEY": secrets.token_urlsafe(50)}
-    finish([sys.executable, str(TOP / "manage.py"), "migrate", "--skip-checks"], env=env)
+    run_command([sys.executable, str(TOP / "manage.py"), "migrate", "--skip-checks"], env=env)
     size = {"users": users, "sessions": sessions}
     with psycopg.connect(url) as connection:
         connection.execute("SET LOCAL session_replication_role = replica")  # no foreign key is looked up

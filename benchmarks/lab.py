@@ -24,8 +24,8 @@ from chatbackend.dev.processes import (
     TOP,
     StartError,
     child,
-    finish,
     free_port,
+    run_command,
     say,
     wait_until,
     wait_until_it_answers,
@@ -67,7 +67,7 @@ def peers_python() -> str:
         ours = environment / "constraints.txt"
         ours.write_text("".join(f"{each.name}=={each.version}\n" for each in distributions()))
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        finish([*pip, "-r", str(REQUIREMENTS), "-c", str(ours)])
+        run_command([*pip, "-r", str(REQUIREMENTS), "-c", str(ours)])
         installed.touch()
     return str(python)
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from chatbackend.dev.postgres import postgres_process
-from chatbackend.dev.processes import end, wait_until
+from chatbackend.dev.processes import terminate, wait_until
 
 CONNECTIONS = 30  # of the server, three of them for superusers, such as ours
 
@@ -22,7 +22,7 @@ def database(folder: Path) -> Iterator["Database"]:
     """A new one, thrown away in the end. What it has acknowledged it keeps, unless the machine stops."""
     with postgres_process(folder, throwaway=True) as (process, url), ExitStack() as stack:
         running = Database(process, url)
-        stack.callback(lambda: end(running.process, signal.SIGINT))
+        stack.callback(lambda: terminate(running.process, signal.SIGINT))
         with running.connected() as connection:
             connection.execute("ALTER DATABASE chatbackend SET synchronous_commit = on")
             connection.execute(f"ALTER SYSTEM SET max_connections = {CONNECTIONS}")

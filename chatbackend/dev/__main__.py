@@ -19,11 +19,11 @@ from chatbackend.dev.postgres import postgres, postgres_process
 from chatbackend.dev.processes import (
     TOP,
     StartError,
-    alone,
-    finish,
-    how_it_ended,
+    describe_exit,
+    load_secret,
+    locked,
+    run_command,
     say,
-    secret,
     server,
     write_private,
 )
@@ -54,7 +54,7 @@ def run() -> None:
     children: dict[str, Popen[str]] = {}
     LOCAL.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(alone(LOCAL, "`make run` is already running in this folder."))
+        stack.enter_context(locked(LOCAL, "`make run` is already running in this folder."))
         api_port = _port(given, "PORT", 8000)
         page_port = _port(given, "FRONTEND_PORT", 3000) if own_page else 3000
         env = _environment(api_port, page_port) | given
@@ -104,7 +104,7 @@ def check() -> None:
     with postgres(LOCAL / "check", throwaway=True) as url:
         for command in ("check --deploy --fail-level WARNING", "makemigrations --check --dry-run"):
             env = {**os.environ, **production, "DATABASE_URL": url}
-            say(f"manage.py {command}", finish([*MANAGE, *command.split()], env=env).strip())
+            say(f"manage.py {command}", run_command([*MANAGE, *command.split()], env=env).strip())
 
 
 def _port(given: Mapping[str, str], variable: str, default: int) -> int:
@@ -121,8 +121,8 @@ def _environment(api_port: int, page_port: int) -> dict[str, str]:
     return {
         "DEBUG": "True",
         "API_DOCS": "True",
-        "SECRET_KEY": secret(LOCAL / "secret-key"),
-        "BETTER_AUTH_SECRET": secret(LOCAL / "better-auth-secret"),
+        "SECRET_KEY": load_secret(LOCAL / "secret-key"),
+        "BETTER_AUTH_SECRET": load_secret(LOCAL / "better-auth-secret"),
         "BETTER_AUTH_URL": f"http://localhost:{page_port}",
         "CHATKIT_URL": f"http://localhost:{api_port}/support/chatkit",
         "PUBLIC_URL": f"http://localhost:{api_port}",
@@ -133,7 +133,7 @@ def _environment(api_port: int, page_port: int) -> dict[str, str]:
 
 
 def _migrate(env: Mapping[str, str], *options: str) -> None:
-    applied = finish([*MANAGE, "migrate", "--no-color", *options], env=env).count("  Applying ")
+    applied = run_command([*MANAGE, "migrate", "--no-color", *options], env=env).count("  Applying ")
     if applied:
         say(f"Applied {applied} migrations.")
 
@@ -144,7 +144,7 @@ def _admin(env: Mapping[str, str]) -> str:
     if not file.exists():
         create = [*MANAGE, "createsuperuser", "--skip-checks", "--noinput"]
         create += ["--username=admin", "--email=admin@example.com"]
-        finish(create, env={**env, "DJANGO_SUPERUSER_PASSWORD": password})
+        run_command(create, env={**env, "DJANGO_SUPERUSER_PASSWORD": password})
         write_private(file, password)
     return f"user admin, password {file.read_text()}"
 
@@ -159,7 +159,7 @@ def _wait_for_a_death(children: Mapping[str, Popen[str]]) -> None:
     while True:
         for name, process in children.items():
             if process.poll() is not None:
-                say("", f"{name} {how_it_ended(process)}, so everything else was ended too.")
+                say("", f"{name} {describe_exit(process)}, so everything else was ended too.")
                 status = process.returncode
                 sys.exit(128 - status if status < 0 else status or 1)
         time.sleep(0.2)

