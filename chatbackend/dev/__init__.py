@@ -1,6 +1,6 @@
-"""The local stack behind the Makefile: PostgreSQL, Better Auth's server with the page, and the API.
+"""The local stack of the Makefile: PostgreSQL, Better Auth's server with the chat page, and the API.
 
-``python -m chatbackend.dev run`` starts all three; the tests take the pieces named here.
+``python -m chatbackend.dev run`` starts all three. The tests use these parts.
 """
 
 from chatbackend.dev.frontend import better_auth

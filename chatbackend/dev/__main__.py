@@ -1,4 +1,4 @@
-"""``python -m chatbackend.dev run|setup|check|audit``: the Makefile's targets of these names."""
+"""``python -m chatbackend.dev run|setup|check|audit``: the Makefile targets with these names."""
 
 import os
 import secrets
@@ -28,14 +28,14 @@ from chatbackend.dev.processes import (
     write_private,
 )
 
-LOCAL = TOP / ".local"  # the data and the secrets of `make run`
+LOCAL = TOP / ".local"  # data and secrets of `make run`
 MANAGE = [sys.executable, str(TOP / "manage.py")]
 
 
 def main(command: str) -> None:
     def stop(number: int, _frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)  # once is enough: the clean-up has time limits
+            signal.signal(each, signal.SIG_IGN)  # do not interrupt the cleanup: it has its own time limits
         sys.exit(0 if command == "run" else 128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -47,9 +47,11 @@ def main(command: str) -> None:
 
 
 def run() -> None:
-    """Serve everything that no variable replaces by the real one, until a signal or a death."""
+    """Start the parts of the stack that no variable replaces. Run until a signal, or until one part ends."""
     environ.Env.read_env(TOP / ".env")
-    given = {name: value for name, value in os.environ.items() if value}  # NAME= is no answer
+    given = {
+        name: value for name, value in os.environ.items() if value
+    }  # an empty variable counts as not set
     own_database, own_page = "DATABASE_URL" not in given, "BETTER_AUTH_URL" not in given
     children: dict[str, Popen[str]] = {}
     LOCAL.mkdir(exist_ok=True)
@@ -64,9 +66,9 @@ def run() -> None:
         if own_database:
             process, env["DATABASE_URL"] = stack.enter_context(postgres_process(LOCAL / "postgres"))
             children["PostgreSQL"] = process
-        if own_page:  # before the API, which reads its tables
+        if own_page:  # before the API, because it creates the tables that the API reads
             children["The page"] = stack.enter_context(better_auth_process(env, page_port, show=True))
-        # Skip the checks on our own database: the API runs them all when it starts.
+        # With our own database, skip the checks here. The API runs them when it starts.
         _migrate(env, *(["--skip-checks"] if own_database else []))
         account = _admin(env) if own_database else "accounts: manage.py createsuperuser"
         _write_environment(env, given)
@@ -80,10 +82,10 @@ def run() -> None:
             f"  Docs   http://localhost:{api_port}/docs",
             f"  Admin  http://localhost:{api_port}/admin/  ({account})",
             "",
-            "  Ctrl-C ends everything.",
+            "  Ctrl-C stops everything.",
             "",
         )
-        _wait_for_a_death(children)
+        _wait_for_exit(children)
 
 
 def setup() -> None:
@@ -91,7 +93,7 @@ def setup() -> None:
 
 
 def check() -> None:
-    """Ask Django whether the production settings are fit to deploy and every migration is written."""
+    """Check the production settings with ``check --deploy``, and that no migration is missing."""
     production = {
         "ENV_FILE": os.devnull,
         "DEBUG": "False",
@@ -139,7 +141,7 @@ def _migrate(env: Mapping[str, str], *options: str) -> None:
 
 
 def _admin(env: Mapping[str, str]) -> str:
-    """Create the admin's account the first time; its password lives and dies beside the data."""
+    """Create the admin account at the first start. Its password is in a file beside the data."""
     file, password = LOCAL / "admin-password", secrets.token_urlsafe(12)
     if not file.exists():
         create = [*MANAGE, "createsuperuser", "--skip-checks", "--noinput"]
@@ -150,16 +152,16 @@ def _admin(env: Mapping[str, str]) -> str:
 
 
 def _write_environment(env: Mapping[str, str], given: Mapping[str, str]) -> None:
-    """For manage.py in another terminal: ``. .local/env``."""
+    """Write the variables to .local/env, for manage.py in another terminal: ``. .local/env``."""
     ours = (f"export {name}={shlex.quote(value)}\n" for name, value in env.items() if name not in given)
     write_private(LOCAL / "env", "".join(ours))
 
 
-def _wait_for_a_death(children: Mapping[str, Popen[str]]) -> None:
+def _wait_for_exit(children: Mapping[str, Popen[str]]) -> None:
     while True:
         for name, process in children.items():
             if process.poll() is not None:
-                say("", f"{name} {describe_exit(process)}, so everything else was ended too.")
+                say("", f"{name} {describe_exit(process)}, so all other parts were stopped too.")
                 status = process.returncode
                 sys.exit(128 - status if status < 0 else status or 1)
         time.sleep(0.2)

@@ -1,6 +1,6 @@
-"""Known vulnerabilities of what is installed: Python packages as PyPI knows them, Node's as npm does.
+"""Checks the installed packages for known vulnerabilities: Python's at PyPI, Node's at npm.
 
-Fails on what is known. Where nobody can be asked, as behind a mirror, it says so and goes on.
+It fails if it finds one. If an index cannot be reached, for example behind a mirror, it says so and goes on.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 from chatbackend.dev.frontend import FRONTEND, node_and_npm
 from chatbackend.dev.processes import TOP, StartError, say
 
-ACCEPTED: dict[str, str] = {}  # by its id, why a vulnerability is none for us
-GRAVE = {"high", "critical"}  # the page is a sample, and npm's lower ones are mostly of what builds
+ACCEPTED: dict[str, str] = {}  # id of a vulnerability: why it does not affect us
+SERIOUS = {"high", "critical"}  # the page is a sample; most lower findings of npm are about build tools
 PIP_AUDIT = [
     "pip_audit",
     "--vulnerability-service=pypi",
@@ -35,35 +35,37 @@ def audit() -> None:
 
 def in_python(report: Any) -> list[str]:
     packages = report.get("dependencies", [])
-    asked = [each for each in packages if "skip_reason" not in each]
-    _say("Python", len(asked), "PyPI's advisories cannot be reached from here", len(packages) - len(asked))
+    audited = [each for each in packages if "skip_reason" not in each]
+    _say(
+        "Python", len(audited), "PyPI's advisories cannot be reached from here", len(packages) - len(audited)
+    )
     return [
         f"{each['name']} {each['version']}: {fault['id']}, fixed in {fault['fix_versions'] or 'none'}"
-        for each in asked
+        for each in audited
         for fault in each["vulns"]
         if fault["id"] not in ACCEPTED
     ]
 
 
 def in_node(report: Any) -> list[str]:
-    asked = report.get("metadata", {}).get("dependencies", {}).get("total", 0)
-    _say("Node", asked, "npm's advisories cannot be reached from here")
+    audited = report.get("metadata", {}).get("dependencies", {}).get("total", 0)
+    _say("Node", audited, "npm's advisories cannot be reached from here")
     return [
         f"{name} {each['range']}: {each['severity']}"
         for name, each in report.get("vulnerabilities", {}).items()
-        if each["severity"] in GRAVE
+        if each["severity"] in SERIOUS
     ]
 
 
-def _say(whose: str, asked: int, fault: str, left_out: int = 0) -> None:
-    if not asked:
-        say(f"{whose} packages were NOT audited: {fault}.")
+def _say(kind: str, audited: int, fault: str, unknown: int = 0) -> None:
+    if not audited:
+        say(f"{kind} packages were NOT audited: {fault}.")
     else:
-        say(f"{asked} {whose} packages audited{f', {left_out} unknown there' if left_out else ''}.")
+        say(f"{audited} {kind} packages audited{f', {unknown} unknown there' if unknown else ''}.")
 
 
 def _report(command: Sequence[str], folder: Path) -> Any:
-    """What the tool says in JSON; both exit with an error when they find something, and when they cannot."""
+    """The tool's JSON report, or an empty dict. Ignore the exit status: a tool that finds something fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     try:
         report = json.loads(done.stdout)

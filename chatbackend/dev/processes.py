@@ -1,4 +1,4 @@
-"""Programs we start: steps that finish, and servers that end with us."""
+"""Runs programs: commands that finish, and servers that end with our process."""
 
 import fcntl
 import os
@@ -20,27 +20,27 @@ from typing import Any, Protocol
 
 TOP = Path(__file__).resolve().parents[2]
 
-# Should we be killed outright, Linux ends our children with us. (Strictly, when the thread that
-# started them ends: start them from the main thread.)
+# If our process is killed, Linux ends its children too. It does so when the thread that started them ends,
+# so start them from the main thread.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 class StartError(RuntimeError):
-    """Something could not be started; the message is for the person at the terminal."""
+    """Something could not be started. The message is for the user at the terminal."""
 
 
 def say(*lines: str) -> None:
-    """Print, at once, even into a pipe."""
+    """Print without buffering, also into a pipe."""
     print(*lines, sep="\n", flush=True)
 
 
 def run_command(command: Sequence[str], **options: Any) -> str:
-    """Run a step and return what it printed, which is worth showing only when it fails."""
+    """Run a command to its end and return its output. If it fails, ``StartError`` contains the output."""
     options |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    step = subprocess.run(command, text=True, errors="replace", check=False, **options)
-    if step.returncode:
-        raise StartError(f"{step.stdout}\nThis failed, with status {step.returncode}: {shlex.join(command)}")
-    return str(step.stdout)
+    done = subprocess.run(command, text=True, errors="replace", check=False, **options)
+    if done.returncode:
+        raise StartError(f"{done.stdout}\nThis failed, with status {done.returncode}: {shlex.join(command)}")
+    return str(done.stdout)
 
 
 @contextmanager
@@ -49,33 +49,33 @@ def server(
 ) -> Iterator[Popen[str]]:
     """Start an HTTP server on the loopback address and wait until ``path`` answers.
 
-    ``show``: print what it prints as it comes, after its name. Otherwise the end of it is in the
-    ``StartError`` of a server that did not come up.
+    ``show``: print its output line by line, each after its name. Otherwise, if the server does not start,
+    ``StartError`` contains the end of its output.
     """
     printed: deque[str] = deque(maxlen=200)
 
-    def listen() -> None:
+    def read_output() -> None:
         for line in process.stdout or []:
             printed.append(line)
             if show:
                 print(f"[{name}] {line}", end="", flush=True)
 
     with child(command, env=env, cwd=TOP, stdout=subprocess.PIPE) as process:
-        listener = Thread(target=listen, daemon=True)
-        listener.start()
+        reader = Thread(target=read_output, daemon=True)
+        reader.start()
         try:
             wait_until_it_answers(process, port, path, f"[{name}]", lambda: "" if show else "".join(printed))
             yield process
         finally:
             terminate(process)
-            listener.join()
+            reader.join()
 
 
 @contextmanager
 def child(command: Sequence[str], *, stop: int = signal.SIGTERM, **options: Any) -> Iterator[Popen[str]]:
-    """Run a program in a process group of its own, and in the end ``stop`` the whole group.
+    """Run a program in its own process group; at the end, send the signal ``stop`` to the whole group.
 
-    Its own, so that the terminal's Ctrl-C reaches us alone and we choose the order of the end.
+    With its own group, the terminal's Ctrl-C reaches only us, and we choose the order of the shutdown.
     """
     options |= {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
     with Popen([*DIE_WITH_PARENT, *command], text=True, errors="replace", **options) as process:
@@ -86,7 +86,7 @@ def child(command: Sequence[str], *, stop: int = signal.SIGTERM, **options: Any)
 
 
 def terminate(process: Popen[str], stop: int = signal.SIGTERM) -> None:
-    """Ask the process's group to end, and after ten seconds insist."""
+    """Send ``stop`` to the process group, and SIGKILL if the process has not ended after ten seconds."""
     for number in (stop, signal.SIGKILL):
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
@@ -107,7 +107,7 @@ def wait_until_it_answers(
 
 
 def wait_until(ready: Callable[[], bool], process: Process, name: str, printed: Callable[[], str]) -> None:
-    """Return once ``ready``; ``StartError`` when the process ends first or a minute has passed."""
+    """Return when ``ready``. ``StartError`` if the process ends first, or after a minute."""
     limit = time.monotonic() + 60
     while not ready():
         if process.poll() is not None:
@@ -118,31 +118,31 @@ def wait_until(ready: Callable[[], bool], process: Process, name: str, printed: 
 
 
 def describe_exit(process: Process) -> str:
-    """Say it in words that follow the process's name."""
+    """The predicate of a sentence that begins with the process's name."""
     status = process.returncode
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 @contextmanager
-def locked(folder: Path, otherwise: str) -> Iterator[None]:
-    """Hold the folder, or raise ``StartError(otherwise)``. The lock ends with the process, in any case."""
+def locked(folder: Path, error: str) -> Iterator[None]:
+    """Lock the folder; raises ``StartError(error)`` if it is locked. The lock ends with the process."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StartError(otherwise) from None
+            raise StartError(error) from None
         yield
 
 
 def load_secret(file: Path) -> str:
-    """A random value, made the first time it is asked for; the file is its owner's alone."""
+    """The random value in the file, which is created at the first call, readable only for its owner."""
     if not file.exists():
         write_private(file, secrets.token_urlsafe(48))
     return file.read_text()
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, never a half of it."""
+    """Write a file that only its owner can read. It appears under its name when it is complete."""
     part = file.with_name(f"{file.name}.part")
     part.unlink(missing_ok=True)
     part.touch(mode=0o600)
@@ -151,7 +151,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listened on a moment ago."""
+    """A port of the loopback address that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
