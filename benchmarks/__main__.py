@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cases import Case, Sample, cases, wrk_or_stop
-from benchmarks.lab import Lab, lab, peers_python
+from benchmarks.environment import Environment, peers_python, prepare
 from benchmarks.measuring import machine
 from benchmarks.results import report
 from benchmarks.results.table import table
@@ -23,18 +23,18 @@ def main(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
     if sys.platform != "linux":
         raise StartError("The benchmarks read /proc and pin processes to cores: they need Linux.")
-    with lab(options.users, options.sessions, options.database) as made:
+    with prepare(options.users, options.sessions, options.database) as environment:
         if options.command == "profile":
             from benchmarks.measuring.profile import (
                 profile,  # brings what our server imports, which the rest does not need
             )
 
-            say(profile(made, options.requests))
+            say(profile(environment, options.requests))
         else:
-            _run(made, options)
+            _run(environment, options)
 
 
-def _run(made: Lab, options: argparse.Namespace) -> None:
+def _run(environment: Environment, options: argparse.Namespace) -> None:
     wrk_or_stop()
     python, load = peers_python(), os.getloadavg()[0]
     targets = [ALL[name] for name in options.targets]
@@ -42,16 +42,16 @@ def _run(made: Lab, options: argparse.Namespace) -> None:
         targets += [_with_parser(target) for target in targets if target.has_chatkit and not target.is_ours]
     lets_in = {}
     for target in targets:
-        with made.running(target) as server:
+        with environment.running(target) as server:
             lets_in[target.name] = server.lets_in()
             _tell(f"{target.name} lets in: {', '.join(lets_in[target.name]) or 'nobody it should not'}")
     parts = [report.legend(targets, lets_in)]
     offered = cases(options.concurrency, options.streams, options.seconds)
     try:
         for name in options.cases:
-            parts += _tables(name, offered[name], targets, made, options.rounds)
+            parts += _tables(name, offered[name], targets, environment, options.rounds)
     finally:  # what was measured until something failed is worth reading
-        head = report.head(made, python, options.users, options.sessions, options.rounds, load)
+        head = report.head(environment, python, options.users, options.sessions, options.rounds, load)
         whole = "\n\n".join([head, *parts]) + "\n"
         if options.write:
             options.write.write_text(whole)
@@ -59,11 +59,13 @@ def _run(made: Lab, options: argparse.Namespace) -> None:
             say(whole)
 
 
-def _tables(name: str, case: Case, targets: list[Target], made: Lab, rounds: int) -> Iterator[str]:
+def _tables(
+    name: str, case: Case, targets: list[Target], environment: Environment, rounds: int
+) -> Iterator[str]:
     yield f"## {case.title}"
     yield case.reading
     taking_part = case.targets or [target for target in targets if name in target.cases]
-    for cell, measured in _measured(case, taking_part, made, rounds).items():
+    for cell, measured in _measured(case, taking_part, environment, rounds).items():
         as_shipped = {target: samples for target, samples in measured.items() if not target.endswith(KEPT)}
         yield f"**{cell}**"
         yield table(case.columns, case.ratio, case.baseline, as_shipped)
@@ -74,7 +76,7 @@ def _tables(name: str, case: Case, targets: list[Target], made: Lab, rounds: int
 
 
 def _measured(
-    case: Case, targets: list[Target], made: Lab, rounds: int
+    case: Case, targets: list[Target], environment: Environment, rounds: int
 ) -> dict[str, dict[str, list[Sample]]]:
     """Of each cell and target, a sample a round. A B C, then C B A: a slow minute meets all of them."""
     measured: dict[str, dict[str, list[Sample]]] = {}
@@ -82,9 +84,9 @@ def _measured(
         samples = measured.setdefault(cell, {target.name: [] for target in targets})
         for number in range(rounds):
             for target in targets[:: 1 if number % 2 == 0 else -1]:
-                with made.running(target) as server:
+                with environment.running(target) as server:
                     stolen, ticks = machine.stolen()
-                    sample = measure(server, made)
+                    sample = measure(server, environment)
                     now_stolen, now_ticks = machine.stolen()
                     sample["steal"] = 100 * (now_stolen - stolen) / max(1, now_ticks - ticks)
                     sample["stalled"] = float(server.is_stalled())

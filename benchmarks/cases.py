@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.lab import LIST, Lab, Server
+from benchmarks.environment import LIST, Environment, Server
 from benchmarks.measuring import machine
 from benchmarks.measuring.client import Load, create
 from benchmarks.results.table import Column, percentile
@@ -26,7 +26,7 @@ STREAM_DELTA = "assistant_message.content_part.text_delta"
 PACED_PER_SECOND, PACED_CONNECTIONS = 50, 16
 
 Sample = dict[str, float]
-Measure = Callable[[Server, Lab], Sample]
+Measure = Callable[[Server, Environment], Sample]
 
 COST = [
     Column("cpu_us", "CPU µs", 0),
@@ -137,25 +137,25 @@ def wrk_or_stop() -> None:
         raise StartError("wrk is missing. Debian and Ubuntu have it: apt install wrk")
 
 
-def _list(connections: int, seconds: float, server: Server, lab: Lab) -> Sample:
+def _list(connections: int, seconds: float, server: Server, environment: Environment) -> Sample:
     _wrk(server, connections, WARM_UP_SECONDS)
-    with _costed(server, lab) as sample:
+    with _costed(server, environment) as sample:
         sample |= _wrk(server, connections, seconds)
     return sample
 
 
-def _stream(clients: int, seconds: float, server: Server, lab: Lab) -> Sample:
+def _stream(clients: int, seconds: float, server: Server, environment: Environment) -> Sample:
     load = Load(server.url, server.credentials.good, create(DELTAS, 0), STREAM_END, clients, each=1_000_000)
     with _client(load):  # to warm up: a stream each
         pass
     load.seconds = seconds
-    with _costed(server, lab) as sample, _client(load) as result:
+    with _costed(server, environment) as sample, _client(load) as result:
         result()  # each has had its first event
         sample |= result()
     return sample
 
 
-def _slow(streams: int, seconds: float, server: Server, lab: Lab) -> Sample:
+def _slow(streams: int, seconds: float, server: Server, environment: Environment) -> Sample:
     # Time for a server that opens 40 a second, for what is measured then, and for some noise.
     length = streams / 40 + 2 * seconds + 5
     load = Load(
@@ -174,7 +174,11 @@ def _slow(streams: int, seconds: float, server: Server, lab: Lab) -> Sample:
     with _client(load) as result:
         opened = result()["open"]
         beside = _wrk(server, PACED_CONNECTIONS, 2 * seconds, pause_ms)
-        during, connections, measured_at = machine.use(server.pid), _connections(lab), time.monotonic()
+        during, connections, measured_at = (
+            machine.use(server.pid),
+            _connections(environment),
+            time.monotonic(),
+        )
         streamed = result()
     return {
         "idle_p99": alone["p99"],
@@ -190,7 +194,7 @@ def _slow(streams: int, seconds: float, server: Server, lab: Lab) -> Sample:
     }
 
 
-def _resolve(connections: int, seconds: float, server: Server, lab: Lab) -> Sample:
+def _resolve(connections: int, seconds: float, server: Server, environment: Environment) -> Sample:
     _wrk(server, connections, WARM_UP_SECONDS)
     written = server.log.stat().st_size
     answered = _wrk(server, connections, seconds)
@@ -206,9 +210,11 @@ def _resolve(connections: int, seconds: float, server: Server, lab: Lab) -> Samp
 
 
 @contextmanager
-def _costed(server: Server, lab: Lab) -> Iterator[Sample]:
+def _costed(server: Server, environment: Environment) -> Iterator[Sample]:
     """Adds to the sample what a request in it costs the server, and PostgreSQL."""
-    watched = {"cpu_us": server.pid} | ({"database_us": lab.postgres_pid} if lab.postgres_pid else {})
+    watched = {"cpu_us": server.pid} | (
+        {"database_us": environment.postgres_pid} if environment.postgres_pid else {}
+    )
     before = {key: machine.use(pid).cpu for key, pid in watched.items()}
     sample: Sample = {}
     yield sample
@@ -245,9 +251,9 @@ def _client(load: Load) -> Iterator[Callable[[], Any]]:
             list(lines)
 
 
-def _connections(lab: Lab) -> float:
+def _connections(environment: Environment) -> float:
     """To the database, but for this one: of the one server that runs."""
-    with psycopg.connect(lab.database_url) as connection:
+    with psycopg.connect(environment.database_url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
             "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"

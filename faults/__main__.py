@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.lab import FOLDER, lab
+from benchmarks.environment import FOLDER, prepare
 from chatbackend.dev.processes import StartError, say
 from faults.database import database
 from faults.matrix import FAULTS, matrix
@@ -27,10 +27,10 @@ def main(arguments: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory(dir=FOLDER) as folder,
         database(Path(folder)) as running,
-        lab(USERS, SESSIONS, running.url) as made,
+        prepare(USERS, SESSIONS, running.url) as environment,
     ):
         is_soak = options.command == "soak"
-        say(soak(made, options.minutes) if is_soak else matrix(made, running, names))
+        say(soak(environment, options.minutes) if is_soak else matrix(environment, running, names))
 
 
 if __name__ == "__main__":

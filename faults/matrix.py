@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.lab import Lab
+from benchmarks.environment import Environment
 from benchmarks.targets import OURS
 from faults import database as faults
 from faults.database import Database, Fault
@@ -56,9 +56,9 @@ class Row:
         )
 
 
-def matrix(lab: Lab, database: Database, names: Iterable[str]) -> str:
+def matrix(environment: Environment, database: Database, names: Iterable[str]) -> str:
     rows = []
-    with lab.running(OURS) as server:
+    with environment.running(OURS) as server:
         for name in names:
             title, seconds, fault = FAULTS[name]
             rows.append(_row(title, seconds, fault, database, server.port, server.credentials.good))

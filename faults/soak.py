@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from benchmarks.lab import PATH, Lab, Server
+from benchmarks.environment import PATH, Environment, Server
 from benchmarks.measuring import machine
 from benchmarks.measuring.client import create
 from benchmarks.targets import OURS, Target
@@ -42,13 +42,13 @@ class Sample:
         )
 
 
-def soak(lab: Lab, minutes: float) -> str:
+def soak(environment: Environment, minutes: float) -> str:
     told: Counter[str] = Counter()
     over = threading.Event()
     samples: list[Sample] = []
     with (
         tempfile.TemporaryDirectory() as attachments,
-        lab.running(_with_uploads(attachments)) as server,
+        environment.running(_with_uploads(attachments)) as server,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         clients = [pool.submit(_go_on, server, over, told) for _ in range(CLIENTS)]

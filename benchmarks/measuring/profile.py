@@ -19,9 +19,9 @@ from typing import Any
 import uvicorn
 
 from benchmarks.data import reset_chats
-from benchmarks.lab import FOLDER, LIST, PATH, Lab
+from benchmarks.environment import FOLDER, LIST, PATH, Environment
 from benchmarks.measuring import machine
-from benchmarks.measuring.instruments import Instruments, Seam, Spent, spent
+from benchmarks.measuring.instrumentation import Instruments, Seam, Spent, spent
 from benchmarks.targets import OURS
 from chatbackend.dev.processes import TOP, StartError
 
@@ -60,16 +60,16 @@ ORDER = [
 ]
 
 
-def profile(lab: Lab, requests: int) -> str:
+def profile(environment: Environment, requests: int) -> str:
     """Markdown. ``requests``: how many, over all blocks."""
-    reset_chats(lab.database_url, lab.issuer.population)
-    machine.pin(os.getpid(), lab.pinned(OURS))
-    known = {"DATABASE_URL": lab.database_url, "BETTER_AUTH_URL": lab.issuer.origin}
+    reset_chats(environment.database_url, environment.issuer.population)
+    machine.pin(os.getpid(), environment.pinned(OURS))
+    known = {"DATABASE_URL": environment.database_url, "BETTER_AUTH_URL": environment.issuer.origin}
     os.environ |= OURS.env | known | {"DJANGO_SETTINGS_MODULE": "chatbackend.settings"}
     with (FOLDER / "profile.log").open("w") as log, redirect_stdout(log):  # where the audit log goes
         from chatbackend.asgi import application
 
-        credentials = lab.issuer.credentials("eddsa").good
+        credentials = environment.issuer.credentials("eddsa").good
         block = max(1, requests // BLOCKS)
         bare = _measured(application, credentials, block, Instruments(HANDED))
         hello = _measured(_hello, credentials, block, Instruments(HANDED))
@@ -77,7 +77,9 @@ def profile(lab: Lab, requests: int) -> str:
         instruments.install(SEAMS)
         whole = _measured(instruments.application(HANDLER, application), credentials, block, instruments)
         instruments.check()
-    return _told(lab, whole, bare.total, hello.total, instruments, credentials[0].rpartition(" ")[2], block)
+    return _report(
+        environment, whole, bare.total, hello.total, instruments, credentials[0].rpartition(" ")[2], block
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,8 @@ async def _hello(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-def _told(
-    lab: Lab,
+def _report(
+    environment: Environment,
     whole: Profile,
     bare: float,
     hello: float,
@@ -181,24 +183,24 @@ def _told(
     token: str,
     count: int,
 ) -> str:
-    from benchmarks.measuring import floors  # brings Django, which has its settings by now
+    from benchmarks.measuring import minimum_costs  # brings Django, which has its settings by now
 
     floor_of: dict[str, tuple[float, str]] = {
         SERVER: (hello, "uvicorn and an application that says hello"),
-        HANDLER: (floors.thread_hop(count), "one hop of an event loop to a thread"),
-        MIDDLEWARE: (floors.django(count), "Django's `get_response`, no middleware, one URL"),
-        VIEW: (floors.rest_framework(count), "an `APIView` that does nothing"),
-        THROTTLE: (floors.throttle(count), "a get and a set of the cache"),
-        TOKEN: (floors.token(token, count), "a look at what is remembered"),
-        CHATKIT: (floors.chatkit(count), "`process` with a kept parser, a store in memory"),
-        AUDIT: (floors.log_line(count), "one line of text"),
+        HANDLER: (minimum_costs.thread_hop(count), "one hop of an event loop to a thread"),
+        MIDDLEWARE: (minimum_costs.django(count), "Django's `get_response`, no middleware, one URL"),
+        VIEW: (minimum_costs.rest_framework(count), "an `APIView` that does nothing"),
+        THROTTLE: (minimum_costs.throttle(count), "a get and a set of the cache"),
+        TOKEN: (minimum_costs.token(token, count), "a look at what is remembered"),
+        CHATKIT: (minimum_costs.chatkit(count), "`process` with a kept parser, a store in memory"),
+        AUDIT: (minimum_costs.log_line(count), "one line of text"),
     }
     waits: list[tuple[str, float, float, float]] = []
     for layer in (OF_IDENTITY, OF_STORE):
         sql, parameters = instruments.statements[layer]
-        cpu, elapsed = floors.statement(lab, sql, parameters, count)
+        cpu, elapsed = minimum_costs.statement(environment, sql, parameters, count)
         floor_of[layer] = (cpu, "psycopg's own, prepared")
-        inside = floors.in_postgresql(lab, sql, parameters)
+        inside = minimum_costs.in_postgresql(environment, sql, parameters)
         waits.append((layer, whole.layers[layer].waited, elapsed - cpu, inside))
 
     rows = [["layer", "CPU µs", "calls", "floor µs", "which is"], ["---", "---:", "---:", "---:", "---"]]

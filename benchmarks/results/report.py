@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from benchmarks.lab import Lab
+from benchmarks.environment import Environment
 from benchmarks.measuring import machine
 from benchmarks.targets import Target
 from chatbackend.dev.frontend import FRONTEND
@@ -26,12 +26,15 @@ VERSIONS = (
 )
 
 
-def head(lab: Lab, python_of_peers: str, users: int, sessions: int, rounds: int, load: float) -> str:
+def head(
+    environment: Environment, python_of_peers: str, users: int, sessions: int, rounds: int, load: float
+) -> str:
     """``load``: the load average when the run began."""
     server, others = machine.split(1)
+    people = len(environment.issuer.population.people)
     database = (
         "PostgreSQL"
-        if lab.postgres_pid
+        if environment.postgres_pid
         else "a PostgreSQL of another machine or process, which is not pinned"
     )
     return "\n\n".join(
@@ -41,10 +44,10 @@ def head(lab: Lab, python_of_peers: str, users: int, sessions: int, rounds: int,
             f"{_commit()}. How it measures and how to read it: "
             "[benchmarks/README.md](../benchmarks/README.md).",
             f"- {machine.processor()}; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after\n"
-            f"- {users:,} users, {sessions:,} sessions, {len(lab.issuer.population.people):,} in turn\n"
+            f"- {users:,} users, {sessions:,} sessions, {people:,} in turn\n"
             f"- medians of {rounds} rounds, in parentheses the least and the most\n"
             f"- the server on core {_cores(server)}; clients and {database} on {_cores(others)}\n"
-            f"- {_versions(lab, python_of_peers)}",
+            f"- {_versions(environment, python_of_peers)}",
         ]
     )
 
@@ -71,7 +74,7 @@ def _commit() -> str:
     )
 
 
-def _versions(lab: Lab, python_of_peers: str) -> str:
+def _versions(environment: Environment, python_of_peers: str) -> str:
     known = {name: importlib.metadata.version(name) for name in OURS}
     asked = subprocess.run(
         [python_of_peers, "-c", VERSIONS, *PEERS], capture_output=True, text=True, check=True
@@ -80,7 +83,7 @@ def _versions(lab: Lab, python_of_peers: str) -> str:
     better_auth = FRONTEND / "node_modules/better-auth/package.json"
     if better_auth.exists():
         known["better-auth"] = json.loads(better_auth.read_text())["version"]
-    with psycopg.connect(lab.database_url) as connection:
+    with psycopg.connect(environment.database_url) as connection:
         known["PostgreSQL"] = str(connection.info.server_version // 10000)
     known["Python"] = platform.python_version()
     known["Node"] = machine.version_of("node", "--version").removeprefix("v")

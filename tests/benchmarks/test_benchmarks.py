@@ -7,9 +7,9 @@ from math import isfinite
 import psycopg
 import pytest
 
-from benchmarks import lab as labs
+from benchmarks import environment as environment_module
 from benchmarks.data import build
-from benchmarks.lab import Lab, lab
+from benchmarks.environment import Environment, prepare
 from benchmarks.targets import OURS, Target
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import StartError
@@ -24,11 +24,11 @@ def database(postgres_url: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def environment(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labs, "FOLDER", tmp_path_factory.mktemp("benchmarks"))
-        with lab(USERS, SESSIONS, database) as made:
-            yield made
+        patch.setattr(environment_module, "FOLDER", tmp_path_factory.mktemp("benchmarks"))
+        with prepare(USERS, SESSIONS, database) as environment:
+            yield environment
 
 
 def benchmarks(*arguments: str) -> str:
@@ -39,8 +39,8 @@ def benchmarks(*arguments: str) -> str:
     return done.stdout
 
 
-def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(made: Lab) -> None:
-    with made.running(OURS) as server:
+def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(environment: Environment) -> None:
+    with environment.running(OURS) as server:
         assert server.lets_in() == []
         statuses = {why: server.status(bad) for why, bad in server.credentials.bad.items()}
 
@@ -53,7 +53,7 @@ def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(made: Lab
     }
 
 
-def test_the_data_is_built_once_and_is_as_large_as_asked_for(made: Lab, database: str) -> None:
+def test_the_data_is_built_once_and_is_as_large_as_asked_for(environment: Environment, database: str) -> None:
     with psycopg.connect(database) as connection:
         users = connection.execute('SELECT count(*) FROM "user"').fetchone()
         live = 'SELECT count(*), count(*) FILTER (WHERE "expiresAt" > now()) FROM "session"'
@@ -66,16 +66,18 @@ def test_the_data_is_built_once_and_is_as_large_as_asked_for(made: Lab, database
         assert connection.execute('SELECT count(*) FROM "jwks"').fetchone() == (2,)
 
 
-def test_data_of_another_size_is_left_alone(made: Lab, database: str) -> None:
+def test_data_of_another_size_is_left_alone(environment: Environment, database: str) -> None:
     with pytest.raises(StartError, match="50 users and 100 sessions"):
         build(database, USERS + 1, SESSIONS)
 
 
-def test_a_target_that_lets_everybody_in_is_found(made: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labs, "peers_python", lambda: sys.executable)
+def test_a_target_without_authentication_is_found(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment_module, "peers_python", lambda: sys.executable)
     everybody = Target("everybody", "", "tests.fixtures.chatkit.everybody:app", cases=("list",))
 
-    with made.running(everybody) as server:
+    with environment.running(everybody) as server:
         found = server.lets_in()
 
     assert set(found) == {
@@ -83,7 +85,7 @@ def test_a_target_that_lets_everybody_in_is_found(made: Lab, monkeypatch: pytest
     }
 
 
-def test_the_profile_names_every_layer_and_its_floor(made: Lab, database: str) -> None:
+def test_the_profile_names_every_layer_and_its_floor(environment: Environment, database: str) -> None:
     size = ["--users", str(USERS), "--sessions", str(SESSIONS)]
 
     told = benchmarks("profile", "--database", database, "--requests", "10", *size)

@@ -19,7 +19,7 @@ from django.test import RequestFactory, override_settings
 from django.urls import path
 from rest_framework.views import APIView
 
-from benchmarks.lab import LIST, PATH, Lab
+from benchmarks.environment import LIST, PATH, Environment
 from benchmarks.servers.memory import MemoryStore, Server
 from support.chat import protocol
 
@@ -86,9 +86,9 @@ def token(token: str, count: int) -> float:
     return per_call(lambda: remembered(token), count)
 
 
-def statement(lab: Lab, sql: Any, parameters: Any, count: int) -> tuple[float, float]:
+def statement(environment: Environment, sql: Any, parameters: Any, count: int) -> tuple[float, float]:
     """(CPU, elapsed) of psycopg's own, prepared, on a connection that is open."""
-    with psycopg.connect(lab.database_url, autocommit=True) as connection:
+    with psycopg.connect(environment.database_url, autocommit=True) as connection:
 
         def execute() -> None:
             connection.execute(sql, parameters, prepare=True).fetchall()
@@ -96,10 +96,10 @@ def statement(lab: Lab, sql: Any, parameters: Any, count: int) -> tuple[float, f
         return per_call(execute, count), per_call(execute, count, time.perf_counter_ns)
 
 
-def in_postgresql(lab: Lab, sql: str, parameters: Any) -> float:
+def in_postgresql(environment: Environment, sql: str, parameters: Any) -> float:
     """Its own word for how long it executes, in µs."""
     times: list[float] = []
-    with psycopg.connect(lab.database_url, cursor_factory=psycopg.ClientCursor) as connection:
+    with psycopg.connect(environment.database_url, cursor_factory=psycopg.ClientCursor) as connection:
         for _ in range(30):
             plan = connection.execute(
                 f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", parameters
@@ -143,8 +143,8 @@ def _request() -> HttpRequest:
     return RequestFactory().post(PATH, LIST, content_type="application/json", HTTP_HOST="127.0.0.1")
 
 
-def _public_jwk(lab: Lab) -> dict[str, Any]:
+def _public_jwk(environment: Environment) -> dict[str, Any]:
     members: dict[str, Any] = jwt.get_algorithm_by_name("EdDSA").to_jwk(
-        lab.issuer.population.keys["EdDSA"][1].key.public_key(), as_dict=True
+        environment.issuer.population.keys["EdDSA"][1].key.public_key(), as_dict=True
     )
     return members | {"alg": "EdDSA"}

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks.measuring.instruments import Instruments, Seam, spent
+from benchmarks.measuring.instrumentation import Instruments, Seam, spent
 from chatbackend.dev.processes import StartError
 
 

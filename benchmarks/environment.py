@@ -43,7 +43,7 @@ STARTED = "Application startup complete"  # uvicorn's word, of each worker
 
 
 @contextmanager
-def lab(users: int, sessions: int, database_url: str = "") -> Iterator["Lab"]:
+def prepare(users: int, sessions: int, database_url: str = "") -> Iterator["Environment"]:
     """Build what is missing. ``database_url``: an empty database, in place of a PostgreSQL of our own."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -54,7 +54,7 @@ def lab(users: int, sessions: int, database_url: str = "") -> Iterator["Lab"]:
         data.build(database_url, users, sessions)
         population = data.population(database_url, PEOPLE)
         origin = stack.enter_context(_serving(population.jwks))
-        yield Lab(database_url, Issuer(origin, secrets.token_urlsafe(32), population), pid)
+        yield Environment(database_url, Issuer(origin, secrets.token_urlsafe(32), population), pid)
 
 
 def peers_python() -> str:
@@ -73,7 +73,7 @@ def peers_python() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Lab:
+class Environment:
     """``postgres_pid``: of a PostgreSQL of our own."""
 
     database_url: str
