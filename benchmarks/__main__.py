@@ -1,4 +1,4 @@
-"""Without a command: ours and the peers in turn, as tables. ``profile``: one request, layer by layer."""
+"""``run`` (the default) compares our server with the peers. ``profile`` shows one request by layer."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from benchmarks.targets import OURS, PEERS, Target
 from chatbackend.dev.processes import TOP, StartError, say
 
 ALL = {target.name: target for target in (OURS, *PEERS)}
-KEPT = "+parser"
+CACHED_PARSER = "+parser"
 
 
 def main(arguments: list[str]) -> None:
@@ -25,9 +25,8 @@ def main(arguments: list[str]) -> None:
         raise StartError("The benchmarks read /proc and pin processes to cores: they need Linux.")
     with prepare(options.users, options.sessions, options.database) as environment:
         if options.command == "profile":
-            from benchmarks.measuring.profile import (
-                profile,  # brings what our server imports, which the rest does not need
-            )
+            # Imported here, because it imports all that our server needs.
+            from benchmarks.measuring.profile import profile
 
             say(profile(environment, options.requests))
         else:
@@ -38,25 +37,27 @@ def _run(environment: Environment, options: argparse.Namespace) -> None:
     wrk_or_stop()
     python, load = peers_python(), os.getloadavg()[0]
     targets = [ALL[name] for name in options.targets]
-    if options.kept_parser:
-        targets += [_with_parser(target) for target in targets if target.has_chatkit and not target.is_ours]
-    lets_in = {}
+    if options.cached_parser:
+        targets += [
+            _with_cached_parser(target) for target in targets if target.has_chatkit and not target.is_ours
+        ]
+    wrongly_accepted = {}
     for target in targets:
         with environment.running(target) as server:
-            lets_in[target.name] = server.lets_in()
-            _tell(f"{target.name} lets in: {', '.join(lets_in[target.name]) or 'nobody it should not'}")
-    parts = [report.legend(targets, lets_in)]
-    offered = cases(options.concurrency, options.streams, options.seconds)
+            wrongly_accepted[target.name] = server.wrongly_accepted()
+            _log(f"{target.name} wrongly accepts: {', '.join(wrongly_accepted[target.name]) or 'nothing'}")
+    parts = [report.legend(targets, wrongly_accepted)]
+    all_cases = cases(options.concurrency, options.streams, options.seconds)
     try:
         for name in options.cases:
-            parts += _tables(name, offered[name], targets, environment, options.rounds)
-    finally:  # what was measured until something failed is worth reading
+            parts += _tables(name, all_cases[name], targets, environment, options.rounds)
+    finally:  # also report what was measured before a failure
         head = report.head(environment, python, options.users, options.sessions, options.rounds, load)
-        whole = "\n\n".join([head, *parts]) + "\n"
+        text = "\n\n".join([head, *parts]) + "\n"
         if options.write:
-            options.write.write_text(whole)
+            options.write.write_text(text)
         else:
-            say(whole)
+            say(text)
 
 
 def _tables(
@@ -64,21 +65,28 @@ def _tables(
 ) -> Iterator[str]:
     yield f"## {case.title}"
     yield case.reading
-    taking_part = case.targets or [target for target in targets if name in target.cases]
-    for cell, measured in _measured(case, taking_part, environment, rounds).items():
-        as_shipped = {target: samples for target, samples in measured.items() if not target.endswith(KEPT)}
+    participants = case.targets or [target for target in targets if name in target.cases]
+    for cell, measured in _measured(case, participants, environment, rounds).items():
+        as_shipped = {
+            target: samples for target, samples in measured.items() if not target.endswith(CACHED_PARSER)
+        }
         yield f"**{cell}**"
         yield table(case.columns, case.ratio, case.baseline, as_shipped)
         if len(as_shipped) < len(measured):
-            kept = {t: samples for t, samples in measured.items() if t.endswith(KEPT) or t == OURS.name}
-            yield f"**{cell}, the peers given the parser that we keep**"
-            yield table(case.columns, case.ratio, case.baseline + KEPT, kept)
+            with_cache = {
+                t: samples for t, samples in measured.items() if t.endswith(CACHED_PARSER) or t == OURS.name
+            }
+            yield f"**{cell}, the peers with a cached parser like ours**"
+            yield table(case.columns, case.ratio, case.baseline + CACHED_PARSER, with_cache)
 
 
 def _measured(
     case: Case, targets: list[Target], environment: Environment, rounds: int
 ) -> dict[str, dict[str, list[Sample]]]:
-    """Of each cell and target, a sample a round. A B C, then C B A: a slow minute meets all of them."""
+    """For each cell and target, one sample per round.
+
+    The order is A B C, then C B A, so that a slow minute of the machine affects all targets.
+    """
     measured: dict[str, dict[str, list[Sample]]] = {}
     for cell, measure in case.cells.items():
         samples = measured.setdefault(cell, {target.name: [] for target in targets})
@@ -92,19 +100,22 @@ def _measured(
                     sample["stalled"] = float(server.is_stalled())
                 samples[target.name].append(sample)
                 figures = ", ".join(f"{key} {value:.1f}" for key, value in sample.items())
-                _tell(f"{case.title}, {cell}, round {number + 1}: {target.name}: {figures}")
+                _log(f"{case.title}, {cell}, round {number + 1}: {target.name}: {figures}")
     return measured
 
 
-def _tell(line: str) -> None:
-    """How far it has come; what comes out in the end is on stdout."""
+def _log(line: str) -> None:
+    """Print progress to stderr. The result goes to stdout."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _with_parser(target: Target) -> Target:
-    env = target.env | {"BENCHMARK_KEPT_PARSER": "1"}
+def _with_cached_parser(target: Target) -> Target:
+    env = target.env | {"BENCHMARK_CACHED_PARSER": "1"}
     return replace(
-        target, name=target.name + KEPT, about=f"`{target.name}`, given the parser that we keep", env=env
+        target,
+        name=target.name + CACHED_PARSER,
+        about=f"`{target.name}` with a cached parser like ours",
+        env=env,
     )
 
 
@@ -114,10 +125,10 @@ def _parser() -> argparse.ArgumentParser:
 
     def known(names: list[str]) -> "type[list[str]]":
         def read(text: str) -> list[str]:
-            asked = text.split(",")
-            if unknown := set(asked) - set(names):
+            chosen = text.split(",")
+            if unknown := set(chosen) - set(names):
                 raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {', '.join(names)}")
-            return asked
+            return chosen
 
         return read  # type: ignore[return-value]
 
@@ -127,20 +138,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--sessions", type=int, default=300_000)
     parser.add_argument(
-        "--database", default="", metavar="URL", help="an empty database, in place of our own"
+        "--database", default="", metavar="URL", help="an empty database to use instead of a local PostgreSQL"
     )
     run = parser.add_argument_group("run")
     run.add_argument("--targets", type=known(list(ALL)), default=list(ALL), help=",".join(ALL))
     run.add_argument("--cases", type=known(every_case), default=every_case, help=",".join(every_case))
     run.add_argument("--rounds", type=int, default=5)
-    run.add_argument("--seconds", type=float, default=4, help="of each measurement")
+    run.add_argument("--seconds", type=float, default=4, help="duration of each measurement")
     run.add_argument("--concurrency", type=whole_numbers, default=[1, 16, 64], metavar="1,16,64")
-    run.add_argument("--streams", type=int, default=1000, help="slow ones, of the case slow")
+    run.add_argument("--streams", type=int, default=1000, help="number of streams in the case slow")
     run.add_argument(
-        "--kept-parser", action="store_true", help="the peers also with the ChatKit parser that we keep"
+        "--cached-parser", action="store_true", help="add each peer once more, with a cached ChatKit parser"
     )
     run.add_argument(
-        "--write", type=Path, nargs="?", const=TOP / "docs/benchmarks.md", help="to docs/benchmarks.md"
+        "--write",
+        type=Path,
+        nargs="?",
+        const=TOP / "docs/benchmarks.md",
+        help="write the result to this file (default: docs/benchmarks.md)",
     )
     profile = parser.add_argument_group("profile")
     profile.add_argument("--requests", type=int, default=5000)

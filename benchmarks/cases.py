@@ -1,4 +1,4 @@
-"""What is asked of a server, and what is measured of it meanwhile."""
+"""The cases of the benchmark: the requests of each, and what it measures."""
 
 import json
 import subprocess
@@ -38,23 +38,23 @@ COST = [
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``reading``: how to read its tables. ``ratio``: the column that is compared to the baseline's."""
+    """``reading``: how to read its tables. ``ratio``: the column that is compared with the baseline."""
 
     title: str
     reading: str
     columns: list[Column]
     ratio: str
     cells: dict[str, Measure]
-    targets: list[Target] | None = None  # instead of all that can take part
+    targets: list[Target] | None = None  # default: all targets that have this case
     baseline: str = BASELINE.name
 
 
 def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str, Case]:
-    """By their names. ``streams``: how many slow ones. ``seconds``: how long each measurement lasts."""
+    """The cases by name. ``streams``: number of slow streams. ``seconds``: duration of a measurement."""
     return {
         "list": Case(
             "`threads.list`, authenticated",
-            "Requests/s on one core, by so many connections that never pause.",
+            "Requests/s on one core, with this number of connections that send without pauses.",
             [
                 Column("per_second", "requests/s", 0, spread=True),
                 Column("p50", "p50 ms", 1),
@@ -66,7 +66,7 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
         ),
         "stream": Case(
             f"`threads.create` with {DELTAS} deltas",
-            "So many clients, each with one stream after another.",
+            "This number of clients, each with one stream after another.",
             [
                 Column("per_second", "streams/s", 0, spread=True),
                 Column("p50", "first event p50 ms", 1),
@@ -77,16 +77,16 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             {f"{n} clients": partial(_stream, n, seconds) for n in concurrency},
         ),
         "slow": Case(
-            f"{streams:,} slow streams, and the API beside them",
-            f"{PACED_PER_SECOND} `threads.list` requests/s, alone, and while each stream has deltas. All are "
-            "asked for in one moment: last first event is what that takes. Connections are the server's to "
-            "PostgreSQL; kB is what its memory grew by, for each stream.",
+            f"{streams:,} slow streams, and other requests meanwhile",
+            f"{PACED_PER_SECOND} `threads.list` requests/s, first alone, then during the streams. All "
+            "streams start at the same moment; *last first event* is the time until each has sent an event. "
+            "*Connections* are those of the server to PostgreSQL. *kB a stream* is the growth of its memory.",
             [
                 Column("idle_p99", "p99 ms alone", 1),
-                Column("p99", "p99 ms beside", 1, spread=True),
-                Column("times", "beside / alone", 2),
+                Column("p99", "p99 ms meanwhile", 1, spread=True),
+                Column("slowdown", "meanwhile / alone", 2),
                 Column("open", "streams open", 0),
-                Column("burst", "last first event ms", 0),
+                Column("last_first_event", "last first event ms", 0),
                 Column("connections", "connections", 0),
                 Column("stream_kb", "kB a stream", 1),
                 Column("threads", "threads", 0),
@@ -97,8 +97,8 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             {f"{streams:,} streams": partial(_slow, streams, seconds)},
         ),
         "resolve": Case(
-            "Resolving a user: token and statement",
-            "`duration_ms` of the audit log's records: from when a thread has taken the request up.",
+            "Finding the user: token and SQL statement",
+            "`duration_ms` in the audit log: from the moment when a worker thread takes the request.",
             [
                 Column("p50", "p50 ms", 2),
                 Column("p99", "p99 ms", 2, spread=True),
@@ -113,8 +113,8 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
         ),
         "workers": Case(
             "Two workers",
-            "`threads.list` with two cores for the server. With no more than two cores in all, clients and "
-            "database share them, and the CPU of a request tells more than the requests/s.",
+            "`threads.list` with two cores for the server. On a machine with only two cores, the clients and "
+            "the database share them. Then compare the CPU time of a request, not the requests/s.",
             [
                 Column("per_second", "requests/s", 0, spread=True),
                 Column("p99", "p99 ms", 1),
@@ -139,24 +139,24 @@ def wrk_or_stop() -> None:
 
 def _list(connections: int, seconds: float, server: Server, environment: Environment) -> Sample:
     _wrk(server, connections, WARM_UP_SECONDS)
-    with _costed(server, environment) as sample:
+    with _with_cpu_time(server, environment) as sample:
         sample |= _wrk(server, connections, seconds)
     return sample
 
 
 def _stream(clients: int, seconds: float, server: Server, environment: Environment) -> Sample:
     load = Load(server.url, server.credentials.good, create(DELTAS, 0), STREAM_END, clients, each=1_000_000)
-    with _client(load):  # to warm up: a stream each
+    with _client(load):  # warm up with one stream for each client
         pass
     load.seconds = seconds
-    with _costed(server, environment) as sample, _client(load) as result:
-        result()  # each has had its first event
+    with _with_cpu_time(server, environment) as sample, _client(load) as result:
+        result()  # returns when each client has had its first event
         sample |= result()
     return sample
 
 
 def _slow(streams: int, seconds: float, server: Server, environment: Environment) -> Sample:
-    # Time for a server that opens 40 a second, for what is measured then, and for some noise.
+    # Time for a server that opens 40 streams a second, for the measurement after that, and a margin.
     length = streams / 40 + 2 * seconds + 5
     load = Load(
         server.url,
@@ -165,7 +165,7 @@ def _slow(streams: int, seconds: float, server: Server, environment: Environment
         STREAM_END,
         streams,
         beginning=STREAM_DELTA,
-        patience=2 * length,
+        timeout=2 * length,
     )
     pause_ms = 1000 * PACED_CONNECTIONS // PACED_PER_SECOND
     _wrk(server, PACED_CONNECTIONS, WARM_UP_SECONDS)
@@ -173,7 +173,7 @@ def _slow(streams: int, seconds: float, server: Server, environment: Environment
     before = machine.use(server.pid)
     with _client(load) as result:
         opened = result()["open"]
-        beside = _wrk(server, PACED_CONNECTIONS, 2 * seconds, pause_ms)
+        meanwhile = _wrk(server, PACED_CONNECTIONS, 2 * seconds, pause_ms)
         during, connections, measured_at = (
             machine.use(server.pid),
             _connections(environment),
@@ -182,15 +182,15 @@ def _slow(streams: int, seconds: float, server: Server, environment: Environment
         streamed = result()
     return {
         "idle_p99": alone["p99"],
-        "p99": beside["p99"],
-        "times": beside["p99"] / alone["p99"] if alone["p99"] else 0.0,
-        # None of those that were open when the last one opened had ended before we looked.
+        "p99": meanwhile["p99"],
+        "slowdown": meanwhile["p99"] / alone["p99"] if alone["p99"] else 0.0,
+        # This counts only if no stream had ended when the measurement was complete.
         "open": opened if streamed["first_ended_at"] > measured_at else 0.0,
-        "burst": streamed["last"],
+        "last_first_event": streamed["last"],
         "connections": connections,
         "stream_kb": (during.resident_kb - before.resident_kb) / streams,
         "threads": during.threads,
-        "errors": alone["errors"] + beside["errors"] + streamed["errors"],
+        "errors": alone["errors"] + meanwhile["errors"] + streamed["errors"],
     }
 
 
@@ -210,8 +210,8 @@ def _resolve(connections: int, seconds: float, server: Server, environment: Envi
 
 
 @contextmanager
-def _costed(server: Server, environment: Environment) -> Iterator[Sample]:
-    """Adds to the sample what a request in it costs the server, and PostgreSQL."""
+def _with_cpu_time(server: Server, environment: Environment) -> Iterator[Sample]:
+    """Yields a sample, and adds the CPU time of a request in the server and in PostgreSQL."""
     watched = {"cpu_us": server.pid} | (
         {"database_us": environment.postgres_pid} if environment.postgres_pid else {}
     )
@@ -227,16 +227,16 @@ def _wrk(server: Server, connections: int, seconds: float, pause_ms: int = 0) ->
     command = ["wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s", "--timeout", "10s"]
     command += ["-s", str(TOP / "benchmarks/requests.lua"), server.url]
     command += ["--", str(server.tokens), LIST, str(pause_ms)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
-    if said.returncode:
-        raise StartError(f"{said.stdout}{said.stderr}\nwrk ended with status {said.returncode}.")
-    sample: Sample = json.loads(said.stdout.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
+    if done.returncode:
+        raise StartError(f"{done.stdout}{done.stderr}\nwrk ended with status {done.returncode}.")
+    sample: Sample = json.loads(done.stdout.splitlines()[-1])
     return sample
 
 
 @contextmanager
 def _client(load: Load) -> Iterator[Callable[[], Any]]:
-    """Start it; what is yielded waits for the next line that it prints. The block ends when it does."""
+    """Start the client process. Yields a function that waits for its next line of JSON. Waits for its end."""
     command = [sys.executable, "-m", "benchmarks.measuring.client"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=TOP, **pipes) as process:
@@ -252,7 +252,7 @@ def _client(load: Load) -> Iterator[Callable[[], Any]]:
 
 
 def _connections(environment: Environment) -> float:
-    """To the database, but for this one: of the one server that runs."""
+    """The connections of the server to the database."""
     with psycopg.connect(environment.database_url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "

@@ -1,4 +1,4 @@
-"""What people show at the door: as Better Auth gives it out, and as nobody should be let in with."""
+"""Credentials as Better Auth issues them, and more_bad that every server should refuse."""
 
 import base64
 import hmac
@@ -18,7 +18,7 @@ ALGORITHMS = {"eddsa": "EdDSA", "es256": "ES256"}
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Header lines. ``good``: one for each person. ``bad``: by what is wrong with it."""
+    """Header lines. ``good``: one for each person. ``bad``: by what is wrong with them."""
 
     good: list[str]
     bad: dict[str, str]
@@ -26,7 +26,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Speaks for a Better Auth at ``origin``."""
+    """Issues credentials like a Better Auth at ``origin``."""
 
     origin: str
     secret: str
@@ -39,24 +39,24 @@ class Issuer:
             return Credentials(["Accept: */*"], {})
         if kind == "cookie":
             good = [self._cookie(person.session_token) for person in people]
-            others = {
+            more_bad = {
                 "an expired session": self._cookie(signed_out.session_token or "x" * 32),
                 "an unknown session": self._cookie("x" * 32),
             }
         else:
             algorithm = ALGORITHMS[kind]
             good = [self._bearer(algorithm, person) for person in people]
-            others = {
+            more_bad = {
                 "an expired token": self._bearer(algorithm, people[0], age=LIFETIME_SECONDS + 60),
                 "no live session": self._bearer(algorithm, signed_out),
-                "an unknown user": self._bearer(algorithm, NOBODY),
+                "an unknown user": self._bearer(algorithm, UNKNOWN),
             }
         return Credentials(
-            good, {"a broken signature": _tampered(good[0]), "nothing": "Accept: */*"} | others
+            good, {"a broken signature": _tampered(good[0]), "nothing": "Accept: */*"} | more_bad
         )
 
     def _bearer(self, algorithm: str, person: Person, age: int = 0) -> str:
-        """The token of Better Auth's jwt() as it comes: the whole user, and no ``sid``."""
+        """A token with the default claims of Better Auth's jwt() plugin: the whole user, and no ``sid``."""
         kid, key = self.population.keys[algorithm]
         now = int(time.time()) - age
         claims: dict[str, Any] = {
@@ -73,7 +73,7 @@ class Issuer:
             "iss": self.origin,
             "aud": self.origin,
         }
-        # typ: Better Auth writes none, and PyJWT leaves out what is None.
+        # Better Auth writes no typ. PyJWT leaves out a header that is None.
         token = jwt.encode(claims, key.key, algorithm, headers={"kid": kid, "typ": None})
         return f"Authorization: Bearer {token}"
 
@@ -82,10 +82,10 @@ class Issuer:
         return f"Cookie: better-auth.session_token={quote(f'{token}.{signature}', safe='')}"
 
 
-NOBODY = Person(
+UNKNOWN = Person(
     "x" * 32,
-    "Nobody",
-    "nobody@example.com",
+    "Unknown",
+    "unknown@example.com",
     email_verified=True,
     image=None,
     created_at=datetime(2026, 1, 1, tzinfo=UTC),

@@ -1,4 +1,4 @@
-"""A database at size: our tables, Better Auth's own with as many rows as asked for, and keys to sign with."""
+"""A large database: our tables, Better Auth's tables with the given number of rows, and signing keys."""
 
 import json
 import os
@@ -19,8 +19,8 @@ KEYS: dict[str, Any] = {
     "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),  # python-jose knows no EdDSA
 }
 
-# Made up by the database itself, so that no row has to travel. Ids are as Better Auth's, 32 letters and
-# digits; a user's follows from its number, so that sessions need no join.
+# The database generates all rows, so that nothing is sent to it. Ids have 32 letters and digits, as in Better
+# Auth. A user's id is computed from the user's number, so that sessions need no join.
 FUNCTIONS = """
     CREATE FUNCTION pg_temp.id_of(seed text) RETURNS text IMMUTABLE LANGUAGE sql RETURN
         left(translate(encode(sha256(seed::bytea), 'base64'), '+/=', 'aZ'), 32);
@@ -31,7 +31,7 @@ USERS = """
         CASE WHEN n %% 2 = 0 THEN 'https://cdn.example.com/' || n || '.png' END, moment, moment
     FROM (SELECT n, now() - random() * interval '700 days' AS moment FROM generate_series(1, %(users)s) n)
 """
-# One in three is live. They last for a year, so that the data outlives the week it was made in.
+# One session in three is live. It lasts for a year, so that the data stays usable.
 SESSIONS = """
     INSERT INTO "session" ("id", "userId", "token", "expiresAt", "createdAt", "updatedAt", "ipAddress",
         "userAgent")
@@ -43,7 +43,8 @@ SESSIONS = """
     FROM generate_series(1, %(sessions)s) n
 """
 
-# Drawn by number, so that it takes no scan of a million rows. The newest session, as a user has several.
+# Chosen by number, because a random order would scan a million rows. A user has several sessions: take the
+# newest.
 PEOPLE = """
     SELECT u."id", u."name", u."email", u."emailVerified", u."image", u."createdAt", u."updatedAt",
         (SELECT "token" FROM "session" WHERE "userId" = u."id" ORDER BY "expiresAt" DESC LIMIT 1)
@@ -51,7 +52,7 @@ PEOPLE = """
         AND {} (SELECT FROM "session" s WHERE s."userId" = u."id" AND s."expiresAt" > now()) LIMIT %(count)s
 """
 
-# So that a list has something to show: three threads for each of them, as every peer's store has.
+# Three threads for each person, as in the store of every peer, so that a list has content.
 THREADS = """
     INSERT INTO support_thread (user_id, thread_id, title, created_at, data)
     SELECT id, 'thr_' || md5(id || n), 'Conversation ' || n, now(), jsonb_build_object(
@@ -63,7 +64,7 @@ THREADS = """
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A row of Better Auth's "user", and of their newest session the token."""
+    """A row of Better Auth's "user" table, and the token of the user's newest session."""
 
     id: str
     name: str
@@ -77,7 +78,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """``people``: with a live session. ``signed_out``: without one. ``keys``: kid and private key."""
+    """``people``: users with a live session. ``signed_out``: one without. ``keys``: kid and private key."""
 
     people: list[Person]
     signed_out: Person
@@ -85,27 +86,27 @@ class Population:
 
     @property
     def jwks(self) -> bytes:
-        """As Better Auth's /api/auth/jwks answers."""
+        """The response of Better Auth's /api/auth/jwks."""
         keys = [{**_public(key), "kid": kid, "alg": alg} for alg, (kid, key) in self.keys.items()]
         return json.dumps({"keys": keys}).encode()
 
 
 def build(url: str, users: int, sessions: int) -> None:
-    """Fill the database at ``url``, unless it was. ``StartError`` where somebody else's data is."""
-    size_there = _size(url)
-    if size_there == (users, sessions):
+    """Fill the database at ``url`` unless it is filled. ``StartError`` if it contains other data."""
+    existing = _size(url)
+    if existing == (users, sessions):
         return
-    if size_there:
-        raise StartError("That database holds {:,} users and {:,} sessions.".format(*size_there))
+    if existing:
+        raise StartError("That database contains {:,} users and {:,} sessions.".format(*existing))
     say(f"Building {users:,} users and {sessions:,} sessions …")
     install_packages(FRONTEND)
     with better_auth({"DATABASE_URL": url, "BETTER_AUTH_SECRET": secrets.token_urlsafe(32)}):
-        pass  # once it answers, its tables are there
+        pass  # its tables exist when it answers
     env = {"ENV_FILE": os.devnull, "DATABASE_URL": url, "SECRET_KEY": secrets.token_urlsafe(50)}
     run_command([sys.executable, str(TOP / "manage.py"), "migrate", "--skip-checks"], env=env)
     size = {"users": users, "sessions": sessions}
     with psycopg.connect(url) as connection:
-        connection.execute("SET LOCAL session_replication_role = replica")  # no foreign key is looked up
+        connection.execute("SET LOCAL session_replication_role = replica")  # do not check foreign keys
         connection.execute("SET LOCAL work_mem = '256MB'")
         connection.execute(FUNCTIONS)
         connection.execute(USERS, size)
@@ -115,7 +116,13 @@ def build(url: str, users: int, sessions: int) -> None:
             connection.execute(
                 'INSERT INTO "jwks" ("id", "publicKey", "privateKey", "createdAt", "alg", "crv") '
                 "VALUES (%s, %s, %s, now(), %s, %s)",
-                [secrets.token_hex(16), json.dumps(_without_d(key)), json.dumps(key), algorithm, key["crv"]],
+                [
+                    secrets.token_hex(16),
+                    json.dumps(_public_members(key)),
+                    json.dumps(key),
+                    algorithm,
+                    key["crv"],
+                ],
             )
         connection.execute("CREATE TABLE benchmark AS SELECT %(users)s users, %(sessions)s sessions", size)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -123,24 +130,24 @@ def build(url: str, users: int, sessions: int) -> None:
 
 
 def population(url: str, count: int) -> Population:
-    """Draw ``count`` people at random, or as many as there are."""
+    """Choose up to ``count`` people at random."""
     with psycopg.connect(url) as connection:
         connection.execute(FUNCTIONS)
         total = connection.execute("SELECT users FROM benchmark").fetchone()
         assert total
         numbers = [1 + secrets.randbelow(total[0]) for _ in range(4 * count)]
-        drawn = {"numbers": numbers, "count": count}
-        people = [Person(*row) for row in connection.execute(PEOPLE.format("EXISTS"), drawn)]
-        signed_out = connection.execute(PEOPLE.format("NOT EXISTS"), drawn).fetchone()
-        assert people, "the data is too small to draw people from"
-        assert signed_out, "the data is too small to draw people from"
+        chosen = {"numbers": numbers, "count": count}
+        people = [Person(*row) for row in connection.execute(PEOPLE.format("EXISTS"), chosen)]
+        signed_out = connection.execute(PEOPLE.format("NOT EXISTS"), chosen).fetchone()
+        assert people, "the database is too small"
+        assert signed_out, "the database is too small"
         rows = connection.execute('SELECT "alg", "id", "privateKey" FROM "jwks"').fetchall()
     keys = {alg: (kid, jwt.PyJWK(json.loads(private), alg)) for alg, kid, private in rows}
     return Population(people, Person(*signed_out), keys)
 
 
 def reset_chats(url: str, population: Population) -> None:
-    """Whatever was said before: each of these people has three threads, and nobody else has any."""
+    """Remove all threads, then create three for each of these people."""
     with psycopg.connect(url) as connection:
         connection.execute("TRUNCATE support_thread CASCADE")
         connection.execute(THREADS, [[person.id for person in population.people]])
@@ -153,7 +160,7 @@ def _size(url: str) -> tuple[int, int] | None:
             assert size
             return int(size[0]), int(size[1])
         if _exists(connection, '"user"') and connection.execute('SELECT FROM "user" LIMIT 1').rowcount:
-            raise StartError("That database holds somebody's users. Name an empty one.")
+            raise StartError("That database contains other users. Use an empty one.")
     return None
 
 
@@ -163,8 +170,8 @@ def _exists(connection: "psycopg.Connection[Any]", table: str) -> bool:
 
 
 def _public(key: jwt.PyJWK) -> dict[str, Any]:
-    return _without_d(dict(key._jwk_data))
+    return _public_members(dict(key._jwk_data))
 
 
-def _without_d(members: dict[str, Any]) -> dict[str, Any]:
+def _public_members(members: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if name in ("kty", "crv", "x", "y")}

@@ -1,4 +1,4 @@
-"""Where it all runs: a database, somebody who speaks for Better Auth, and one server at a time."""
+"""The environment of a measurement: a database, a substitute for Better Auth, and one server at a time."""
 
 import os
 import secrets
@@ -33,18 +33,18 @@ from chatbackend.dev.processes import (
 
 FOLDER = TOP / ".local/benchmarks"
 REQUIREMENTS = TOP / "benchmarks/requirements.txt"
-PEOPLE = 1000  # who take turns
+PEOPLE = 1000  # users who send requests in turn
 PATH = "/support/chatkit"
 LIST = '{"type": "threads.list", "params": {"limit": 20}}'
 
-# One set of options for all: uvicorn takes uvloop and httptools, where they are, by itself.
+# The same options for all servers. uvicorn uses uvloop and httptools if they are installed.
 UVICORN = "-m uvicorn {} --host 127.0.0.1 --port {} --workers {} --ws none --no-access-log"
-STARTED = "Application startup complete"  # uvicorn's word, of each worker
+STARTED = "Application startup complete"  # uvicorn prints this for each worker
 
 
 @contextmanager
 def prepare(users: int, sessions: int, database_url: str = "") -> Iterator["Environment"]:
-    """Build what is missing. ``database_url``: an empty database, in place of a PostgreSQL of our own."""
+    """Create what is missing. ``database_url``: an empty database to use instead of a local PostgreSQL."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         pid = None
@@ -53,35 +53,35 @@ def prepare(users: int, sessions: int, database_url: str = "") -> Iterator["Envi
             pid, database_url = process.pid, create_database(url, f"users_{users}_sessions_{sessions}")
         data.build(database_url, users, sessions)
         population = data.population(database_url, PEOPLE)
-        origin = stack.enter_context(_serving(population.jwks))
+        origin = stack.enter_context(_serve_jwks(population.jwks))
         yield Environment(database_url, Issuer(origin, secrets.token_urlsafe(32), population), pid)
 
 
 def peers_python() -> str:
-    """The Python of an environment with the peers' packages, in our versions where we have them too."""
-    environment = FOLDER / "peers"
-    python, installed = environment / "bin/python", environment / ".installed"
+    """The Python of the peers' virtual environment. Packages that we use too have our versions in it."""
+    folder = FOLDER / "peers"
+    python, installed = folder / "bin/python", folder / ".installed"
     if not installed.exists() or installed.stat().st_mtime < REQUIREMENTS.stat().st_mtime:
         say("Installing the peers' packages …")
-        venv.create(environment, clear=True, with_pip=True)
-        ours = environment / "constraints.txt"
-        ours.write_text("".join(f"{each.name}=={each.version}\n" for each in distributions()))
+        venv.create(folder, clear=True, with_pip=True)
+        constraints = folder / "constraints.txt"
+        constraints.write_text("".join(f"{each.name}=={each.version}\n" for each in distributions()))
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run_command([*pip, "-r", str(REQUIREMENTS), "-c", str(ours)])
+        run_command([*pip, "-r", str(REQUIREMENTS), "-c", str(constraints)])
         installed.touch()
     return str(python)
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """``postgres_pid``: of a PostgreSQL of our own."""
+    """``postgres_pid``: the process of the local PostgreSQL, if it is used."""
 
     database_url: str
     issuer: Issuer
     postgres_pid: int | None
 
-    def pinned(self, target: Target) -> set[int]:
-        """Clear the target's cores of the database and of us, whose children the clients are."""
+    def reserve_cores(self, target: Target) -> set[int]:
+        """Move the database, this process and its clients to other cores; return the target's cores."""
         cores, others = machine.split(target.cores)
         for pid in filter(None, (self.postgres_pid, os.getpid())):
             machine.pin(pid, others)
@@ -89,18 +89,18 @@ class Environment:
 
     @contextmanager
     def running(self, target: Target) -> Iterator["Server"]:
-        """A new server with fresh credentials; nobody has said anything yet."""
+        """Run a new server with fresh credentials and without earlier conversations."""
         data.reset_chats(self.database_url, self.issuer.population)
         credentials = self.issuer.credentials(target.credential)
         tokens, log, port = FOLDER / f"{target.name}.txt", FOLDER / f"{target.name}.log", free_port()
         tokens.write_text("".join(f"{line}\n" for line in credentials.good))
-        cores, command = self.pinned(target), self._command(target, port)
+        cores, command = self.reserve_cores(target), self._command(target, port)
         with (
             log.open("w") as output,
             child(command, env=self._env(target, port), cwd=TOP, stdout=output) as process,
         ):
             wait_until_it_answers(process, port, PATH, target.name, log.read_text)
-            if target.workers > 1:  # one of them has answered
+            if target.workers > 1:  # only one of them has answered until now
                 started = lambda: log.read_text().count(STARTED) == target.workers  # noqa: E731
                 wait_until(started, process, target.name, log.read_text)
             machine.pin(process.pid, cores)
@@ -126,7 +126,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One that runs. ``log``: what it prints. ``tokens``: the good credentials, a header line each."""
+    """A running server. ``log``: its output. ``tokens``: a file with the good credentials, one a line."""
 
     target: Target
     pid: int
@@ -140,7 +140,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}{PATH}"
 
     def status(self, credential: str, body: str = LIST, timeout: float = 30) -> int:
-        """Of one request; 0 when there is no answer in time."""
+        """The status of one request; 0 if there is no answer in time."""
         name, _, value = credential.partition(": ")
         connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -156,8 +156,8 @@ class Server:
     def is_stalled(self) -> bool:
         return not self.status(self.credentials.good[0], timeout=5)
 
-    def lets_in(self) -> list[str]:
-        """What is wrong with those that it lets in. ``StartError`` where it lets nobody in."""
+    def wrongly_accepted(self) -> list[str]:
+        """The bad credentials that it accepts. ``StartError`` if it refuses a good one."""
         bodies = [LIST, create(1, 0)] if "stream" in self.target.cases else [LIST]
         for body in bodies:
             if (status := self.status(self.credentials.good[0], body)) != 200:
@@ -168,7 +168,7 @@ class Server:
 
 
 @contextmanager
-def _serving(jwks: bytes) -> Iterator[str]:
+def _serve_jwks(jwks: bytes) -> Iterator[str]:
     """Answer every GET with the keys, as Better Auth's /api/auth/jwks; yields the origin."""
 
     class Keys(BaseHTTPRequestHandler):

@@ -1,6 +1,6 @@
 -- wrk -s requests.lua URL -- FILE BODY PAUSE_MS
--- Each request has the next header line of FILE. With a pause, a connection waits half to one and a half of
--- it before each request: a paced load. The last line it prints is JSON; times are in milliseconds.
+-- Each request has the next header line of FILE. If there is a pause, a connection waits 0.5 to 1.5 pauses
+-- before each request. The last line of the output is JSON. Times are in milliseconds.
 
 local requests, at, pause = {}, 0, 0
 

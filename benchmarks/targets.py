@@ -1,4 +1,4 @@
-"""What is measured: ours, and what a team could pick in its place."""
+"""The measured servers: ours, and the alternatives that a team could choose."""
 
 import os
 import secrets
@@ -11,15 +11,15 @@ OUR_PRODUCTION = {
     "SECURE_SSL_REDIRECT": "False",
     "CORS_ALLOWED_ORIGINS": "https://shop.example.com",
     "CHATKIT_SERVER": "benchmarks.servers.ours.Server",
-    "SUPPORT_RATE_PER_USER": "1000000/min",  # counted as ever, and never reached
+    "SUPPORT_RATE_PER_USER": "1000000/min",  # counted as usual, but never reached
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``application``: what uvicorn serves, of our environment or the peers'; a folder is a Node server's.
+    """``application``: an ASGI application for uvicorn, or the folder of a Node server.
 
-    ``credential``: a kind of ``credentials.Issuer``'s. ``cases``: those that it can take part in.
+    ``credential``: a kind of ``credentials.Issuer.credentials``. ``cases``: those that the target supports.
     """
 
     name: str
@@ -37,32 +37,32 @@ class Target:
 OURS = Target("ours", "this project", "chatbackend.asgi:application", env=OUR_PRODUCTION, is_ours=True)
 BASELINE = Target(
     "bridge_jwt_db",
-    "FastAPI, fastapi-better-auth-bridge, and user and session in one statement of asyncpg's",
+    "FastAPI and fastapi-better-auth-bridge; one asyncpg statement finds the user and a live session",
     "benchmarks.peers.bridge_jwt_db:app",
 )
 PEERS = [
     BASELINE,
     Target(
         "bridge_jwt",
-        "FastAPI and fastapi-better-auth-bridge: the JWT alone, nobody is looked up",
+        "FastAPI and fastapi-better-auth-bridge: only the JWT is verified, without a database query",
         "benchmarks.peers.bridge_jwt:app",
     ),
     Target(
         "careful",
-        "the planned stack without its traps",
+        "`planned` without its known performance problems",
         "benchmarks.peers.planned:app",
         credential="es256",
         env={"PEER_CAREFUL": "1"},
     ),
     Target(
         "planned",
-        "FastAPI, python-jose and a session of SQLAlchemy's as a dependency",
+        "FastAPI with python-jose, and an SQLAlchemy session as a dependency",
         "benchmarks.peers.planned:app",
         credential="es256",
     ),
     Target(
         "better_auth",
-        "Better Auth's own getSession in Node, by cookie; no ChatKit",
+        "Better Auth's getSession in Node, with the cookie; without ChatKit",
         "benchmarks/peers/better_auth",
         credential="cookie",
         cases=("list",),
@@ -70,7 +70,7 @@ PEERS = [
     ),
     Target(
         "sample",
-        "the official sample's shape: FastAPI, ChatKit in memory, nobody is asked who they are",
+        "like the official sample: FastAPI, ChatKit with a store in memory, no authentication",
         "benchmarks.peers.sample:app",
         credential="none",
         cases=("stream", "slow"),

@@ -1,8 +1,8 @@
-"""Clients in a process of their own, away from the server's core: ``python -m benchmarks.measuring.client``.
+"""Clients in their own process, so that they do not use the server's core.
 
-Reads from stdin, as JSON, what to ``ask``, or a ``Load``. A load prints ``{"open": …}`` when every client's
-first answer has begun, or failed, and in the end what came of it all. Times are in
-milliseconds, and moments those of ``time.monotonic()``, one clock for all processes.
+``python -m benchmarks.measuring.client`` reads JSON from stdin: the arguments of ``ask``, or of ``Load``. A
+load prints ``{"open": …}`` when the first answer of every client has begun or failed, and its results at the
+end. Durations are in milliseconds. Points in time are of ``time.monotonic()``, which all processes share.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from benchmarks.results.table import percentile
 
 
 def create(deltas: int, seconds: float) -> str:
-    """A new conversation, whose first message asks for so many deltas over so many seconds."""
+    """The body of ``threads.create``; its message asks for this many deltas in this many seconds."""
     content = [{"type": "input_text", "text": f"bench {deltas} {seconds:g}"}]
     message = {"content": content, "attachments": [], "inference_options": {}}
     return json.dumps({"type": "threads.create", "params": {"input": message}})
@@ -28,10 +28,10 @@ def create(deltas: int, seconds: float) -> str:
 
 @dataclass
 class Load:
-    """``clients`` at once, each with one request after another on a new connection, as browsers' streams are.
+    """``clients`` in parallel. Each sends one request after another, each on a new connection.
 
-    They begin a request for ``seconds``, at least one and at most ``each``. An answer has begun when it
-    holds ``beginning``, and is whole when it holds ``ending``.
+    Each client starts requests for ``seconds``, at least one and at most ``each``. An answer has begun when
+    it contains ``beginning``. It is complete if it contains ``ending``.
     """
 
     url: str
@@ -42,12 +42,14 @@ class Load:
     seconds: float = 0
     each: int = 1
     beginning: str = ""
-    patience: float = 30  # seconds for one request
+    timeout: float = 30  # seconds for one request
 
     firsts: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     errors: int = 0
-    begun: dict[int, bool] = field(default_factory=dict)  # by a client's number; false if it failed before
+    begun: dict[int, bool] = field(
+        default_factory=dict
+    )  # by client: whether its first answer began or failed
 
     async def run(self) -> dict[str, float]:
         start = time.monotonic()
@@ -69,10 +71,10 @@ class Load:
         while done < 1 or (done < self.each and time.monotonic() - start < self.seconds):
             done += 1
             try:
-                await asyncio.wait_for(self._request(number, lines[done % len(lines)]), self.patience)
+                await asyncio.wait_for(self._request(number, lines[done % len(lines)]), self.timeout)
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
                 self.errors += 1
-                self._note(number, begun=False)
+                self._record(number, begun=False)
 
     async def _request(self, number: int, credential: str) -> None:
         at = urlsplit(self.url)
@@ -83,21 +85,21 @@ class Load:
                 "Content-Type: application/json\r\n"
                 f"Content-Length: {len(self.body)}\r\n\r\n{self.body}".encode()
             )
-            asked, answer = time.monotonic(), b""
+            sent_at, answer = time.monotonic(), b""
             head = await reader.readuntil(b"\r\n\r\n")
             while chunk := await reader.read(65536):
                 if not answer:
-                    self.firsts.append((time.monotonic() - asked) * 1000)
+                    self.firsts.append((time.monotonic() - sent_at) * 1000)
                 answer += chunk
                 if number not in self.begun and self.beginning.encode() in answer:
-                    self._note(number, begun=True)
+                    self._record(number, begun=True)
         finally:
             writer.close()
         if not head.startswith(b"HTTP/1.1 200") or self.ending.encode() not in answer:
-            raise OSError("not the answer that was asked for")
+            raise OSError("the answer is incomplete or an error")
         self.ended.append(time.monotonic())
 
-    def _note(self, number: int, *, begun: bool) -> None:
+    def _record(self, number: int, *, begun: bool) -> None:
         if number not in self.begun:
             self.begun[number] = begun
             if len(self.begun) == self.clients:
@@ -105,7 +107,7 @@ class Load:
 
 
 def ask(port: int, path: str, body: str, credentials: list[str], count: int) -> None:
-    """``count`` requests, one after another on one connection."""
+    """Send ``count`` requests one after another on one connection."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     for number in range(count):
         name, _, value = credentials[number % len(credentials)].partition(": ")

@@ -1,9 +1,9 @@
-"""Where a request's CPU time goes, by functions that are wrapped for it.
+"""Measures where a request's CPU time goes, by layer, with wrapped functions.
 
-Each wrapped function is a seam between two layers: what is spent in it, less what is spent in wrapped
-functions below it, is its layer's. CPU time of the thread, so that neither other programs nor other
-threads count. ``async`` functions are timed step by step, as the event loop runs them; what is handed to
-a thread takes along who handed it over.
+Each wrapped function is the boundary between two layers. A layer costs the time in its function, less the
+time in wrapped functions that it calls. We measure the thread's CPU time, so other programs and threads do
+not count. ``async`` functions are measured step by step, as the event loop runs them. A call that is
+submitted to a thread counts for the layer that submitted it.
 """
 
 import importlib
@@ -24,8 +24,8 @@ layer_now: ContextVar[str] = ContextVar("layer_now", default="")
 
 
 @dataclass(frozen=True, slots=True)
-class Seam:
-    """``name``: the dotted path of a function. ``is_optional``: it need not be called in a request."""
+class Boundary:
+    """``name``: the dotted path of a function. ``is_optional``: a request may do without this call."""
 
     name: str
     layer: str
@@ -33,8 +33,8 @@ class Seam:
 
 
 @dataclass(slots=True)
-class Spent:
-    """Per request, in µs. ``waited``: what passed while nothing was done, in this layer itself."""
+class Cost:
+    """Per request, in µs. ``waited``: elapsed time in this layer without CPU time."""
 
     cpu: float = 0
     waited: float = 0
@@ -42,46 +42,48 @@ class Spent:
 
 
 @dataclass
-class Instruments:
-    """``handed``: the layer of what is handed to a thread, by the layer that hands it over."""
+class Instrumentation:
+    """``thread_layers``: the layer of a call in a thread, by the layer that submits it. "" is the default."""
 
-    handed: dict[str, str]
-    statements: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # one of each layer, with parameters
+    thread_layers: dict[str, str]
+    statements: dict[str, tuple[Any, Any]] = field(
+        default_factory=dict
+    )  # layer: (an SQL text, its parameters)
     _events: deque[tuple[str, int, int, int]] = field(default_factory=deque)
     _frames: threading.local = field(default_factory=threading.local)
     _called: set[str] = field(default_factory=set)
-    _seams: list[Seam] = field(default_factory=list)
+    _boundaries: list[Boundary] = field(default_factory=list)
 
-    def install(self, seams: Sequence[Seam]) -> None:
-        """``StartError`` names a seam that is no longer there."""
-        for seam in seams:
-            owner, name = _found(seam)
-            setattr(owner, name, self._wrapped(seam, getattr(owner, name)))
-        self._seams = list(seams)
-        self._take_along()
+    def install(self, boundaries: Sequence[Boundary]) -> None:
+        """Raises ``StartError`` with the name of a boundary whose function no longer exists."""
+        for boundary in boundaries:
+            owner, name = _resolve(boundary)
+            setattr(owner, name, self._wrapped(boundary, getattr(owner, name)))
+        self._boundaries = list(boundaries)
+        self._wrap_submit()
 
     def application(self, layer: str, application: Any) -> Any:
-        """An ASGI application, timed as any ``async`` function."""
-        return self._wrapped(Seam("", layer), application)
+        """Wrap an ASGI application like any ``async`` function."""
+        return self._wrapped(Boundary("", layer), application)
 
     def drain(self) -> list[tuple[str, int, int, int]]:
-        """All since the last time: layer, thread, and its own CPU and elapsed time in ns."""
+        """All calls since the last ``drain``: layer, thread, CPU and elapsed time in ns without callees."""
         events, self._events = list(self._events), deque()
         return events
 
     def check(self) -> None:
-        """``StartError`` names a seam that nobody called: the layers around it would be wrong."""
-        for seam in self._seams:
-            if not seam.is_optional and seam.name not in self._called:
-                raise StartError(f"{seam.name} was never called. {ADVICE}")
+        """Raises ``StartError`` with the name of a boundary that was never called."""
+        for boundary in self._boundaries:
+            if not boundary.is_optional and boundary.name not in self._called:
+                raise StartError(f"{boundary.name} was never called. {ADVICE}")
 
-    def _wrapped(self, seam: Seam, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrapped(self, boundary: Boundary, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
-            self._called.add(seam.name)
-            layer = seam.layer
+            self._called.add(boundary.name)
+            layer = boundary.layer
             if layer.startswith("statement"):
-                layer = f"{layer} of {layer_now.get() or 'nobody'}"
+                layer = f"{layer} of {layer_now.get() or 'no layer'}"
                 self.statements.setdefault(layer, (args[1], args[2] if args[2:] else kwargs.get("params")))
             token = layer_now.set(layer)
             try:
@@ -91,10 +93,10 @@ class Instruments:
 
         @wraps(call)
         async def timed_async(*args: Any, **kwargs: Any) -> Any:
-            self._called.add(seam.name)
-            token = layer_now.set(seam.layer)
+            self._called.add(boundary.name)
+            token = layer_now.set(boundary.layer)
             try:
-                return await _Steps(call(*args, **kwargs), seam.layer, self)
+                return await _TimedSteps(call(*args, **kwargs), boundary.layer, self)
             finally:
                 layer_now.reset(token)
 
@@ -107,24 +109,24 @@ class Instruments:
         finally:
             self._leave(layer, frame)
 
-    def _take_along(self) -> None:
+    def _wrap_submit(self) -> None:
         submit = ThreadPoolExecutor.submit
 
         def timed(executor: ThreadPoolExecutor, call: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            layer = self.handed.get(layer_now.get(), self.handed[""])
+            layer = self.thread_layers.get(layer_now.get(), self.thread_layers[""])
             return submit(executor, self._timed, layer, call, *args, **kwargs)
 
         setattr(ThreadPoolExecutor, "submit", timed)  # noqa: B010
 
     def _enter(self) -> tuple[int, int]:
-        """Frames hold what layers below spend, to be taken off."""
+        """Each frame adds up the time of the layers that it calls, which ``_leave`` subtracts."""
         if not hasattr(self._frames, "stack"):
             self._frames.stack = []
         self._frames.stack.append([0, 0])
         return time.thread_time_ns(), time.perf_counter_ns()
 
-    def _leave(self, layer: str, begun: tuple[int, int]) -> None:
-        cpu, elapsed = time.thread_time_ns() - begun[0], time.perf_counter_ns() - begun[1]
+    def _leave(self, layer: str, started: tuple[int, int]) -> None:
+        cpu, elapsed = time.thread_time_ns() - started[0], time.perf_counter_ns() - started[1]
         below = self._frames.stack.pop()
         self._events.append((layer, threading.get_ident(), cpu - below[0], elapsed - below[1]))
         if self._frames.stack:
@@ -132,12 +134,12 @@ class Instruments:
             self._frames.stack[-1][1] += elapsed
 
 
-ADVICE = "benchmarks/measuring/profile.py names it as a seam between two layers: name what is there now."
+ADVICE = "benchmarks/measuring/profile.py lists it in BOUNDARIES: write the function that replaces it."
 
 
-def spent(events: Sequence[tuple[str, int, int, int]], requests: int) -> dict[str, Spent]:
-    """Of one request, by layer."""
-    layers: dict[str, Spent] = defaultdict(Spent)
+def cost_by_layer(events: Sequence[tuple[str, int, int, int]], requests: int) -> dict[str, Cost]:
+    """The cost of one request. ``events``: from ``drain``, of this many requests."""
+    layers: dict[str, Cost] = defaultdict(Cost)
     for layer, _thread, cpu, elapsed in events:
         layers[layer].cpu += cpu / requests / 1000
         layers[layer].waited += (elapsed - cpu) / requests / 1000
@@ -146,21 +148,21 @@ def spent(events: Sequence[tuple[str, int, int, int]], requests: int) -> dict[st
 
 
 @dataclass(frozen=True, slots=True)
-class _Steps:
+class _TimedSteps:
     coroutine: Any
     layer: str
-    instruments: Instruments
+    instrumentation: Instrumentation
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps, value, error = self.coroutine.__await__(), None, None
         while True:
-            frame = self.instruments._enter()
+            frame = self.instrumentation._enter()
             try:
                 awaited = steps.throw(error) if error else steps.send(value)
             except StopIteration as end:
                 return end.value
             finally:
-                self.instruments._leave(self.layer, frame)
+                self.instrumentation._leave(self.layer, frame)
             value, error = None, None
             try:
                 value = yield awaited
@@ -168,9 +170,9 @@ class _Steps:
                 error = exc
 
 
-def _found(seam: Seam) -> tuple[Any, str]:
-    """What holds the function, and its name there."""
-    parts = seam.name.split(".")
+def _resolve(boundary: Boundary) -> tuple[Any, str]:
+    """The object that has the function as an attribute, and the attribute's name."""
+    parts = boundary.name.split(".")
     for length in range(len(parts) - 1, 0, -1):
         try:
             module = importlib.import_module(".".join(parts[:length]))
@@ -182,4 +184,4 @@ def _found(seam: Seam) -> tuple[Any, str]:
         except AttributeError:
             break
         return owner, parts[-1]
-    raise StartError(f"{seam.name} is gone. {ADVICE}")
+    raise StartError(f"{boundary.name} does not exist. {ADVICE}")

@@ -1,4 +1,4 @@
-"""The machine: who runs where, what a server uses of it, and what its host takes away. Linux alone."""
+"""The machine: cores of processes, what a server uses, and CPU time lost to the host. Only for Linux."""
 
 import os
 import platform
@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-CORES = sorted(os.sched_getaffinity(0))  # now: later we keep ourselves to some of them
+CORES = sorted(os.sched_getaffinity(0))  # at import, because we pin ourselves to some of them later
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Of a program and everything it started. ``cpu``: seconds, user and system, so far."""
+    """Of a process with its descendants. ``cpu``: seconds until now, user and system."""
 
     cpu: float
     resident_kb: int
@@ -24,27 +24,27 @@ class Use:
 
 
 def use(pid: int) -> Use:
-    stats = [_stat(process) for process in _family(pid)]
-    # The fields after the name: proc_pid_stat(5), from the third on. 13 and 14 are of children that ended.
+    stats = [_stat(process) for process in _process_tree(pid)]
+    # proc_pid_stat(5): the fields from the third on. 13 and 14 are of children that have ended.
     cpu = sum(int(stat[field]) for stat in stats for field in (11, 12, 13, 14)) / TICKS
     return Use(cpu, sum(int(stat[21]) for stat in stats) * PAGE_KB, sum(int(stat[17]) for stat in stats))
 
 
 def pin(pid: int, cores: Iterable[int]) -> None:
-    """Keep a program, what it started and will start, to these cores."""
-    for process in _family(pid):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+    """Limit a process with its current and future descendants to these cores."""
+    for process in _process_tree(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             for thread in Path(f"/proc/{process}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), cores)
 
 
 def split(for_server: int) -> tuple[set[int], set[int]]:
-    """Cores for a server, and those for its clients and its database: on a small machine, the same ones."""
+    """The cores of a server, and the cores of its clients and database. On a small machine they overlap."""
     return set(CORES[:for_server]), set(CORES[for_server:]) or set(CORES)
 
 
 def stolen() -> tuple[int, int]:
-    """(ticks that the host gave to others, all ticks) since the start, over all cores."""
+    """(ticks that the host gave to other machines, all ticks) since the boot, over all cores."""
     ticks = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return ticks[7], sum(ticks)
 
@@ -58,14 +58,14 @@ def processor() -> str:
 
 
 def version_of(*command: str) -> str:
-    """What a program says of itself, in its first line; empty where it is not there."""
+    """The first line of the command's output; empty if the program is not installed."""
     if not shutil.which(command[0]):
         return ""
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (said.stdout or said.stderr).partition("\n")[0].strip()
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (result.stdout or result.stderr).partition("\n")[0].strip()
 
 
-def _family(pid: int) -> list[int]:
+def _process_tree(pid: int) -> list[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (stat := _stat(int(entry.name))):
@@ -79,5 +79,5 @@ def _family(pid: int) -> list[int]:
 def _stat(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    except OSError:  # it has just ended
+    except OSError:  # it has ended meanwhile
         return []

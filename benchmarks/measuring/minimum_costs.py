@@ -1,4 +1,4 @@
-"""What each layer costs at the least: the same work by the library that does it, and nothing around it."""
+"""The minimum cost of each layer: the same work, done only by the library that our layer uses."""
 
 import asyncio
 import logging
@@ -9,7 +9,6 @@ from functools import lru_cache
 from statistics import median
 from typing import Any
 
-import jwt
 import psycopg
 import uvloop
 from django.core.cache import cache
@@ -27,30 +26,30 @@ BATCHES = 7
 
 
 def per_call(call: Callable[[], Any], count: int, clock: Callable[[], int] = time.thread_time_ns) -> float:
-    """µs, the median of some batches; CPU time unless told."""
+    """µs of one call: the median of the batches. CPU time of this thread, unless ``clock`` is given."""
     batches = []
     for _ in range(BATCHES):
-        begun = clock()
+        started = clock()
         for _ in range(count):
             call()
-        batches.append((clock() - begun) / count / 1000)
+        batches.append((clock() - started) / count / 1000)
     return median(batches)
 
 
 def thread_hop(count: int) -> float:
-    """CPU of both threads: an event loop hands nothing at all to a thread and waits for it."""
+    """CPU time of both threads when an event loop runs an empty call in a thread."""
 
-    async def hops() -> None:
+    async def call_repeatedly() -> None:
         loop = asyncio.get_running_loop()
         for _ in range(count):
             await loop.run_in_executor(threads, int)
 
     with ThreadPoolExecutor(max_workers=1) as threads:
-        return per_call(lambda: uvloop.run(hops()), 1, time.process_time_ns) / count
+        return per_call(lambda: uvloop.run(call_repeatedly()), 1, time.process_time_ns) / count
 
 
 def django(count: int) -> float:
-    """From a request to a response, with no middleware, one URL and a view that does nothing."""
+    """From request to response without middleware, with one URL and an empty view."""
     urls = (path(PATH.lstrip("/"), lambda request: HttpResponse()),)
     with override_settings(MIDDLEWARE=[], ROOT_URLCONF=urls):
         handler, request = BaseHandler(), _request()
@@ -59,16 +58,16 @@ def django(count: int) -> float:
 
 
 def rest_framework(count: int) -> float:
-    """A view that asks nobody who they are, and does nothing."""
+    """An empty view without authentication."""
 
-    class Nothing(APIView):
+    class Empty(APIView):
         authentication_classes = ()
         permission_classes = ()
 
         def post(self, request: object) -> HttpResponse:
             return HttpResponse()
 
-    view, request = Nothing.as_view(), _request()
+    view, request = Empty.as_view(), _request()
     return per_call(lambda: view(request), count)
 
 
@@ -81,13 +80,13 @@ def throttle(count: int) -> float:
 
 
 def token(token: str, count: int) -> float:
-    """Finding by its text what it said a moment ago."""
-    remembered = lru_cache(lambda text: text)
-    return per_call(lambda: remembered(token), count)
+    """A look-up of the token in a cache."""
+    cached = lru_cache(lambda text: text)
+    return per_call(lambda: cached(token), count)
 
 
 def statement(environment: Environment, sql: Any, parameters: Any, count: int) -> tuple[float, float]:
-    """(CPU, elapsed) of psycopg's own, prepared, on a connection that is open."""
+    """(CPU, elapsed) of psycopg alone, with a prepared statement on an open connection."""
     with psycopg.connect(environment.database_url, autocommit=True) as connection:
 
         def execute() -> None:
@@ -97,7 +96,7 @@ def statement(environment: Environment, sql: Any, parameters: Any, count: int) -
 
 
 def in_postgresql(environment: Environment, sql: str, parameters: Any) -> float:
-    """Its own word for how long it executes, in µs."""
+    """The execution time that PostgreSQL's EXPLAIN reports, in µs."""
     times: list[float] = []
     with psycopg.connect(environment.database_url, cursor_factory=psycopg.ClientCursor) as connection:
         for _ in range(30):
@@ -110,7 +109,7 @@ def in_postgresql(environment: Environment, sql: str, parameters: Any) -> float:
 
 
 def chatkit(count: int) -> float:
-    """``process`` with a kept parser and a store in memory."""
+    """``process`` with a cached parser and a store in memory."""
     protocol.keep_parser()
     server = Server(MemoryStore())
 
@@ -120,14 +119,14 @@ def chatkit(count: int) -> float:
             step.send(None)
         except StopIteration:
             return
-        raise AssertionError("a store in memory has nothing to wait for")
+        raise AssertionError("process awaited something, although the store is in memory")
 
     return per_call(process, count)
 
 
 def log_line(count: int) -> float:
-    """One line of plain text to a file."""
-    logger = logging.getLogger("benchmarks.floor")
+    """One line of plain text, written to a file."""
+    logger = logging.getLogger("benchmarks.minimum")
     with open("/dev/null", "w") as nowhere:
         handler = logging.StreamHandler(nowhere)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
@@ -141,10 +140,3 @@ def log_line(count: int) -> float:
 
 def _request() -> HttpRequest:
     return RequestFactory().post(PATH, LIST, content_type="application/json", HTTP_HOST="127.0.0.1")
-
-
-def _public_jwk(environment: Environment) -> dict[str, Any]:
-    members: dict[str, Any] = jwt.get_algorithm_by_name("EdDSA").to_jwk(
-        environment.issuer.population.keys["EdDSA"][1].key.public_key(), as_dict=True
-    )
-    return members | {"alg": "EdDSA"}

@@ -1,7 +1,7 @@
-"""One ``threads.list`` request, layer by layer, beside the floor of each layer.
+"""The CPU time of one ``threads.list`` request by layer, beside the minimum cost of each layer.
 
-Our own application runs here, on uvicorn, under production's settings; a process on another core sends it
-requests, one after another.
+Our application runs in this process, on uvicorn and with production settings. A process on another core
+sends requests one after another.
 """
 
 import json
@@ -21,7 +21,7 @@ import uvicorn
 from benchmarks.data import reset_chats
 from benchmarks.environment import FOLDER, LIST, PATH, Environment
 from benchmarks.measuring import machine
-from benchmarks.measuring.instrumentation import Instruments, Seam, Spent, spent
+from benchmarks.measuring.instrumentation import Boundary, Cost, Instrumentation, cost_by_layer
 from benchmarks.targets import OURS
 from chatbackend.dev.processes import TOP, StartError
 
@@ -30,93 +30,99 @@ BLOCKS = 5
 SERVER, HANDLER = "server and event loop", "handler and its hops"
 MIDDLEWARE, VIEW, THROTTLE = "middleware, URLs", "DRF, view", "throttle"
 IDENTITY, CONNECTION, AUDIT = "identity", "connections", "audit log"
-TOKEN, PARSING = "token, verified a moment ago", "our own check of the body"
+TOKEN, PARSING = "token, from the cache", "our check of the body"
 CHATKIT, STORE = "ChatKit", "store"
 
-SEAMS = [
-    Seam("django.core.handlers.base.BaseHandler.get_response", MIDDLEWARE),
-    Seam("support.views.ChatKitView.dispatch", VIEW),
-    Seam("rest_framework.throttling.SimpleRateThrottle.allow_request", THROTTLE),
-    Seam("authn.jwt.tokens.verify", TOKEN),
-    Seam("authn.sessions.resolve", IDENTITY),
-    Seam("authn.audit.Attempt.accepted", AUDIT),
-    Seam("support.chat.protocol.parse", PARSING),
-    Seam("chatkit.server.ChatKitServer.process", CHATKIT),
-    Seam("support.storage.store.load_threads", STORE),
-    Seam("psycopg.Cursor.execute", "statement"),
-    Seam("django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", CONNECTION, is_optional=True),
-    Seam(
+BOUNDARIES = [
+    Boundary("django.core.handlers.base.BaseHandler.get_response", MIDDLEWARE),
+    Boundary("support.views.ChatKitView.dispatch", VIEW),
+    Boundary("rest_framework.throttling.SimpleRateThrottle.allow_request", THROTTLE),
+    Boundary("authn.jwt.tokens.verify", TOKEN),
+    Boundary("authn.sessions.resolve", IDENTITY),
+    Boundary("authn.audit.Attempt.accepted", AUDIT),
+    Boundary("support.chat.protocol.parse", PARSING),
+    Boundary("chatkit.server.ChatKitServer.process", CHATKIT),
+    Boundary("support.storage.store.load_threads", STORE),
+    Boundary("psycopg.Cursor.execute", "statement"),
+    Boundary(
+        "django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", CONNECTION, is_optional=True
+    ),
+    Boundary(
         "django.db.backends.base.base.BaseDatabaseWrapper.close_if_unusable_or_obsolete",
         CONNECTION,
         is_optional=True,
     ),
 ]
-HANDED = {"": HANDLER, STORE: STORE}
-OF_STORE = f"statement of {STORE}"
-OF_IDENTITY = f"statement of {IDENTITY}"
+THREAD_LAYERS = {"": HANDLER, STORE: STORE}
+STORE_STATEMENT = f"statement of {STORE}"
+IDENTITY_STATEMENT = f"statement of {IDENTITY}"
 ORDER = [
-    *[SERVER, HANDLER, MIDDLEWARE, VIEW, THROTTLE, TOKEN, IDENTITY, OF_IDENTITY, CONNECTION],
-    *[AUDIT, PARSING, CHATKIT, STORE, OF_STORE],
+    *[SERVER, HANDLER, MIDDLEWARE, VIEW, THROTTLE, TOKEN, IDENTITY, IDENTITY_STATEMENT, CONNECTION],
+    *[AUDIT, PARSING, CHATKIT, STORE, STORE_STATEMENT],
 ]
 
 
 def profile(environment: Environment, requests: int) -> str:
-    """Markdown. ``requests``: how many, over all blocks."""
+    """Returns Markdown. ``requests``: in all blocks together."""
     reset_chats(environment.database_url, environment.issuer.population)
-    machine.pin(os.getpid(), environment.pinned(OURS))
+    machine.pin(os.getpid(), environment.reserve_cores(OURS))
     known = {"DATABASE_URL": environment.database_url, "BETTER_AUTH_URL": environment.issuer.origin}
     os.environ |= OURS.env | known | {"DJANGO_SETTINGS_MODULE": "chatbackend.settings"}
-    with (FOLDER / "profile.log").open("w") as log, redirect_stdout(log):  # where the audit log goes
+    with (FOLDER / "profile.log").open("w") as log, redirect_stdout(log):  # the audit log is on stdout
         from chatbackend.asgi import application
 
         credentials = environment.issuer.credentials("eddsa").good
         block = max(1, requests // BLOCKS)
-        bare = _measured(application, credentials, block, Instruments(HANDED))
-        hello = _measured(_hello, credentials, block, Instruments(HANDED))
-        instruments = Instruments(HANDED)
-        instruments.install(SEAMS)
-        whole = _measured(instruments.application(HANDLER, application), credentials, block, instruments)
-        instruments.check()
+        bare = _measured(application, credentials, block, Instrumentation(THREAD_LAYERS))
+        hello = _measured(_hello, credentials, block, Instrumentation(THREAD_LAYERS))
+        instrumentation = Instrumentation(THREAD_LAYERS)
+        instrumentation.install(BOUNDARIES)
+        whole = _measured(
+            instrumentation.application(HANDLER, application), credentials, block, instrumentation
+        )
+        instrumentation.check()
     return _report(
-        environment, whole, bare.total, hello.total, instruments, credentials[0].rpartition(" ")[2], block
+        environment, whole, bare.total, hello.total, instrumentation, credentials[0].rpartition(" ")[2], block
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """µs of CPU per request: ``total`` of the process, ``layers`` of what was wrapped and what is left."""
+    """µs of CPU per request. ``total``: of the process. ``layers``: the wrapped ones, and the rest."""
 
     total: float
-    layers: dict[str, Spent]
+    layers: dict[str, Cost]
 
 
 @dataclass(slots=True)
-class _Block:
-    """What the process and its main thread have spent, at a moment."""
+class _CPUTime:
+    """The CPU time of the process and of its main thread until now, in ns."""
 
     process: int
     main: int
 
     @classmethod
-    def now(cls) -> "_Block":
+    def now(cls) -> "_CPUTime":
         return cls(time.process_time_ns(), time.thread_time_ns())
 
 
-def _measured(application: Any, credentials: list[str], block: int, instruments: Instruments) -> Profile:
+def _measured(
+    application: Any, credentials: list[str], block: int, instrumentation: Instrumentation
+) -> Profile:
     """Medians over the blocks."""
     profiles: list[Profile] = []
-    begun: _Block | None = None
-    count = -block  # to warm up
+    started: _CPUTime | None = None
+    count = -block  # the first block warms up
 
     async def counted(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal count, begun
+        nonlocal count, started
         if scope["type"] == "http":
-            # The one before is done, to its last step: there is one connection.
+            # There is one connection, so the previous request is complete.
             if count % block == 0 and count >= 0:
-                ended, events = _Block.now(), instruments.drain()
-                if begun:
-                    profiles.append(_profile(begun, ended, events, block))
-                begun = _Block.now()
+                ended, events = _CPUTime.now(), instrumentation.drain()
+                if started:
+                    profiles.append(_profile(started, ended, events, block))
+                started = _CPUTime.now()
             count += 1
         await application(scope, receive, send)
 
@@ -125,43 +131,45 @@ def _measured(application: Any, credentials: list[str], block: int, instruments:
     return Profile(
         median(each.total for each in profiles),
         {
-            name: Spent(
-                median(each.layers.get(name, Spent()).cpu for each in profiles),
-                median(each.layers.get(name, Spent()).waited for each in profiles),
-                median(each.layers.get(name, Spent()).calls for each in profiles),
+            name: Cost(
+                median(each.layers.get(name, Cost()).cpu for each in profiles),
+                median(each.layers.get(name, Cost()).waited for each in profiles),
+                median(each.layers.get(name, Cost()).calls for each in profiles),
             )
             for name in names
         },
     )
 
 
-def _profile(begun: _Block, ended: _Block, events: list[tuple[str, int, int, int]], block: int) -> Profile:
-    """What no seam has is the server's on the main thread, and on others a part of handing things over."""
-    layers = spent(events, block)
+def _profile(
+    started: _CPUTime, ended: _CPUTime, events: list[tuple[str, int, int, int]], block: int
+) -> Profile:
+    """Time outside all boundaries: the server's on the main thread, the handler's on other threads."""
+    layers = cost_by_layer(events, block)
     on_main = sum(cpu for _, thread, cpu, _ in events if thread == threading.get_ident())
     on_others = sum(cpu for _, thread, cpu, _ in events) - on_main
-    main, process = ended.main - begun.main, ended.process - begun.process
-    layers[SERVER] = Spent((main - on_main) / block / 1000, 0, 1)
+    main, process = ended.main - started.main, ended.process - started.process
+    layers[SERVER] = Cost((main - on_main) / block / 1000, 0, 1)
     layers[HANDLER].cpu += (process - main - on_others) / block / 1000
     return Profile(process / block / 1000, layers)
 
 
 def _serve(application: Any, credentials: list[str], requests: int) -> None:
-    """On this thread, until its client has had so many answers."""
+    """Run the application on this thread until the client has its answers."""
     config = uvicorn.Config(application, ws="none", lifespan="off", access_log=False, log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        asked = {"port": listener.getsockname()[1], "path": PATH, "body": LIST}
+        request = {"port": listener.getsockname()[1], "path": PATH, "body": LIST}
         client = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.measuring.client"], cwd=TOP, stdin=subprocess.PIPE
         )
         machine.pin(client.pid, machine.split(1)[1])
 
-        def talk() -> None:
-            client.communicate(json.dumps(asked | {"credentials": credentials, "count": requests}).encode())
+        def run_client() -> None:
+            client.communicate(json.dumps(request | {"credentials": credentials, "count": requests}).encode())
             server.should_exit = True
 
-        threading.Thread(target=talk).start()
+        threading.Thread(target=run_client).start()
         server.run(sockets=[listener])
     if client.returncode:
         raise StartError("The client of the profile failed.")
@@ -179,43 +187,46 @@ def _report(
     whole: Profile,
     bare: float,
     hello: float,
-    instruments: Instruments,
+    instrumentation: Instrumentation,
     token: str,
     count: int,
 ) -> str:
-    from benchmarks.measuring import minimum_costs  # brings Django, which has its settings by now
+    from benchmarks.measuring import (
+        minimum_costs,  # it imports Django, whose settings are now in the environment
+    )
 
-    floor_of: dict[str, tuple[float, str]] = {
-        SERVER: (hello, "uvicorn and an application that says hello"),
-        HANDLER: (minimum_costs.thread_hop(count), "one hop of an event loop to a thread"),
+    minimum_of: dict[str, tuple[float, str]] = {
+        SERVER: (hello, "uvicorn with a minimal application"),
+        HANDLER: (minimum_costs.thread_hop(count), "one call from an event loop to a thread"),
         MIDDLEWARE: (minimum_costs.django(count), "Django's `get_response`, no middleware, one URL"),
         VIEW: (minimum_costs.rest_framework(count), "an `APIView` that does nothing"),
         THROTTLE: (minimum_costs.throttle(count), "a get and a set of the cache"),
-        TOKEN: (minimum_costs.token(token, count), "a look at what is remembered"),
-        CHATKIT: (minimum_costs.chatkit(count), "`process` with a kept parser, a store in memory"),
-        AUDIT: (minimum_costs.log_line(count), "one line of text"),
+        TOKEN: (minimum_costs.token(token, count), "a cache look-up"),
+        CHATKIT: (minimum_costs.chatkit(count), "`process` with a cached parser and a store in memory"),
+        AUDIT: (minimum_costs.log_line(count), "one line of plain text"),
     }
     waits: list[tuple[str, float, float, float]] = []
-    for layer in (OF_IDENTITY, OF_STORE):
-        sql, parameters = instruments.statements[layer]
+    for layer in (IDENTITY_STATEMENT, STORE_STATEMENT):
+        sql, parameters = instrumentation.statements[layer]
         cpu, elapsed = minimum_costs.statement(environment, sql, parameters, count)
-        floor_of[layer] = (cpu, "psycopg's own, prepared")
+        minimum_of[layer] = (cpu, "psycopg alone, prepared")
         inside = minimum_costs.in_postgresql(environment, sql, parameters)
         waits.append((layer, whole.layers[layer].waited, elapsed - cpu, inside))
 
-    rows = [["layer", "CPU µs", "calls", "floor µs", "which is"], ["---", "---:", "---:", "---:", "---"]]
+    rows = [
+        ["layer", "CPU µs", "calls", "minimum µs", "minimum measured with"],
+        ["---", "---:", "---:", "---:", "---"],
+    ]
     for layer in [*ORDER, *sorted(whole.layers.keys() - set(ORDER))]:
         if layer in whole.layers:
-            each, (floor, which) = whole.layers[layer], floor_of.get(layer, (0.0, ""))
-            rows.append(
-                [layer, f"{each.cpu:.1f}", f"{each.calls:.1f}", f"{floor:.1f}" if which else "", which]
-            )
-    floor = sum(least for least, _ in floor_of.values())
+            each, (minimum, how) = whole.layers[layer], minimum_of.get(layer, (0.0, ""))
+            rows.append([layer, f"{each.cpu:.1f}", f"{each.calls:.1f}", f"{minimum:.1f}" if how else "", how])
+    minimum = sum(least for least, _ in minimum_of.values())
     rows.append(
-        ["**all**", f"**{sum(e.cpu for e in whole.layers.values()):.0f}**", "", f"**{floor:.0f}**", ""]
+        ["**all**", f"**{sum(e.cpu for e in whole.layers.values()):.0f}**", "", f"**{minimum:.0f}**", ""]
     )
     waiting = [
-        ["waiting for", "µs", "at least µs", "PostgreSQL executes µs"],
+        ["waiting for", "µs", "minimum µs", "execution in PostgreSQL µs"],
         ["---", "---:", "---:", "---:"],
     ]
     waiting += [
@@ -223,9 +234,9 @@ def _report(
     ]
     return "\n\n".join(
         [
-            f"One `threads.list` request: medians of {BLOCKS} blocks of {count} requests, one after another.",
+            f"One `threads.list` request: medians of {BLOCKS} blocks of {count} requests.",
             _markdown(rows),
-            f"Without instruments a request takes {bare:.0f} µs of CPU, with them {whole.total:.0f}.",
+            f"A request takes {bare:.0f} µs of CPU without instrumentation and {whole.total:.0f} µs with it.",
             _markdown(waiting),
         ]
     )

@@ -1,4 +1,4 @@
-"""FastAPI and fastapi-better-auth-bridge: the JWT is verified, and nobody is looked up."""
+"""FastAPI and fastapi-better-auth-bridge: it verifies the JWT and does not query the database."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The bridge, and what it leaves out: user and live session, in one statement of asyncpg's."""
+"""Like bridge_jwt, but it also finds the user and a live session, with one asyncpg statement."""
 
 import os
 from typing import Annotated
@@ -18,7 +18,7 @@ LIVE_USER = text("""
 auth = BetterAuth(verifiers=[JwtVerifier(base_url=os.environ["BETTER_AUTH_URL"])])
 engine = create_async_engine(
     os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:"),
-    isolation_level="AUTOCOMMIT",  # or each look-up is a BEGIN and a ROLLBACK as well
+    isolation_level="AUTOCOMMIT",  # otherwise each look-up also sends BEGIN and ROLLBACK
     pool_size=10,
     max_overflow=0,
 )

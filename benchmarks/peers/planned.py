@@ -1,7 +1,7 @@
-"""The stack that was planned: FastAPI, python-jose, SQLAlchemy and psycopg2, with a session as a dependency.
+"""The stack that was planned at first: FastAPI, python-jose, SQLAlchemy and psycopg2.
 
-PEER_CAREFUL=1 is the same by somebody who knows its traps: the look-up runs in a thread, and gives its
-connection back before the answer begins.
+The database session is a FastAPI dependency. PEER_CAREFUL=1 avoids its two performance problems: the look-up
+runs in a thread, and it releases its connection before the answer begins.
 """
 
 import functools

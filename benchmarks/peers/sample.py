@@ -1,4 +1,4 @@
-"""The official sample's shape: FastAPI and ChatKit with its store in memory. It asks nobody who they are."""
+"""Like the official sample: FastAPI and ChatKit with a store in memory, without authentication."""
 
 from fastapi import FastAPI, Request
 

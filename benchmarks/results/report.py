@@ -1,4 +1,4 @@
-"""What stands above and below the tables: on what, with what, and how it was measured."""
+"""The text above the tables: machine, versions and targets."""
 
 import importlib.metadata
 import json
@@ -35,29 +35,29 @@ def head(
     database = (
         "PostgreSQL"
         if environment.postgres_pid
-        else "a PostgreSQL of another machine or process, which is not pinned"
+        else "a PostgreSQL that is not pinned, because it is not ours"
     )
     return "\n\n".join(
         [
             "# Benchmarks",
-            f"For whoever chooses. Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}, at commit "
-            f"{_commit()}. How it measures and how to read it: "
+            f"For teams that compare alternatives. Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}, "
+            f"at commit {_commit()}. How the benchmark measures, and how to read the tables: "
             "[benchmarks/README.md](../benchmarks/README.md).",
             f"- {machine.processor()}; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after\n"
             f"- {users:,} users, {sessions:,} sessions, {people:,} in turn\n"
-            f"- medians of {rounds} rounds, in parentheses the least and the most\n"
+            f"- medians of {rounds} rounds, with the minimum and maximum in parentheses\n"
             f"- the server on core {_cores(server)}; clients and {database} on {_cores(others)}\n"
             f"- {_versions(environment, python_of_peers)}",
         ]
     )
 
 
-def legend(targets: list[Target], lets_in: Mapping[str, list[str]]) -> str:
-    """One line for each target, and whom it lets in that nobody should."""
+def legend(targets: list[Target], wrongly_accepted: Mapping[str, list[str]]) -> str:
+    """One line for each target, with the bad credentials that it accepts."""
     lines = []
     for target in targets:
-        whom = lets_in[target.name]
-        mark = f". **Lets in: {', '.join(whom)}**, so it does less work" if whom else ""
+        accepted = wrongly_accepted[target.name]
+        mark = f". **Accepts {', '.join(accepted)}**, so it does less work" if accepted else ""
         lines.append(f"- `{target.name}`: {target.about}{mark}")
     return "\n".join(lines)
 
@@ -76,10 +76,10 @@ def _commit() -> str:
 
 def _versions(environment: Environment, python_of_peers: str) -> str:
     known = {name: importlib.metadata.version(name) for name in OURS}
-    asked = subprocess.run(
+    done = subprocess.run(
         [python_of_peers, "-c", VERSIONS, *PEERS], capture_output=True, text=True, check=True
     )
-    known |= json.loads(asked.stdout)
+    known |= json.loads(done.stdout)
     better_auth = FRONTEND / "node_modules/better-auth/package.json"
     if better_auth.exists():
         known["better-auth"] = json.loads(better_auth.read_text())["version"]

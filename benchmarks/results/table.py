@@ -1,4 +1,4 @@
-"""From samples to tables: medians over the rounds, their spread, and ratios within each round."""
+"""Makes tables from samples: medians over the rounds, their spread, and ratios within each round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Sample = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``spread``: with the least and the most of all rounds behind the median."""
+    """``spread``: show the minimum and maximum of all rounds after the median."""
 
     key: str
     heading: str
@@ -20,10 +20,10 @@ class Column:
 def table(
     columns: Sequence[Column], ratio: str, baseline: str, samples: Mapping[str, Sequence[Sample]]
 ) -> str:
-    """In Markdown. ``samples``: of each target, one a round, in the order of the rounds.
+    """A Markdown table. ``samples``: for each target, one per round, in the order of the rounds.
 
-    ``ratio``: the key that each target's last column compares to the baseline's, round by round: in a
-    slow minute both were slow.
+    ``ratio``: the key that the last column compares with the baseline. It compares within each round, because
+    both targets were slow in a slow minute.
     """
     against = samples.get(baseline, []) if len(samples) > 1 else []
     headings = ["", *(column.heading for column in columns), *([f"to {baseline}"] if against else [])]
@@ -35,7 +35,7 @@ def table(
 
 
 def percentile(ordered: Sequence[float], share: int) -> float:
-    """The smallest value that ``share`` per cent are not above; 0 of none."""
+    """The smallest value that is at least as large as ``share`` per cent of all; 0 without values."""
     return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else 0.0
 
 
@@ -43,7 +43,7 @@ def _cell(column: Column, rounds: Sequence[Sample]) -> str:
     values = [sample[column.key] for sample in rounds if column.key in sample]
     if not values:
         return "-"
-    if column.key == "errors":  # one is too many to vanish in a median
+    if column.key == "errors":  # add them up: a median would hide a few errors
         stalled = sum(1 for sample in rounds if sample.get("stalled"))
         return f"{sum(values):.0f}{f', stalled in {stalled} of {len(rounds)}' if stalled else ''}"
     return _with_spread(values, column.digits) if column.spread else f"{median(values):.{column.digits}f}"

@@ -1,4 +1,4 @@
-"""ChatKit with a store in memory, as in its own samples: what every peer has, and the floor of ours."""
+"""ChatKit with a store in memory, as in its samples. Every peer uses it, and so does our minimum cost."""
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
@@ -19,14 +19,14 @@ from chatkit.types import (
 from benchmarks.servers import script
 
 Context = dict[str, str]  # {"user_id": …}
-Kept = tuple[ThreadMetadata, dict[str, ThreadItem]]
+Entry = tuple[ThreadMetadata, dict[str, ThreadItem]]
 
 
 class MemoryStore(Store[Context]):
-    """Everybody begins with three threads and keeps their latest ten, however long a run takes."""
+    """Each user starts with three threads and keeps the latest ten, so that long runs need no more memory."""
 
     def __init__(self) -> None:
-        self.threads: dict[str, deque[Kept]] = defaultdict(_three_threads)
+        self.threads: dict[str, deque[Entry]] = defaultdict(_three_threads)
 
     async def load_thread(self, thread_id: str, context: Context) -> ThreadMetadata:
         return self._found(thread_id, context)[0]
@@ -56,13 +56,13 @@ class MemoryStore(Store[Context]):
     async def load_item(self, thread_id: str, item_id: str, context: Context) -> ThreadItem:
         return self._found(thread_id, context)[1][item_id]
 
-    def _found(self, thread_id: str, context: Context) -> Kept:
+    def _found(self, thread_id: str, context: Context) -> Entry:
         for kept in self.threads[context["user_id"]]:
             if kept[0].id == thread_id:
                 return kept
         raise NotFoundError(thread_id)
 
-    # Nothing of what is measured asks for these.
+    # No case uses these.
     async def delete_thread(self, thread_id: str, context: Context) -> None:
         raise NotImplementedError
 
@@ -80,7 +80,7 @@ class MemoryStore(Store[Context]):
 
 
 class Server(ChatKitServer[Any]):
-    """On any store: ours and the peers'."""
+    """For any store, ours and the peers'."""
 
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
@@ -89,7 +89,7 @@ class Server(ChatKitServer[Any]):
             yield event
 
 
-def _three_threads() -> deque[Kept]:
+def _three_threads() -> deque[Entry]:
     now = datetime.now()
     threads = [ThreadMetadata(id=f"thr_{n}", title=f"Conversation {n}", created_at=now) for n in range(3)]
     return deque(((thread, {}) for thread in threads), maxlen=10)

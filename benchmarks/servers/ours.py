@@ -1,4 +1,4 @@
-"""Ours, for CHATKIT_SERVER: the default server's store, and the answer that all of them give."""
+"""Our CHATKIT_SERVER in the benchmark: our store, and the same answers as the other servers."""
 
 from benchmarks.servers import memory
 from support.storage.store import Store

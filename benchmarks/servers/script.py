@@ -1,4 +1,4 @@
-"""What every server under test answers: the message ``bench N S`` gets N deltas over S seconds."""
+"""The answer of every measured server: the message ``bench N S`` gets N deltas in S seconds."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,14 +25,14 @@ WORDS = "a few words of it "
 async def respond(
     store: Any, thread: ThreadMetadata, message: UserMessageItem | None, context: Any
 ) -> AsyncIterator[ThreadStreamEvent]:
-    """For ``ChatKitServer.respond``: the events that a model's answer comes as."""
+    """For ``ChatKitServer.respond``: the same events as for a model's answer."""
     assert message
     _, deltas, seconds = message.content[0].text.split()
     count, pause = int(deltas), float(seconds) / int(deltas)
     item = AssistantMessageItem(
         id=store.generate_item_id("message", thread, context),
         thread_id=thread.id,
-        created_at=datetime.now(),  # naive, as everywhere in the SDK
+        created_at=datetime.now(),  # naive, like all times of the SDK
         content=[],
     )
     yield ThreadItemAddedEvent(item=item)

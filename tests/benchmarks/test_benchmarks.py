@@ -41,7 +41,7 @@ def benchmarks(*arguments: str) -> str:
 
 def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(environment: Environment) -> None:
     with environment.running(OURS) as server:
-        assert server.lets_in() == []
+        assert server.wrongly_accepted() == []
         statuses = {why: server.status(bad) for why, bad in server.credentials.bad.items()}
 
     assert statuses == {
@@ -78,7 +78,7 @@ def test_a_target_without_authentication_is_found(
     everybody = Target("everybody", "", "tests.fixtures.chatkit.everybody:app", cases=("list",))
 
     with environment.running(everybody) as server:
-        found = server.lets_in()
+        found = server.wrongly_accepted()
 
     assert set(found) == {
         *["a broken signature", "nothing", "an expired token", "no live session", "an unknown user"]

@@ -1,4 +1,4 @@
-"""The profile's instruments, on functions of known cost."""
+"""The profile's instrumentation, applied to functions with a known cost."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks.measuring.instrumentation import Instruments, Seam, spent
+from benchmarks.measuring.instrumentation import Boundary, Instrumentation, cost_by_layer
 from chatbackend.dev.processes import StartError
 
 
@@ -21,7 +21,7 @@ def spin(milliseconds: float) -> None:
 
 @pytest.fixture
 def layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """A module with functions to wrap, and everything wrapped put back."""
+    """A module with functions to wrap. The wrapping is undone after the test."""
     module = types.ModuleType("layers_of_the_tests")
 
     def inner() -> None:
@@ -42,40 +42,40 @@ def layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     return module
 
 
-def seam(name: str) -> Seam:
-    return Seam(f"layers_of_the_tests.{name}", name)
+def boundary(name: str) -> Boundary:
+    return Boundary(f"layers_of_the_tests.{name}", name)
 
 
-def test_what_a_layer_below_spends_is_not_the_layers_own(layers: types.ModuleType) -> None:
-    instruments = Instruments({"": "hop"})
-    instruments.install([seam("outer"), seam("inner")])
+def test_a_layers_cost_does_not_include_the_layers_that_it_calls(layers: types.ModuleType) -> None:
+    instrumentation = Instrumentation({"": "hop"})
+    instrumentation.install([boundary("outer"), boundary("inner")])
 
     layers.outer()
 
-    took = spent(instruments.drain(), requests=1)
-    assert took["inner"].cpu > 2 * took["outer"].cpu > 5000
+    costs = cost_by_layer(instrumentation.drain(), requests=1)
+    assert costs["inner"].cpu > 2 * costs["outer"].cpu > 5000
 
 
-def test_waiting_is_no_cpu_and_what_is_handed_to_a_thread_is_a_layer_of_its_own(
+def test_waiting_costs_no_cpu_time_and_a_call_in_a_thread_has_its_own_layer(
     layers: types.ModuleType,
 ) -> None:
-    instruments = Instruments({"": "hop", "waiting": "handed"})
-    instruments.install([seam("waiting")])
+    instrumentation = Instrumentation({"": "hop", "waiting": "thread"})
+    instrumentation.install([boundary("waiting")])
 
     asyncio.run(layers.waiting())
 
-    took = spent(instruments.drain(), requests=1)
-    assert took["handed"].cpu > 2 * took["waiting"].cpu > 5000
+    costs = cost_by_layer(instrumentation.drain(), requests=1)
+    assert costs["thread"].cpu > 2 * costs["waiting"].cpu > 5000
 
 
-def test_a_seam_that_is_gone_is_named() -> None:
-    with pytest.raises(StartError, match=r"support\.views\.gone is gone\. benchmarks/profile\.py names it"):
-        Instruments({}).install([Seam("support.views.gone", "view")])
+def test_the_error_names_a_boundary_that_does_not_exist() -> None:
+    with pytest.raises(StartError, match=r"support\.views\.gone"):
+        Instrumentation({}).install([Boundary("support.views.gone", "view")])
 
 
-def test_a_seam_that_nobody_calls_is_named(layers: types.ModuleType) -> None:
-    instruments = Instruments({"": "hop"})
-    instruments.install([seam("inner")])
+def test_the_error_names_a_boundary_that_is_never_called(layers: types.ModuleType) -> None:
+    instrumentation = Instrumentation({"": "hop"})
+    instrumentation.install([boundary("inner")])
 
-    with pytest.raises(StartError, match=r"layers_of_the_tests\.inner was never called"):
-        instruments.check()
+    with pytest.raises(StartError, match=r"layers_of_the_tests\.inner"):
+        instrumentation.check()

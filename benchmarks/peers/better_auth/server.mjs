@@ -1,10 +1,10 @@
-// Better Auth's own way in Node: whose session cookie is it? No ChatKit, so only threads.list is answered.
+// Better Auth's getSession with the session cookie. There is no ChatKit, so every answer is an empty list.
 
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-const require = createRequire(new URL("../../../frontend/", import.meta.url)); // whose packages it borrows
+const require = createRequire(new URL("../../../frontend/", import.meta.url)); // it uses the packages of frontend/
 const packaged = async (name) => (await import(pathToFileURL(require.resolve(name)))) ;
 const { betterAuth } = await packaged("better-auth");
 const { default: pg } = await packaged("pg");
