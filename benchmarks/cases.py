@@ -174,11 +174,8 @@ def _slow(streams: int, seconds: float, server: Server, environment: Environment
     with _client(load) as result:
         opened = result()["open"]
         meanwhile = _wrk(server, PACED_CONNECTIONS, 2 * seconds, pause_ms)
-        during, connections, measured_at = (
-            machine.use(server.pid),
-            _connections(environment),
-            time.monotonic(),
-        )
+        during, connections = machine.use(server.pid), _connections(environment)
+        measured_at = time.monotonic()
         streamed = result()
     return {
         "idle_p99": alone["p99"],

@@ -1,4 +1,4 @@
-"""``matrix``: what a database can do to our server, under load. ``soak``: an hour's traffic in minutes."""
+"""``matrix``: faults of the database under load. ``soak``: mixed traffic, to measure the growth of memory."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m faults", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["matrix", "soak"], default="matrix")
     parser.add_argument("--faults", default=",".join(FAULTS), help=",".join(FAULTS))
-    parser.add_argument("--minutes", type=float, default=5, help="of the soak")
+    parser.add_argument("--minutes", type=float, default=5, help="duration of the soak")
     options = parser.parse_args(arguments)
     names = options.faults.split(",")
     if unknown := set(names) - set(FAULTS):

@@ -1,4 +1,4 @@
-"""A PostgreSQL to be mistreated, and what happens to one in a night: blocks, at whose end it is over."""
+"""A PostgreSQL for experiments, and its faults. Each fault is a context manager that ends the fault."""
 
 import os
 import signal
@@ -14,12 +14,12 @@ import psycopg
 from chatbackend.dev.postgres import postgres_process
 from chatbackend.dev.processes import terminate, wait_until
 
-CONNECTIONS = 30  # of the server, three of them for superusers, such as ours
+CONNECTIONS = 30  # max_connections; three of them are reserved for superusers
 
 
 @contextmanager
 def database(folder: Path) -> Iterator["Database"]:
-    """A new one, thrown away in the end. What it has acknowledged it keeps, unless the machine stops."""
+    """A new server, removed at the end. Acknowledged commits survive its crash, but not the machine's."""
     with postgres_process(folder, throwaway=True) as (process, url), ExitStack() as stack:
         running = Database(process, url)
         stack.callback(lambda: terminate(running.process, signal.SIGINT))
@@ -59,7 +59,7 @@ class Database:
         return False
 
     def processes(self) -> list[int]:
-        """With its helpers: all that is of its session's parent."""
+        """The ids of the server process and of its children."""
         own = [self.process.pid]
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
@@ -69,7 +69,7 @@ class Database:
         return own
 
 
-# --- What happens to it ---------------------------------------------------------------------------
+# --- Faults ---------------------------------------------------------------------------------------
 
 Fault = Callable[[Database], AbstractContextManager[None]]
 
@@ -92,15 +92,15 @@ def restarted(database: Database) -> Iterator[None]:
 
 @contextmanager
 def suspended(database: Database) -> Iterator[None]:
-    """Every connection is killed, and new ones are taken: as Neon does with a compute, and a failover."""
+    """All connections are killed, and new ones are accepted: a suspended Neon compute, or a failover."""
     with database.connected() as connection:
-        connection.execute(TAKE, [[connection.info.backend_pid]])
+        connection.execute(TERMINATE_OTHERS, [[connection.info.backend_pid]])
     yield
 
 
 @contextmanager
 def crashed(database: Database) -> Iterator[None]:
-    """One process of it dies, so that all do: until it has recovered it says that it is starting up."""
+    """One server process is killed, so PostgreSQL ends all and recovers. Meanwhile it refuses connections."""
     with database.connected() as connection:
         os.kill(connection.info.backend_pid, signal.SIGKILL)
         with suppress(psycopg.OperationalError):
@@ -110,9 +110,9 @@ def crashed(database: Database) -> Iterator[None]:
 
 @contextmanager
 def frozen(database: Database) -> Iterator[None]:
-    """It neither answers nor hangs up."""
+    """The server does not answer, and its connections stay open."""
     processes: list[int] = []
-    while more := set(database.processes()) - set(processes):  # it may be making one
+    while more := set(database.processes()) - set(processes):  # it may have forked meanwhile
         for pid in sorted(more):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
@@ -127,7 +127,7 @@ def frozen(database: Database) -> Iterator[None]:
 
 @contextmanager
 def locked(database: Database, table: str = '"session"') -> Iterator[None]:
-    """Statements take for ever, as behind somebody's ALTER TABLE."""
+    """Statements wait without end, as behind an ALTER TABLE."""
     with psycopg.connect(database.url) as connection:
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
@@ -136,21 +136,21 @@ def locked(database: Database, table: str = '"session"') -> Iterator[None]:
 
 @contextmanager
 def full(database: Database) -> Iterator[None]:
-    """Every connection is somebody else's."""
-    url = f"{database.url.rpartition('/')[0]}/postgres"  # of all databases together there are so many
+    """Other clients use all connections."""
+    url = f"{database.url.rpartition('/')[0]}/postgres"  # the limit is for all databases together
     with ExitStack() as stack:
         first = stack.enter_context(psycopg.connect(url, autocommit=True))
-        # Whoever is sent away would be back before we have taken their place.
+        # Without this, the server's connections would return before ours take all places.
         first.execute("ALTER DATABASE chatbackend ALLOW_CONNECTIONS false")
-        first.execute(TAKE, [[first.info.backend_pid]])
-        with suppress(psycopg.OperationalError):  # none is left
+        first.execute(TERMINATE_OTHERS, [[first.info.backend_pid]])
+        with suppress(psycopg.OperationalError):  # raised when no connection is left
             while True:
                 stack.enter_context(psycopg.connect(url))
         first.execute("ALTER DATABASE chatbackend ALLOW_CONNECTIONS true")
         yield
 
 
-TAKE = """
+TERMINATE_OTHERS = """
     SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity
     WHERE datname IS NOT NULL AND NOT pid = ANY(%s)
 """
@@ -158,7 +158,7 @@ TAKE = """
 
 @contextmanager
 def read_only(database: Database) -> Iterator[None]:
-    """As a standby is, before it is promoted."""
+    """Like a standby before it is promoted."""
     _set(database, "default_transaction_read_only", "on")
     try:
         yield
@@ -168,7 +168,7 @@ def read_only(database: Database) -> Iterator[None]:
 
 @contextmanager
 def out_of_disk(database: Database) -> Iterator[None]:
-    """Whatever is written is refused in PostgreSQL's words for that; the disk itself is nobody's to fill."""
+    """Triggers raise PostgreSQL's error for a full disk at every write. The real disk is not filled."""
     with database.connected() as connection:
         connection.execute(FULL_DISK)
         try:
@@ -191,4 +191,4 @@ def _set(database: Database, name: str, value: str) -> None:
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"ALTER SYSTEM SET {name} = {value}")
         connection.execute("SELECT pg_reload_conf()")
-    time.sleep(0.1)  # until every process of it has read that
+    time.sleep(0.1)  # until every server process has read the new value

@@ -1,4 +1,4 @@
-"""Each fault of a database, under load: who was told what, for how long, and whether anything was lost."""
+"""Applies each fault of the database under load, and reports answers, waiting times and lost messages."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from faults.load import Answer, Load
 
 BEFORE_SECONDS, AFTER_SECONDS = 2.0, 4.0
 
-# What happens, for how many seconds, and how.
+# Title, duration in seconds, and the fault.
 FAULTS: dict[str, tuple[str, float, Fault]] = {
     "restart": ("is restarted", 0, faults.restarted),
     "suspend": ("closes every connection (Neon's suspend, a failover)", 0, faults.suspended),
@@ -39,7 +39,7 @@ class Row:
     title: str
     seconds: float
     answers: list[Answer]
-    over_at: float
+    ended_at: float
     lost: int
 
     def __str__(self) -> str:
@@ -47,8 +47,8 @@ class Row:
         specified = sum(answer.as_specified for answer in self.answers)
         wait = max(answer.wait for answer in self.answers)
         silence = max(answer.silence for answer in self.answers)
-        missed = [answer.began for answer in self.answers if not answer.served]
-        recovery = max(0.0, max(missed, default=0.0) - self.over_at)
+        failed = [answer.began for answer in self.answers if not answer.served]
+        recovery = max(0.0, max(failed, default=0.0) - self.ended_at)
         return (
             f"| {self.title} | {self.seconds:.1f} s | {len(self.answers):,} | {served:,} |"
             f" {specified - served:,} | {len(self.answers) - specified} | {wait:.1f} s | {silence:.1f} s |"
@@ -63,9 +63,9 @@ def matrix(environment: Environment, database: Database, names: Iterable[str]) -
             title, seconds, fault = FAULTS[name]
             rows.append(_row(title, seconds, fault, database, server.port, server.credentials.good))
             print(rows[-1], file=sys.stderr, flush=True)
-            others = Counter(answer.fault for answer in rows[-1].answers if not answer.as_specified)
-            if others:
-                print(dict(others), file=sys.stderr, flush=True)
+            unexpected = Counter(answer.fault for answer in rows[-1].answers if not answer.as_specified)
+            if unexpected:
+                print(dict(unexpected), file=sys.stderr, flush=True)
     return "\n".join([HEAD, *map(str, rows)])
 
 
@@ -77,12 +77,12 @@ def _row(
     began = time.monotonic()
     with fault(database):
         time.sleep(seconds)
-    over_at = time.monotonic()
+    ended_at = time.monotonic()
     time.sleep(AFTER_SECONDS)
-    while time.monotonic() < over_at + 60 and not _all_served(load.answers, since=time.monotonic() - 3):
+    while time.monotonic() < ended_at + 60 and not _all_served(load.answers, since=time.monotonic() - 3):
         time.sleep(0.5)
     answers = load.stop()
-    return Row(title, over_at - began, answers, over_at, _lost(database, answers))
+    return Row(title, ended_at - began, answers, ended_at, _lost(database, answers))
 
 
 def _all_served(answers: list[Answer], since: float) -> bool:
@@ -90,8 +90,8 @@ def _all_served(answers: list[Answer], since: float) -> bool:
 
 
 def _lost(database: Database, answers: list[Answer]) -> int:
-    """Items that a client was told of and the table does not have."""
-    kept = [item for answer in answers for item in answer.kept]
+    """The number of items that a stream reported as done and the table does not contain."""
+    stored = [item for answer in answers for item in answer.stored]
     with database.connected() as connection:
-        rows = connection.execute("SELECT item_id FROM support_item WHERE item_id = ANY(%s)", [kept])
-        return len(set(kept) - {item for (item,) in rows})
+        rows = connection.execute("SELECT item_id FROM support_item WHERE item_id = ANY(%s)", [stored])
+        return len(set(stored) - {item for (item,) in rows})

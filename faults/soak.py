@@ -1,4 +1,4 @@
-"""An hour's traffic in a few minutes: everything people do, mixed; and what the process grows by."""
+"""Mixed traffic without pauses, and the growth of the server process meanwhile."""
 
 import json
 import random
@@ -43,60 +43,62 @@ class Sample:
 
 
 def soak(environment: Environment, minutes: float) -> str:
-    told: Counter[str] = Counter()
-    over = threading.Event()
+    outcomes: Counter[str] = Counter()
+    stopped = threading.Event()
     samples: list[Sample] = []
     with (
         tempfile.TemporaryDirectory() as attachments,
         environment.running(_with_uploads(attachments)) as server,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
-        clients = [pool.submit(_go_on, server, over, told) for _ in range(CLIENTS)]
+        clients = [pool.submit(_run_client, server, stopped, outcomes) for _ in range(CLIENTS)]
         began = time.monotonic()
         while time.monotonic() - began < 60 * minutes:
             time.sleep(SAMPLE_SECONDS)
-            samples.append(_sample(server, time.monotonic() - began, sum(told.values())))
+            samples.append(_sample(server, time.monotonic() - began, sum(outcomes.values())))
             print(samples[-1], file=sys.stderr, flush=True)
-        over.set()
+        stopped.set()
         for client in clients:
             client.result()
-        time.sleep(SAMPLE_SECONDS)  # nobody asks for anything
-        samples.append(_sample(server, time.monotonic() - began, sum(told.values())))
+        time.sleep(SAMPLE_SECONDS)  # without requests
+        samples.append(_sample(server, time.monotonic() - began, sum(outcomes.values())))
     every = max(1, len(samples) // 12)
     half = samples[len(samples) // 2 :]
     rows = [HEAD, *map(str, samples[:-1:every]), str(samples[-1])]
     growth = 1000 * _slope([(sample.requests, sample.resident_mb) for sample in half[:-1]])
-    said = ", ".join(f"{what} {count:,}" for what, count in sorted(told.items()))
-    return "\n".join([*rows, "", f"{said}.", f"In the second half {growth:+.3f} MB for 1,000 requests."])
+    summary = ", ".join(f"{what} {count:,}" for what, count in sorted(outcomes.items()))
+    return "\n".join(
+        [*rows, "", f"{summary}.", f"Growth in the second half: {growth:+.3f} MB per 1,000 requests."]
+    )
 
 
 def _with_uploads(folder: str) -> Target:
-    """The default server, whose local responder says the same to everybody."""
+    """Our server with its local responder and an attachment directory."""
     own = {"CHATKIT_SERVER": "support.server.SupportServer", "ATTACHMENT_DIRECTORY": folder}
     return replace(OURS, env=OURS.env | own)
 
 
-def _go_on(server: Server, over: threading.Event, told: "Counter[str]") -> None:
+def _run_client(server: Server, stopped: threading.Event, outcomes: "Counter[str]") -> None:
     kinds, weights = zip(*TRAFFIC.items(), strict=True)
-    while not over.is_set():
+    while not stopped.is_set():
         [kind] = random.choices(kinds, weights)
         try:
-            told[f"{kind.__name__} {kind(server)}"] += 1
+            outcomes[f"{kind.__name__} {kind(server)}"] += 1
         except (OSError, HTTPException) as exc:
-            told[f"{kind.__name__} {type(exc).__name__}"] += 1
+            outcomes[f"{kind.__name__} {type(exc).__name__}"] += 1
 
 
 def lists(server: Server) -> int:
-    return ask(server.port, LIST, _somebody(server)).status
+    return ask(server.port, LIST, _credential(server)).status
 
 
 def chats(server: Server) -> int:
-    return ask(server.port, CHAT, _somebody(server)).status
+    return ask(server.port, CHAT, _credential(server)).status
 
 
-def leaves(server: Server) -> int:
-    """In the middle of a stream."""
-    return _tell(server, LONG_CHAT, _somebody(server), whole=False)
+def disconnects(server: Server) -> int:
+    """Disconnect during a stream."""
+    return _post(server, LONG_CHAT, _credential(server), whole=False)
 
 
 def refused(server: Server) -> int:
@@ -104,9 +106,9 @@ def refused(server: Server) -> int:
 
 
 def uploads(server: Server) -> int:
-    somebody, connection = _somebody(server), HTTPConnection("127.0.0.1", server.port, timeout=30)
+    credential, connection = _credential(server), HTTPConnection("127.0.0.1", server.port, timeout=30)
     params = {"name": "a.txt", "size": len(FILE), "mime_type": "text/plain"}
-    body, headers = json.dumps({"type": "attachments.create", "params": params}), _headers(somebody)
+    body, headers = json.dumps({"type": "attachments.create", "params": params}), _headers(credential)
     connection.request("POST", PATH, body, headers)
     upload = json.load(connection.getresponse())["upload_descriptor"]
     connection.request("PUT", upload["url"], FILE, headers | {"Content-Type": "text/plain"})
@@ -116,21 +118,21 @@ def uploads(server: Server) -> int:
     return answer.status
 
 
-def nonsense(server: Server) -> int:
-    return _tell(server, '{"params": ' + "[" * 500, _somebody(server))
+def malformed(server: Server) -> int:
+    return _post(server, '{"params": ' + "[" * 500, _credential(server))
 
 
 TRAFFIC: dict[Callable[[Server], int], int] = {
     lists: 50,
     chats: 20,
-    leaves: 10,
+    disconnects: 10,
     refused: 15,
     uploads: 3,
-    nonsense: 2,
+    malformed: 2,
 }
 
 
-def _tell(server: Server, body: str, credential: str, *, whole: bool = True) -> int:
+def _post(server: Server, body: str, credential: str, *, whole: bool = True) -> int:
     connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.request("POST", PATH, body, _headers(credential))
     response = connection.getresponse()
@@ -144,7 +146,7 @@ def _headers(credential: str) -> dict[str, str]:
     return {name: value, "Content-Type": "application/json"}
 
 
-def _somebody(server: Server) -> str:
+def _credential(server: Server) -> str:
     return random.choice(server.credentials.good)
 
 
@@ -163,7 +165,7 @@ def _is_socket(file: Path) -> bool:
 
 
 def _slope(points: list[tuple[float, float]]) -> float:
-    """Of the line of least squares."""
+    """The slope of the least-squares line."""
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)
     spread = sum((x - mean_x) ** 2 for x, _ in points)

@@ -1,4 +1,4 @@
-"""The parts of a benchmark at work: the data, our server on it, a server that lets everybody in."""
+"""The parts of a benchmark: the data, our server with it, and a server without authentication."""
 
 import sys
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def benchmarks(*arguments: str) -> str:
     return done.stdout
 
 
-def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(environment: Environment) -> None:
+def test_our_server_accepts_the_good_credentials_and_refuses_the_bad_ones(environment: Environment) -> None:
     with environment.running(OURS) as server:
         assert server.wrongly_accepted() == []
         statuses = {why: server.status(bad) for why, bad in server.credentials.bad.items()}
@@ -53,7 +53,7 @@ def test_our_server_takes_what_the_data_builder_signs_and_nothing_else(environme
     }
 
 
-def test_the_data_is_built_once_and_is_as_large_as_asked_for(environment: Environment, database: str) -> None:
+def test_the_data_is_built_once_with_the_given_size(environment: Environment, database: str) -> None:
     with psycopg.connect(database) as connection:
         users = connection.execute('SELECT count(*) FROM "user"').fetchone()
         live = 'SELECT count(*), count(*) FILTER (WHERE "expiresAt" > now()) FROM "session"'
@@ -66,7 +66,7 @@ def test_the_data_is_built_once_and_is_as_large_as_asked_for(environment: Enviro
         assert connection.execute('SELECT count(*) FROM "jwks"').fetchone() == (2,)
 
 
-def test_data_of_another_size_is_left_alone(environment: Environment, database: str) -> None:
+def test_existing_data_of_another_size_is_not_changed(environment: Environment, database: str) -> None:
     with pytest.raises(StartError, match="50 users and 100 sessions"):
         build(database, USERS + 1, SESSIONS)
 
@@ -85,26 +85,26 @@ def test_a_target_without_authentication_is_found(
     }
 
 
-def test_the_profile_names_every_layer_and_its_floor(environment: Environment, database: str) -> None:
+def test_the_profile_shows_every_layer_with_its_minimum(environment: Environment, database: str) -> None:
     size = ["--users", str(USERS), "--sessions", str(SESSIONS)]
 
-    told = benchmarks("profile", "--database", database, "--requests", "10", *size)
+    output = benchmarks("profile", "--database", database, "--requests", "10", *size)
 
     for layer in (
         "server and event loop",
-        "token, verified a moment ago",
+        "token, from the cache",
         "statement of identity",
         "statement of store",
     ):
-        row = next(line for line in told.splitlines() if line.startswith(f"| {layer} |"))
-        cpu, calls, floor = map(float, row.split("|")[2:5])
+        row = next(line for line in output.splitlines() if line.startswith(f"| {layer} |"))
+        cpu, calls, minimum = map(float, row.split("|")[2:5])
         assert calls >= 1
         assert isfinite(cpu)
-        assert isfinite(floor)
+        assert isfinite(minimum)
 
 
-def test_help_names_the_targets_and_the_cases() -> None:
-    told = benchmarks("--help")
+def test_help_lists_the_targets_and_the_cases() -> None:
+    output = benchmarks("--help")
 
-    assert "bridge_jwt_db" in told
-    assert "resolve" in told
+    assert "bridge_jwt_db" in output
+    assert "resolve" in output

@@ -1,4 +1,4 @@
-"""Medians, spread, and ratios within a round."""
+"""The tables: medians, spread, and ratios within a round."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def samples(*per_second: float, **others: float) -> list[dict[str, float]]:
     return [{"per_second": each, "p99": 1000 / each, "errors": 0.0} | others for each in per_second]
 
 
-def test_a_row_has_medians_their_spread_and_the_ratio_to_the_baseline() -> None:
+def test_a_row_shows_medians_with_their_spread_and_the_ratio_to_the_baseline() -> None:
     measured = {"ours": samples(300, 200, 400), "baseline": samples(100, 100, 200)}
 
     text = table(COLUMNS, "per_second", "baseline", measured)
@@ -29,7 +29,7 @@ def test_a_row_has_medians_their_spread_and_the_ratio_to_the_baseline() -> None:
     assert row("ours", text) == ["ours", "300 (200-400)", "3.3", "0", "2.00 (2.00-3.00)"]
 
 
-def test_a_slow_minute_that_met_both_leaves_the_ratio_as_it_is() -> None:
+def test_a_slow_round_does_not_change_the_ratio() -> None:
     measured = {"ours": samples(300, 30), "baseline": samples(100, 10)}
 
     text = table(COLUMNS, "per_second", "baseline", measured)
@@ -37,7 +37,7 @@ def test_a_slow_minute_that_met_both_leaves_the_ratio_as_it_is() -> None:
     assert row("ours", text)[-1] == "3.00 (3.00-3.00)"
 
 
-def test_errors_add_up_and_a_server_that_stopped_answering_is_named() -> None:
+def test_errors_are_added_up_and_a_stalled_server_is_marked() -> None:
     stalled = [*samples(10, errors=1.0), *samples(10, errors=2.0, stalled=1.0)]
 
     text = table(COLUMNS, "per_second", "planned", {"planned": stalled})
@@ -45,7 +45,7 @@ def test_errors_add_up_and_a_server_that_stopped_answering_is_named() -> None:
     assert row("planned", text)[3] == "3, stalled in 1 of 2"
 
 
-def test_nothing_is_divided_by_a_baseline_that_answered_nothing() -> None:
+def test_without_an_answer_of_the_baseline_there_is_no_ratio() -> None:
     measured = {"ours": samples(300), "baseline": [{"per_second": 0.0, "p99": 0.0, "errors": 0.0}]}
 
     text = table(COLUMNS, "per_second", "baseline", measured)
