@@ -1,53 +1,53 @@
-# Here is only what happens before the virtual environment exists; the rest is chatbackend/dev/.
+# This file creates the virtual environment. The commands themselves are in chatbackend/dev/.
 PYTHON ?= python3
 PACKAGES := .venv/.installed
 RUN := .venv/bin/python -m
-# Development mode but for its guards of C's memory, of which a tenth of the suite's time goes: no C is ours.
-# And with bytecode kept, whatever the terminal says: a suite starts our programs a hundred times.
+# Python's development mode without its checks of C memory: they take a tenth of the suite's time, and we have
+# no C code. Bytecode is always written, because the suite starts our programs a hundred times.
 STRICT := PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= $(RUN)
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test image check audit bench faults mutate fuzz clean
 
-help:  ## this list
+help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-7s %s\n' "$$name" "$$text"; done
 
-run: $(PACKAGES)  ## the page, the API and a database on this machine, until Ctrl-C
+run: $(PACKAGES)  ## run the page, the API and a database on this machine, until Ctrl-C
 	@$(RUN) chatbackend.dev run
 
-setup: $(PACKAGES)  ## only install what `make run` and `make test` need
+setup: $(PACKAGES)  ## install what `make run` and `make test` need
 	@$(RUN) chatbackend.dev setup
 
-test: setup  ## the whole suite; make test ARGS="-k audit" for a part of it
+test: setup  ## run all tests; a part: make test ARGS="-k audit"
 	$(STRICT) pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-image: setup  ## the steps of the Dockerfile, one by one, without a container engine
+image: setup  ## run the steps of the Dockerfile without a container engine
 	$(STRICT) pytest -m image tests/test_image.py
 
-check: $(PACKAGES)  ## style, types, production settings, missing migrations
+check: $(PACKAGES)  ## check style, types, production settings and missing migrations
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy runtime authn support chatbackend benchmarks faults
 	$(RUN) chatbackend.dev check
 
-audit: setup  ## known vulnerabilities of what is installed
+audit: setup  ## check the installed packages for known vulnerabilities
 	@$(RUN) chatbackend.dev audit
 
-bench: $(PACKAGES)  ## how fast, beside what a team could pick instead; make bench ARGS="--help"
+bench: $(PACKAGES)  ## compare the speed with alternatives; options: make bench ARGS="--help"
 	@$(RUN) benchmarks $(ARGS)
 
-faults: $(PACKAGES)  ## what a failing database does to it, under load; make faults ARGS="soak" for its memory
+faults: $(PACKAGES)  ## test database faults under load; growth of memory: make faults ARGS="soak"
 	@$(RUN) faults $(ARGS)
 
-mutate: setup  ## which faults no test would notice; make mutate ARGS="authn/jwt/keys.py"
+mutate: setup  ## find code changes that no test notices; one file: make mutate ARGS="authn/jwt/keys.py"
 	@$(RUN) pip install --quiet --disable-pip-version-check -r tests/mutation/requirements.txt
 	@$(RUN) tests.mutation $(ARGS)
 
-fuzz: setup  ## hostile requests without end; make fuzz CASES=1000000 SEED=7
+fuzz: setup  ## send random hostile requests; make fuzz CASES=1000000 SEED=7
 	@CASES=$(CASES) SEED=$(SEED) $(RUN) pytest -q -x --show-capture=no tests/fuzz/long_run.py
 
-clean:  ## remove what was installed and the local database
+clean:  ## remove the installed packages and the local database
 	rm -rf "$$(readlink -f .local/postgres/server)" "$$(readlink -f .local/benchmarks/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules
 
 $(PACKAGES): requirements.txt requirements-dev.txt
