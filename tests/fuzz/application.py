@@ -15,7 +15,7 @@ from chatbackend.web.body_limit import limited
 from tests.fuzz.cases import MARK, Case
 
 # What Python and those we use say of themselves when something breaks.
-OF_EXCEPTIONS = (
+EXCEPTION_TEXTS = (
     b"Traceback",
     b'File "',
     b"Exception",
@@ -37,7 +37,7 @@ class Answer:
     log: str = ""
 
 
-class Door(logging.Handler):
+class Client(logging.Handler):
     """Also what hears the log, as production writes it."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Door(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
 
-    def __enter__(self) -> "Door":
+    def __enter__(self) -> "Client":
         root = logging.getLogger()  # alone: pytest's own handler keeps whatever it hears
         self.others, root.handlers = root.handlers, [self]
         return self
@@ -106,7 +106,7 @@ class Door(logging.Handler):
         return Answer(start["status"], [*start["headers"]], body, time.perf_counter() - begun)
 
 
-def look(case: Case, answer: Answer) -> None:
+def check_answer(case: Case, answer: Answer) -> None:
     """Raises ``AssertionError`` for what must not be, whatever was asked."""
     said = answer.body + b"\n".join(
         value for name, value in answer.headers if name.lower() != b"x-request-id"
@@ -117,7 +117,7 @@ def look(case: Case, answer: Answer) -> None:
     assert '"exc_info"' not in answer.log, answer.log
     if answer.status >= 400:
         assert MARK.encode() not in said, answer
-        assert not [word for word in OF_EXCEPTIONS if word in answer.body], answer
+        assert not [word for word in EXCEPTION_TEXTS if word in answer.body], answer
         if case.path.startswith("/support/") and case.method != "HEAD":
             told = json.loads(answer.body)
             assert told == {"error": told["message"], "status": answer.status, "message": told["message"]}

@@ -72,10 +72,10 @@ class Cases:
         self.cookie, self.sid = person.cookie, person.session_id
 
     def one(self, random: Random) -> Case:
-        return Maker(self, random).case()
+        return CaseBuilder(self, random).case()
 
 
-class Maker:
+class CaseBuilder:
     """Of one case."""
 
     def __init__(self, given: Cases, random: Random) -> None:

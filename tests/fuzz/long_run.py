@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tests.fuzz.application import Door, look
+from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Cases
 from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
@@ -24,14 +24,14 @@ def test_a_long_run(cases: Cases, capsys: pytest.CaptureFixture[str]) -> None:  
     statuses: Counter[int] = Counter()
     longest, began, warm = 0.0, time.monotonic(), 0.0
 
-    with Door() as door:
+    with Client() as client:
         for first in range(0, count, AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, count))
             some = [cases.one(Random(f"{seed} {number}")) for number in numbers]
-            answers = door.ask(*some)
+            answers = client.ask(*some)
             for number, case, answer in zip(numbers, some, answers, strict=True):
                 try:
-                    look(case, answer)
+                    check_answer(case, answer)
                 except AssertionError as exc:
                     raise AssertionError(f"SEED={seed}, request {number}: {case}\n{exc}") from None
             statuses.update(answer.status for answer in answers)

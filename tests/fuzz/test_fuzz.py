@@ -15,7 +15,7 @@ from support.assistant import local_responder
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.signer import Signer, jwks_table_put_back
 from tests.fixtures.owner import Owner
-from tests.fuzz.application import Door, look
+from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Cases
 
 # The workers have connections of their own, so what they see is committed.
@@ -38,19 +38,19 @@ def test_no_request_gets_more_than_an_answer(cases: Cases) -> None:
     @given(random=st.randoms(use_true_random=False))
     def holds(random: Random) -> None:
         case = cases.one(random)
-        [answer] = door.ask(case)
+        [answer] = client.ask(case)
 
-        look(case, answer)
+        check_answer(case, answer)
 
-    with Door() as door:
+    with Client() as client:
         holds()
 
 
 def test_no_request_of_many_at_once_gets_more_than_an_answer(cases: Cases) -> None:
     random = Random("the same in every run")
 
-    with Door() as door:
+    with Client() as client:
         for _ in range(100):
             some = [cases.one(random) for _ in range(20)]
-            for case, answer in zip(some, door.ask(*some), strict=True):
-                look(case, answer)
+            for case, answer in zip(some, client.ask(*some), strict=True):
+                check_answer(case, answer)

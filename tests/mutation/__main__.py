@@ -16,7 +16,7 @@ import pytest
 
 from chatbackend.dev.processes import TOP
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.runs import Runs, Started, parts
+from tests.mutation.runs import Runs, SharedServers, start_servers
 
 STORE = [
     "tests/support/storage/test_store.py",
@@ -58,7 +58,7 @@ OPTIONS += ["--tb=native"]  # nobody sees it, and pytest's own takes longer than
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported before pytest begins
 
 
-class Hunt:
+class MutationRun:
     """A plugin that runs the tests in its own way."""
 
     def __init__(self, asked: list[str]) -> None:
@@ -98,10 +98,10 @@ def _explained(file: str) -> dict[str, str]:
 
 
 def main(asked: list[str]) -> int:
-    began, hunt = time.monotonic(), Hunt(asked or list(TESTS))
+    began, hunt = time.monotonic(), MutationRun(asked or list(TESTS))
     tests = [test for file in hunt.files for test in TESTS[file]]
-    with parts() as shared:
-        status = pytest.main([*OPTIONS, *dict.fromkeys(tests)], plugins=[Started(shared), hunt])
+    with start_servers() as shared:
+        status = pytest.main([*OPTIONS, *dict.fromkeys(tests)], plugins=[SharedServers(shared), hunt])
     print(f"{time.monotonic() - began:.0f} s")
     return int(hunt.failed or status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED))
 

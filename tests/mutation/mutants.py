@@ -2,7 +2,7 @@
 
 mutmut's operators change values, operators and arguments. Its own runner makes mutants of plain functions
 alone; most guards here stand in decorated ones, in constants or in SQL, so the operators are applied to
-the whole module, and OURS add to them: a guard that is gone, a call that is not made, a rule fewer.
+the whole module, and OWN_OPERATORS add to them: a guard that is gone, a call that is not made, a rule fewer.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from mutmut.mutation import mutators
 from chatbackend.dev.processes import TOP
 
 # Types, which nothing asks for at run time, what only makes a class of them, and words for people.
-LEFT_ALONE = (
+IGNORED = (
     m.Annotation()
     | m.ClassDef(bases=[m.Arg(m.Name("Protocol"))])
     | m.AssignTarget()
@@ -29,13 +29,13 @@ LEFT_ALONE = (
     | m.Decorator(decorator=m.Call(func=m.Name("dataclass")))
     | m.SimpleStatementLine(body=[m.Expr(m.SimpleString())])
 )
-# For people as well, or SQL, of which IN_SQL has what is worth a mutant.
+# For people as well, or SQL, of which SQL_CHANGES has what is worth a mutant.
 WORDS = m.MatchRegex(r"(?s).* .*")
-SAID = m.SimpleString(value=WORDS) | m.FormattedString(
+PROSE = m.SimpleString(value=WORDS) | m.FormattedString(
     parts=[m.ZeroOrMore(), m.FormattedStringText(value=WORDS), m.ZeroOrMore()]
 )
 STATEMENTS = (cst.SimpleStatementLine, cst.BaseCompoundStatement, cst.ExceptHandler)
-IN_SQL = {
+SQL_CHANGES = {
     " AND ": [" OR "],
     " OR ": [" AND "],
     " = ": [" <> "],
@@ -93,7 +93,7 @@ class _Changes(cst.CSTVisitor):
         self._statements = [range(0)]
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        if m.matches(node, LEFT_ALONE):
+        if m.matches(node, IGNORED):
             return False
         if isinstance(node, STATEMENTS):
             self._statements.append(self._lines(node))
@@ -104,7 +104,7 @@ class _Changes(cst.CSTVisitor):
         return True
 
     def on_leave(self, original_node: cst.CSTNode) -> None:
-        if isinstance(original_node, STATEMENTS) and not m.matches(original_node, LEFT_ALONE):
+        if isinstance(original_node, STATEMENTS) and not m.matches(original_node, IGNORED):
             self._statements.pop()
 
     def _note(self, node: cst.CSTNode, changed: cst.CSTNode) -> None:
@@ -125,7 +125,7 @@ def _arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
     """Without the positional arguments that are gone: the call has too few then, and no test is needed."""
 
     def kept(call: cst.Call) -> tuple[int, int]:
-        said = sum(m.matches(arg.value, SAID) for arg in call.args)
+        said = sum(m.matches(arg.value, PROSE) for arg in call.args)
         return sum(arg.keyword is None for arg in call.args), said
 
     for changed in mutators.operator_arg_removal(node):
@@ -135,7 +135,7 @@ def _arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
 
 def _strings(node: cst.BaseString) -> Iterator[cst.CSTNode]:
     """Once each; the cases of a pattern's letters are worth a mutant of their own."""
-    changed = [] if m.matches(node, SAID) else list(mutators.operator_string(node))
+    changed = [] if m.matches(node, PROSE) else list(mutators.operator_string(node))
     is_raw = isinstance(node, cst.SimpleString) and "r" in node.prefix
     yield from changed if is_raw else changed[:1]
 
@@ -179,7 +179,7 @@ def _one_less(node: cst.Integer) -> Iterator[cst.CSTNode]:
 def _other_sql(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
     if not node.value.startswith('"""'):
         return
-    for words, others in IN_SQL.items():
+    for words, others in SQL_CHANGES.items():
         head, *rest = node.value.split(words)
         for place in range(len(rest)):
             for other in others:
@@ -188,12 +188,12 @@ def _other_sql(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
                 yield node.with_changes(value=head + tail)
 
 
-REPLACED = {
+REPLACEMENTS = {
     mutators.operator_arg_removal: _arguments,
     mutators.operator_string: _strings,
     mutators.operator_assignment: None,  # to None: what is assigned is used, so it only crashes
 }
-OURS: list[tuple[Any, Any]] = [
+OWN_OPERATORS: list[tuple[Any, Any]] = [
     (cst.If, _without_guard),
     (cst.Raise | cst.Expr, _not_done),
     (cst.Return, _nothing),
@@ -204,7 +204,7 @@ OURS: list[tuple[Any, Any]] = [
     (cst.SimpleString, _other_sql),
 ]
 OPERATORS: list[tuple[Any, Any]] = [
-    (kind, REPLACED.get(operator, operator))
+    (kind, REPLACEMENTS.get(operator, operator))
     for kind, operator in mutators.mutation_operators
-    if REPLACED.get(operator, operator)
-] + OURS
+    if REPLACEMENTS.get(operator, operator)
+] + OWN_OPERATORS

@@ -30,20 +30,20 @@ from chatbackend.dev.processes import TOP, free_port
 from tests.fixtures import environment
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.servers.redis import redis_server
-from tests.mutation.changing import change
+from tests.mutation.apply import apply
 from tests.mutation.mutants import Mutant
 
 # Tests that start servers take seconds each, and the fault would not be in those servers.
-STARTING = ("start_api", "start_better_auth", "start_other_better_auth")
+STARTING_FIXTURES = ("start_api", "start_better_auth", "start_other_better_auth")
 NAME = re.compile(r"^\s*(?:async )?(?:def |class )?(?P<name>\w+)", re.MULTILINE)
-PATIENCE_SECONDS = 15  # of what a test may take more than ten times as long as ever: some faults lock us out
-TOO_LATE = 3, ""
+EXTRA_SECONDS = 15  # of what a test may take more than ten times as long as ever: some faults lock us out
+TIMED_OUT = 3, ""
 
 forks = get_context("fork")
 
 
 @dataclass(frozen=True)
-class Parts:
+class Servers:
     """What all runs share."""
 
     postgres_url: str
@@ -52,7 +52,7 @@ class Parts:
 
 
 @contextmanager
-def parts() -> Iterator[Parts]:
+def start_servers() -> Iterator[Servers]:
     install_packages(FRONTEND, TEST_BETTER_AUTH)
     folder = Path(tempfile.mkdtemp(prefix="mutation-"))
     port = free_port()
@@ -75,15 +75,15 @@ def parts() -> Iterator[Parts]:
                 better_auth(secret | own, environment.BETTER_AUTH_PORT),
                 node_server("better-auth", TEST_BETTER_AUTH, os.environ | secret | other, port, show=False),
             ):
-                yield Parts(url, redis_url, f"http://localhost:{port}")
+                yield Servers(url, redis_url, f"http://localhost:{port}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Started:
+class SharedServers:
     """A plugin: fixtures of tests/conftest.py that would start again what runs already."""
 
-    def __init__(self, shared: Parts) -> None:
+    def __init__(self, shared: Servers) -> None:
         self.shared = shared
         self.auths = BetterAuth(environment.BETTER_AUTH_URL), BetterAuth(shared.other_better_auth)
         self.given = {
@@ -92,7 +92,7 @@ class Started:
             ("django_db_setup", "tests"): True,
             ("auth", "tests"): self.auths[0],
             ("auth", "tests/authn/credentials/test_secondary_storage.py"): self.auths[1],
-        } | {(name, "tests"): _skip for name in STARTING}
+        } | {(name, "tests"): _skip for name in STARTING_FIXTURES}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Any:
@@ -115,7 +115,7 @@ def _skip(*args: Any, **kwargs: Any) -> Any:
 
 
 # Of what so few tests have run, the outcome may be kept for all others, as a compiled statement is.
-FEW = 8
+FEW_TESTS = 8
 
 
 class Runs:
@@ -151,7 +151,7 @@ class Runs:
         """Who noticed."""
         chosen = self._reaching(mutant)
         result = _forked(lambda: self._changed(mutant, chosen))
-        if result == TOO_LATE:  # which may be the machine once, too
+        if result == TIMED_OUT:  # which may be the machine once, too
             result = _forked(lambda: self._changed(mutant, chosen))
         status, noticed_by = result
         if noticed_by in self.items:
@@ -169,7 +169,7 @@ class Runs:
             named = re.compile(rf"\b{name['name'] if name else ''}\b")
             places |= {number for number, line in enumerate(text, 1) if named.search(line)}
         found = {test for line in places for test in lines.get(line, ())}
-        if len(found) < FEW:
+        if len(found) < FEW_TESTS:
             found = set().union(*lines.values())
         return sorted(found, key=lambda test: (test != self._latest, -self._found[test], self.seconds[test]))
 
@@ -196,12 +196,12 @@ class Runs:
 
     def _changed(self, mutant: Mutant, chosen: Sequence[str]) -> tuple[int, Any]:
         try:
-            change(mutant)
+            apply(mutant)
         except Exception:
             traceback.print_exc()
             return 2, "at the import"
         for test, following in pairwise([*chosen, ""]):
-            signal.alarm(PATIENCE_SECONDS + int(10 * self.seconds[test]))  # which nobody handles: it ends us
+            signal.alarm(EXTRA_SECONDS + int(10 * self.seconds[test]))  # which nobody handles: it ends us
             if self._fails(test, following):
                 return 1, test
         return 0, ""
@@ -225,7 +225,7 @@ def _forked(run: Any) -> tuple[int, Any]:
     try:
         told = ours.recv()
     except EOFError:
-        told = TOO_LATE
+        told = TIMED_OUT
     if process.pid:
         os.killpg(process.pid, signal.SIGKILL)
     process.join()

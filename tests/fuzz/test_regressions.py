@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support.openapi import operations
-from tests.fuzz.application import Door, look
+from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Case, Cases
 from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
@@ -15,10 +15,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_query_that_is_no_utf8_is_answered_like_any_other() -> None:
     case = Case("GET", "/support/attachments/x/content", b"signature=\x80%80&a=b+c")
 
-    with Door() as door:
-        [answer] = door.ask(case)
+    with Client() as client:
+        [answer] = client.ask(case)
 
-    look(case, answer)
+    check_answer(case, answer)
     assert (answer.status, json.loads(answer.body)["error"]) == (404, "Not found")
     assert "X-Request-ID" in {name.decode() for name, _ in answer.headers}
 
@@ -26,10 +26,10 @@ def test_a_query_that_is_no_utf8_is_answered_like_any_other() -> None:
 def test_a_strangers_host_is_in_no_line_of_the_log() -> None:
     case = Case(headers=[(b"host", b"eyJhbGciOiJFZERTQSJ9.payload.signature")])
 
-    with Door() as door:
-        [answer] = door.ask(case)
+    with Client() as client:
+        [answer] = client.ask(case)
 
-    look(case, answer)
+    check_answer(case, answer)
     assert answer.status == 400
     assert "The Host of a request is not in ALLOWED_HOSTS" in answer.log
     assert "eyJhbGciOiJFZERTQSJ9" not in answer.log
@@ -38,10 +38,10 @@ def test_a_strangers_host_is_in_no_line_of_the_log() -> None:
 def test_a_long_path_is_a_short_line_of_the_log() -> None:
     case = Case("GET", "/support/" + "x" * 30_000)
 
-    with Door() as door:
-        [answer] = door.ask(case)
+    with Client() as client:
+        [answer] = client.ask(case)
 
-    look(case, answer)
+    check_answer(case, answer)
     assert answer.status == 404
     assert "Not Found: /support/xxx" in answer.log
     assert len(answer.log) < 2000
@@ -55,8 +55,8 @@ def test_an_operation_that_does_not_fit_its_thread_is_no_error_of_ours(cases: Ca
     )
     case = Case(headers=[(b"authorization", f"Bearer {token}".encode())], body=[json.dumps(body).encode()])
 
-    with Door() as door:
-        [answer] = door.ask(case)
+    with Client() as client:
+        [answer] = client.ask(case)
 
-    look(case, answer)
+    check_answer(case, answer)
     assert answer.status == 400

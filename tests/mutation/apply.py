@@ -10,10 +10,10 @@ from typing import Any
 
 from tests.mutation.mutants import Mutant
 
-OF_A_CLASS_ALONE = {"__dict__", "__weakref__", "__slots__", "__doc__", "__module__"}
+OWN_ATTRIBUTES = {"__dict__", "__weakref__", "__slots__", "__doc__", "__module__"}
 
 
-def change(mutant: Mutant) -> None:
+def apply(mutant: Mutant) -> None:
     name = ".".join(mutant.file.with_suffix("").parts)
     namespace = vars(sys.modules[name])
     before, met = dict(namespace), set[tuple[int, int]]()
@@ -50,7 +50,7 @@ def _fits(old: Any, new: Any, met: set[tuple[int, int]]) -> bool:
     if isinstance(old, type) and isinstance(new, type):
         met.add((id(old), id(new)))
         for name, member in vars(new).items():
-            if name in OF_A_CLASS_ALONE or isinstance(member, MemberDescriptorType | GetSetDescriptorType):
+            if name in OWN_ATTRIBUTES or isinstance(member, MemberDescriptorType | GetSetDescriptorType):
                 continue
             if not _fits(vars(old).get(name), member, met):
                 setattr(old, name, member)
