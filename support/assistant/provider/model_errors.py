@@ -21,16 +21,16 @@ UNREACHABLE = "The assistant cannot be reached at the moment. Please try again."
 REFUSED = "The assistant cannot answer this. Please put it in another way, or in a new chat."
 BROKE_OFF = "The answer broke off. Please try again."
 ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
-LONGEST_WAIT_SECONDS = 3600
+MAX_RETRY_AFTER_SECONDS = 3600
 
 # How an answer ended: a notice if something was said, an error if nothing was.
-CUT_OFF = "The answer became too long and was cut off. Ask the assistant to go on."
-USED_UP = "The assistant reached its length limit before it said anything. Please ask for less at once."
-FILTERED = "A content filter stopped the answer here."
-WITHHELD = "A content filter withheld the answer. Please ask in other words, or in a new chat."
-INCOMPLETE = "The answer may be incomplete: the assistant did not say why it stopped."
-NOTHING_MORE = "The assistant stopped here and gave no further answer."
-EMPTY = "The assistant gave no answer. Please try again."
+LENGTH_NOTICE = "The answer became too long and was cut off. Ask the assistant to go on."
+LENGTH_ERROR = "The assistant reached its length limit before it said anything. Please ask for less at once."
+FILTER_NOTICE = "A content filter stopped the answer here."
+FILTER_ERROR = "A content filter withheld the answer. Please ask in other words, or in a new chat."
+UNKNOWN_NOTICE = "The answer may be incomplete: the assistant did not say why it stopped."
+EMPTY_NOTICE = "The assistant stopped here and gave no further answer."
+EMPTY_ERROR = "The assistant gave no answer. Please try again."
 
 model_failed = Signal()  # kind: one of KINDS; for whoever counts them
 KINDS = (
@@ -87,13 +87,13 @@ def notice_of(ending: Ending, has_spoken: bool) -> NoticeEvent | None:
         case Ending.COMPLETE:
             return None
         case Ending.LENGTH:
-            kind, notice, error = "cut_off", CUT_OFF, USED_UP
+            kind, notice, error = "cut_off", LENGTH_NOTICE, LENGTH_ERROR
         case Ending.FILTER:
-            kind, notice, error = "filtered", FILTERED, WITHHELD
+            kind, notice, error = "filtered", FILTER_NOTICE, FILTER_ERROR
         case Ending.UNKNOWN:  # no failure: some providers never give a reason
-            return NoticeEvent(level="info", message=INCOMPLETE)
+            return NoticeEvent(level="info", message=UNKNOWN_NOTICE)
         case Ending.EMPTY:
-            kind, notice, error = "empty", NOTHING_MORE, EMPTY
+            kind, notice, error = "empty", EMPTY_NOTICE, EMPTY_ERROR
     model_failed.send(None, kind=kind)
     logger.warning("The model's answer is not whole: %s", kind)
     if has_spoken:
@@ -106,5 +106,5 @@ def _busy(retry_after: str) -> str:
         seconds = math.ceil(float(retry_after))
     except (ValueError, OverflowError):  # a date, nan, inf
         seconds = 0
-    when = f"in {seconds} seconds" if 1 < seconds <= LONGEST_WAIT_SECONDS else "in a moment"
+    when = f"in {seconds} seconds" if 1 < seconds <= MAX_RETRY_AFTER_SECONDS else "in a moment"
     return f"The assistant is very busy. Please try again {when}."

@@ -52,10 +52,10 @@ def test_a_refusal_after_some_words_is_a_part_of_the_answer(
 @pytest.mark.parametrize(
     ("ending", "message"),
     [
-        (NO_WORDS_LEFT, model_errors.CUT_OFF),
-        (FILTERED, model_errors.FILTERED),
-        (WITHOUT_A_REASON, model_errors.INCOMPLETE),
-        (FOR_A_REASON_OF_ITS_OWN, model_errors.INCOMPLETE),
+        (NO_WORDS_LEFT, model_errors.LENGTH_NOTICE),
+        (FILTERED, model_errors.FILTER_NOTICE),
+        (WITHOUT_A_REASON, model_errors.UNKNOWN_NOTICE),
+        (FOR_A_REASON_OF_ITS_OWN, model_errors.UNKNOWN_NOTICE),
     ],
     ids=str,
 )
@@ -79,13 +79,13 @@ def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
 @pytest.mark.parametrize(
     ("turn", "told"),
     [
-        (NO_WORDS_LEFT, error(model_errors.USED_UP)),
-        (FILTERED, error(model_errors.WITHHELD, allow_retry=False)),
-        (WITHOUT_A_REASON, error(model_errors.EMPTY)),
-        ({}, error(model_errors.EMPTY)),
-        ({"tokens": ["", " \n"]}, error(model_errors.EMPTY)),
-        ({"reasoning": ["Hmm"]}, error(model_errors.EMPTY)),
-        ({"tokens": ["<think>", "Hmm"]}, error(model_errors.EMPTY)),
+        (NO_WORDS_LEFT, error(model_errors.LENGTH_ERROR)),
+        (FILTERED, error(model_errors.FILTER_ERROR, allow_retry=False)),
+        (WITHOUT_A_REASON, error(model_errors.EMPTY_ERROR)),
+        ({}, error(model_errors.EMPTY_ERROR)),
+        ({"tokens": ["", " \n"]}, error(model_errors.EMPTY_ERROR)),
+        ({"reasoning": ["Hmm"]}, error(model_errors.EMPTY_ERROR)),
+        ({"tokens": ["<think>", "Hmm"]}, error(model_errors.EMPTY_ERROR)),
     ],
     ids=str,
 )
@@ -113,7 +113,7 @@ def test_the_words_of_other_providers_for_an_ordinary_ending_are_known(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["Let me see. "], model_errors.CUT_OFF), ([], model_errors.USED_UP)]
+    ("words", "told"), [(["Let me see. "], model_errors.LENGTH_NOTICE), ([], model_errors.LENGTH_ERROR)]
 )
 def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
     assistant: Api, person: Person, model: Model, words: list[str], told: str
@@ -135,7 +135,7 @@ def test_an_empty_answer_after_a_tool_call_gets_a_notice(
     events = assistant.events(create("Look it up"), person.token())
 
     assert len(model.calls) == 2
-    assert [notice["message"] for notice in of_type(events, "notice")] == [model_errors.NOTHING_MORE]
+    assert [notice["message"] for notice in of_type(events, "notice")] == [model_errors.EMPTY_NOTICE]
     assert of_type(events, "error") == []
 
 
