@@ -76,13 +76,13 @@ async def respond(
             said = answer.unfinished()
             for event in [*answer.end_thoughts(), *(ThreadItemDoneEvent(item=item) for item in said)]:
                 yield event
-            if (in_words := model_errors.in_words(exc, begun=bool(said))) is None:
+            if (error := model_errors.error_for_user(exc, has_text=bool(said))) is None:
                 raise
-            raise in_words from None
+            raise error from None
         else:
             for event in answer.end_thoughts():
                 yield event
-            if notice := model_errors.notice_of(model.ending, answer.has_spoken):
+            if notice := model_errors.notice_for_user(model.ending, answer.has_text):
                 yield notice
         finally:
             # The SDK lets the model run on to its last word after the client has left, and leaves two
@@ -101,7 +101,7 @@ class _Answer:
         self._real_id = ""
         self._said: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
         self._asked_at, self._is_silent = time.perf_counter(), True
-        self.has_spoken = False
+        self.has_text = False
 
     def follows(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
         """The event, with a real id: over Chat Completions the SDK gives every message one and the same."""
@@ -130,7 +130,7 @@ class _Answer:
                 if not any(part.text.strip() for part in item.content):
                     # It has no words, or they turned out to be thoughts: see provider/response_events.py.
                     return ThreadItemRemovedEvent(item_id=item.id)
-                self.has_spoken = True
+                self.has_text = True
         return event
 
     def end_thoughts(self) -> list[ThreadStreamEvent]:

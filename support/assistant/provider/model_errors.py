@@ -46,12 +46,12 @@ KINDS = (
 )
 
 
-def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
-    """What to raise in place of a model's failure; ``None`` if it is none. ``begun``: it had spoken."""
+def error_for_user(exc: Exception, has_text: bool = False) -> CustomStreamError | None:
+    """What to raise in place of a model's failure; ``None`` if it is none. ``has_text``: it had spoken."""
     match exc:
         case openai.RateLimitError() if exc.code != "insufficient_quota":
             kind, message = "busy", _busy(exc.response.headers.get("Retry-After", ""))
-        case openai.APIConnectionError() | openai.InternalServerError() if not begun:
+        case openai.APIConnectionError() | openai.InternalServerError() if not has_text:
             kind, message = "unreachable", UNREACHABLE
         case openai.BadRequestError() | openai.UnprocessableEntityError():
             kind, message = "refused", REFUSED
@@ -77,10 +77,10 @@ def in_words(exc: Exception, begun: bool = False) -> CustomStreamError | None:
     return CustomStreamError(message, allow_retry=kind not in ("refused", "unavailable"))
 
 
-def notice_of(ending: Ending, has_spoken: bool) -> NoticeEvent | None:
+def notice_for_user(ending: Ending, has_text: bool) -> NoticeEvent | None:
     """What the user is told when an answer ended without an exception; ``None`` if the answer is whole.
 
-    ``has_spoken``: whether anything was said, perhaps before a tool was called. Raises
+    ``has_text``: whether anything was said, perhaps before a tool was called. Raises
     ``CustomStreamError`` if nothing was.
     """
     match ending:
@@ -96,7 +96,7 @@ def notice_of(ending: Ending, has_spoken: bool) -> NoticeEvent | None:
             kind, notice, error = "empty", EMPTY_NOTICE, EMPTY_ERROR
     model_failed.send(None, kind=kind)
     logger.warning("The model's answer is not whole: %s", kind)
-    if has_spoken:
+    if has_text:
         return NoticeEvent(level="warning", message=notice)
     raise CustomStreamError(error, allow_retry=ending != Ending.FILTER)  # a filter would stop a retry, too
 

@@ -177,14 +177,14 @@ def test_a_model_that_is_killed_in_the_middle_of_a_word_is_told_and_its_words_ar
 def test_how_long_a_busy_model_takes_is_told_where_it_is_a_sensible_number(
     retry_after: str, when: str
 ) -> None:
-    said = model_errors.in_words(refusal(429, {"Retry-After": retry_after}))
+    said = model_errors.error_for_user(refusal(429, {"Retry-After": retry_after}))
 
     assert said is not None
     assert said.message == f"The assistant is very busy. Please try again {when}."
 
 
 def test_a_model_that_is_not_paid_is_not_worth_a_retry(caplog: pytest.LogCaptureFixture) -> None:
-    said = model_errors.in_words(refusal(429, code="insufficient_quota"))
+    said = model_errors.error_for_user(refusal(429, code="insufficient_quota"))
 
     assert said is not None
     assert (said.message, said.allow_retry) == (model_errors.UNAVAILABLE, False)
@@ -193,5 +193,5 @@ def test_a_model_that_is_not_paid_is_not_worth_a_retry(caplog: pytest.LogCapture
 
 
 def test_a_fault_of_our_own_is_none_of_the_models() -> None:
-    assert model_errors.in_words(RuntimeError()) is None
-    assert model_errors.in_words(KeyError()) is None
+    assert model_errors.error_for_user(RuntimeError()) is None
+    assert model_errors.error_for_user(KeyError()) is None
