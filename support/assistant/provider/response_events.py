@@ -141,7 +141,7 @@ class Output:
         match piece:
             case thoughts.Thought(text):
                 yield from self._think_in_text(text)
-            case thoughts.TakenBack():
+            case thoughts.AnswerWasThought():
                 taken = part.answer()
                 if message.is_announced:
                     # ``assistant/agent.py`` tells the client to remove a message without words. The text

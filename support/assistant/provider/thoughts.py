@@ -46,11 +46,11 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class TakenBack:
+class AnswerWasThought:
     """All text that was given as the answer until here was a thought."""
 
 
-Piece = Thought | Answer | TakenBack
+Piece = Thought | Answer | AnswerWasThought
 
 
 def split(text: str) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def split(text: str) -> tuple[str, str]:
                 thoughts += said
             case Answer(said):
                 answer += said
-            case TakenBack():
+            case AnswerWasThought():
                 thoughts, answer = thoughts + answer, ""
     return thoughts, answer
 
@@ -133,7 +133,7 @@ class Splitter:
                 yield from self._give(tag.start())  # the text after the tag decides
                 return
             if not self._is_mentioned(tag):
-                yield TakenBack()
+                yield AnswerWasThought()
                 if thought := self._held[: tag.start()]:
                     yield Thought(thought)
                 self._held, self._has_thought, self._step = self._held[tag.end() :], True, Splitter._begin

@@ -69,7 +69,7 @@ def told_of(pieces: list[str]) -> tuple[str, str]:
                 thought += text
             case thoughts.Answer(text):
                 answer += text
-            case thoughts.TakenBack():
+            case thoughts.AnswerWasThought():
                 thought, answer = thought + answer, ""
     return thought, answer
 
@@ -118,7 +118,7 @@ def test_of_a_long_row_of_blanks_after_a_tag_only_a_few_are_held_back(blanks: in
     told = [piece for character in text for piece in splitter.feed(character)]
 
     is_decided = blanks == thoughts.MAX_BLANKS
-    assert (thoughts.TakenBack() in told) == is_decided
+    assert (thoughts.AnswerWasThought() in told) == is_decided
     assert told_of([*text, ", no more"]) == told_of([f"{text}, no more"])
     assert bool(told_of([f"{text}, no more"])[0]) == is_decided
 
