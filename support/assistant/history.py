@@ -86,7 +86,7 @@ class Converter(ThreadItemConverter):
     async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
         # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
         # Without thoughts: answers that earlier versions stored may contain some.
-        text = thoughts.without("".join(part.text for part in item.content))
+        text = thoughts.remove("".join(part.text for part in item.content))
         return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
 
     async def hidden_context_to_input(

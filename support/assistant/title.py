@@ -56,7 +56,7 @@ async def _make(
         run = await Runner.run(agent, words, max_turns=1, run_config=client.run_config())
         if model.ending in (Ending.LENGTH, Ending.FILTER):
             return  # half a title is worse than none
-        title = tidy(thoughts.without(str(run.final_output)))
+        title = tidy(thoughts.remove(str(run.final_output)))
         if title:
             # The SDK stores the thread as a whole. A title that the user chose meanwhile must stay, a
             # thread that was closed must stay closed, and one that is gone must stay gone.

@@ -275,7 +275,7 @@ def _plain_message(item: ResponseOutputMessage) -> ResponseOutputMessage:
         _text(_text_of(part)) if part.type == "refusal" else part.model_copy() for part in item.content
     ]
     for part in content[:1]:
-        part.text = thoughts.without(part.text)
+        part.text = thoughts.remove(part.text)
     return item.model_copy(update={"content": content})
 
 

@@ -68,7 +68,7 @@ def split(text: str) -> tuple[str, str]:
     return thoughts, answer
 
 
-def without(text: str) -> str:
+def remove(text: str) -> str:
     return split(text)[1]
 
 
