@@ -20,7 +20,7 @@ from support.assistant.provider import input_items
 from support.assistant.provider.input_items import Item
 from support.assistant.provider.requests import ModelRequests
 from support.assistant.provider.response_events import Output
-from support.assistant.provider.tool_call_indexes import ToolCallNumbers
+from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 
 
 class Ending(StrEnum):
@@ -126,7 +126,7 @@ class _Chunks:
     """
 
     def __init__(self, stream: AsyncStream[ChatCompletionChunk], model: ChatCompletionsModel) -> None:
-        self._stream, self._model, self._numbers = stream, model, ToolCallNumbers()
+        self._stream, self._model, self._tool_call_indexes = stream, model, ToolCallIndexes()
         self.response = stream.response  # the SDK reads the request's id from its headers
 
     def __aiter__(self) -> "_Chunks":
@@ -135,7 +135,7 @@ class _Chunks:
     async def __anext__(self) -> ChatCompletionChunk:
         chunk = await anext(self._stream)
         self._model._note_reason(chunk)
-        self._numbers.renumber(chunk)
+        self._tool_call_indexes.set_indexes(chunk)
         for choice in chunk.choices or []:
             if choice.finish_reason in ("length", "content_filter"):
                 choice.finish_reason = "stop"

@@ -16,7 +16,7 @@ from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 from support.assistant.provider import input_items, model_errors, requests
 from support.assistant.provider.requests import NOT_LOOKED_AT, NOT_READ, ExpiringSet
-from support.assistant.provider.tool_call_indexes import ToolCallNumbers
+from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import (
     deltas_of,
@@ -332,9 +332,9 @@ PARTS = {
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -> None:
-    numbers, calls = ToolCallNumbers(), dict[int, list[Any]]()
+    numbers, calls = ToolCallIndexes(), dict[int, list[Any]]()
     for part in map(ChoiceDeltaToolCall.model_validate, parts):
-        numbers.renumber_part(part)
+        numbers._set_index(part)
         name, arguments = part.function.name, part.function.arguments or ""
         before = calls.get(part.index, [None, None, ""])
         calls[part.index] = [part.id or before[0], name or before[1], before[2] + arguments]
