@@ -25,13 +25,13 @@ MAX_LIST_PAGES = 10
 MAX_OUTPUT_LENGTH = 20_000  # of what a tool says; the model pays by the word
 TITLE_LENGTH = 80
 
-Tell = Callable[[ThreadStreamEvent], Awaitable[None]]
+SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 
 @asynccontextmanager
-async def connected(user_id: str, tell: Tell) -> AsyncIterator[list[MCPServer]]:
-    """The servers that answer. ``tell`` is told of the others, and of every call."""
-    servers = [Connection(server, user_id, tell) for server in configured()]
+async def connected(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCPServer]]:
+    """The servers that answer. ``send_event`` is told of the others, and of every call."""
+    servers = [Connection(server, user_id, send_event) for server in configured()]
     try:
         answers = await asyncio.gather(*(server.opens() for server in servers))
         yield [server for server, answered in zip(servers, answers, strict=True) if answered]
@@ -50,7 +50,7 @@ async def begin_with(agent: Agent[Any], name: str | None, context: Any) -> None:
 
 
 class Connection(MCPServerStreamableHttp):
-    def __init__(self, server: ToolServer, user_id: str, tell: Tell) -> None:
+    def __init__(self, server: ToolServer, user_id: str, send_event: SendEvent) -> None:
         self._caller = InTheNameOf(user_id, server)
         super().__init__(
             {"url": server.url, "auth": self._caller, "httpx_client_factory": http_client},
@@ -60,8 +60,8 @@ class Connection(MCPServerStreamableHttp):
             max_list_pages=MAX_LIST_PAGES,
             failure_error_function=_as_the_model_is_told,
         )
-        self._tell = tell
-        self._told_of_failure = False
+        self._send_event = send_event
+        self._failure_was_sent = False
         self._titles: dict[str, str] = {}
         self._required: dict[str, set[str]] = {}
 
@@ -84,7 +84,7 @@ class Connection(MCPServerStreamableHttp):
     ) -> CallToolResult:
         # What the tool is called with stays between the model and the server.
         title = " ".join(self._titles.get(tool_name, "").split())[:TITLE_LENGTH]
-        await self._tell(ProgressUpdateEvent(text=title or self.name))
+        await self._send_event(ProgressUpdateEvent(text=title or self.name))
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 result = await super().call_tool(tool_name, arguments, meta)
@@ -105,10 +105,10 @@ class Connection(MCPServerStreamableHttp):
         # Not the error's text, which may be the server's: what it was asked, or what it knows of somebody.
         kind, status = type(exc).__name__, self._caller.status
         logger.warning("MCP server %s %s: %s, last HTTP status %s", self.name, how, kind, status)
-        if not self._told_of_failure:
-            self._told_of_failure = True
+        if not self._failure_was_sent:
+            self._failure_was_sent = True
             message = f"The tools of “{self.name}” are not available at the moment."
-            await self._tell(NoticeEvent(level="warning", message=message))
+            await self._send_event(NoticeEvent(level="warning", message=message))
 
 
 def http_client(

@@ -12,7 +12,7 @@ from agents import (
 from openai import AsyncOpenAI, Timeout
 
 from support.assistant.provider.language_models import ChatCompletionsModel, LanguageModel, ResponsesModel
-from support.assistant.provider.requests import RETRIES, ModelRequests, Tell
+from support.assistant.provider.requests import RETRIES, ModelRequests, SendEvent
 from support.conf import conf
 
 PATIENCE_SECONDS = 120  # with a model that says nothing; some think for a minute before the first word
@@ -41,13 +41,15 @@ def client() -> AsyncOpenAI:
     return found
 
 
-def model(name: str, user_id: str = "", earlier: int = 0, tell: Tell | None = None) -> LanguageModel:
+def model(
+    name: str, user_id: str = "", earlier: int = 0, send_event: SendEvent | None = None
+) -> LanguageModel:
     """A new model for each run: it stores how its requests and its answer ended.
 
-    ``user_id``, ``earlier``, ``tell``: see ``ModelRequests``.
+    ``user_id``, ``earlier``, ``send_event``: see ``ModelRequests``.
     """
     kind = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
-    return kind(name, client(), ModelRequests((conf.OPENAI_BASE_URL, name), user_id, earlier, tell))
+    return kind(name, client(), ModelRequests((conf.OPENAI_BASE_URL, name), user_id, earlier, send_event))
 
 
 def settings() -> ModelSettings:

@@ -19,7 +19,7 @@ from support.assistant.provider.input_items import FILE, Item
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Tell = Callable[[ThreadStreamEvent], Awaitable[None]]
+SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 REFUSALS = {400, 404, 413, 415, 422}
 # Some servers answer so to a picture or a file that their model does not take. It may also be an outage.
@@ -93,17 +93,17 @@ class ModelRequests:
     """The requests of one answer.
 
     ``model``: its provider and its name. ``user_id``: the user whose message is answered. ``earlier``: how
-    many items come before the newest message. ``tell``: called once for each notice about what the model
+    many items come before the newest message. ``send_event``: called once for each notice about what the model
     could not read.
     """
 
     def __init__(
-        self, model: tuple[str, str], user_id: str = "", earlier: int = 0, tell: Tell | None = None
+        self, model: tuple[str, str], user_id: str = "", earlier: int = 0, send_event: SendEvent | None = None
     ) -> None:
-        self._model, self._user_id, self._earlier, self._tell = model, user_id, earlier, tell
+        self._model, self._user_id, self._earlier, self._send_event = model, user_id, earlier, send_event
         self._reads_earlier = True
         self._failures_with_files = 0
-        self._told: set[str] = set()
+        self._sent_notices: set[str] = set()
 
     async def send(self, items: list[Item], send: Callable[[list[Item]], Awaitable[T]]) -> T:
         """Raises the first refusal if no simpler request is accepted either."""
@@ -119,7 +119,7 @@ class ModelRequests:
             else:
                 if refusals:
                     self._remember(whole, request, refusals[0])
-                await self._tell_what_is_missing(whole, request)
+                await self._send_notices(whole, request)
                 return answer
         raise refusals.pop(0)
 
@@ -156,16 +156,16 @@ class ModelRequests:
         for part in _left_out(whole.items, accepted.items):
             refused.add(self._key(part))
 
-    async def _tell_what_is_missing(self, whole: Request, accepted: Request) -> None:
+    async def _send_notices(self, whole: Request, accepted: Request) -> None:
         # The user was told about the files of an earlier message when that message was answered.
         missing = {
             NOT_LOOKED_AT: bool(_left_out(whole.newest, accepted.newest)),
             NOT_READ: bool(whole.earlier) and not accepted.earlier,
         }
         for message, is_missing in missing.items():
-            if is_missing and self._tell and message not in self._told:
-                self._told.add(message)
-                await self._tell(NoticeEvent(level="warning", message=message))
+            if is_missing and self._send_event and message not in self._sent_notices:
+                self._sent_notices.add(message)
+                await self._send_event(NoticeEvent(level="warning", message=message))
 
     def _key(self, part: Item) -> Hashable:
         return self._model, self._user_id, hash(part.get("image_url") or part.get("file_data"))
