@@ -12,7 +12,7 @@ Item = dict[str, Any]
 PICTURE, FILE = "input_image", "input_file"
 BEGINNING = "(The part of the conversation that you can read begins here.)"
 EMPTY = "(Nothing is said here.)"
-NOT_SHOWN = "It cannot be shown to you."
+FILE_NOT_SHOWN = "It cannot be shown to you."
 FOLLOWS = "The image is in the message after this."
 FROM_A_TOOL = "A tool returned this image:"
 
@@ -54,7 +54,7 @@ def files_in(items: Iterable[Item]) -> list[Item]:
 
 def without_files(items: Iterable[Item], is_left_out: Callable[[Item], bool]) -> list[Item]:
     """Put a sentence in place of each file. The text before it already names the file."""
-    return [_replace(item, is_left_out, NOT_SHOWN) for item in items]
+    return [_replace(item, is_left_out, FILE_NOT_SHOWN) for item in items]
 
 
 def without_ids(items: Sequence[Item]) -> list[Item]:

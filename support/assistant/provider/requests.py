@@ -26,22 +26,22 @@ REFUSALS = {400, 404, 413, 415, 422}
 # So the SDK first tries again, as after any other 5xx.
 FAILURES = {500, 501}
 RETRIES = 2
-REMEMBERED_SECONDS = 3600
+REMEMBER_SECONDS = 3600
 MAX_REMEMBERED = 10_000
 
-NOT_LOOKED_AT = "The assistant could not look at every picture and file, and answers without them."
-NOT_READ = "The assistant could not read the earlier messages, and answers the last one alone."
+FILES_NOT_READ = "The assistant could not look at every picture and file, and answers without them."
+HISTORY_NOT_READ = "The assistant could not read the earlier messages, and answers the last one alone."
 
 
 class ExpiringSet:
-    """A set. It drops a key after REMEMBERED_SECONDS, and the oldest key if there are too many."""
+    """A set. It drops a key after REMEMBER_SECONDS, and the oldest key if there are too many."""
 
     def __init__(self) -> None:
         self._expires_at: OrderedDict[Hashable, float] = OrderedDict()  # time.monotonic()
 
     def add(self, key: Hashable) -> None:
         self._expires_at.pop(key, None)
-        self._expires_at[key] = time.monotonic() + REMEMBERED_SECONDS
+        self._expires_at[key] = time.monotonic() + REMEMBER_SECONDS
         if len(self._expires_at) > MAX_REMEMBERED:
             self._expires_at.popitem(last=False)
 
@@ -159,8 +159,8 @@ class ModelRequests:
     async def _send_notices(self, whole: Request, accepted: Request) -> None:
         # The user was told about the files of an earlier message when that message was answered.
         missing = {
-            NOT_LOOKED_AT: bool(_left_out(whole.newest, accepted.newest)),
-            NOT_READ: bool(whole.earlier) and not accepted.earlier,
+            FILES_NOT_READ: bool(_left_out(whole.newest, accepted.newest)),
+            HISTORY_NOT_READ: bool(whole.earlier) and not accepted.earlier,
         }
         for message, is_missing in missing.items():
             if is_missing and self._send_event and message not in self._sent_notices:

@@ -15,7 +15,7 @@ from chatkit.types import (
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 from support.assistant.provider import input_items, model_errors, requests
-from support.assistant.provider.requests import NOT_LOOKED_AT, NOT_READ, ExpiringSet
+from support.assistant.provider.requests import FILES_NOT_READ, HISTORY_NOT_READ, ExpiringSet
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import (
@@ -76,8 +76,8 @@ def test_a_file_that_a_model_refuses_is_named_to_it_and_the_user_gets_one_notice
     more = assistant.events(add(thread_of(events), "And now?"), person.token())
 
     named = f'The user attached a file named "{name}", {kind}:'
-    assert (deltas_of(events), notices_of(events)) == (REPLY, [NOT_LOOKED_AT])
-    assert model.calls[0].conversation == [("user", f"Look\n\n{named}\n\n{input_items.NOT_SHOWN}")]
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [FILES_NOT_READ])
+    assert model.calls[0].conversation == [("user", f"Look\n\n{named}\n\n{input_items.FILE_NOT_SHOWN}")]
     assert (deltas_of(more), notices_of(more)) == (REPLY, [])
     assert named in model.calls[1].conversation[0][1]
     assert len(model.refused) == 1  # the later request was not refused again
@@ -98,7 +98,7 @@ def test_a_model_that_fails_at_a_file_each_time_answers_without_it(
     events = assistant.events(sending(attached["id"]), person.token())
     more = assistant.events(add(thread_of(events), "And now?"), person.token())
 
-    assert (deltas_of(events), notices_of(events)) == (REPLY, [NOT_LOOKED_AT])
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [FILES_NOT_READ])
     assert (deltas_of(more), notices_of(more)) == (REPLY, [])
     assert len(model.refused) == 1 + requests.RETRIES
 
@@ -122,7 +122,7 @@ def test_a_model_that_takes_pictures_but_no_documents_is_shown_the_pictures(
 
     events = assistant.events(sending(picture["id"], document["id"]), person.token())
 
-    assert notices_of(events) == [NOT_LOOKED_AT]
+    assert notices_of(events) == [FILES_NOT_READ]
     (call,) = model.calls
     assert b"image/png;base64" in call.raw
     assert b"application/pdf;base64" not in call.raw
@@ -189,7 +189,7 @@ def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_alon
     events = assistant.events(add(thread_id, "And now?"), person.token())
 
     assert [event["message"] for event in of_type(refused, "error")] == [model_errors.REFUSED]
-    assert (deltas_of(events), notices_of(events)) == (REPLY, [NOT_READ])
+    assert (deltas_of(events), notices_of(events)) == (REPLY, [HISTORY_NOT_READ])
     assert model.calls[-1].conversation == [("user", "And now?")]
     assert said_in(items_of(person, thread_id)) == [
         "Hello",
@@ -213,7 +213,7 @@ def test_a_conversation_too_long_for_the_model_does_not_mark_its_files_as_refuse
     again = sending(attach(assistant, person, picture)["id"])
     more = assistant.events(again, person.token())
 
-    assert set(notices_of(events)) == {NOT_LOOKED_AT, NOT_READ}
+    assert set(notices_of(events)) == {FILES_NOT_READ, HISTORY_NOT_READ}
     assert notices_of(more) == []
     assert b"image/png;base64" in model.calls[-1].raw
 
@@ -347,7 +347,7 @@ def test_refusals_are_remembered_for_a_while_and_up_to_a_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(requests, "MAX_REMEMBERED", 2)
-    remembered, hour = ExpiringSet(), requests.REMEMBERED_SECONDS
+    remembered, hour = ExpiringSet(), requests.REMEMBER_SECONDS
 
     for key in ("oldest", "older", "newest"):
         remembered.add(key)

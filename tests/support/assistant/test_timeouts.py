@@ -77,7 +77,7 @@ def test_a_model_that_is_not_there_is_told_and_a_retry_finds_it(
 def test_a_model_that_says_nothing_is_waited_for_once_and_a_retry_works(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.5)
     model.play(ending="silence")
 
     events = chat(create("Hello"))
@@ -95,7 +95,7 @@ def test_a_model_that_says_nothing_is_waited_for_once_and_a_retry_works(
 def test_what_was_said_before_a_fault_is_kept_and_a_retry_takes_its_place(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr(client, "PATIENCE_SECONDS", 1 if ending == "silence" else 30)
+    monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 1 if ending == "silence" else 30)
     model.play("Once ", "upon", ending=ending)
 
     events = chat(create("A story"))

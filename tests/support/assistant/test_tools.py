@@ -18,8 +18,8 @@ from support.assistant import agent
 from support.assistant.mcp import tools
 from support.assistant.mcp.servers import ToolServer
 from support.assistant.provider import model_errors
-from support.assistant.provider.input_items import NOT_SHOWN
-from support.assistant.provider.requests import NOT_LOOKED_AT
+from support.assistant.provider.input_items import FILE_NOT_SHOWN
+from support.assistant.provider.requests import FILES_NOT_READ
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistants import APIS, ToolProcess
 from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
@@ -368,8 +368,8 @@ def test_a_tools_picture_that_a_model_refuses_gives_one_notice(
     events = api.events(create("Is it open?"), person.token())
 
     assert deltas_of(events) == ["I cannot see it"]
-    assert [event["message"] for event in of_type(events, "notice")] == [NOT_LOOKED_AT]
-    assert NOT_SHOWN in json.dumps(model.calls[-1].body)
+    assert [event["message"] for event in of_type(events, "notice")] == [FILES_NOT_READ]
+    assert FILE_NOT_SHOWN in json.dumps(model.calls[-1].body)
 
 
 # --- The tool that a person picks -----------------------------------------------------------------
