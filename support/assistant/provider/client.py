@@ -1,4 +1,4 @@
-"""Where the models are: one client, two APIs."""
+"""Connects to the model's provider: the HTTP client, the models of both APIs, and the settings of a run."""
 
 import asyncio
 from weakref import WeakKeyDictionary
@@ -15,61 +15,66 @@ from support.assistant.provider.language_models import ChatCompletionsModel, Lan
 from support.assistant.provider.requests import RETRIES, ModelRequests, SendEvent
 from support.conf import conf
 
-PATIENCE_SECONDS = 120  # with a model that says nothing; some think for a minute before the first word
-CONNECT_SECONDS = 5
-WORTH_WAITING_SECONDS = 2  # somebody is looking at the screen meanwhile
+READ_TIMEOUT_SECONDS = 120  # some models think for a minute before the first word
+CONNECT_TIMEOUT_SECONDS = 5
+MAX_RETRY_DELAY_SECONDS = 2  # the user is waiting
 
-# A client keeps its connections in the event loop that made them, so there is one for each loop.
+# A client's connections belong to one event loop. So there is one client for each loop.
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[tuple[str, str], AsyncOpenAI]] = (
     WeakKeyDictionary()
 )
 
 
 def client() -> AsyncOpenAI:
-    where = (conf.OPENAI_BASE_URL, conf.OPENAI_API_KEY)
+    """The client of this event loop. It is made anew if the settings of the provider have changed."""
+    base_url, api_key = conf.OPENAI_BASE_URL, conf.OPENAI_API_KEY
     loop = asyncio.get_running_loop()
-    known, found = _clients.get(loop, (None, None))
-    if found is None or known != where:
-        found = AsyncOpenAI(
-            base_url=where[0] or None,
-            api_key=where[1] or "none",  # a local model needs no key, but the client insists on one
-            timeout=Timeout(PATIENCE_SECONDS, connect=CONNECT_SECONDS),
-            # Its own retries would sleep for up to a minute where a model asks for it.
-            max_retries=0,
-        )
-        _clients[loop] = where, found
-    return found
+    known_settings, known_client = _clients.get(loop, (None, None))
+    if known_client is not None and known_settings == (base_url, api_key):
+        return known_client
+    new_client = AsyncOpenAI(
+        base_url=base_url or None,
+        api_key=api_key or "none",  # a local model needs no key, but the client requires one
+        timeout=Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+        max_retries=0,  # the client's own retries would wait for up to a minute if the provider asks for it
+    )
+    _clients[loop] = (base_url, api_key), new_client
+    return new_client
 
 
 def model(
-    name: str, user_id: str = "", earlier: int = 0, send_event: SendEvent | None = None
+    name: str, user_id: str = "", earlier_count: int = 0, send_event: SendEvent | None = None
 ) -> LanguageModel:
-    """A new model for each run: it stores how its requests and its answer ended.
+    """A new model for each run, because a model holds the state of its run's requests and answer.
 
-    ``user_id``, ``earlier``, ``send_event``: see ``ModelRequests``.
+    ``user_id``, ``earlier_count``, ``send_event``: see ``ModelRequests``.
     """
-    kind = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
-    return kind(name, client(), ModelRequests((conf.OPENAI_BASE_URL, name), user_id, earlier, send_event))
+    model_class = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
+    requests = ModelRequests((conf.OPENAI_BASE_URL, name), user_id, earlier_count, send_event)
+    return model_class(name, client(), requests)
 
 
 def settings() -> ModelSettings:
-    # ``store`` is left to the provider. OpenAI keeps responses for a month, and store=False would
-    # spare that, but breaks every answer in which a reasoning model uses a tool: its next request
-    # refers to reasoning that then is not there. Data retention is switched off in OpenAI's project.
-    return ModelSettings(retry=ModelRetrySettings(max_retries=RETRIES, policy=_is_worth_a_retry))
+    # ``store`` has the provider's default. OpenAI then keeps responses for a month. store=False would prevent
+    # that, but would break each answer in which a reasoning model calls a tool: the next request refers to
+    # the reasoning, which OpenAI would not have stored. Data retention is switched off in OpenAI's project.
+    return ModelSettings(retry=ModelRetrySettings(max_retries=RETRIES, policy=_should_retry))
 
 
 def run_config() -> RunConfig:
     return RunConfig(
-        # Tracing posts every prompt to OpenAI, whatever OPENAI_BASE_URL says.
+        # Tracing sends every prompt to OpenAI, whatever OPENAI_BASE_URL says.
         tracing_disabled=not conf.SUPPORT_TRACING,
-        tool_not_found_behavior="return_error_to_model",  # which may then use one that exists
+        tool_not_found_behavior="return_error_to_model",  # the model may then call a tool that exists
     )
 
 
-def _is_worth_a_retry(failed: RetryPolicyContext) -> bool:
-    """Only asked before the first word has come."""
-    status, wait = failed.normalized.status_code, failed.normalized.retry_after
-    if failed.normalized.is_timeout or (wait is not None and wait > WORTH_WAITING_SECONDS):
-        return False  # somebody has waited for long enough, or would have to
-    return failed.normalized.is_network_error or status in {408, 409, 429} or (status or 0) >= 500
+def _should_retry(context: RetryPolicyContext) -> bool:
+    """The SDK calls this only if the request failed before its first event."""
+    error = context.normalized
+    if error.is_timeout:
+        return False  # the user has waited long enough
+    if error.retry_after is not None and error.retry_after > MAX_RETRY_DELAY_SECONDS:
+        return False
+    status = error.status_code or 0
+    return error.is_network_error or status in {408, 409, 429} or status >= 500

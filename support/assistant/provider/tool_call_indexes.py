@@ -29,9 +29,9 @@ class ToolCallIndexes:
         """Change the indexes in place. Call it with the chunks in order."""
         for choice in chunk.choices or ():
             for part in (choice.delta and choice.delta.tool_calls) or ():
-                self._set_index(part)
+                self.set_index(part)
 
-    def _set_index(self, part: ChoiceDeltaToolCall) -> None:
+    def set_index(self, part: ChoiceDeltaToolCall) -> None:
         call = self._calls.get(part.index)
         if call is None or _is_new_call(part, call):
             part.id = part.id or f"call_{uuid.uuid4().hex}"

@@ -332,9 +332,9 @@ PARTS = {
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -> None:
-    numbers, calls = ToolCallIndexes(), dict[int, list[Any]]()
+    indexes, calls = ToolCallIndexes(), dict[int, list[Any]]()
     for part in map(ChoiceDeltaToolCall.model_validate, parts):
-        numbers._set_index(part)
+        indexes.set_index(part)
         name, arguments = part.function.name, part.function.arguments or ""
         before = calls.get(part.index, [None, None, ""])
         calls[part.index] = [part.id or before[0], name or before[1], before[2] + arguments]
@@ -346,8 +346,8 @@ def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -
 def test_refusals_are_remembered_for_a_while_and_up_to_a_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "MAX_REMEMBERED", 2)
-    remembered, hour = ExpiringSet(), requests.REMEMBER_SECONDS
+    monkeypatch.setattr(requests, "MAX_KEYS", 2)
+    remembered, hour = ExpiringSet(), requests.KEY_LIFETIME_SECONDS
 
     for key in ("oldest", "older", "newest"):
         remembered.add(key)
