@@ -1,9 +1,9 @@
-"""The Agents SDK's models, extended: they say how an answer ended, and keep thoughts out of it.
+"""Extends the Agents SDK's models: they note how an answer ended, and they keep thoughts out of it.
 
-The SDK gives us events of the Responses API, whichever API the provider has. But it drops the
-``finish_reason`` of Chat Completions. It raises if a model declines or is cut off. And it takes thoughts in
-the text for a part of the answer. So the stream of a model is rewritten here, before the SDK's runner and
-ChatKit's converter read it.
+The SDK emits events of the Responses API for both of OpenAI's APIs. But it drops the ``finish_reason`` of
+Chat Completions. It raises an exception if a model refuses or is cut off. It treats thoughts in the text as a
+part of the answer. So these models rewrite the stream, before the SDK's runner and ChatKit's converter read
+it.
 """
 
 from collections.abc import AsyncIterator
@@ -19,34 +19,34 @@ from openai.types.responses import Response, ResponseStreamEvent
 from support.assistant.provider import input_items
 from support.assistant.provider.input_items import Item
 from support.assistant.provider.requests import ModelRequests
-from support.assistant.provider.response_events import Output
+from support.assistant.provider.response_events import ResponseRewriter
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 
 
 class Ending(StrEnum):
     COMPLETE = "complete"
-    LENGTH = "length"  # the limit of tokens was reached
-    FILTER = "filter"  # the provider's content filter stepped in
-    UNKNOWN = "unknown"  # no reason, or one that we do not know
-    EMPTY = "empty"  # nothing was said, and no reason was given
+    LENGTH = "length"  # the answer reached the limit of tokens
+    FILTER = "filter"  # the provider's content filter stopped the answer
+    UNKNOWN = "unknown"  # the provider gave no reason, or a reason that is not in FINISH_REASONS
+    EMPTY = "empty"  # there is no text and no tool call, and no reason for that
 
 
-# The names of the reasons: in the two APIs, and in other providers' dialects.
-REASONS = {
+# The reasons of the two APIs, and those that other providers send in their place.
+FINISH_REASONS = {
     Ending.COMPLETE: ("stop", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use", "eos"),
     Ending.LENGTH: ("length", "max_tokens", "max_output_tokens", "model_length"),
     Ending.FILTER: ("content_filter", "safety"),
 }
-ENDINGS = {reason: ending for ending, reasons in REASONS.items() for reason in reasons}
+ENDINGS = {reason: ending for ending, reasons in FINISH_REASONS.items() for reason in reasons}
 
 
 class LanguageModel(Model):
     """``ending``: how the latest answer ended. A model is made for one run, so there is one answer at a time.
 
-    ``_fetch_response`` is a private method of the SDK's models, but we need it for two reasons. A request
-    that is refused there can be replaced, because nothing has been streamed yet. And only this method sees
-    the provider's own chunks. A wrapper around the client does not work: the SDK copies the client to set its
-    retries, and the copy has no wrapper.
+    ``_fetch_response`` is a private method of the SDK's models. We override it for two reasons. If a provider
+    refuses the request, this method can still send another one, because nothing has been streamed yet. And no
+    public method sees the provider's own chunks. A wrapper around the client does not work: the SDK copies
+    the client to set its retries, and the copy has no wrapper.
     """
 
     ending = Ending.COMPLETE
@@ -61,37 +61,37 @@ class LanguageModel(Model):
             return await fetch(system_instructions, input, *args, **options)
 
         async def send(items: Any) -> Any:
-            return await fetch(system_instructions, self._as_sent(items), *args, **options)
+            return await fetch(system_instructions, self._prepare(items), *args, **options)
 
         return await self._requests.send(input, send)
 
-    def _as_sent(self, items: list[Item]) -> list[Item]:
-        return input_items.plain(items)
+    def _prepare(self, items: list[Item]) -> list[Item]:
+        return input_items.simplify(items)
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[ResponseStreamEvent]:
-        output = Output()
+        rewriter = ResponseRewriter()
         stream: Any = super().stream_response(*args, **kwargs)  # type: ignore[safe-super]
         async with aclosing(stream) as events:
             async for event in events:
                 if event.type not in ("response.completed", "response.incomplete"):
-                    for rewritten in output.rewrite(event):
+                    for rewritten in rewriter.rewrite(event):
                         yield rewritten
                     continue
-                self._note_status(event.response)
+                self._note_ending(event.response)
                 is_cut = event.type == "response.incomplete" or self.ending in (Ending.LENGTH, Ending.FILTER)
-                for rewritten in output.end(event, is_cut):
+                for rewritten in rewriter.end(event, is_cut):
                     yield rewritten
-                if output.is_empty and self.ending in (Ending.COMPLETE, Ending.UNKNOWN):
+                if rewriter.is_empty and self.ending in (Ending.COMPLETE, Ending.UNKNOWN):
                     self.ending = Ending.EMPTY
                 if event.type == "response.incomplete":
-                    return  # the SDK's own stream would raise next, as if the answer had failed
+                    return  # the SDK's stream would now raise an exception
 
-    def _note_status(self, response: Response) -> None:
-        """Set ``ending`` if the response tells it."""
+    def _note_ending(self, response: Response) -> None:
+        """Set ``ending`` if the response has a reason."""
 
 
 class ResponsesModel(LanguageModel, OpenAIResponsesModel):
-    def _note_status(self, response: Response) -> None:
+    def _note_ending(self, response: Response) -> None:
         details = response.incomplete_details
         if response.status == "incomplete" or details:
             self.ending = ENDINGS.get(str(details and details.reason).lower(), Ending.UNKNOWN)
@@ -100,19 +100,19 @@ class ResponsesModel(LanguageModel, OpenAIResponsesModel):
 
 
 class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
-    def _as_sent(self, items: list[Item]) -> list[Item]:
-        return super()._as_sent(input_items.with_pictures_after_tools(items))
+    def _prepare(self, items: list[Item]) -> list[Item]:
+        return super()._prepare(input_items.with_pictures_after_tools(items))
 
     async def _fetch_response(self, *args: Any, **kwargs: Any) -> Any:
         fetched = await super()._fetch_response(*args, **kwargs)
         self.ending = Ending.UNKNOWN
         if isinstance(fetched, ChatCompletion):
-            self._note_reason(fetched)
+            self._note_finish_reason(fetched)
             return fetched
         response, stream = fetched
         return response, _Chunks(stream, self)
 
-    def _note_reason(self, answer: ChatCompletion | ChatCompletionChunk) -> None:
+    def _note_finish_reason(self, answer: ChatCompletion | ChatCompletionChunk) -> None:
         for choice in answer.choices or []:  # some providers send null for an empty list
             if choice.index == 0 and choice.finish_reason:
                 self.ending = ENDINGS.get(str(choice.finish_reason).lower(), Ending.UNKNOWN)
@@ -121,12 +121,13 @@ class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
 class _Chunks:
     """A provider's stream, changed so that the SDK can read it.
 
-    Each tool call gets its own index. The reasons ``length`` and ``content_filter`` become ``stop``, after
-    the model has noted them: the SDK would raise for one of them, and invent a refusal for the other.
+    Each tool call gets its own index. The reasons ``length`` and ``content_filter`` become ``stop`` after the
+    model has noted them: the SDK would raise an exception for one of them, and invent a refusal for the
+    other.
     """
 
     def __init__(self, stream: AsyncStream[ChatCompletionChunk], model: ChatCompletionsModel) -> None:
-        self._stream, self._model, self._tool_call_indexes = stream, model, ToolCallIndexes()
+        self._stream, self._model, self._indexes = stream, model, ToolCallIndexes()
         self.response = stream.response  # the SDK reads the request's id from its headers
 
     def __aiter__(self) -> "_Chunks":
@@ -134,8 +135,8 @@ class _Chunks:
 
     async def __anext__(self) -> ChatCompletionChunk:
         chunk = await anext(self._stream)
-        self._model._note_reason(chunk)
-        self._tool_call_indexes.set_indexes(chunk)
+        self._model._note_finish_reason(chunk)
+        self._indexes.rewrite(chunk)
         for choice in chunk.choices or []:
             if choice.finish_reason in ("length", "content_filter"):
                 choice.finish_reason = "stop"

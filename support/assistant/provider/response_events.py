@@ -1,6 +1,6 @@
-"""Rewrites the events of a model's answer: refusals become text, thoughts in the text become reasoning.
+"""Rewrites the events of a model's answer: a refusal becomes text, thoughts in the text become reasoning.
 
-The Agents SDK and ChatKit's converter then show a refusal as a message, and thoughts as a workflow.
+The Agents SDK and ChatKit's converter then show the refusal as a message, and the thoughts as a workflow.
 """
 
 from collections.abc import Iterator
@@ -14,32 +14,20 @@ from openai.types.responses import (
     ResponseOutputItemDoneEvent,
     ResponseOutputMessage,
     ResponseOutputText,
-    ResponseReasoningItem,
-    ResponseReasoningSummaryTextDeltaEvent,
-    ResponseReasoningSummaryTextDoneEvent,
     ResponseTextDeltaEvent,
 )
 
 from support.assistant.provider import thoughts
-
-Events = Iterator[Any]
-
-# ChatKit sends the whole thought with each update. With an update for each token, the bytes sent would grow
-# with the square of the thought's length. So an update waits until the thought has grown by this share.
-THOUGHT_GROWTH = 0.05
-
-UNUSED_POSITION: Any = {"output_index": 0, "sequence_number": 0}  # required fields that nobody reads
+from support.assistant.provider.reasoning_events import UNUSED_POSITION, Events, ReasoningRewriter
 
 
-class Output:
+class ResponseRewriter:
     """Rewrites the events of one response."""
 
     def __init__(self) -> None:
         self._messages: dict[str, _Message] = {}  # by id: messages in progress
         self._done: list[Any] = []  # items, as the SDK's runner should see them
-        self._thought: _Thought | None = None
-        self._summarised: set[str] = set()  # ids of reasoning that also comes as summaries
-        self._thoughts_in_text = 0
+        self._reasoning = ReasoningRewriter()
         self.is_empty = True  # valid after ``end``: there was no text and no tool call
 
     def rewrite(self, event: Any) -> Events:
@@ -56,42 +44,34 @@ class Output:
             case "response.content_part.added" | "response.content_part.done" if (
                 event.part.type != "reasoning_text"
             ):
-                pass  # a part is announced with its first word
+                pass  # ``_emit`` announces a part, when it has text
             case "response.output_item.done" if event.item.type == "message":
                 message = self._messages.pop(event.item.id, None) or _Message(event.item)
                 yield from self._end_message(message, event.item)
             case "response.output_item.done":
-                yield from self._end_thought()
+                yield from self._reasoning.end()
                 self._done.append(event.item)
                 yield event
-            case "response.reasoning_summary_text.delta":
-                self._summarised.add(event.item_id)
-                yield from self._think(event.item_id, event.summary_index, event.delta)
-            case "response.reasoning_text.delta" if event.item_id not in self._summarised:
-                yield from self._think(event.item_id, 0, event.delta)
-            case "response.reasoning_summary_text.done":
-                self._thought = None  # this event has the whole text
-                yield event
             case _:
-                yield event
+                yield from self._reasoning.rewrite(event)
 
     def end(self, event: Any, is_cut: bool) -> Events:
-        """Rewrite the last event, and end what the provider left open.
+        """Rewrite the last event, and end the messages that the provider did not end.
 
-        A response that was cut off may contain half a tool call, so none of its calls is made.
+        ``is_cut``: the response was cut off. Its last tool call may be incomplete, so no tool is called.
         """
         for message in list(self._messages.values()):
             yield from self._end_message(message, message.item)
         output = event.response.output or []
         if not any(map(_is_message, self._done)):
-            for item in filter(_is_message, output):  # some providers stream no text and send it whole here
+            for item in filter(_is_message, output):  # some providers send a message only in the last event
                 yield from self._end_message(_Message(item), item)
-        yield from self._end_thought()
+        yield from self._reasoning.end()
         output = [_plain_message(item) if _is_message(item) else item for item in output] or self._done
         self.is_empty = not any(map(_has_content, output))
         if is_cut:
-            # A message ends the run, even an empty one. If the output were empty, the SDK would use the
-            # streamed items and make the call.
+            # A message ends the run, even an empty one. With an empty output, the SDK would use the streamed
+            # items and call the tool.
             output = [*filter(_is_message, output)] or [_message([])]
         response = event.response.model_copy(update={"output": output, "status": "completed"})
         number = event.sequence_number
@@ -99,16 +79,13 @@ class Output:
             type="response.completed", response=response, sequence_number=number
         )
 
-    # --- Messages ---------------------------------------------------------------------------------
-
     def _message(self, item_id: str) -> "_Message":
-        if item_id not in self._messages:  # some providers announce no message before its first word
+        if item_id not in self._messages:  # some providers do not announce a message
             self._messages[item_id] = _Message(_message([], item_id))
         return self._messages[item_id]
 
     def _add_text(self, message: "_Message", index: int, text: str) -> Events:
-        part = message.part(index)
-        for piece in part.feed(text):
+        for piece in message.part(index).feed(text):
             yield from self._emit(message, index, piece)
 
     def _end_part(self, message: "_Message", event: Any) -> Events:
@@ -116,7 +93,7 @@ class Output:
         for piece in part.finish():
             yield from self._emit(message, event.content_index, piece)
         if part.is_announced:
-            yield event.model_copy(update={"item_id": message.id, "text": part.answer()})
+            yield event.model_copy(update={"item_id": message.id, "text": part.text()})
 
     def _end_message(self, message: "_Message", item: ResponseOutputMessage) -> Events:
         self._messages.pop(item.id, None)
@@ -126,11 +103,11 @@ class Output:
         for index, part in message.parts.items():
             for piece in part.finish():
                 yield from self._emit(message, index, piece)
-        yield from self._end_thought()
+        yield from self._reasoning.end()
         item = (
             _plain_message(item)
             if item.content
-            else _message([part.answer() for part in message.parts.values()], item.id)
+            else _message([part.text() for part in message.parts.values()], item.id)
         )
         self._done.append(item)
         if message.is_announced:
@@ -140,18 +117,19 @@ class Output:
         part = message.parts[index]
         match piece:
             case thoughts.Thought(text):
-                yield from self._think_in_text(text)
+                yield from self._reasoning.add_from_text(text)
             case thoughts.AnswerWasThought():
-                taken = part.answer()
+                thought = part.text()
                 if message.is_announced:
-                    # ``assistant/agent.py`` tells the client to remove a message without words. The text
-                    # after it is a new message. ``assistant/agent.py`` gives that an id, too.
+                    # Announced text cannot be taken back. So the message ends without text, and
+                    # ``assistant/agent.py`` tells the client to remove it. The text after it is a new
+                    # message. ``assistant/agent.py`` also gives the new message an id.
                     yield _item_done(_message([], message.id))
                     message.id, message.is_announced, part.is_announced = FAKE_RESPONSES_ID, False, False
-                part.said.clear()
-                yield from self._think_in_text(taken)
+                part.texts.clear()
+                yield from self._reasoning.add_from_text(thought)
             case thoughts.Answer(text):
-                yield from self._end_thought()
+                yield from self._reasoning.end()
                 if not message.is_announced:
                     message.is_announced = True
                     yield ResponseOutputItemAddedEvent(
@@ -163,56 +141,14 @@ class Output:
                     yield ResponseContentPartAddedEvent(
                         type="response.content_part.added", part=_text(""), **place
                     )
-                part.said.append(text)
+                part.texts.append(text)
                 yield ResponseTextDeltaEvent(
                     type="response.output_text.delta", delta=text, logprobs=[], **place
                 )
 
-    # --- Thoughts ---------------------------------------------------------------------------------
-
-    def _think_in_text(self, text: str) -> Events:
-        """Thoughts that came in the text. Make a reasoning item for them."""
-        if self._thought is None or not self._thought.is_in_text:
-            if not (text := text.lstrip()):
-                return
-            yield from self._end_thought()
-            item = ResponseReasoningItem(
-                id=f"thoughts_{self._thoughts_in_text}", type="reasoning", summary=[]
-            )
-            self._thoughts_in_text += 1
-            self._thought = _Thought(item.id, 0, is_in_text=True)
-            yield ResponseOutputItemAddedEvent(
-                type="response.output_item.added", item=item, **UNUSED_POSITION
-            )
-        yield from self._extend_thought(self._thought, text)
-
-    def _think(self, item_id: str, index: int, text: str) -> Events:
-        if self._thought is None or (self._thought.item_id, self._thought.index) != (item_id, index):
-            yield from self._end_thought()
-            self._thought = _Thought(item_id, index)
-        yield from self._extend_thought(self._thought, text)
-
-    def _extend_thought(self, thought: "_Thought", text: str) -> Events:
-        thought.unsent += text
-        if len(thought.unsent) >= THOUGHT_GROWTH * len(thought.sent):
-            yield thought.update()
-
-    def _end_thought(self) -> Events:
-        thought, self._thought = self._thought, None
-        if thought and thought.unsent:
-            yield thought.update()
-        if thought and thought.is_in_text:
-            yield ResponseReasoningSummaryTextDoneEvent(
-                type="response.reasoning_summary_text.done",
-                item_id=thought.item_id,
-                summary_index=0,
-                text=thought.sent.strip(),
-                **UNUSED_POSITION,
-            )
-
 
 class _Message:
-    """A message in progress. It is announced with its first word, which may come after thoughts."""
+    """A message in progress. It is announced when it has text. Thoughts may come before that."""
 
     def __init__(self, item: ResponseOutputMessage) -> None:
         self.item, self.id = item, item.id
@@ -220,14 +156,14 @@ class _Message:
         self.parts: dict[int, _Part] = {}
 
     def part(self, index: int) -> "_Part":
-        # Thoughts are only at the beginning of an answer, so in its first part.
+        # Thoughts are only at the beginning of an answer, so they are in its first part.
         return self.parts.setdefault(index, _Part(None if self.parts else thoughts.Splitter()))
 
 
 class _Part:
     def __init__(self, splitter: thoughts.Splitter | None) -> None:
         self._splitter = splitter
-        self.said: list[str] = []
+        self.texts: list[str] = []  # without thoughts
         self.is_announced = False
 
     def feed(self, text: str) -> Iterator[thoughts.Piece]:
@@ -236,27 +172,8 @@ class _Part:
     def finish(self) -> Iterator[thoughts.Piece]:
         return self._splitter.finish() if self._splitter else iter([])
 
-    def answer(self) -> str:
-        return "".join(self.said)
-
-
-class _Thought:
-    """``item_id``, ``index``: what ChatKit's converter identifies it by."""
-
-    def __init__(self, item_id: str, index: int, is_in_text: bool = False) -> None:
-        self.item_id, self.index, self.is_in_text = item_id, index, is_in_text
-        self.sent = self.unsent = ""
-
-    def update(self) -> ResponseReasoningSummaryTextDeltaEvent:
-        delta, self.unsent = self.unsent, ""
-        self.sent += delta
-        return ResponseReasoningSummaryTextDeltaEvent(
-            type="response.reasoning_summary_text.delta",
-            item_id=self.item_id,
-            summary_index=self.index,
-            delta=delta,
-            **UNUSED_POSITION,
-        )
+    def text(self) -> str:
+        return "".join(self.texts)
 
 
 def _is_message(item: Any) -> bool:

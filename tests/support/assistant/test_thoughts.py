@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.assistant import history
-from support.assistant.provider import response_events, thoughts
+from support.assistant.provider import reasoning_events, thoughts
 from support.storage.store import Store
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import (
@@ -282,10 +282,10 @@ def test_a_user_who_leaves_after_the_thoughts_keeps_the_answer_so_far(
 
 
 def test_a_long_thought_is_sent_a_bounded_number_of_times() -> None:
-    output, length, sent = response_events.Output(), 0, 0
+    reasoning, length, sent = reasoning_events.ReasoningRewriter(), 0, 0
 
     for _ in range(5000):
         length += len("word ")
-        sent += length * len(list(output._think("rs_1", 0, "word ")))  # ChatKit sends all of it again
+        sent += length * len(list(reasoning.add_from_text("word ")))  # ChatKit sends all of it again
 
     assert sent < 30 * length
