@@ -1,10 +1,11 @@
-"""Thoughts that a model writes into its answer, such as ``<think>The user greets me.</think>Hello!``.
+"""Splits a model's text into thoughts and the answer: ``<think>The user greets me.</think>Hello!``.
 
-Thoughts are only looked for at the beginning of an answer, where models put them. White space may come first.
-There may be several blocks, and the last one may have no closing tag. Any closing tag ends any block.
+Models put their thoughts at the beginning of an answer, so only the beginning is searched for them. White
+space may come first. There may be several blocks of thoughts. The last one may have no closing tag. Any
+closing tag ends any block.
 
 Some models leave out the opening tag, because it is a part of their prompt. So if the first tag is a closing
-one, all text before it was thoughts. A closing tag that the text only mentions is ignored: in code, in
+one, all text before it was thoughts. A closing tag is ignored if the text only mentions it: in code, in
 quotation marks, or in the middle of a sentence.
 """
 
@@ -12,9 +13,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-NAMES = ("think", "thinking", "thought", "thoughts", "reason", "reasoning")
-OPENING_TAGS = (*(f"<{name}>" for name in NAMES), "[think]", "◁think▷", "<|begin_of_thought|>")
-CLOSING_TAGS = (*(f"</{name}>" for name in NAMES), "[/think]", "◁/think▷", "<|end_of_thought|>")
+TAG_NAMES = ("think", "thinking", "thought", "thoughts", "reason", "reasoning")
+OPENING_TAGS = (*(f"<{name}>" for name in TAG_NAMES), "[think]", "◁think▷", "<|begin_of_thought|>")
+CLOSING_TAGS = (*(f"</{name}>" for name in TAG_NAMES), "[/think]", "◁/think▷", "<|end_of_thought|>")
 
 
 def _any_of(tags: tuple[str, ...]) -> re.Pattern[str]:
@@ -26,13 +27,15 @@ ANY_TAG = _any_of(OPENING_TAGS + CLOSING_TAGS)
 LONGEST_TAG = max(map(len, OPENING_TAGS + CLOSING_TAGS))
 
 FENCE = re.compile(r" {0,3}(?:```|~~~)")
-# The text after a tag decides whether the tag is only mentioned. At most so many blanks are held back for
-# that. They are read again with each piece, so the time would grow with the square of their number.
+# The text after a tag decides whether the tag is only mentioned. The splitter waits for that text through at
+# most so many blanks. It reads the blanks again with each piece, so the time grows with the square of their
+# number.
 MAX_BLANKS = 100
-FOLLOWS = re.compile(rf"[^ \t]|[ \t]{{{MAX_BLANKS}}}")
-SENTENCE = re.compile(r"[\w,;:][ \t]+\Z")
-SENTENCE_GOES_ON = re.compile(rf"[ \t]{{0,{MAX_BLANKS - 1}}}[,.;:!?)]|[ \t]{{1,{MAX_BLANKS - 1}}}[a-z]")
-QUOTE, QUOTE_ENDS = re.compile(r"[\"'“”„‘’«»(]\Z"), re.compile(r"[\"'“”„‘’«»)]")  # noqa: RUF001  # they are meant
+TEXT_AFTER_TAG = re.compile(rf"[^ \t]|[ \t]{{{MAX_BLANKS}}}")
+SENTENCE_BEFORE = re.compile(r"[\w,;:][ \t]+\Z")
+SENTENCE_AFTER = re.compile(rf"[ \t]{{0,{MAX_BLANKS - 1}}}[,.;:!?)]|[ \t]{{1,{MAX_BLANKS - 1}}}[a-z]")
+QUOTE_BEFORE = re.compile(r"[\"'“”„‘’«»(]\Z")  # noqa: RUF001
+QUOTE_AFTER = re.compile(r"[\"'“”„‘’«»)]")  # noqa: RUF001
 
 
 @dataclass(frozen=True)
@@ -47,43 +50,46 @@ class Answer:
 
 @dataclass(frozen=True)
 class AnswerWasThought:
-    """All text that was given as the answer until here was a thought."""
+    """All text before this, yielded as ``Answer``, was a thought."""
 
 
 Piece = Thought | Answer | AnswerWasThought
 
 
 def split(text: str) -> tuple[str, str]:
-    """The thoughts and the answer of a whole text."""
+    """The thoughts and the answer in a complete text."""
     splitter = Splitter()
     thoughts, answer = "", ""
     for piece in [*splitter.feed(text), *splitter.finish()]:
         match piece:
-            case Thought(said):
-                thoughts += said
-            case Answer(said):
-                answer += said
+            case Thought(part):
+                thoughts += part
+            case Answer(part):
+                answer += part
             case AnswerWasThought():
                 thoughts, answer = thoughts + answer, ""
     return thoughts, answer
 
 
 def remove(text: str) -> str:
+    """The text without thoughts."""
     return split(text)[1]
 
 
 class Splitter:
-    """Splits an answer that comes in pieces. Where the pieces are cut makes no difference to the result.
+    """Splits an answer that comes in pieces of any length. Call ``feed`` with each piece, then ``finish``.
 
-    It holds back only what may still become a tag, white space before the first word, and a few blanks.
+    It holds back an incomplete tag, white space before the first word, and a few blanks. It yields all other
+    text at once.
     """
 
     def __init__(self) -> None:
-        self._step = Splitter._begin  # a plain function: a bound method would be a reference cycle
+        # How to read the next text. A plain function, because a bound method would be a reference cycle.
+        self._step = Splitter._begin
         self._held = ""  # text that was fed and not yielded yet
-        self._position = _MarkdownPosition()  # of the end of the text, while a closing tag may follow
+        self._position = _MarkdownPosition()  # the end of the text that ``_watch`` has read
         self._has_thought = False
-        self._is_whole = False
+        self._is_complete = False
 
     def feed(self, text: str) -> Iterator[Piece]:
         self._held += text
@@ -94,17 +100,17 @@ class Splitter:
                 return
 
     def finish(self) -> Iterator[Piece]:
-        self._is_whole = True
+        self._is_complete = True
         yield from self.feed("")
 
     def _begin(self) -> Iterator[Piece]:
-        """Before the first word of the answer, or between two blocks of thoughts."""
+        """The text is before the first word of the answer, or between two blocks of thoughts."""
         text = self._held.lstrip()
         if self._has_thought:
             self._held = text
         if tag := OPENING.match(text):
             self._held, self._step = text[tag.end() :], Splitter._think
-        elif text and (self._is_whole or not _may_become(text, OPENING_TAGS)):
+        elif text and (self._is_complete or not _may_become(text, OPENING_TAGS)):
             self._step = Splitter._answer if self._has_thought else Splitter._watch
         yield from ()
 
@@ -117,20 +123,20 @@ class Splitter:
                 Splitter._begin,
             )
         else:
-            thought = self._take(self._open_end(CLOSING_TAGS))
+            thought = self._take(self._incomplete_tag(CLOSING_TAGS))
         if thought:
             yield Thought(thought)
 
     def _watch(self) -> Iterator[Piece]:
-        """In an answer that began without a tag. If a closing tag follows, it was thoughts."""
+        """The text began without a tag. It is the answer, unless the first tag is a closing tag."""
         read = 0
         while tag := ANY_TAG.search(self._held, read):
             if OPENING.match(tag[0]):
                 self._step = Splitter._answer
                 return
             self._position.read(self._held[read : tag.start()])
-            if not (self._is_whole or FOLLOWS.search(self._held, tag.end())):
-                yield from self._give(tag.start())  # the text after the tag decides
+            if not (self._is_complete or TEXT_AFTER_TAG.search(self._held, tag.end())):
+                yield from self._yield_answer(tag.start())  # wait for the text after the tag
                 return
             if not self._is_mentioned(tag):
                 yield AnswerWasThought()
@@ -140,22 +146,22 @@ class Splitter:
                 return
             read = tag.end()
             self._position.read(tag[0])
-        end = max(read, self._open_end(OPENING_TAGS + CLOSING_TAGS))
+        end = max(read, self._incomplete_tag(OPENING_TAGS + CLOSING_TAGS))
         self._position.read(self._held[read:end])
-        yield from self._give(end)
+        yield from self._yield_answer(end)
 
     def _is_mentioned(self, tag: re.Match[str]) -> bool:
         if self._position.is_in_code:
             return True
         before = self._position.line_end
-        in_quotes = QUOTE.search(before) and QUOTE_ENDS.match(self._held, tag.end())
-        in_sentence = SENTENCE.search(before) and SENTENCE_GOES_ON.match(self._held, tag.end())
+        in_quotes = QUOTE_BEFORE.search(before) and QUOTE_AFTER.match(self._held, tag.end())
+        in_sentence = SENTENCE_BEFORE.search(before) and SENTENCE_AFTER.match(self._held, tag.end())
         return bool(in_quotes or in_sentence)
 
     def _answer(self) -> Iterator[Piece]:
-        yield from self._give(len(self._held))
+        yield from self._yield_answer(len(self._held))
 
-    def _give(self, length: int) -> Iterator[Piece]:
+    def _yield_answer(self, length: int) -> Iterator[Piece]:
         if length:
             yield Answer(self._take(length))
 
@@ -163,10 +169,10 @@ class Splitter:
         taken, self._held = self._held[:length], self._held[length:]
         return taken
 
-    def _open_end(self, tags: tuple[str, ...]) -> int:
-        """Where an incomplete tag may begin in the held text; the text's length if nowhere."""
+    def _incomplete_tag(self, tags: tuple[str, ...]) -> int:
+        """The index in the held text where an incomplete tag may begin. Without one, the text's length."""
         length = len(self._held)
-        if self._is_whole:
+        if self._is_complete:
             return length
         starts = (
             start for start in range(max(0, length - LONGEST_TAG), length) if self._held[start] in "<[◁"
@@ -175,25 +181,25 @@ class Splitter:
 
 
 class _MarkdownPosition:
-    """Whether a Markdown text ends in code, and how its last line ends. It keeps only a few characters."""
+    """Whether a Markdown text ends inside code, and how its last line ends. Keeps only a few characters."""
 
     def __init__(self) -> None:
-        self._is_in_block = False
+        self._is_in_code_block = False
         self._backticks, self._line_start, self.line_end = 0, "", ""
 
     @property
     def is_in_code(self) -> bool:
-        return self._is_in_block or bool(FENCE.match(self._line_start)) or self._backticks % 2 == 1
+        return self._is_in_code_block or bool(FENCE.match(self._line_start)) or self._backticks % 2 == 1
 
     def read(self, text: str) -> None:
         *lines, rest = text.split("\n")
         for line in lines:
-            self._read_in_line(line)
-            self._is_in_block ^= bool(FENCE.match(self._line_start))
+            self._read_line_part(line)
+            self._is_in_code_block ^= bool(FENCE.match(self._line_start))
             self._backticks, self._line_start, self.line_end = 0, "", ""
-        self._read_in_line(rest)
+        self._read_line_part(rest)
 
-    def _read_in_line(self, text: str) -> None:
+    def _read_line_part(self, text: str) -> None:
         self._backticks += text.count("`")
         self._line_start = (self._line_start + text[:10])[:10]
         self.line_end = (self.line_end + text[-20:])[-20:]
