@@ -1,4 +1,7 @@
-"""What a model does wrong, in one sentence for the user; the rest is for the log."""
+"""Turns a model's failure into one sentence for the user. The log gets the class, the status and the codes.
+
+A failure is an exception, or an answer that ended early (``Ending``).
+"""
 
 import json
 import logging
@@ -23,7 +26,7 @@ BROKE_OFF = "The answer broke off. Please try again."
 ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
 MAX_RETRY_AFTER_SECONDS = 3600
 
-# How an answer ended: a notice if something was said, an error if nothing was.
+# Named after ``Ending``. If the answer has some text, the user gets the notice. If not, the error.
 LENGTH_NOTICE = "The answer became too long and was cut off. Ask the assistant to go on."
 LENGTH_ERROR = "The assistant reached its length limit before it said anything. Please ask for less at once."
 FILTER_NOTICE = "A content filter stopped the answer here."
@@ -32,7 +35,7 @@ UNKNOWN_NOTICE = "The answer may be incomplete: the assistant did not say why it
 EMPTY_NOTICE = "The assistant stopped here and gave no further answer."
 EMPTY_ERROR = "The assistant gave no answer. Please try again."
 
-model_failed = Signal()  # kind: one of KINDS; for whoever counts them
+model_failed = Signal()  # sent for metrics, with ``kind``: one of KINDS
 KINDS = (
     "busy",
     "unreachable",
@@ -47,28 +50,31 @@ KINDS = (
 
 
 def error_for_user(exc: Exception, has_text: bool = False) -> CustomStreamError | None:
-    """What to raise in place of a model's failure; ``None`` if it is none. ``has_text``: it had spoken."""
+    """The error to raise in place of a model's exception; ``None`` if the exception is not a model's.
+
+    ``has_text``: whether the answer already has some text.
+    """
     match exc:
         case openai.RateLimitError() if exc.code != "insufficient_quota":
-            kind, message = "busy", _busy(exc.response.headers.get("Retry-After", ""))
+            kind, message = "busy", _busy_message(exc.response.headers.get("Retry-After", ""))
         case openai.APIConnectionError() | openai.InternalServerError() if not has_text:
             kind, message = "unreachable", UNREACHABLE
         case openai.BadRequestError() | openai.UnprocessableEntityError():
             kind, message = "refused", REFUSED
         case openai.APIStatusError(status_code=413 | 415):
             kind, message = "refused", REFUSED
-        case openai.APIStatusError():  # no key, no such model, nothing left to spend: nothing a user could do
+        case openai.APIStatusError():  # a wrong key, a wrong model, no money: the user cannot change it
             kind, message = "unavailable", UNAVAILABLE
         case MaxTurnsExceeded():
             kind, message = "endless", ENDLESS
         case openai.OpenAIError() | AgentsException() | httpx2.HTTPError():
             kind, message = "broke_off", BROKE_OFF
-        case json.JSONDecodeError() | pydantic.ValidationError():  # it speaks, but not its API
+        case json.JSONDecodeError() | pydantic.ValidationError():  # the answer does not follow the API
             kind, message = "broke_off", BROKE_OFF
         case _:
             return None
     model_failed.send(None, kind=kind)
-    # Neither its message nor its traceback: both may quote the conversation, or the key.
+    # The message and the traceback are not logged: both may quote the conversation or the key.
     logger.error(
         "The model failed: %s, status %s, code %s, request %s",
         type(exc).__name__,
@@ -78,10 +84,10 @@ def error_for_user(exc: Exception, has_text: bool = False) -> CustomStreamError 
 
 
 def notice_for_user(ending: Ending, has_text: bool) -> NoticeEvent | None:
-    """What the user is told when an answer ended without an exception; ``None`` if the answer is whole.
+    """The notice for an answer that ended without an exception; ``None`` if the answer is complete.
 
-    ``has_text``: whether anything was said, perhaps before a tool was called. Raises
-    ``CustomStreamError`` if nothing was.
+    ``has_text``: whether there is any text, perhaps before a tool call. Raises ``CustomStreamError`` if there
+    is no text.
     """
     match ending:
         case Ending.COMPLETE:
@@ -90,21 +96,21 @@ def notice_for_user(ending: Ending, has_text: bool) -> NoticeEvent | None:
             kind, notice, error = "cut_off", LENGTH_NOTICE, LENGTH_ERROR
         case Ending.FILTER:
             kind, notice, error = "filtered", FILTER_NOTICE, FILTER_ERROR
-        case Ending.UNKNOWN:  # no failure: some providers never give a reason
+        case Ending.UNKNOWN:  # not counted as a failure: some providers never give a reason
             return NoticeEvent(level="info", message=UNKNOWN_NOTICE)
         case Ending.EMPTY:
             kind, notice, error = "empty", EMPTY_NOTICE, EMPTY_ERROR
     model_failed.send(None, kind=kind)
-    logger.warning("The model's answer is not whole: %s", kind)
+    logger.warning("The model's answer is not complete: %s", kind)
     if has_text:
         return NoticeEvent(level="warning", message=notice)
-    raise CustomStreamError(error, allow_retry=ending != Ending.FILTER)  # a filter would stop a retry, too
+    raise CustomStreamError(error, allow_retry=ending != Ending.FILTER)  # a filter would also stop a retry
 
 
-def _busy(retry_after: str) -> str:
+def _busy_message(retry_after: str) -> str:
     try:
         seconds = math.ceil(float(retry_after))
-    except (ValueError, OverflowError):  # a date, nan, inf
+    except (ValueError, OverflowError):  # a date, "nan" or "inf"
         seconds = 0
     when = f"in {seconds} seconds" if 1 < seconds <= MAX_RETRY_AFTER_SECONDS else "in a moment"
     return f"The assistant is very busy. Please try again {when}."

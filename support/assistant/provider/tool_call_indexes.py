@@ -1,4 +1,7 @@
-"""Parallel tool calls of a Chat Completions stream, told apart."""
+"""Gives each tool call in a Chat Completions stream its own index.
+
+Some providers give index 0 to every call of one answer. The Agents SDK would then join their arguments.
+"""
 
 import json
 import uuid
@@ -16,41 +19,42 @@ class Call:
 
 
 class ToolCallIndexes:
-    """Gives each call of a stream an index of its own.
-
-    Some providers give index 0 to every call, and the Agents SDK would join their arguments.
-    """
+    """The indexes for one stream."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, Call] = {}  # by the provider's index: the newest call of each
+        self._newest_calls: dict[int, Call] = {}  # by the provider's index
         self._count = 0
 
-    def set_indexes(self, chunk: ChatCompletionChunk) -> None:
-        """Change the indexes in place. Call it with the chunks in order."""
+    def rewrite(self, chunk: ChatCompletionChunk) -> None:
+        """Change the indexes in place. Call it with each chunk, in order."""
         for choice in chunk.choices or ():
             for part in (choice.delta and choice.delta.tool_calls) or ():
-                self.set_index(part)
+                self.rewrite_part(part)
 
-    def set_index(self, part: ChoiceDeltaToolCall) -> None:
-        call = self._calls.get(part.index)
+    def rewrite_part(self, part: ChoiceDeltaToolCall) -> None:
+        call = self._newest_calls.get(part.index)
         if call is None or _is_new_call(part, call):
             part.id = part.id or f"call_{uuid.uuid4().hex}"
-            call = self._calls[part.index] = Call(self._count, part.id)
+            call = self._newest_calls[part.index] = Call(self._count, part.id)
             self._count += 1
         call.arguments += (part.function and part.function.arguments) or ""
         part.index = call.index
 
 
-def _is_new_call(part: ChoiceDeltaToolCall, call: Call) -> bool:
-    """Only the first part of a call has a name. A provider that gives no ids may repeat it in each part."""
+def _is_new_call(part: ChoiceDeltaToolCall, previous: Call) -> bool:
+    """Whether the part begins another call than the previous one.
+
+    The first part of each call has the tool's name. Some providers repeat the name in every part, and some
+    give no ids. Without an id, a part with a name begins a new call if the previous arguments are complete.
+    """
     if not (part.function and part.function.name):
         return False
-    return part.id != call.call_id if part.id else _is_json(call.arguments)
+    return part.id != previous.call_id if part.id else _is_json(previous.arguments)
 
 
-def _is_json(arguments: str) -> bool:
+def _is_json(text: str) -> bool:
     try:
-        json.loads(arguments)
+        json.loads(text)
     except ValueError:
         return False
     return True

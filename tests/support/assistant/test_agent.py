@@ -26,7 +26,7 @@ from chatkit.widgets import DynamicWidgetRoot
 
 from support.assistant import history
 from support.assistant.instructions import instructions_for
-from support.assistant.provider.input_items import BEGINNING
+from support.assistant.provider.input_items import EARLIER_MESSAGES_MISSING
 from support.storage.store import Store
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.conversations import deltas_of, items_of, of_type, said_in, thread_of
@@ -172,7 +172,7 @@ def test_of_a_long_conversation_the_model_reads_the_newest_part(
     (call,) = model.calls
     beginning, (_, read), newest = call.conversation
     assert read.split("\n\n") == [f"Message {number}" for number in range(6, history.HISTORY + 5)]
-    assert (beginning, newest) == (("user", BEGINNING), ("user", "The newest"))
+    assert (beginning, newest) == (("user", EARLIER_MESSAGES_MISSING), ("user", "The newest"))
 
 
 def test_one_enormous_message_does_not_fill_up_the_model_for_good(
@@ -186,7 +186,7 @@ def test_one_enormous_message_does_not_fill_up_the_model_for_good(
     assistant.events(add(thread_id, "And now?"), person.token())
 
     reply = ("assistant", "Good morning!")
-    assert model.calls[0].conversation == [("user", BEGINNING), reply, ("user", "And now?")]
+    assert model.calls[0].conversation == [("user", EARLIER_MESSAGES_MISSING), reply, ("user", "And now?")]
 
 
 def test_what_is_no_message_is_read_as_well_and_breaks_no_thread(

@@ -36,7 +36,7 @@ def refusal(status: int, headers: dict[str, str] | None = None, code: str = "") 
     [
         ({"status": 500}, error(model_errors.UNREACHABLE)),
         ({"status": 503}, error(model_errors.UNREACHABLE)),
-        ({"status": 429, "headers": {"Retry-After": "30"}}, error(model_errors._busy("30"))),
+        ({"status": 429, "headers": {"Retry-After": "30"}}, error(model_errors._busy_message("30"))),
         ({"status": 400}, error(model_errors.REFUSED, allow_retry=False)),
         ({"status": 413}, error(model_errors.REFUSED, allow_retry=False)),
         ({"status": 401}, error(model_errors.UNAVAILABLE, allow_retry=False)),

@@ -334,7 +334,7 @@ PARTS = {
 def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -> None:
     indexes, calls = ToolCallIndexes(), dict[int, list[Any]]()
     for part in map(ChoiceDeltaToolCall.model_validate, parts):
-        indexes.set_index(part)
+        indexes.rewrite_part(part)
         name, arguments = part.function.name, part.function.arguments or ""
         before = calls.get(part.index, [None, None, ""])
         calls[part.index] = [part.id or before[0], name or before[1], before[2] + arguments]
