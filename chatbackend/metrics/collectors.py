@@ -107,7 +107,7 @@ def listen() -> None:
         (streaming.opened, _opened),
         (streaming.began, _began),
         (streaming.closed, _closed),
-        (agent.model_spoke, _model_spoke),
+        (agent.first_word_received, _first_word_received),
         (model_errors.model_failed, _model_failed),
     ]
     for signal, receiver in receivers:
@@ -145,7 +145,7 @@ def _closed(seconds: float, ending: str, **kwargs: Any) -> None:
     _with_labels(STREAM_SECONDS, ending).observe(seconds)
 
 
-def _model_spoke(seconds: float, **kwargs: Any) -> None:
+def _first_word_received(seconds: float, **kwargs: Any) -> None:
     FIRST_WORD_SECONDS.observe(seconds)
 
 

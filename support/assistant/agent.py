@@ -34,7 +34,7 @@ from support.context import RequestContext
 
 MAX_TURNS = 10  # calls of the model for one answer; between them it calls tools
 
-model_spoke = Signal()  # seconds: until the first word of an answer; for whoever measures them
+first_word_received = Signal()  # seconds: until the first word of an answer; for whoever measures them
 
 
 async def respond(
@@ -116,7 +116,7 @@ class _Answer:
         match event:
             case ThreadItemUpdatedEvent(update=AssistantMessageContentPartTextDelta()) if self._is_silent:
                 self._is_silent = False
-                model_spoke.send(None, seconds=time.perf_counter() - self._asked_at)
+                first_word_received.send(None, seconds=time.perf_counter() - self._asked_at)
         match event:
             case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
                 self._said[item.id] = item, []
