@@ -45,7 +45,7 @@ async def respond(
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
     answer = _Answer(agent_context)
     async with (
-        title.being_made(store, thread, items, context),
+        title.generating(store, thread, items, context),
         tools.connected(context.user_id, agent_context.stream) as servers,
     ):
         earlier, newest = await history.split_input(items)

@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 2  # how much longer than the answer it may take
 
 
 @asynccontextmanager
-async def being_made(
+async def generating(
     store: Store[RequestContext], thread: ThreadMetadata, items: Sequence[ThreadItem], context: RequestContext
 ) -> AsyncIterator[None]:
     """Inside, the thread gets a title, if it has none. The SDK stores it and tells the client.
@@ -38,7 +38,7 @@ async def being_made(
     if not words:
         yield
         return
-    making = asyncio.create_task(_make(store, thread, words, context))
+    making = asyncio.create_task(_generate(store, thread, words, context))
     try:
         yield
         await asyncio.wait([making], timeout=PATIENCE_SECONDS)
@@ -47,7 +47,7 @@ async def being_made(
         await asyncio.wait([making])
 
 
-async def _make(
+async def _generate(
     store: Store[RequestContext], thread: ThreadMetadata, words: str, context: RequestContext
 ) -> None:
     model = client.model(conf.SUPPORT_TITLE_MODEL)
