@@ -59,7 +59,7 @@ async def respond(
             # mcp_todo__add: two servers may each have a tool of one name.
             mcp_config={"include_server_in_tool_names": True},
         )
-        await tools.begin_with(agent, model_choice.tool(items), agent_context)
+        await tools.require_first_call(agent, model_choice.tool(items), agent_context)
         run = Runner.run_streamed(
             agent,
             earlier + newest,

@@ -39,7 +39,7 @@ async def connected(user_id: str, send_event: SendEvent) -> AsyncIterator[list[M
         await asyncio.gather(*(server.close() for server in servers))
 
 
-async def begin_with(agent: Agent[Any], name: str | None, context: Any) -> None:
+async def require_first_call(agent: Agent[Any], name: str | None, context: Any) -> None:
     """Have the agent call this tool first. Raises ``CustomStreamError`` if there is none of that name."""
     if name is None:
         return
