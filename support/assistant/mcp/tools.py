@@ -51,9 +51,9 @@ async def require_first_call(agent: Agent[Any], name: str | None, context: Any) 
 
 class Connection(MCPServerStreamableHttp):
     def __init__(self, server: ToolServer, user_id: str, send_event: SendEvent) -> None:
-        self._caller = InTheNameOf(user_id, server)
+        self._auth = CallerAuth(user_id, server)
         super().__init__(
-            {"url": server.url, "auth": self._caller, "httpx_client_factory": http_client},
+            {"url": server.url, "auth": self._auth, "httpx_client_factory": http_client},
             name=server.name,
             cache_tools_list=True,
             client_session_timeout_seconds=CALL_SECONDS,
@@ -103,7 +103,7 @@ class Connection(MCPServerStreamableHttp):
 
     async def _failed(self, how: str, exc: Exception) -> None:
         # Not the error's text, which may be the server's: what it was asked, or what it knows of somebody.
-        kind, status = type(exc).__name__, self._caller.status
+        kind, status = type(exc).__name__, self._auth.status
         logger.warning("MCP server %s %s: %s, last HTTP status %s", self.name, how, kind, status)
         if not self._failure_was_sent:
             self._failure_was_sent = True
@@ -118,7 +118,7 @@ def http_client(
     return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, limits=limits)
 
 
-class InTheNameOf(httpx2.Auth):
+class CallerAuth(httpx2.Auth):
     """A new token for each request, so that none is ever too old. ``status``: of the last response."""
 
     def __init__(self, user_id: str, server: ToolServer) -> None:

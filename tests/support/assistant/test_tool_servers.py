@@ -11,7 +11,7 @@ import pytest
 
 from support.assistant.mcp import servers
 from support.assistant.mcp.servers import ToolServer
-from support.assistant.mcp.tools import InTheNameOf
+from support.assistant.mcp.tools import CallerAuth
 from tests.fixtures.assistants import ToolProcess
 from tests.fixtures.servers.api import http
 
@@ -51,7 +51,7 @@ def test_a_token_names_the_user_the_server_and_us_and_is_soon_over() -> None:
 def test_every_request_has_a_token_of_its_own_so_a_long_run_outlives_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    auth, tokens = InTheNameOf("ada", ToolServer(**TODO)), []
+    auth, tokens = CallerAuth("ada", ToolServer(**TODO)), []
     for life in (60, 90):  # as if time had passed between the two
         monkeypatch.setattr(servers, "TOKEN_LIFE", servers.timedelta(seconds=life))
         request = next(auth.auth_flow(httpx2.Request("POST", TODO["url"])))
