@@ -17,7 +17,7 @@ import jwt
 from support.conf import conf
 
 ISSUER = "chatbackend"
-TOKEN_LIFE = timedelta(seconds=60)  # every HTTP request has a new one, so no run can outlive its token
+TOKEN_LIFETIME = timedelta(seconds=60)  # every HTTP request has a new one, so no run can outlive its token
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: as long as HS256's digest
 
 # It begins the names of the server's tools, which OpenAI bounds to 64 of these characters.
@@ -40,7 +40,7 @@ class ToolServer:
             "aud": self.url,
             "sub": user_id,
             "iat": now,
-            "exp": now + TOKEN_LIFE,
+            "exp": now + TOKEN_LIFETIME,
             "jti": uuid.uuid4().hex,
         }
         return jwt.encode(claims, self.secret, algorithm="HS256")

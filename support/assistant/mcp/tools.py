@@ -17,10 +17,12 @@ from support.assistant.mcp.servers import ToolServer, configured
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 5  # to connect and list the tools: so much later a dead server lets the answer begin
-CALL_SECONDS = 30
-CLOSE_SECONDS = 1
-IDLE_SECONDS = 1  # a connection idle for longer is not used again: its server may be closing it just then
+CONNECT_TIMEOUT_SECONDS = (
+    5  # to connect and list the tools: so much later a dead server lets the answer begin
+)
+CALL_TIMEOUT_SECONDS = 30
+CLOSE_TIMEOUT_SECONDS = 1
+MAX_IDLE_SECONDS = 1  # a connection idle for longer is not used again: its server may be closing it just then
 MAX_LIST_PAGES = 10
 MAX_OUTPUT_LENGTH = 20_000  # of what a tool says; the model pays by the word
 TITLE_LENGTH = 80
@@ -56,7 +58,7 @@ class Connection(MCPServerStreamableHttp):
             {"url": server.url, "auth": self._auth, "httpx_client_factory": http_client},
             name=server.name,
             cache_tools_list=True,
-            client_session_timeout_seconds=CALL_SECONDS,
+            client_session_timeout_seconds=CALL_TIMEOUT_SECONDS,
             max_list_pages=MAX_LIST_PAGES,
             failure_error_function=_as_the_model_is_told,
         )
@@ -68,7 +70,7 @@ class Connection(MCPServerStreamableHttp):
     async def opens(self) -> bool:
         """Connect and list the tools; ``False`` if the server is not able to."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self.connect()  # type: ignore[no-untyped-call]
                 for tool in await self.list_tools():
                     annotated = tool.annotations and tool.annotations.title
@@ -86,7 +88,7 @@ class Connection(MCPServerStreamableHttp):
         title = " ".join(self._titles.get(tool_name, "").split())[:TITLE_LENGTH]
         await self._send_event(ProgressUpdateEvent(text=title or self.name))
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                 result = await super().call_tool(tool_name, arguments, meta)
         except Exception as exc:
             if self._required.get(tool_name, set()) <= set(arguments or {}):  # else it is the model's fault
@@ -96,7 +98,7 @@ class Connection(MCPServerStreamableHttp):
 
     async def close(self) -> None:
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self.cleanup()  # type: ignore[no-untyped-call]
         except Exception as exc:
             logger.warning("MCP server %s did not let go: %s", self.name, type(exc).__name__)
@@ -114,7 +116,7 @@ class Connection(MCPServerStreamableHttp):
 def http_client(
     headers: dict[str, str] | None = None, timeout: Any = None, auth: httpx2.Auth | None = None
 ) -> httpx2.AsyncClient:
-    limits = httpx2.Limits(keepalive_expiry=IDLE_SECONDS)
+    limits = httpx2.Limits(keepalive_expiry=MAX_IDLE_SECONDS)
     return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, limits=limits)
 
 

@@ -210,7 +210,7 @@ def odd_tool_server(fault: str) -> Iterator[str]:
 def test_a_tool_that_fails_in_a_call_is_told_in_a_sentence_and_the_answer_goes_on(
     chat: Chat, person: Person, model: Model, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(tools, "CALL_SECONDS", 1 if fault == "silence" else 15)
+    monkeypatch.setattr(tools, "CALL_TIMEOUT_SECONDS", 1 if fault == "silence" else 15)
     model.play("Let me see. ", tools=[("mcp_odd__look_up", {})]).then("Never mind")
 
     with odd_tool_server(fault) as url:

@@ -53,7 +53,7 @@ def test_every_request_has_a_token_of_its_own_so_a_long_run_outlives_none(
 ) -> None:
     auth, tokens = CallerAuth("ada", ToolServer(**TODO)), []
     for life in (60, 90):  # as if time had passed between the two
-        monkeypatch.setattr(servers, "TOKEN_LIFE", servers.timedelta(seconds=life))
+        monkeypatch.setattr(servers, "TOKEN_LIFETIME", servers.timedelta(seconds=life))
         request = next(auth.auth_flow(httpx2.Request("POST", TODO["url"])))
         tokens.append(claims_of(request.headers["Authorization"].removeprefix("Bearer ")))
 

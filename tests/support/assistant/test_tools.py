@@ -188,7 +188,7 @@ class KeptAlive(BaseHTTPRequestHandler):
 def test_a_connection_that_was_idle_is_not_used_again_since_its_server_may_be_closing_it(
     idle_seconds: float, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools, "IDLE_SECONDS", idle_seconds)
+    monkeypatch.setattr(tools, "MAX_IDLE_SECONDS", idle_seconds)
 
     async def ask_twice(url: str) -> list[str]:
         connection = tools.Connection(ToolServer("todo", url), "a-user", AsyncMock())
@@ -240,7 +240,7 @@ def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none
         ("warning", f"The tools of “{name}” are not available at the moment.")
         for name in ("locked", "down", "silent", "page", "signed")
     }
-    assert took < 3 * tools.CONNECT_SECONDS  # not for as long as the slowest likes, which is for ever
+    assert took < 3 * tools.CONNECT_TIMEOUT_SECONDS  # not for as long as the slowest likes, which is for ever
     assert headers
     assert all("authorization" not in each.lower() for each in headers)
     assert all("Bearer ey" in each and token not in each for each in signed_headers)
