@@ -134,7 +134,7 @@ def _instructions() -> list[CheckMessage]:
 
 
 def _tool_servers() -> list[CheckMessage]:
-    if faults := servers.faults(conf.SUPPORT_MCP_SERVERS):
+    if faults := servers.problems(conf.SUPPORT_MCP_SERVERS):
         hint = (
             'Write a JSON list such as [{"name": "todo", "url": "https://todo.example.com/mcp", "secret":'
             ' "…"}]; a secret is made by python -c "import secrets; print(secrets.token_urlsafe(32))".'

@@ -51,11 +51,11 @@ def configured() -> list[ToolServer]:
     return [ToolServer(**entry) for entry in conf.SUPPORT_MCP_SERVERS]
 
 
-def faults(entries: Any) -> list[str]:
+def problems(entries: Any) -> list[str]:
     """What is wrong with SUPPORT_MCP_SERVERS, each by its place in the list. Never quotes a secret."""
     if not isinstance(entries, list):
         return ["it is no list"]
-    found = [f"number {place}: {fault}" for place, entry in enumerate(entries, 1) for fault in _faults(entry)]
+    found = [f"number {place}: {fault}" for place, entry in enumerate(entries, 1) for fault in _problems_of(entry)]
     if found:
         return found
     for key, why in {
@@ -68,7 +68,7 @@ def faults(entries: Any) -> list[str]:
     return found
 
 
-def _faults(entry: Any) -> list[str]:
+def _problems_of(entry: Any) -> list[str]:
     known = {part.name for part in fields(ToolServer)}
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
         return ["it is no object with texts for values"]

@@ -133,7 +133,7 @@ def test_the_document_shows_the_very_server_that_is_tested() -> None:
     ],
 )
 def test_good_servers_are_silent(entries: Any) -> None:
-    assert servers.faults(entries) == []
+    assert servers.problems(entries) == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_good_servers_are_silent(entries: Any) -> None:
     ],
 )
 def test_a_wrong_server_is_named_by_its_place_and_no_secret_is_quoted(entries: Any, fault: str) -> None:
-    found = "; ".join(servers.faults(entries))
+    found = "; ".join(servers.problems(entries))
 
     assert fault in found
     assert SECRET not in found
