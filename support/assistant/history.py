@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 # So many items, and together so long as JSON, their attached texts once more as long; of all their files so
 # many bytes, which go along anew each time.
-HISTORY = 40
-HISTORY_LENGTH = 200_000
-HISTORY_FILES = 20_000_000
-MAX_TEXT = 100_000  # characters of an attached text
+MAX_ITEMS = 40
+MAX_LENGTH = 200_000
+MAX_FILE_BYTES = 20_000_000
+MAX_TEXT_LENGTH = 100_000  # characters of an attached text
 
 
 async def split_input(
@@ -55,13 +55,13 @@ async def newest_items(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> list[ThreadItem]:
     """In their order. A tool's call and what came of it are one item, so nothing parts them."""
-    page = await store.load_thread_items(thread.id, None, HISTORY, "desc", context)
+    page = await store.load_thread_items(thread.id, None, MAX_ITEMS, "desc", context)
     items, length = page.data[:1], 0
     for item in page.data[1:]:
         # Thoughts are not sent to the model again.
         if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):
             length += len(item.model_dump_json())
-        if length > HISTORY_LENGTH:
+        if length > MAX_LENGTH:
             break
         items.append(item)
     return items[::-1]
@@ -71,7 +71,7 @@ class Converter(ThreadItemConverter):
     """In the model's terms."""
 
     def __init__(self, items: Sequence[ThreadItem]) -> None:
-        self._too_much = _too_much(items)
+        self._left_out = _left_out(items)
 
     async def user_message_to_input(self, item: UserMessageItem, is_last_message: bool = True) -> Any:
         # Name each picture and file in a sentence before it. A model that takes no files still reads the
@@ -114,7 +114,7 @@ class Converter(ThreadItemConverter):
 
     async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
         name = json.dumps(attachment.name, ensure_ascii=False)  # the user's own words, too
-        if attachment.id in self._too_much:
+        if attachment.id in self._left_out:
             text = f"The user attached a file named {name}, too much to show you beside the others."
             return ResponseInputTextParam(type="input_text", text=text)
         try:
@@ -128,8 +128,8 @@ class Converter(ThreadItemConverter):
             return ResponseInputTextParam(type="input_text", text=text)
         if attachment.mime_type in files.TEXTS:
             text = files.as_text(attachment, content)
-            cut = f", its first {MAX_TEXT} characters" if len(text) > MAX_TEXT else ""
-            text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT]}"
+            cut = f", its first {MAX_TEXT_LENGTH} characters" if len(text) > MAX_TEXT_LENGTH else ""
+            text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT_LENGTH]}"
             return ResponseInputTextParam(type="input_text", text=text)
         data = f"data:{attachment.mime_type};base64,{base64.b64encode(content).decode()}"
         if attachment.mime_type in files.IMAGES:
@@ -143,7 +143,7 @@ def _named(attachment: Attachment) -> ResponseInputTextParam:
     return ResponseInputTextParam(type="input_text", text=f"The user attached a file named {name}, {kind}:")
 
 
-def _too_much(items: Sequence[ThreadItem]) -> set[str]:
+def _left_out(items: Sequence[ThreadItem]) -> set[str]:
     """The ids of attachments that are left out: the oldest messages', never the newest one's first."""
     attached = [
         attachment
@@ -155,7 +155,7 @@ def _too_much(items: Sequence[ThreadItem]) -> set[str]:
     for number, attachment in enumerate(attached):
         size = int((attachment.metadata or {}).get("size", 0))
         length += size
-        text_length += min(size, MAX_TEXT) if attachment.mime_type in files.TEXTS else 0
-        if number and (length > HISTORY_FILES or text_length > HISTORY_LENGTH):
+        text_length += min(size, MAX_TEXT_LENGTH) if attachment.mime_type in files.TEXTS else 0
+        if number and (length > MAX_FILE_BYTES or text_length > MAX_LENGTH):
             too_much.add(attachment.id)
     return too_much

@@ -55,7 +55,9 @@ def problems(entries: Any) -> list[str]:
     """What is wrong with SUPPORT_MCP_SERVERS, each by its place in the list. Never quotes a secret."""
     if not isinstance(entries, list):
         return ["it is no list"]
-    found = [f"number {place}: {fault}" for place, entry in enumerate(entries, 1) for fault in _problems_of(entry)]
+    found = [
+        f"number {place}: {fault}" for place, entry in enumerate(entries, 1) for fault in _problems_of(entry)
+    ]
     if found:
         return found
     for key, why in {

@@ -164,21 +164,21 @@ def test_of_a_long_conversation_the_model_reads_the_newest_part(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_of(assistant.events(create("Message 0"), person.token()))
-    store(person, *(answer(thread_id, f"Message {number}") for number in range(1, history.HISTORY + 5)))
+    store(person, *(answer(thread_id, f"Message {number}") for number in range(1, history.MAX_ITEMS + 5)))
     model.play("Yes")
 
     assistant.events(add(thread_id, "The newest"), person.token())
 
     (call,) = model.calls
     beginning, (_, read), newest = call.conversation
-    assert read.split("\n\n") == [f"Message {number}" for number in range(6, history.HISTORY + 5)]
+    assert read.split("\n\n") == [f"Message {number}" for number in range(6, history.MAX_ITEMS + 5)]
     assert (beginning, newest) == (("user", EARLIER_MESSAGES_MISSING), ("user", "The newest"))
 
 
 def test_one_enormous_message_does_not_fill_up_the_model_for_good(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    enormous = "word " * (history.HISTORY_LENGTH // 5)
+    enormous = "word " * (history.MAX_LENGTH // 5)
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
     assistant.events(add(thread_id, enormous), person.token())
     model.play("Yes")
@@ -234,7 +234,7 @@ def test_a_tools_call_and_its_output_are_read_together_or_not_at_all(
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
     called = {"name": "look", "call_id": "call_1", "arguments": {"at": "the door"}, "output": "it is open"}
     call = ClientToolCallItem(**common(thread_id), status="completed", **called)
-    store(person, call, *(answer(thread_id, str(number)) for number in range(history.HISTORY - 2)))
+    store(person, call, *(answer(thread_id, str(number)) for number in range(history.MAX_ITEMS - 2)))
     model.play("Yes")
 
     assistant.events(add(thread_id, "At the edge"), person.token())

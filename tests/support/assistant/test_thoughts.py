@@ -239,7 +239,7 @@ def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
 
 @pytest.mark.django_db
 def test_long_thoughts_take_no_room_from_the_history(assistant: Api, person: Person, model: Model) -> None:
-    model.play("Good morning", reasoning=["word " * (history.HISTORY_LENGTH // 5)])
+    model.play("Good morning", reasoning=["word " * (history.MAX_LENGTH // 5)])
     thread_id = thread_of(assistant.events(create("Hi"), person.token()))
     model.play("Yes")
 

@@ -87,25 +87,25 @@ def test_the_model_reads_a_text_whatever_its_encoding_is(
 def test_a_long_text_of_two_bytes_a_character_is_cut_between_two_characters(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    text = "中a" * history.MAX_TEXT
+    text = "中a" * history.MAX_TEXT_LENGTH
     attachment = attach(assistant, person, text.encode("utf-16"), "a.txt", "text/plain")
 
     send(assistant, person, attachment["id"])
 
     ((_, text_read),) = parts_of(model)
-    assert text_read.partition("\n")[2] == text[: history.MAX_TEXT]
+    assert text_read.partition("\n")[2] == text[: history.MAX_TEXT_LENGTH]
 
 
 def test_of_a_long_text_the_model_reads_the_beginning(assistant: Api, person: Person, model: Model) -> None:
-    text = "word " * history.MAX_TEXT
+    text = "word " * history.MAX_TEXT_LENGTH
     attachment = attach(assistant, person, text.encode(), "a.txt", "text/plain")
 
     send(assistant, person, attachment["id"])
 
     ((_, text_read),) = parts_of(model)
     told, _, read = text_read.partition("\n")
-    assert told == f'The user attached a file named "a.txt", its first {history.MAX_TEXT} characters:'
-    assert read == text[: history.MAX_TEXT]
+    assert told == f'The user attached a file named "a.txt", its first {history.MAX_TEXT_LENGTH} characters:'
+    assert read == text[: history.MAX_TEXT_LENGTH]
 
 
 @pytest.mark.parametrize("gone", ["attachment", "file"])
@@ -152,9 +152,9 @@ def carrying(attachment_id: str, size: int) -> Any:
     return message(f"msg_{attachment_id}", "Look").model_copy(update={"attachments": [file]})
 
 
-@pytest.mark.parametrize("newest", [1, history.HISTORY_FILES + 1])
+@pytest.mark.parametrize("newest", [1, history.MAX_FILE_BYTES + 1])
 def test_of_much_that_was_attached_only_the_newest_goes_along(newest: int) -> None:
-    items = [carrying("old", history.HISTORY_FILES), message("msg_0", "Hm"), carrying("new", newest)]
+    items = [carrying("old", history.MAX_FILE_BYTES), message("msg_0", "Hm"), carrying("new", newest)]
 
     told = as_input(items)
 
@@ -167,8 +167,8 @@ def test_of_much_that_was_attached_only_the_newest_goes_along(newest: int) -> No
 
 
 def test_of_many_long_texts_as_many_go_along_as_a_model_can_read() -> None:
-    fit = history.HISTORY_LENGTH // history.MAX_TEXT
-    texts = [carrying(str(number), 5 * history.MAX_TEXT) for number in range(fit + 3)]
+    fit = history.MAX_LENGTH // history.MAX_TEXT_LENGTH
+    texts = [carrying(str(number), 5 * history.MAX_TEXT_LENGTH) for number in range(fit + 3)]
 
     told = as_input(texts)
 
