@@ -135,7 +135,7 @@ def _api_exceptions() -> Iterator[None]:
         raise TooManyStreams from exc
     except (dictation.AudioRefused, feedback.TooManyItems, files.Refused, model_choice.PickRefused) as exc:
         raise ParseError(str(exc)) from exc
-    except (dictation.Failed, TooManyWaiting) as exc:
+    except (dictation.TranscriptionFailed, TooManyWaiting) as exc:
         raise Unavailable from exc
     except (NotFoundError, ValueError, NotImplementedError) as exc:
         if not server_errors.is_callers_mistake(exc):

@@ -19,12 +19,12 @@ class AudioRefused(Exception):
     """The message is for the caller."""
 
 
-class Failed(Exception):
+class TranscriptionFailed(Exception):
     """The model did not write it down."""
 
 
 async def transcribe(audio: AudioInput) -> str:
-    """Raises ``AudioRefused``, ``Failed``, and ``NotImplementedError`` where no model is configured."""
+    """Raises ``AudioRefused``, ``TranscriptionFailed``, and ``NotImplementedError`` where no model is configured."""
     if not conf.SUPPORT_TRANSCRIPTION_MODEL:
         raise NotImplementedError
     media_type = audio.media_type.strip().lower()
@@ -44,5 +44,5 @@ async def transcribe(audio: AudioInput) -> str:
         raise AudioRefused("params.audio_base64 is no audio that can be written down") from None
     except openai.OpenAIError as exc:
         logger.error("Nothing was transcribed: %s", type(exc).__name__)
-        raise Failed from None  # from None: its text may quote what was said
+        raise TranscriptionFailed from None  # from None: its text may quote what was said
     return written.text
