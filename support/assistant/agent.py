@@ -1,4 +1,4 @@
-"""The answer of a model, through OpenAI's Agents SDK."""
+"""Answers a message with a model and its tools, by a run of OpenAI's Agents SDK."""
 
 import asyncio
 import time
@@ -32,15 +32,19 @@ from support.assistant.mcp import tools
 from support.assistant.provider import client, model_errors
 from support.context import RequestContext
 
-MAX_TURNS = 10  # calls of the model for one answer; between them it calls tools
+MAX_TURNS = 10  # calls of the model for one answer; each of them may ask for tools
 
-first_word_received = Signal()  # seconds: until the first word of an answer; for whoever measures them
+# Sent for metrics, with ``seconds``: from the beginning of an answer to its first word.
+first_word_received = Signal()
 
 
 async def respond(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> AsyncIterator[ThreadStreamEvent]:
-    """Raises ``CustomStreamError``, in words for the user, where the model fails; what it said is kept."""
+    """The events of the answer. They end the messages that the model began, also if it fails.
+
+    Raises ``CustomStreamError`` with a sentence for the user if the model fails.
+    """
     items = await history.newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
     answer = _Answer(agent_context)
@@ -56,7 +60,7 @@ async def respond(
             model=model,
             model_settings=client.settings(),
             mcp_servers=servers,
-            # mcp_todo__add: two servers may each have a tool of one name.
+            # The tool ``add`` of the server ``todo`` is mcp_todo__add: two servers may use the same name.
             mcp_config={"include_server_in_tool_names": True},
         )
         await tools.require_first_call(agent, model_choice.tool(items), agent_context)
@@ -67,16 +71,16 @@ async def respond(
             max_turns=MAX_TURNS,
             run_config=client.run_config(),
         )
-        reader = _Reader(run)
+        run_events = _RunEvents(run)
         try:
-            async for event in stream_agent_response(agent_context, reader):  # type: ignore[arg-type]
-                yield answer.follows(event)
+            async for event in stream_agent_response(agent_context, run_events):  # type: ignore[arg-type]
+                yield answer.process(event)
         except Exception as exc:
-            # The SDK keeps what was said of an answer that is cancelled, but not of one that fails.
-            said = answer.unfinished()
-            for event in [*answer.end_thoughts(), *(ThreadItemDoneEvent(item=item) for item in said)]:
+            # The SDK stores a partial answer if the client leaves, but not if the model fails.
+            partial = answer.partial_messages()
+            for event in [*answer.end_thoughts(), *(ThreadItemDoneEvent(item=item) for item in partial)]:
                 yield event
-            if (error := model_errors.error_for_user(exc, has_text=bool(said))) is None:
+            if (error := model_errors.error_for_user(exc, has_text=bool(partial))) is None:
                 raise
             raise error from None
         else:
@@ -85,90 +89,95 @@ async def respond(
             if notice := model_errors.notice_for_user(model.ending, answer.has_text):
                 yield notice
         finally:
-            # The SDK lets the model run on to its last word after the client has left, and leaves two
-            # tasks behind, one waiting for the model's events and one for the context's, which asyncio
-            # reports as errors. So both are ended here, the second by an event that nobody gets.
-            reader.stop()
+            # If the client leaves, the SDK does not stop the model, and it leaves two tasks behind. One
+            # waits for an event of the run, the other for an event of the context. asyncio would report
+            # both as errors. Cancel the first one, and end the second one with an event that nobody reads.
+            run_events.cancel()
             run.cancel()
             await agent_context.stream(ProgressUpdateEvent(text=""))
 
 
 class _Answer:
-    """The messages of one answer: each with an id of its own, and what was said of it so far."""
+    """The messages of one answer. ``has_text``: whether one of them has ended with some text."""
 
     def __init__(self, context: AgentContext[RequestContext]) -> None:
         self._context = context
-        self._real_id = ""
-        self._said: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
-        self._asked_at, self._is_silent = time.perf_counter(), True
+        self._message_id = ""  # in place of the SDK's fake id
+        self._in_progress: dict[str, tuple[AssistantMessageItem, list[str]]] = {}  # by id, with their texts
+        self._started_at, self._is_first_word = time.perf_counter(), True
         self.has_text = False
 
-    def follows(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
-        """The event, with a real id: over Chat Completions the SDK gives every message one and the same."""
-        match event:
-            case ThreadItemAddedEvent(item=item) | ThreadItemDoneEvent(item=item) if (
-                item.id == FAKE_RESPONSES_ID
-            ):
-                self._real_id = self._real_id or self._context.generate_id("message")
-                event = type(event)(item=item.model_copy(update={"id": self._real_id}))
-            case ThreadItemUpdatedEvent(item_id=item_id, update=update) if item_id == FAKE_RESPONSES_ID:
-                event = ThreadItemUpdatedEvent(item_id=self._real_id, update=update)
-        match event:
-            case ThreadItemUpdatedEvent(update=AssistantMessageContentPartTextDelta()) if self._is_silent:
-                self._is_silent = False
-                first_word_received.send(None, seconds=time.perf_counter() - self._asked_at)
+    def process(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
+        """Note the event, and return the event to send in its place."""
+        event = self._with_own_id(event)
         match event:
             case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
-                self._said[item.id] = item, []
+                self._in_progress[item.id] = item, []
             case ThreadItemUpdatedEvent(
                 item_id=item_id, update=AssistantMessageContentPartTextDelta(delta=delta)
-            ) if item_id in self._said:  # some providers announce no message before its first word
-                self._said[item_id][1].append(delta)
+            ):
+                if self._is_first_word:
+                    self._is_first_word = False
+                    first_word_received.send(None, seconds=time.perf_counter() - self._started_at)
+                if item_id in self._in_progress:  # some providers announce no message before its first word
+                    self._in_progress[item_id][1].append(delta)
             case ThreadItemDoneEvent(item=AssistantMessageItem() as item):
-                self._said.pop(item.id, None)
-                self._real_id = ""
+                self._in_progress.pop(item.id, None)
+                self._message_id = ""
                 if not any(part.text.strip() for part in item.content):
-                    # It has no words, or they turned out to be thoughts: see provider/response_events.py.
+                    # It has no text, or its text was thoughts: see provider/response_events.py.
                     return ThreadItemRemovedEvent(item_id=item.id)
                 self.has_text = True
         return event
 
+    def _with_own_id(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
+        """Replace the fake id. The SDK gives it to every message of Chat Completions."""
+        match event:
+            case ThreadItemAddedEvent(item=item) | ThreadItemDoneEvent(item=item) if (
+                item.id == FAKE_RESPONSES_ID
+            ):
+                self._message_id = self._message_id or self._context.generate_id("message")
+                return type(event)(item=item.model_copy(update={"id": self._message_id}))
+            case ThreadItemUpdatedEvent(item_id=item_id, update=update) if item_id == FAKE_RESPONSES_ID:
+                return ThreadItemUpdatedEvent(item_id=self._message_id, update=update)
+        return event
+
     def end_thoughts(self) -> list[ThreadStreamEvent]:
-        """End an open workflow of thoughts. The SDK only does so when a message follows."""
+        """End the workflow of thoughts, if it is open. The SDK only ends it when a message follows."""
         workflow, self._context.workflow_item = self._context.workflow_item, None
         if workflow is None:
             return []
-        lasted = datetime.now() - workflow.created_at  # naive, as everywhere in the SDK
-        workflow.workflow.summary = DurationSummary(duration=int(lasted.total_seconds()))
+        duration = datetime.now() - workflow.created_at  # naive, as everywhere in the SDK
+        workflow.workflow.summary = DurationSummary(duration=int(duration.total_seconds()))
         workflow.workflow.expanded = False
         return [ThreadItemDoneEvent(item=workflow)]
 
-    def unfinished(self) -> list[AssistantMessageItem]:
-        """Messages of which something was said, but not all."""
+    def partial_messages(self) -> list[AssistantMessageItem]:
+        """The messages that have some text and have not ended."""
         return [
             message.model_copy(update={"content": [AssistantMessageContent(text=text)]})
-            for message, deltas in self._said.values()
+            for message, deltas in self._in_progress.values()
             if (text := "".join(deltas)).strip()
         ]
 
 
-class _Reader:
-    """A run's events, for one reader, who can be stopped while it waits for the next."""
+class _RunEvents:
+    """The events of a run, for one task. ``cancel`` ends that task's wait for the next event."""
 
     def __init__(self, run: RunResultStreaming) -> None:
         self._events = run.stream_events()
         self._task: asyncio.Task[Any] | None = None
 
-    def stream_events(self) -> "_Reader":
+    def stream_events(self) -> "_RunEvents":
         return self
 
-    def __aiter__(self) -> "_Reader":
+    def __aiter__(self) -> "_RunEvents":
         return self
 
     async def __anext__(self) -> StreamEvent:
         self._task = asyncio.current_task()
         return await anext(self._events)
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
