@@ -1,4 +1,4 @@
-"""What the model reads of a conversation: the newest of it, files included."""
+"""Makes the model's input from a conversation: its newest items, with the files attached to them."""
 
 import asyncio
 import base64
@@ -35,12 +35,10 @@ from support.files import files
 
 logger = logging.getLogger(__name__)
 
-# So many items, and together so long as JSON, their attached texts once more as long; of all their files so
-# many bytes, which go along anew each time.
 MAX_ITEMS = 40
-MAX_LENGTH = 200_000
-MAX_FILE_BYTES = 20_000_000
-MAX_TEXT_LENGTH = 100_000  # characters of an attached text
+MAX_LENGTH = 200_000  # characters of the items as JSON; attached texts may have the same number of characters
+MAX_FILE_BYTES = 20_000_000  # in all files together; each request sends them again
+MAX_TEXT_LENGTH = 100_000  # characters of one attached text
 
 
 async def split_input(
@@ -54,11 +52,11 @@ async def split_input(
 async def newest_items(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> list[ThreadItem]:
-    """In their order. A tool's call and what came of it are one item, so nothing parts them."""
+    """The newest items, oldest first. A tool's call and its result are one item, so both are in or out."""
     page = await store.load_thread_items(thread.id, None, MAX_ITEMS, "desc", context)
     items, length = page.data[:1], 0
     for item in page.data[1:]:
-        # Thoughts are not sent to the model again.
+        # Thoughts are not sent to the model, so they have no length.
         if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):
             length += len(item.model_dump_json())
         if length > MAX_LENGTH:
@@ -68,23 +66,24 @@ async def newest_items(
 
 
 class Converter(ThreadItemConverter):
-    """In the model's terms."""
+    """Converts the items to the Agents SDK's input."""
 
     def __init__(self, items: Sequence[ThreadItem]) -> None:
-        self._left_out = _left_out(items)
+        self._left_out = _attachments_over_limit(items)
 
     async def user_message_to_input(self, item: UserMessageItem, is_last_message: bool = True) -> Any:
-        # Name each picture and file in a sentence before it. A model that takes no files still reads the
+        # A sentence before each picture or file names it. If the model cannot read files, it still gets the
         # sentence.
-        said: Any = await super().user_message_to_input(item, is_last_message)
-        typed, *attached = said[0]["content"]
-        said[0]["content"] = [typed]
+        messages: Any = await super().user_message_to_input(item, is_last_message)
+        text, *attached = messages[0]["content"]
+        content = [text]
         for attachment, part in zip(item.attachments, attached, strict=True):
-            said[0]["content"] += [part] if part["type"] == "input_text" else [_named(attachment), part]
-        return said
+            content += [part] if part["type"] == "input_text" else [_file_name(attachment), part]
+        messages[0]["content"] = content
+        return messages
 
     async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
-        # As plain text: the parts that the SDK's own makes are not understood by Chat Completions.
+        # As plain text: Chat Completions does not accept the content parts that the SDK's method makes.
         # Without thoughts: answers that earlier versions stored may contain some.
         text = thoughts.remove("".join(part.text for part in item.content))
         return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
@@ -92,15 +91,15 @@ class Converter(ThreadItemConverter):
     async def hidden_context_to_input(
         self, item: HiddenContextItem
     ) -> TResponseInputItem | list[TResponseInputItem] | None:
-        # The SDK's own raises for anything but text, and so does the next for tags: one of them, and
-        # its thread would fail for good.
+        # The SDK's method raises an exception for any content but text. Then no message of the thread could
+        # be answered.
         if not isinstance(item.content, str):
             item = item.model_copy(update={"content": json.dumps(item.content, ensure_ascii=False)})
         return await super().hidden_context_to_input(item)
 
     async def client_tool_call_to_input(self, item: ClientToolCallItem) -> TResponseInputItem | None:
-        # As text: the call's id belongs to the model that made the call, and the next model may not have the
-        # tool.
+        # As text: the id of the call belongs to the model that made the call, and the next model may not have
+        # the tool.
         if item.status == "pending":
             return None
         call = {"tool": item.name, "arguments": item.arguments, "result": item.output}
@@ -108,12 +107,13 @@ class Converter(ThreadItemConverter):
         return EasyInputMessageParam(type="message", role="user", content=text)
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
+        # The SDK's method raises an exception.
         return ResponseInputTextParam(
             type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
         )
 
     async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
-        name = json.dumps(attachment.name, ensure_ascii=False)  # the user's own words, too
+        name = json.dumps(attachment.name, ensure_ascii=False)  # quoted: the user chose it
         if attachment.id in self._left_out:
             text = f"The user attached a file named {name}, too much to show you beside the others."
             return ResponseInputTextParam(type="input_text", text=text)
@@ -122,7 +122,7 @@ class Converter(ThreadItemConverter):
         except FileNotFoundError:
             text = f"The user attached a file named {name}, which has been deleted since."
             return ResponseInputTextParam(type="input_text", text=text)
-        except Exception:  # a storage is anybody's code, and must not end the conversation
+        except Exception:  # a storage may raise anything, and the conversation must go on
             logger.exception("An attached file cannot be read")
             text = f"The user attached a file named {name}, which cannot be read at the moment."
             return ResponseInputTextParam(type="input_text", text=text)
@@ -137,25 +137,25 @@ class Converter(ThreadItemConverter):
         return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
 
 
-def _named(attachment: Attachment) -> ResponseInputTextParam:
+def _file_name(attachment: Attachment) -> ResponseInputTextParam:
     name = json.dumps(attachment.name, ensure_ascii=False)
     kind = "an image" if attachment.mime_type in files.IMAGES else "a document"
     return ResponseInputTextParam(type="input_text", text=f"The user attached a file named {name}, {kind}:")
 
 
-def _left_out(items: Sequence[ThreadItem]) -> set[str]:
-    """The ids of attachments that are left out: the oldest messages', never the newest one's first."""
+def _attachments_over_limit(items: Sequence[ThreadItem]) -> set[str]:
+    """The ids of attachments past the limits. Newer messages come first. The very first is never left out."""
     attached = [
         attachment
         for item in reversed(items)
         if isinstance(item, UserMessageItem)
         for attachment in item.attachments
     ]
-    too_much, length, text_length = set(), 0, 0
+    left_out, file_bytes, text_length = set(), 0, 0
     for number, attachment in enumerate(attached):
         size = int((attachment.metadata or {}).get("size", 0))
-        length += size
+        file_bytes += size
         text_length += min(size, MAX_TEXT_LENGTH) if attachment.mime_type in files.TEXTS else 0
-        if number and (length > MAX_FILE_BYTES or text_length > MAX_LENGTH):
-            too_much.add(attachment.id)
-    return too_much
+        if number and (file_bytes > MAX_FILE_BYTES or text_length > MAX_LENGTH):
+            left_out.add(attachment.id)
+    return left_out
