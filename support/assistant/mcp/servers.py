@@ -1,8 +1,8 @@
-"""The MCP servers whose tools the assistant may use, and how one of them learns who is asking.
+"""The MCP servers of SUPPORT_MCP_SERVERS, and the tokens that tell them who the user is.
 
-MCP forbids passing a client's token on to another server: whoever gets Better Auth's could use it here,
-as the user. So each server gets a token of ours, made out to that server alone. docs/tools.md shows how
-it is verified.
+MCP forbids passing a client's token to another server. A server with Better Auth's token could use it here
+and act as the user. So we sign a token for each server, and no other server accepts it. docs/tools.md shows
+how to verify it.
 """
 
 import re
@@ -17,23 +17,23 @@ import jwt
 from support.conf import conf
 
 ISSUER = "chatbackend"
-TOKEN_LIFETIME = timedelta(seconds=60)  # every HTTP request has a new one, so no run can outlive its token
+TOKEN_LIFETIME = timedelta(seconds=60)  # each HTTP request gets a new token, so a long run does not need more
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: as long as HS256's digest
 
-# It begins the names of the server's tools, which OpenAI bounds to 64 of these characters.
+# A tool's name begins with the name of its server. OpenAI allows 64 of these characters for both.
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolServer:
-    """``secret``: shared with that server and no other; without one, nobody is named to it."""
+    """``secret``: shared with this server alone. A server without a secret gets no token."""
 
     name: str
     url: str
     secret: str = field(default="", repr=False)
 
     def token_for(self, user_id: str) -> str:
-        """A short-lived token that says to this server, and to no other, for whom we call."""
+        """A short-lived JWT that names the user. Its audience is this server."""
         now = datetime.now(UTC)
         claims = {
             "iss": ISSUER,
@@ -47,22 +47,24 @@ class ToolServer:
 
 
 def configured() -> list[ToolServer]:
-    """The servers of SUPPORT_MCP_SERVERS, which the system checks have found good."""
+    """The servers of SUPPORT_MCP_SERVERS. The system checks have validated the setting."""
     return [ToolServer(**entry) for entry in conf.SUPPORT_MCP_SERVERS]
 
 
 def problems(entries: Any) -> list[str]:
-    """What is wrong with SUPPORT_MCP_SERVERS, each by its place in the list. Never quotes a secret."""
+    """What is wrong with SUPPORT_MCP_SERVERS. Each sentence names the entry's number and quotes no secret."""
     if not isinstance(entries, list):
-        return ["it is no list"]
+        return ["it is not a list"]
     found = [
-        f"number {place}: {fault}" for place, entry in enumerate(entries, 1) for fault in _problems_of(entry)
+        f"number {number}: {problem}"
+        for number, entry in enumerate(entries, 1)
+        for problem in _problems_of(entry)
     ]
     if found:
         return found
     for key, why in {
-        "name": "their tools could not be told apart",
-        "secret": "either could speak for us to the other",
+        "name": "their tools would have the same names",
+        "secret": "each could sign tokens for the other",
     }.items():
         values = [entry[key] for entry in entries if entry.get(key)]
         if len(set(values)) < len(values):
@@ -73,7 +75,7 @@ def problems(entries: Any) -> list[str]:
 def _problems_of(entry: Any) -> list[str]:
     known = {part.name for part in fields(ToolServer)}
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        return ["it is no object with texts for values"]
+        return ["it is not an object with strings for values"]
     found = []
     if not NAME.fullmatch(entry.get("name", "")):
         found.append("its name should be a lower-case word of at most 24 letters, digits, _ and -")
@@ -82,14 +84,14 @@ def _problems_of(entry: Any) -> list[str]:
     if "secret" in entry and len(entry["secret"].encode()) < MIN_SECRET_BYTES:
         found.append(f"its secret should have at least {MIN_SECRET_BYTES} bytes")
     if set(entry) - known:
-        found.append(f"only {', '.join(sorted(known))} are known")
+        found.append(f"only {', '.join(sorted(known))} are allowed")
     return found
 
 
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for a port that is no number
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return False
     unwanted = parts.username or parts.password or parts.query or parts.fragment

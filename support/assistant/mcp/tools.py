@@ -1,4 +1,7 @@
-"""The tools of the MCP servers, connected for one answer and in one user's name."""
+"""Connects to the MCP servers for one answer, in the name of one user, and runs their tools.
+
+A server that fails does not end the answer: the user gets a notice, and the model an error for each call.
+"""
 
 import asyncio
 import logging
@@ -17,58 +20,58 @@ from support.assistant.mcp.servers import ToolServer, configured
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = (
-    5  # to connect and list the tools: so much later a dead server lets the answer begin
-)
+CONNECT_TIMEOUT_SECONDS = 5  # for connecting and listing the tools; the answer waits for it
 CALL_TIMEOUT_SECONDS = 30
 CLOSE_TIMEOUT_SECONDS = 1
-MAX_IDLE_SECONDS = 1  # a connection idle for longer is not used again: its server may be closing it just then
+MAX_IDLE_SECONDS = 1  # an older idle connection is not used again, because its server may be closing it
 MAX_LIST_PAGES = 10
-MAX_OUTPUT_LENGTH = 20_000  # of what a tool says; the model pays by the word
-TITLE_LENGTH = 80
+MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result; the model's price grows with them
+MAX_TITLE_LENGTH = 80
 
 SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 
 @asynccontextmanager
 async def connected(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCPServer]]:
-    """The servers that answer. ``send_event`` is told of the others, and of every call."""
-    servers = [Connection(server, user_id, send_event) for server in configured()]
+    """The servers that could be connected. The client gets a notice of each other server."""
+    connections = [Connection(server, user_id, send_event) for server in configured()]
     try:
-        answers = await asyncio.gather(*(server.opens() for server in servers))
-        yield [server for server, answered in zip(servers, answers, strict=True) if answered]
+        are_open = await asyncio.gather(*(connection.open() for connection in connections))
+        yield [connection for connection, is_open in zip(connections, are_open, strict=True) if is_open]
     finally:
-        await asyncio.gather(*(server.close() for server in servers))
+        await asyncio.gather(*(connection.close() for connection in connections))
 
 
 async def require_first_call(agent: Agent[Any], name: str | None, context: Any) -> None:
-    """Have the agent call this tool first. Raises ``CustomStreamError`` if there is none of that name."""
+    """Make the agent call this tool first. Raises ``CustomStreamError`` if no tool has that name."""
     if name is None:
         return
     if name not in {tool.name for tool in await agent.get_mcp_tools(RunContextWrapper(context))}:
-        told = "The tool that you picked is not available. Pick another one, or none."
-        raise CustomStreamError(told, allow_retry=True)  # its server may be back by then
+        message = "The tool that you picked is not available. Pick another one, or none."
+        raise CustomStreamError(message, allow_retry=True)  # the tool's server may be back soon
     agent.model_settings.tool_choice = name
 
 
 class Connection(MCPServerStreamableHttp):
+    """The Agents SDK's MCP client for one server, with our timeouts, notices and limits."""
+
     def __init__(self, server: ToolServer, user_id: str, send_event: SendEvent) -> None:
-        self._auth = CallerAuth(user_id, server)
+        self._caller_auth = CallerAuth(user_id, server)
         super().__init__(
-            {"url": server.url, "auth": self._auth, "httpx_client_factory": http_client},
+            {"url": server.url, "auth": self._caller_auth, "httpx_client_factory": http_client},
             name=server.name,
             cache_tools_list=True,
             client_session_timeout_seconds=CALL_TIMEOUT_SECONDS,
             max_list_pages=MAX_LIST_PAGES,
-            failure_error_function=_as_the_model_is_told,
+            failure_error_function=_error_for_model,
         )
         self._send_event = send_event
         self._failure_was_sent = False
         self._titles: dict[str, str] = {}
         self._required: dict[str, set[str]] = {}
 
-    async def opens(self) -> bool:
-        """Connect and list the tools; ``False`` if the server is not able to."""
+    async def open(self) -> bool:
+        """Connect and list the tools. ``False`` if that failed."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self.connect()  # type: ignore[no-untyped-call]
@@ -77,36 +80,37 @@ class Connection(MCPServerStreamableHttp):
                     self._titles[tool.name] = tool.title or annotated or tool.name.replace("_", " ")
                     self._required[tool.name] = set(tool.input_schema.get("required") or ())
         except Exception as exc:
-            await self._failed("cannot be reached", exc)
+            await self._report_failure("cannot be reached", exc)
             return False
         return True
 
     async def call_tool(
         self, tool_name: str, arguments: dict[str, Any] | None, meta: dict[str, Any] | None = None
     ) -> CallToolResult:
-        # What the tool is called with stays between the model and the server.
-        title = " ".join(self._titles.get(tool_name, "").split())[:TITLE_LENGTH]
+        # The client gets the tool's title, and not the arguments.
+        title = " ".join(self._titles.get(tool_name, "").split())[:MAX_TITLE_LENGTH]
         await self._send_event(ProgressUpdateEvent(text=title or self.name))
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                 result = await super().call_tool(tool_name, arguments, meta)
         except Exception as exc:
-            if self._required.get(tool_name, set()) <= set(arguments or {}):  # else it is the model's fault
-                await self._failed("failed in a call", exc)
+            # If the model left out a required argument, the server is not to blame, and there is no notice.
+            if self._required.get(tool_name, set()) <= set(arguments or {}):
+                await self._report_failure("failed in a call", exc)
             raise
-        return _bearable(result)
+        return _shortened(result)
 
     async def close(self) -> None:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self.cleanup()  # type: ignore[no-untyped-call]
         except Exception as exc:
-            logger.warning("MCP server %s did not let go: %s", self.name, type(exc).__name__)
+            logger.warning("MCP server %s did not close its connection: %s", self.name, type(exc).__name__)
 
-    async def _failed(self, how: str, exc: Exception) -> None:
-        # Not the error's text, which may be the server's: what it was asked, or what it knows of somebody.
-        kind, status = type(exc).__name__, self._auth.status
-        logger.warning("MCP server %s %s: %s, last HTTP status %s", self.name, how, kind, status)
+    async def _report_failure(self, what: str, exc: Exception) -> None:
+        # The error's text is not logged: the server may have written the arguments or personal data into it.
+        kind, status = type(exc).__name__, self._caller_auth.status
+        logger.warning("MCP server %s %s: %s, last HTTP status %s", self.name, what, kind, status)
         if not self._failure_was_sent:
             self._failure_was_sent = True
             message = f"The tools of “{self.name}” are not available at the moment."
@@ -121,7 +125,7 @@ def http_client(
 
 
 class CallerAuth(httpx2.Auth):
-    """A new token for each request, so that none is ever too old. ``status``: of the last response."""
+    """Signs a new token for each request, so none expires in use. ``status``: of the last response."""
 
     def __init__(self, user_id: str, server: ToolServer) -> None:
         self._user_id, self._server = user_id, server
@@ -134,8 +138,8 @@ class CallerAuth(httpx2.Auth):
         self.status = response.status_code
 
 
-def _bearable(result: CallToolResult) -> CallToolResult:
-    """Cut to MAX_OUTPUT_LENGTH in all; what is neither text nor picture counts as the JSON it is told as."""
+def _shortened(result: CallToolResult) -> CallToolResult:
+    """The result, cut to MAX_OUTPUT_LENGTH. Pictures are not counted. Other parts count as JSON."""
     kept: list[ContentBlock] = []
     left = MAX_OUTPUT_LENGTH
     for part in result.content:
@@ -149,6 +153,6 @@ def _bearable(result: CallToolResult) -> CallToolResult:
     return result.model_copy(update={"content": kept})
 
 
-def _as_the_model_is_told(context: RunContextWrapper[Any], exc: Exception) -> str:
+def _error_for_model(context: RunContextWrapper[Any], exc: Exception) -> str:
     reason = str(exc) if isinstance(exc, UserError) else "The tool is not available at the moment."
     return f"This did not work, and nothing is known of its effect. {reason}"

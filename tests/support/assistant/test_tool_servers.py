@@ -137,13 +137,13 @@ def test_good_servers_are_silent(entries: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "fault"),
+    ("entries", "problem"),
     [
-        ({}, "it is no list"),
-        ("todo", "it is no list"),
-        (["todo"], "number 1: it is no object"),
-        ([TODO, None], "number 2: it is no object"),
-        ([TODO | {"url": 5}], "number 1: it is no object with texts"),
+        ({}, "not a list"),
+        ("todo", "not a list"),
+        (["todo"], "number 1: it is not an object"),
+        ([TODO, None], "number 2: it is not an object"),
+        ([TODO | {"url": 5}], "number 1: it is not an object"),
         ([{}], "its name should be"),
         ([TODO | {"name": "To do"}], "its name should be"),
         ([TODO | {"name": "x" * 25}], "its name should be"),
@@ -157,14 +157,14 @@ def test_good_servers_are_silent(entries: Any) -> None:
         ([TODO | {"url": "https://todo.example.com\n"}], "its url should be"),
         ([TODO | {"secret": "short"}], "at least 32 bytes"),
         ([TODO | {"secret": ""}], "at least 32 bytes"),
-        ([TODO | {"password": "x"}], "only name, secret, url are known"),
+        ([TODO | {"password": "x"}], "only name, secret, url"),
         ([TODO, TODO | {"secret": SECRET[::-1]}], "the same name"),
         ([TODO, TODO | {"name": "more"}], "the same secret"),
     ],
 )
-def test_a_wrong_server_is_named_by_its_place_and_no_secret_is_quoted(entries: Any, fault: str) -> None:
+def test_a_wrong_server_is_named_by_its_place_and_no_secret_is_quoted(entries: Any, problem: str) -> None:
     found = "; ".join(servers.problems(entries))
 
-    assert fault in found
+    assert problem in found
     assert SECRET not in found
     assert "password@" not in json.dumps(found)
