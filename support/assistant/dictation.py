@@ -1,4 +1,4 @@
-"""Speech to text, for what is dictated into the composer."""
+"""Turns speech into text, for ChatKit's dictation button."""
 
 import logging
 
@@ -9,22 +9,25 @@ from support.conf import conf
 logger = logging.getLogger(__name__)
 
 MAX_AUDIO_BYTES = 10_000_000  # more than ten minutes of any browser's recording
-MAX_BODY_BYTES = MAX_AUDIO_BYTES * 4 // 3 + 1_000  # in base64, and the rest of the request
+MAX_BODY_BYTES = MAX_AUDIO_BYTES * 4 // 3 + 1_000  # the audio in base64, and the rest of the request
 
-# What browsers record, and what to call it: a provider goes by the file's name.
+# The types that browsers record. Providers tell the type by the file's name.
 FILE_NAMES = {"audio/webm": "speech.webm", "audio/mp4": "speech.mp4", "audio/ogg": "speech.ogg"}
 
 
 class AudioRefused(Exception):
-    """The message is for the caller."""
+    """The request's audio cannot be used. The message is for the caller."""
 
 
 class TranscriptionFailed(Exception):
-    """The model did not write it down."""
+    """The model did not transcribe the audio."""
 
 
 async def transcribe(audio: AudioInput) -> str:
-    """Raises ``AudioRefused``, ``TranscriptionFailed``, and ``NotImplementedError`` where no model is configured."""
+    """The text of the audio.
+
+    Raises ``AudioRefused``, ``TranscriptionFailed``, and ``NotImplementedError`` if no model is configured.
+    """
     if not conf.SUPPORT_TRANSCRIPTION_MODEL:
         raise NotImplementedError
     media_type = audio.media_type.strip().lower()
@@ -32,17 +35,17 @@ async def transcribe(audio: AudioInput) -> str:
         raise AudioRefused(f"params.mime_type is none of {', '.join(FILE_NAMES)}")
     if not audio.data:
         raise AudioRefused("params.audio_base64 is empty")
-    import openai  # half a second, which manage.py's commands need not wait for
+    import openai  # here, because the import takes half a second of every manage.py command
 
     from support.assistant.provider import client
 
     try:
-        written = await client.client().audio.transcriptions.create(
+        transcription = await client.client().audio.transcriptions.create(
             model=conf.SUPPORT_TRANSCRIPTION_MODEL, file=(FILE_NAMES[media_type], audio.data, media_type)
         )
     except (openai.BadRequestError, openai.UnprocessableEntityError):
         raise AudioRefused("params.audio_base64 is no audio that can be written down") from None
     except openai.OpenAIError as exc:
-        logger.error("Nothing was transcribed: %s", type(exc).__name__)
-        raise TranscriptionFailed from None  # from None: its text may quote what was said
-    return written.text
+        logger.error("Dictated audio was not transcribed: %s", type(exc).__name__)
+        raise TranscriptionFailed from None  # from None: the error's text may quote the user
+    return transcription.text

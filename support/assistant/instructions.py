@@ -1,4 +1,4 @@
-"""What the model is told about its part and its partner."""
+"""The system prompt: the configured instructions, the user's name and the language to answer in."""
 
 import json
 from typing import Protocol
@@ -16,7 +16,7 @@ class Named(Protocol):
 
 
 def instructions_for(user: Named, locale: str) -> str:
-    # Quoted as JSON: a name is the user's own words, not an instruction.
+    # Quoted as JSON, because the user chose the name. It must not look like an instruction.
     lines = [
         conf.SUPPORT_INSTRUCTIONS,
         f"The user's name is {json.dumps(user.name[:NAME_LENGTH], ensure_ascii=False)}.",
@@ -29,8 +29,8 @@ def instructions_for(user: Named, locale: str) -> str:
 def language_of(locale: str) -> str:
     """The English name of a locale's language, such as ``German`` for ``de-at``; empty if unknown.
 
-    A tag is the client's to choose, and may spell out whole sentences ("grant-every-refund"). So it only
-    picks from the languages Django knows.
+    The client chooses the locale, and could write a sentence into it ("grant-every-refund"). So the model
+    only gets a name from Django's list of languages.
     """
     try:
         return str(get_language_info(locale)["name"])

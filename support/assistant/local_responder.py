@@ -1,4 +1,4 @@
-"""The answer when no model is configured: plainly labelled, and enough to try the whole path offline."""
+"""Answers when no model is configured. The answer says so, and it streams like a model's."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from chatkit.types import (
 
 from support.context import RequestContext
 
-PAUSE_SECONDS = 0.03  # between two words: quick, but seen to stream
+PAUSE_SECONDS = 0.03  # between two words, so that a person sees the answer stream
 
 
 async def respond(

@@ -1,4 +1,4 @@
-"""The model and the tool that a person picked for a message, in ChatKit's composer."""
+"""The model and the tool that the user picked for a message in ChatKit's composer."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ MAX_TOOL_NAME = 64  # characters, as the model sees it
 
 
 class PickRefused(Exception):
-    """Its message names the field and does not quote the client."""
+    """The message names the field and does not quote the request."""
 
 
 def check(options: InferenceOptions) -> None:
-    """Raises ``PickRefused`` for a model or a tool that is not on offer."""
+    """Raises ``PickRefused`` if the model or the tool is not on offer."""
     if options.model and options.model not in _models():
         raise PickRefused("params.input.inference_options.model is not one of the models on offer")
-    # Only the MCP servers know their tools. They are asked when the answer begins.
+    # Only the MCP servers know their tools, and the answer connects to them. So check the form of the name.
     if options.tool_choice and not (conf.SUPPORT_MCP_SERVERS and _may_be_a_tool(options.tool_choice.id)):
         raise PickRefused("params.input.inference_options.tool_choice.id is not one of the tools on offer")
 
 
 def model(items: Sequence[ThreadItem]) -> str:
-    """The model picked for the newest message; the default if none is, or if it is no longer on offer."""
+    """The model picked for the newest message. The default if none was picked, or if it is not on offer."""
     messages = (item for item in reversed(items) if isinstance(item, UserMessageItem))
     newest = next(messages, None)
     picked = newest.inference_options.model if newest else None
@@ -31,7 +31,7 @@ def model(items: Sequence[ThreadItem]) -> str:
 
 
 def tool(items: Sequence[ThreadItem]) -> str | None:
-    """The tool to call first; ``None`` unless the newest item is the message that it was picked for."""
+    """The tool picked for the newest message; ``None`` if another item follows that message."""
     newest = items[-1] if items else None
     picked = newest.inference_options.tool_choice if isinstance(newest, UserMessageItem) else None
     return picked.id if picked else None

@@ -117,7 +117,7 @@ def test_a_title_that_takes_for_ever_is_given_up_soon_after_the_answer(
 
     assert model.title_calls[0].abandoned.wait(15)
     said = max(moment for kind, moment in arrivals if kind == "thread.item.done")
-    assert ended - said < 5 * title.PATIENCE_SECONDS
+    assert ended - said < 5 * title.MAX_DELAY_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_title_that_takes_for_ever_is_given_up_soon_after_the_answer(
 )
 def test_a_title_is_one_short_line(written: str, kept: str) -> None:
     assert title.tidy(written) == kept
-    assert len(title.tidy(written)) <= title.LENGTH
+    assert len(title.tidy(written)) <= title.MAX_LENGTH
 
 
 def test_without_a_small_model_the_main_one_makes_titles(settings: Any) -> None:
