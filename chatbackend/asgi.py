@@ -107,6 +107,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     # The server has waited for the streams already, and kills the process after this.
-    await streaming.end_all()
+    await streaming.cancel_all()
     await graceful_shutdown.wait_for_requests(seconds=1)  # the clients of ended streams get their last event
     await send({"type": "lifespan.shutdown.complete"})

@@ -131,7 +131,7 @@ def _api_exceptions() -> Iterator[None]:
     try:
         with server_errors.refusals():
             yield
-    except streaming.TooMany as exc:
+    except streaming.StreamLimitReached as exc:
         raise TooManyStreams from exc
     except (dictation.AudioRefused, feedback.TooManyItems, files.Refused, model_choice.PickRefused) as exc:
         raise ParseError(str(exc)) from exc
@@ -197,7 +197,7 @@ async def _respond(
         await _require_attachments(server.store, operation, context)
     # A recording is in memory several times for as long as the model listens to it.
     is_long = isinstance(operation, InputTranscribeReq)
-    with streaming.counted(user_id) if is_long else nullcontext():
+    with streaming.slot(user_id) if is_long else nullcontext():
         result = await _process(server, operation, body, context)
     if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
         return _json(bytes(result.json))

@@ -34,7 +34,7 @@ HEADERS = {
     "Content-Encoding": "identity",
     "X-Accel-Buffering": "no",  # nginx
 }
-PATIENCE_SECONDS = 10  # of a shutdown with what is being put away
+SHUTDOWN_TIMEOUT_SECONDS = 10  # of a shutdown with what is being put away
 ERROR = b'data: {"type":"error"'  # how the SDK's error event begins
 
 # A comment that is sent after so long without an event. Some proxies and platforms end a connection that is
@@ -50,11 +50,11 @@ closed = Signal()  # seconds, ending: one of ENDINGS
 ENDINGS = ("complete", "error", "cancelled", "refused")
 
 # Also what keeps them alive: asyncio itself holds its tasks by weak references alone.
-_under_way: set["asyncio.Task[None]"] = set()
-_under_way_of: Counter[str] = Counter()  # users
+_tasks: set["asyncio.Task[None]"] = set()
+_slots_in_use: Counter[str] = Counter()  # users
 
 
-class TooMany(Exception):
+class StreamLimitReached(Exception):
     """This process answers as many of the user's requests as SUPPORT_STREAMS_PER_USER allows."""
 
 
@@ -64,20 +64,20 @@ class EventStream:
     def __init__(
         self, work: "asyncio.Task[None]", events: "asyncio.Queue[bytes | None]", first: bytes
     ) -> None:
-        self._work, self._events, self._first = work, events, first
+        self._task, self._events, self._first = work, events, first
         # A client may leave just before its response is built, and then nobody ever listens.
-        weakref.finalize(self, _cancel_from_anywhere, work).atexit = False
+        weakref.finalize(self, _cancel_threadsafe, work).atexit = False
 
     def response(self) -> StreamingHttpResponse:
-        return StreamingHttpResponse(self._listen(), headers=HEADERS)
+        return StreamingHttpResponse(self._iterate(), headers=HEADERS)
 
-    async def _listen(self) -> AsyncIterator[bytes]:
+    async def _iterate(self) -> AsyncIterator[bytes]:
         try:
             yield self._first
             while (event := await self._next()) is not None:
                 yield event
         finally:
-            await _end(self._work)
+            await _cancel_and_wait(self._task)
 
     async def _next(self) -> bytes | None:
         # Comments only come after the first event. Until then the headers are not sent, so that a missing
@@ -95,22 +95,22 @@ class EventStream:
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     """Begin the work and wait for its first event.
 
-    Raises ``TooMany`` before there is any work. Before the first event it also raises what has a status: the
+    Raises ``StreamLimitReached`` before there is any work. Before the first event it also raises what has a status: the
     caller's mistakes and refusals (see ``server_errors.is_told_to_caller``), and the database's errors.
     Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send the message again, up
     to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     refusal: list[Exception] = []
-    _take_place(user_id)
-    work = asyncio.create_task(_work(source, events, refusal))
-    _under_way.add(work)
+    _acquire_slot(user_id)
+    work = asyncio.create_task(_run(source, events, refusal))
+    _tasks.add(work)
     # Of the task, for that is told of every end there is: of one, too, that was cancelled before it began.
-    work.add_done_callback(lambda _: _leave(work, user_id))
+    work.add_done_callback(lambda _: _on_done(work, user_id))
     try:
         first = await events.get()
     except asyncio.CancelledError:
-        await _end(work)
+        await _cancel_and_wait(work)
         raise
     if refusal:
         raise refusal.pop()  # which would otherwise be kept by its own traceback
@@ -120,41 +120,41 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
 
 
 @contextmanager
-def counted(user_id: str) -> Iterator[None]:
-    """Inside, an answer that is no stream, and takes its time, is one of so many. Raises ``TooMany``."""
-    _take_place(user_id)
+def slot(user_id: str) -> Iterator[None]:
+    """Inside, an answer that is no stream, and takes its time, is one of so many. Raises ``StreamLimitReached``."""
+    _acquire_slot(user_id)
     try:
         yield
     finally:
-        _give_place_back(user_id)
+        _release_slot(user_id)
 
 
-async def end_all() -> None:
+async def cancel_all() -> None:
     """End every stream of this process and wait until what was said is put away: for its shutdown."""
-    for work in _under_way:
+    for work in _tasks:
         work.cancel()
-    if _under_way:  # with a limit: a database that hangs must not keep the process
-        await asyncio.wait(_under_way, timeout=PATIENCE_SECONDS)
+    if _tasks:  # with a limit: a database that hangs must not keep the process
+        await asyncio.wait(_tasks, timeout=SHUTDOWN_TIMEOUT_SECONDS)
 
 
-def _leave(work: "asyncio.Task[None]", user_id: str) -> None:
-    _under_way.discard(work)
-    _give_place_back(user_id)
+def _on_done(work: "asyncio.Task[None]", user_id: str) -> None:
+    _tasks.discard(work)
+    _release_slot(user_id)
 
 
-def _take_place(user_id: str) -> None:
-    if _under_way_of[user_id] >= conf.SUPPORT_STREAMS_PER_USER:
-        raise TooMany
-    _under_way_of[user_id] += 1
+def _acquire_slot(user_id: str) -> None:
+    if _slots_in_use[user_id] >= conf.SUPPORT_STREAMS_PER_USER:
+        raise StreamLimitReached
+    _slots_in_use[user_id] += 1
 
 
-def _give_place_back(user_id: str) -> None:
-    _under_way_of[user_id] -= 1
-    if not _under_way_of[user_id]:
-        del _under_way_of[user_id]
+def _release_slot(user_id: str) -> None:
+    _slots_in_use[user_id] -= 1
+    if not _slots_in_use[user_id]:
+        del _slots_in_use[user_id]
 
 
-async def _work(
+async def _run(
     source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", refusal: list[Exception]
 ) -> None:
     begun, ending, opened_at = False, "refused", time.perf_counter()
@@ -172,7 +172,7 @@ async def _work(
                     ending = "error"
     except asyncio.CancelledError:
         ending = "cancelled"
-        events.put_nowait(_failure())  # for who still listens when the server is shut down
+        events.put_nowait(_error_event())  # for who still listens when the server is shut down
         raise
     except Exception as exc:
         is_told = server_errors.is_told_to_caller(exc)
@@ -182,25 +182,25 @@ async def _work(
             ending = "error"
             if not is_told:
                 logger.exception("A stream failed")
-            events.put_nowait(_failure(server_errors.in_words(exc)))
+            events.put_nowait(_error_event(server_errors.in_words(exc)))
     finally:
         events.put_nowait(None)
         closed.send(None, seconds=time.perf_counter() - opened_at, ending=ending)
 
 
-def _failure(told: CustomStreamError | None = None) -> bytes:
+def _error_event(told: CustomStreamError | None = None) -> bytes:
     event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
     if told is not None:
         event = ErrorEvent(code="custom", message=told.message, allow_retry=told.allow_retry)
     return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
 
 
-def _cancel_from_anywhere(work: "asyncio.Task[None]") -> None:
+def _cancel_threadsafe(work: "asyncio.Task[None]") -> None:
     if not work.done():
         work.get_loop().call_soon_threadsafe(work.cancel)
 
 
-async def _end(work: "asyncio.Task[None]") -> None:
+async def _cancel_and_wait(work: "asyncio.Task[None]") -> None:
     """Cancel the work and wait until it has put away what was said. No effect on work that is done."""
     work.cancel()
     await asyncio.wait([work])

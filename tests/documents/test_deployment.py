@@ -93,7 +93,7 @@ def test_the_unit_waits_for_as_long_as_a_shutdown_may_take() -> None:
     arguments = shlex.split(unit()["ExecStart"])
     patience = int(arguments[arguments.index("--timeout-graceful-shutdown") + 1])
 
-    assert int(unit()["TimeoutStopSec"]) > patience + streaming.PATIENCE_SECONDS
+    assert int(unit()["TimeoutStopSec"]) > patience + streaming.SHUTDOWN_TIMEOUT_SECONDS
 
 
 def test_without_a_proxy_that_says_https_everything_is_redirected(deployed: Api) -> None:

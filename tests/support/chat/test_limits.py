@@ -144,19 +144,19 @@ async def is_over_when(ends: str) -> None:
         case "its client leaves before the first event":
             request = asyncio.create_task(streaming.start(waits(), "ada"))
             await asyncio.sleep(0)
-            assert streaming._under_way_of["ada"] == 1
+            assert streaming._slots_in_use["ada"] == 1
             request.cancel()
             await asyncio.wait([request])
         case "its client leaves before there is an answer":
             await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")
-            await asyncio.wait(streaming._under_way)
+            await asyncio.wait(streaming._tasks)
         case "the server is shut down":
             answer = (await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")).response()
-            assert streaming._under_way_of["ada"] == 1
-            await streaming.end_all()
+            assert streaming._slots_in_use["ada"] == 1
+            await streaming.cancel_all()
             [part async for part in answer]
     await asyncio.sleep(0)
-    assert "ada" not in streaming._under_way_of
+    assert "ada" not in streaming._slots_in_use
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_a_place_is_given_back_when(ends: str) -> None:
 def test_what_is_counted_takes_the_place_of_a_stream(settings: Any) -> None:
     settings.SUPPORT_STREAMS_PER_USER = 1
 
-    with streaming.counted("ada"), pytest.raises(streaming.TooMany):
+    with streaming.slot("ada"), pytest.raises(streaming.StreamLimitReached):
         asyncio.run(streaming.start(nothing(), "ada"))
-    with pytest.raises(ValueError, match="of the model"), streaming.counted("ada"):
+    with pytest.raises(ValueError, match="of the model"), streaming.slot("ada"):
         raise ValueError("of the model")
 
-    assert "ada" not in streaming._under_way_of
+    assert "ada" not in streaming._slots_in_use
 
 
 def test_what_is_refused_for_want_of_a_place_was_not_begun(settings: Any) -> None:
@@ -199,10 +199,10 @@ def test_what_is_refused_for_want_of_a_place_was_not_begun(settings: Any) -> Non
     async def two_at_once() -> list[Any]:
         both = (streaming.start(source(number), "ada") for number in range(2))
         answers = await asyncio.gather(*both, return_exceptions=True)
-        await streaming.end_all()
+        await streaming.cancel_all()
         return [type(each).__name__ for each in answers]
 
-    assert asyncio.run(two_at_once()) == ["EventStream", "TooMany"]
+    assert asyncio.run(two_at_once()) == ["EventStream", "StreamLimitReached"]
     assert begun == [0]
 
 
