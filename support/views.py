@@ -241,7 +241,7 @@ def context_builder() -> Callable[[Request], Any]:
 def _server(path: str) -> Any:
     from chatkit.server import ChatKitServer
 
-    protocol.keep_parser()
+    protocol.cache_request_parser()
     named = import_string(path)
     server = named if isinstance(named, ChatKitServer) else named()
     if not isinstance(server, ChatKitServer):

@@ -110,7 +110,7 @@ def in_postgresql(environment: Environment, sql: str, parameters: Any) -> float:
 
 def chatkit(count: int) -> float:
     """``process`` with a cached parser and a store in memory."""
-    protocol.keep_parser()
+    protocol.cache_request_parser()
     server = Server(MemoryStore())
 
     def process() -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from benchmarks.servers.memory import MemoryStore, Server
 
 if os.environ.get("BENCHMARK_CACHED_PARSER"):
-    # The same as support.chat.protocol.keep_parser, which the peers cannot import.
+    # The same as support.chat.protocol.cache_request_parser, which the peers cannot import.
     parser = pydantic.TypeAdapter(ChatKitReq)
     chatkit.server.TypeAdapter = {ChatKitReq: lambda kind: parser}
 

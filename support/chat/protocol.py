@@ -87,7 +87,7 @@ def _length(part: UserMessageContent) -> int:
     return len(part.text) if isinstance(part, UserMessageTextContent) else len(part.model_dump_json())
 
 
-def keep_parser() -> None:
+def cache_request_parser() -> None:
     """Have ``ChatKitServer.process`` use a parser that is built once.
 
     The SDK (1.6.5, server.py) builds ``TypeAdapter(ChatKitReq)`` for every request: 7 ms, more than

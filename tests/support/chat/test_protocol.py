@@ -364,7 +364,7 @@ def ask(shop: Shop) -> bytes:
 
 
 def test_the_sdk_builds_a_parser_for_every_request(built: list[Any]) -> None:
-    """Should this fail, ``keep_parser`` has had its day."""
+    """Should this fail, ``cache_request_parser`` has had its day."""
     for _ in range(2):
         ask(Shop(Store()))
 
@@ -372,8 +372,8 @@ def test_the_sdk_builds_a_parser_for_every_request(built: list[Any]) -> None:
 
 
 def test_once_the_parser_is_kept_no_request_builds_one(built: list[Any]) -> None:
-    protocol.keep_parser()
-    protocol.keep_parser()
+    protocol.cache_request_parser()
+    protocol.cache_request_parser()
     shop = Shop(Store())
 
     assert [ask(shop), ask(shop)] == [b"{}", b"{}"]
@@ -382,14 +382,14 @@ def test_once_the_parser_is_kept_no_request_builds_one(built: list[Any]) -> None
 
 
 def test_the_kept_parser_still_refuses(built: list[Any]) -> None:
-    protocol.keep_parser()
+    protocol.cache_request_parser()
 
     with pytest.raises(pydantic.ValidationError):
         async_to_sync(Shop(Store()).process)(b"{}", Context())
 
 
 def test_other_uses_of_type_adapter_in_the_sdks_module_still_work(built: list[Any]) -> None:
-    protocol.keep_parser()
+    protocol.cache_request_parser()
 
     numbers = sdk.TypeAdapter(list[int])
     threads = sdk.TypeAdapter[ThreadMetadata](ThreadMetadata)
@@ -405,6 +405,6 @@ def test_other_uses_of_type_adapter_in_the_sdks_module_still_work(built: list[An
 def test_an_sdk_without_a_type_adapter_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(sdk, "TypeAdapter")
 
-    protocol.keep_parser()
+    protocol.cache_request_parser()
 
     assert not hasattr(sdk, "TypeAdapter")
