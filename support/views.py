@@ -110,7 +110,7 @@ class ChatKitView(MeasuredView):
 
     def post(self, request: Request) -> HttpResponseBase:
         server = chatkit_server()
-        body, operation = _read(request, accepts_others=_has_own_process(server))
+        body, operation = _read(request, allow_unknown_types=_has_own_process(server))
         self.operation = operation.type
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
@@ -164,13 +164,13 @@ def _has_own_process(server: Any) -> bool:
     return getattr(server.process, "__func__", None) is not ChatKitServer.process
 
 
-def _read(request: Request, accepts_others: bool) -> tuple[bytes, Operation]:
+def _read(request: Request, allow_unknown_types: bool) -> tuple[bytes, Operation]:
     """The body, and the operation in it. Only a dictation may be longer than DATA_UPLOAD_MAX_MEMORY_SIZE."""
     usual, longest = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, longest_body()
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
     _check_length(announced, longest)
     body: bytes = request.read() if announced > usual else request.body  # which itself checks for the usual
-    operation = protocol.parse(body, accepts_others)
+    operation = protocol.parse(body, allow_unknown_types)
     if operation.type != "input.transcribe":  # known only now
         _check_length(len(body), usual)
     return body, operation

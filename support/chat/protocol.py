@@ -42,17 +42,17 @@ class OtherOperation:
     type: Literal["other"] = "other"
 
 
-def parse(body: bytes, takes_others: bool = False) -> ChatKitReq | OtherOperation:
+def parse(body: bytes, allow_unknown_types: bool = False) -> ChatKitReq | OtherOperation:
     """Read the request as the SDK reads it: ``"limit": "20"`` is the number 20.
 
-    ``takes_others``: return ``OtherOperation`` for a type that the SDK does not know.
+    ``allow_unknown_types``: return ``OtherOperation`` for a type that the SDK does not know.
     Raises ``ParseError`` (400), which names the field at fault and never quotes the body.
     """
     request: ChatKitReq | OtherOperation
     try:
         request = CHATKIT_REQUEST.validate_json(body)
     except pydantic.ValidationError as exc:
-        if not (takes_others and is_unknown_type(exc) and isinstance(json.loads(body)["type"], str)):
+        if not (allow_unknown_types and is_unknown_type(exc) and isinstance(json.loads(body)["type"], str)):
             raise ParseError(_explain(exc)) from None  # from None: the error's text quotes the body
         request = OtherOperation()
     # PostgreSQL stores no NUL in text or JSON. Refused here, and not when half of the work is done.
