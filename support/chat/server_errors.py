@@ -86,9 +86,9 @@ def refusal_of(exc: Exception) -> ServerRefusal | None:
     return None
 
 
-def is_told_to_caller(exc: Exception) -> bool:
+def is_shown_to_caller(exc: Exception) -> bool:
     """Whether the caller is told what is wrong. Then it is no fault, and is not logged as one."""
-    return isinstance(exc, CustomStreamError) or _is_told_refusal(exc) or is_callers_mistake(exc)
+    return isinstance(exc, CustomStreamError) or _is_4xx_refusal(exc) or is_callers_mistake(exc)
 
 
 @contextmanager
@@ -130,7 +130,7 @@ async def _events(events_of: Callable[..., AsyncIterator[T]], *args: Any, **kwar
         async for event in events_of(*args, **kwargs):
             yield event
     except Exception as exc:
-        if not _is_told_refusal(exc):
+        if not _is_4xx_refusal(exc):
             raise
         raise in_words(exc) from exc  # type: ignore[misc]
 
@@ -139,12 +139,12 @@ async def _write(write: Callable[..., Awaitable[None]], *args: Any, **kwargs: An
     try:
         await write(*args, **kwargs)
     except Exception as exc:
-        if not worker_threads.has_begun.get() or not _is_told_refusal(exc):
+        if not worker_threads.has_begun.get() or not _is_4xx_refusal(exc):
             raise
         raise in_words(exc) from exc  # type: ignore[misc]
 
 
-def _is_told_refusal(exc: Exception) -> bool:
+def _is_4xx_refusal(exc: Exception) -> bool:
     """Whether it is a team's refusal with a 4xx. The text of a 5xx is not for the caller."""
     return 400 <= _status_of(exc) < 500
 

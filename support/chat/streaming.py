@@ -96,7 +96,7 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     """Begin the work and wait for its first event.
 
     Raises ``StreamLimitReached`` before there is any work. Before the first event it also raises what has a status: the
-    caller's mistakes and refusals (see ``server_errors.is_told_to_caller``), and the database's errors.
+    caller's mistakes and refusals (see ``server_errors.is_shown_to_caller``), and the database's errors.
     Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send the message again, up
     to five times.
     """
@@ -175,12 +175,12 @@ async def _run(
         events.put_nowait(_error_event())  # for who still listens when the server is shut down
         raise
     except Exception as exc:
-        is_told = server_errors.is_told_to_caller(exc)
-        if not begun and (is_told or is_outage(exc)) and not isinstance(exc, CustomStreamError):
+        is_shown = server_errors.is_shown_to_caller(exc)
+        if not begun and (is_shown or is_outage(exc)) and not isinstance(exc, CustomStreamError):
             refusal.append(exc)
         else:
             ending = "error"
-            if not is_told:
+            if not is_shown:
                 logger.exception("A stream failed")
             events.put_nowait(_error_event(server_errors.in_words(exc)))
     finally:
