@@ -246,7 +246,7 @@ def _server(path: str) -> Any:
     server = named if isinstance(named, ChatKitServer) else named()
     if not isinstance(server, ChatKitServer):
         raise ImproperlyConfigured(f"CHATKIT_SERVER={path} gives no ChatKitServer.")
-    server_errors.tell_refusals_in_streams(server)
+    server_errors.send_refusals_as_events(server)
     return server
 
 

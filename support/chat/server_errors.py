@@ -104,7 +104,7 @@ def refusals() -> Iterator[None]:
         raise refusal_of(exc) from exc  # type: ignore[misc]  # no local name: a traceback would keep it
 
 
-def tell_refusals_in_streams(server: Any) -> None:
+def send_refusals_as_events(server: Any) -> None:
     """Make the SDK send the text of a refusal to the client, in an ``error`` event of the stream."""
     for name in STREAMING:
         setattr(server, name, partial(_events, getattr(server, name)))
