@@ -114,7 +114,7 @@ def send_refusals_as_events(server: Any) -> None:
                 setattr(server.store, name, partial(_write, getattr(server.store, name)))
 
 
-def in_words(exc: Exception) -> CustomStreamError | None:
+def custom_stream_error(exc: Exception) -> CustomStreamError | None:
     """What a client is told of an exception in a stream; ``None`` if there is nothing for the client."""
     if isinstance(exc, CustomStreamError):
         return exc
@@ -132,7 +132,7 @@ async def _events(events_of: Callable[..., AsyncIterator[T]], *args: Any, **kwar
     except Exception as exc:
         if not _is_4xx_refusal(exc):
             raise
-        raise in_words(exc) from exc  # type: ignore[misc]
+        raise custom_stream_error(exc) from exc  # type: ignore[misc]
 
 
 async def _write(write: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> None:
@@ -141,7 +141,7 @@ async def _write(write: Callable[..., Awaitable[None]], *args: Any, **kwargs: An
     except Exception as exc:
         if not worker_threads.has_begun.get() or not _is_4xx_refusal(exc):
             raise
-        raise in_words(exc) from exc  # type: ignore[misc]
+        raise custom_stream_error(exc) from exc  # type: ignore[misc]
 
 
 def _is_4xx_refusal(exc: Exception) -> bool:

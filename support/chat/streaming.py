@@ -182,7 +182,7 @@ async def _run(
             ending = "error"
             if not is_shown:
                 logger.exception("A stream failed")
-            events.put_nowait(_error_event(server_errors.in_words(exc)))
+            events.put_nowait(_error_event(server_errors.custom_stream_error(exc)))
     finally:
         events.put_nowait(None)
         closed.send(None, seconds=time.perf_counter() - opened_at, ending=ending)
