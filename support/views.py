@@ -129,7 +129,7 @@ class ChatKitView(MeasuredView):
 def _api_exceptions() -> Iterator[None]:
     """Raise REST framework's exception for each mistake and refusal. Other exceptions are faults: a 500."""
     try:
-        with server_errors.refusals():
+        with server_errors.refusals_as_api_exceptions():
             yield
     except streaming.StreamLimitReached as exc:
         raise TooManyStreams from exc

@@ -103,7 +103,7 @@ class ContentView(MeasuredView):
         try:
             user_id, seconds = signed_urls.verify(attachment_id, request.GET.get("signature", ""))
             row = AttachmentRow.objects.owned_by(user_id).get(attachment_id=attachment_id)
-            with server_errors.refusals():  # of a storage that a team has named
+            with server_errors.refusals_as_api_exceptions():  # of a storage that a team has named
                 content = files.open_file(row.file)
         except (signed_urls.BadAddress, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
             raise NotFound("Not found") from exc
@@ -143,7 +143,7 @@ class _Chunks:
 def _refusals(request: Request) -> Iterator[None]:
     with signed_urls.as_seen_by(request._request):
         try:
-            with server_errors.refusals():
+            with server_errors.refusals_as_api_exceptions():
                 yield
         except NotFoundError as exc:
             raise NotFound("Not found") from exc

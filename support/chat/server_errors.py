@@ -92,7 +92,7 @@ def is_shown_to_caller(exc: Exception) -> bool:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def refusals_as_api_exceptions() -> Iterator[None]:
     """Wrap calls of a team's code. Its refusals leave as ``ServerRefusal``, which REST framework answers."""
     try:
         yield
