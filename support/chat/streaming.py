@@ -1,9 +1,12 @@
-"""The one place that builds a streaming response.
+"""Builds all streaming responses. Each stream runs in a task of its own, and the response reads its events.
 
-A stream's work is a task of its own, which the response merely listens to. So it begins before the
-headers are sent (a missing thread can still be a 404), always runs in one task, as the SDK's context
-variables demand, never waits for a slow reader, and is cancelled at an ``await`` of its own when the
-client leaves: only there does the SDK keep what was said so far.
+There are four reasons for the task:
+
+- It starts before the headers are sent, so a missing thread can still be a 404.
+- The SDK's context variables need one task for the whole stream.
+- The stream does not wait for a slow reader.
+- If the client leaves, the task is cancelled at an ``await`` of the SDK. Only there does the SDK store the
+  partial answer.
 """
 
 import asyncio
@@ -29,44 +32,44 @@ logger = logging.getLogger(__name__)
 
 HEADERS = {
     "Content-Type": "text/event-stream",
-    # no-transform and identity: a compressor, Django's own or a proxy's, would hold events back.
+    # no-transform and identity: compression, by Django or by a proxy, would delay events.
     "Cache-Control": "no-store, no-transform",
     "Content-Encoding": "identity",
     "X-Accel-Buffering": "no",  # nginx
 }
-SHUTDOWN_TIMEOUT_SECONDS = 10  # of a shutdown with what is being put away
+SHUTDOWN_TIMEOUT_SECONDS = 10  # for storing the partial answers
 ERROR = b'data: {"type":"error"'  # how the SDK's error event begins
 
-# A comment that is sent after so long without an event. Some proxies and platforms end a connection that is
-# idle for 30 seconds, and a model may think for longer. No empty line follows the comment: some clients would
-# take that for a message without data.
+# After this time without an event, the response sends a comment. Some proxies and platforms close a
+# connection that is idle for 30 seconds, and a model may think for longer. No empty line follows the comment:
+# some clients would read it as a message without data.
 KEEP_ALIVE_SECONDS = 12
 KEEP_ALIVE = b": keep-alive\n"
 
-# For whoever counts streams.
+# Sent for metrics.
 opened = Signal()
-began = Signal()  # seconds: until the first event
-closed = Signal()  # seconds, ending: one of ENDINGS
+began = Signal()  # ``seconds`` until the first event
+closed = Signal()  # ``seconds``, and ``ending``: one of ENDINGS
 ENDINGS = ("complete", "error", "cancelled", "refused")
 
-# Also what keeps them alive: asyncio itself holds its tasks by weak references alone.
+# The running streams. This set keeps them alive: asyncio has only weak references to its tasks.
 _tasks: set["asyncio.Task[None]"] = set()
-_slots_in_use: Counter[str] = Counter()  # users
+_slots_in_use: Counter[str] = Counter()  # by user id
 
 
 class StreamLimitReached(Exception):
-    """This process answers as many of the user's requests as SUPPORT_STREAMS_PER_USER allows."""
+    """The user already has as many streams in this process as SUPPORT_STREAMS_PER_USER allows."""
 
 
 class EventStream:
-    """A stream of which the first event is there."""
+    """A running stream, and its first event."""
 
     def __init__(
-        self, work: "asyncio.Task[None]", events: "asyncio.Queue[bytes | None]", first: bytes
+        self, task: "asyncio.Task[None]", events: "asyncio.Queue[bytes | None]", first: bytes
     ) -> None:
-        self._task, self._events, self._first = work, events, first
-        # A client may leave just before its response is built, and then nobody ever listens.
-        weakref.finalize(self, _cancel_threadsafe, work).atexit = False
+        self._task, self._events, self._first = task, events, first
+        # If the client leaves before the response is sent, nobody iterates. Then this cancels the task.
+        weakref.finalize(self, _cancel_threadsafe, task).atexit = False
 
     def response(self) -> StreamingHttpResponse:
         return StreamingHttpResponse(self._iterate(), headers=HEADERS)
@@ -80,11 +83,10 @@ class EventStream:
             await _cancel_and_wait(self._task)
 
     async def _next(self) -> bytes | None:
-        # Comments only come after the first event. Until then the headers are not sent, so that a missing
-        # thread can still be a 404. The first event does not wait for a model: it is ChatKit's
-        # stream_options.
+        # There is no comment before the first event, because there are no headers before it. The first event
+        # is ChatKit's stream_options, and does not wait for a model.
         if not self._events.empty():
-            return self._events.get_nowait()  # without a timer
+            return self._events.get_nowait()  # faster than with a timeout
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                 return await self._events.get()
@@ -93,35 +95,36 @@ class EventStream:
 
 
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
-    """Begin the work and wait for its first event.
+    """Start the stream and wait for its first event.
 
-    Raises ``StreamLimitReached`` before there is any work. Before the first event it also raises what has a status: the
-    caller's mistakes and refusals (see ``server_errors.is_shown_to_caller``), and the database's errors.
-    Everything else becomes an ``error`` event: after a 5xx ChatKit's client would send the message again, up
-    to five times.
+    Raises ``StreamLimitReached`` before the stream starts. If the stream fails before its first event, it
+    raises the exceptions that have a status: the caller's mistakes and refusals (see
+    ``server_errors.is_shown_to_caller``), and outages of the database. All other failures become an ``error``
+    event: after a 5xx, ChatKit's client would send the message again, up to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
-    refusal: list[Exception] = []
+    early_errors: list[Exception] = []  # at most one: see ``_run``
     _acquire_slot(user_id)
-    work = asyncio.create_task(_run(source, events, refusal))
-    _tasks.add(work)
-    # Of the task, for that is told of every end there is: of one, too, that was cancelled before it began.
-    work.add_done_callback(lambda _: _on_done(work, user_id))
+    task = asyncio.create_task(_run(source, events, early_errors))
+    _tasks.add(task)
+    # A callback of the task always runs. A ``finally`` in ``_run`` does not run if the task is cancelled
+    # before it starts.
+    task.add_done_callback(lambda _: _on_done(task, user_id))
     try:
         first = await events.get()
     except asyncio.CancelledError:
-        await _cancel_and_wait(work)
+        await _cancel_and_wait(task)
         raise
-    if refusal:
-        raise refusal.pop()  # which would otherwise be kept by its own traceback
+    if early_errors:
+        raise early_errors.pop()  # popped, because its traceback refers to this list: a cycle
     if first is None:
-        raise NotFoundError  # how the SDK answers a retry of an item it does not find
-    return EventStream(work, events, first)
+        raise NotFoundError  # the SDK sends no event if an item to retry is missing
+    return EventStream(task, events, first)
 
 
 @contextmanager
 def slot(user_id: str) -> Iterator[None]:
-    """Inside, an answer that is no stream, and takes its time, is one of so many. Raises ``StreamLimitReached``."""
+    """Count a slow answer without a stream as one of the user's streams. Raises ``StreamLimitReached``."""
     _acquire_slot(user_id)
     try:
         yield
@@ -130,15 +133,15 @@ def slot(user_id: str) -> Iterator[None]:
 
 
 async def cancel_all() -> None:
-    """End every stream of this process and wait until what was said is put away: for its shutdown."""
-    for work in _tasks:
-        work.cancel()
-    if _tasks:  # with a limit: a database that hangs must not keep the process
+    """For a shutdown: cancel all streams of this process, and wait until their partial answers are stored."""
+    for task in _tasks:
+        task.cancel()
+    if _tasks:  # with a timeout: a database that hangs must not stop the shutdown
         await asyncio.wait(_tasks, timeout=SHUTDOWN_TIMEOUT_SECONDS)
 
 
-def _on_done(work: "asyncio.Task[None]", user_id: str) -> None:
-    _tasks.discard(work)
+def _on_done(task: "asyncio.Task[None]", user_id: str) -> None:
+    _tasks.discard(task)
     _release_slot(user_id)
 
 
@@ -155,29 +158,30 @@ def _release_slot(user_id: str) -> None:
 
 
 async def _run(
-    source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", refusal: list[Exception]
+    source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", early_errors: list[Exception]
 ) -> None:
-    begun, ending, opened_at = False, "refused", time.perf_counter()
+    has_begun, ending, opened_at = False, "refused", time.perf_counter()
     opened.send(None)
     try:
         async with worker_threads.use_worker_threads():
             async for event in source:
-                # Unbounded, so that nothing here is awaited but the SDK; an answer bounds its own length.
+                # The queue has no limit, so the SDK is the only thing that is awaited here. The length of the
+                # answer limits the queue.
                 events.put_nowait(event)
-                if not begun:
-                    begun, ending = True, "complete"
+                if not has_begun:
+                    has_begun, ending = True, "complete"
                     worker_threads.has_begun.set(True)
                     began.send(None, seconds=time.perf_counter() - opened_at)
                 if event.startswith(ERROR):
                     ending = "error"
     except asyncio.CancelledError:
         ending = "cancelled"
-        events.put_nowait(_error_event())  # for who still listens when the server is shut down
+        events.put_nowait(_error_event())  # at a shutdown, the client is still connected
         raise
     except Exception as exc:
         is_shown = server_errors.is_shown_to_caller(exc)
-        if not begun and (is_shown or is_outage(exc)) and not isinstance(exc, CustomStreamError):
-            refusal.append(exc)
+        if not has_begun and (is_shown or is_outage(exc)) and not isinstance(exc, CustomStreamError):
+            early_errors.append(exc)
         else:
             ending = "error"
             if not is_shown:
@@ -188,19 +192,19 @@ async def _run(
         closed.send(None, seconds=time.perf_counter() - opened_at, ending=ending)
 
 
-def _error_event(told: CustomStreamError | None = None) -> bytes:
+def _error_event(error: CustomStreamError | None = None) -> bytes:
     event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
-    if told is not None:
-        event = ErrorEvent(code="custom", message=told.message, allow_retry=told.allow_retry)
+    if error is not None:
+        event = ErrorEvent(code="custom", message=error.message, allow_retry=error.allow_retry)
     return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
 
 
-def _cancel_threadsafe(work: "asyncio.Task[None]") -> None:
-    if not work.done():
-        work.get_loop().call_soon_threadsafe(work.cancel)
+def _cancel_threadsafe(task: "asyncio.Task[None]") -> None:
+    if not task.done():
+        task.get_loop().call_soon_threadsafe(task.cancel)
 
 
-async def _cancel_and_wait(work: "asyncio.Task[None]") -> None:
-    """Cancel the work and wait until it has put away what was said. No effect on work that is done."""
-    work.cancel()
-    await asyncio.wait([work])
+async def _cancel_and_wait(task: "asyncio.Task[None]") -> None:
+    """Cancel the task and wait until the partial answer is stored. No effect if the task is done."""
+    task.cancel()
+    await asyncio.wait([task])
