@@ -1,4 +1,4 @@
-"""ChatKit's request, checked before anything is done with it."""
+"""Parses and validates ChatKit's requests."""
 
 import base64
 import binascii
@@ -22,12 +22,12 @@ from rest_framework.exceptions import ParseError
 
 from support.conf import conf
 
-MAX_PARTS = 100  # of a message: texts, and tags between them
+MAX_PARTS = 100  # texts and tags in one message
 MAX_TITLE = 200  # characters
 CHATKIT_REQUEST: pydantic.TypeAdapter[ChatKitReq] = pydantic.TypeAdapter(ChatKitReq)
 
-# pydantic's kinds of fault, in our words: its own messages quote what was sent.
-FAULTS = {
+# Sentences for pydantic's error types. pydantic's own messages quote the request.
+ERROR_TEXTS = {
     "missing": "is missing",
     "union_tag_not_found": "needs a type",
     "union_tag_invalid": "has an unknown type",
@@ -37,25 +37,25 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class OtherOperation:
-    """An operation that the SDK does not know. ``type`` is a label for metrics, not the request's."""
+    """An operation that the SDK does not know. ``type`` is a label for metrics, and not the request's."""
 
     type: Literal["other"] = "other"
 
 
 def parse(body: bytes, allow_unknown_types: bool = False) -> ChatKitReq | OtherOperation:
-    """Read the request as the SDK reads it: ``"limit": "20"`` is the number 20.
+    """Parse the request with the SDK's own rules: ``"limit": "20"`` is the number 20.
 
     ``allow_unknown_types``: return ``OtherOperation`` for a type that the SDK does not know.
-    Raises ``ParseError`` (400), which names the field at fault and never quotes the body.
+    Raises ``ParseError`` (400). Its message names the wrong field and never quotes the body.
     """
     request: ChatKitReq | OtherOperation
     try:
         request = CHATKIT_REQUEST.validate_json(body)
     except pydantic.ValidationError as exc:
         if not (allow_unknown_types and is_unknown_type(exc) and isinstance(json.loads(body)["type"], str)):
-            raise ParseError(_explain(exc)) from None  # from None: the error's text quotes the body
+            raise ParseError(_error_text(exc)) from None  # from None: the error's text quotes the body
         request = OtherOperation()
-    # PostgreSQL stores no NUL in text or JSON. Refused here, and not when half of the work is done.
+    # PostgreSQL cannot store NUL in text or JSON. Refuse it before anything is stored.
     if b"\\u0000" in body and _has_nul(json.loads(body)):
         raise ParseError("The request contains a NUL character")
     if isinstance(request, InputTranscribeReq) and not _is_base64(request.params.audio_base64):
@@ -65,18 +65,18 @@ def parse(body: bytes, allow_unknown_types: bool = False) -> ChatKitReq | OtherO
 
 
 def is_unknown_type(exc: pydantic.ValidationError) -> bool:
-    """Whether a request was refused because the SDK does not know its operation."""
-    fault = _first_fault(exc)
-    return (fault["type"], fault["loc"]) == ("union_tag_invalid", ())
+    """Whether the error is that the SDK does not know the operation."""
+    error = _first_error(exc)
+    return (error["type"], error["loc"]) == ("union_tag_invalid", ())
 
 
 def _check_lengths(request: ChatKitReq | OtherOperation) -> None:
-    """Of what would be stored, shown in lists and given to a model; all else is bounded by the body alone."""
+    """Check what is stored, listed or sent to a model. Only the size of the body limits the rest."""
     if isinstance(request, ThreadsCreateReq | ThreadsAddUserMessageReq):
-        said = request.params.input
-        if len(said.content) > MAX_PARTS:
+        message = request.params.input
+        if len(message.content) > MAX_PARTS:
             raise ParseError(f"params.input.content has more than {MAX_PARTS} parts")
-        length = len(said.quoted_text or "") + sum(_length(part) for part in said.content)
+        length = len(message.quoted_text or "") + sum(_length(part) for part in message.content)
         if length > conf.SUPPORT_MESSAGE_LENGTH:
             raise ParseError(f"params.input is longer than {conf.SUPPORT_MESSAGE_LENGTH} characters")
     elif isinstance(request, ThreadsUpdateReq) and len(request.params.title) > MAX_TITLE:
@@ -88,38 +88,40 @@ def _length(part: UserMessageContent) -> int:
 
 
 def cache_request_parser() -> None:
-    """Have ``ChatKitServer.process`` use a parser that is built once.
+    """Make ``ChatKitServer.process`` reuse one parser.
 
-    The SDK (1.6.5, server.py) builds ``TypeAdapter(ChatKitReq)`` for every request: 7 ms, more than
-    all of the rest. It reaches the class by this module global; where that is gone, nothing happens.
+    The SDK (1.6.5, server.py) builds ``TypeAdapter(ChatKitReq)`` for every request. That takes 7 ms, more
+    than all the rest. The SDK looks up ``TypeAdapter`` in its module. If a later version does not, this does
+    nothing.
     """
     from chatkit import server
 
     if getattr(server, "TypeAdapter", None) is pydantic.TypeAdapter:
-        setattr(server, "TypeAdapter", _KeptTypeAdapter)  # noqa: B010
+        setattr(server, "TypeAdapter", _CachedTypeAdapter)  # noqa: B010
 
 
-class _KeptTypeAdapter:
-    def __class_getitem__(cls, kind: Any) -> type["_KeptTypeAdapter"]:
+class _CachedTypeAdapter:
+    def __class_getitem__(cls, kind: Any) -> type["_CachedTypeAdapter"]:
         return cls
 
     def __new__(cls, kind: Any, **options: Any) -> pydantic.TypeAdapter[Any]:  # type: ignore[misc]
         return CHATKIT_REQUEST if kind is ChatKitReq else pydantic.TypeAdapter(kind, **options)
 
 
-def _explain(exc: pydantic.ValidationError) -> str:
-    fault = _first_fault(exc)
-    if fault["type"] == "json_invalid":
+def _error_text(exc: pydantic.ValidationError) -> str:
+    error = _first_error(exc)
+    if error["type"] == "json_invalid":
         return "The request body is not valid JSON"
-    _tag, *rest = fault["loc"] or ("",)
-    # The union's tags stand in the path, but are no fields; a key that the caller made up is not quoted.
+    _tag, *rest = error["loc"] or ("",)
+    # Keep only the SDK's field names. pydantic's path also contains tags of unions, and keys that the caller
+    # chose.
     path = [str(part) for part in rest if isinstance(part, int) or part in _field_names()]
     field = ".".join(path) or "The request"
-    return f"{field} {FAULTS.get(fault['type'], 'is not valid')}"
+    return f"{field} {ERROR_TEXTS.get(error['type'], 'is not valid')}"
 
 
-def _first_fault(exc: pydantic.ValidationError) -> Any:
-    """Without what the caller sent."""
+def _first_error(exc: pydantic.ValidationError) -> Any:
+    """The first error, without the caller's input."""
     return exc.errors(include_url=False, include_context=False, include_input=False)[0]
 
 
@@ -141,15 +143,15 @@ def _field_names() -> frozenset[str]:
 
 
 class _QuietSchema(GenerateJsonSchema):
-    # The SDK gives Action.type a default that is no JSON, which pydantic would warn of.
+    # The SDK's default for Action.type is not JSON. pydantic would warn about it.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
 
 
 def _is_base64(text: str) -> bool:
-    """Line breaks are allowed. The SDK would drop all other characters that it cannot decode."""
+    """White space is allowed. The SDK would silently drop any other character that is not base64."""
     try:
         base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):  # ValueError: not even ASCII
+    except (binascii.Error, ValueError):  # ValueError: the text is not ASCII
         return False
     return True
 
