@@ -1,7 +1,8 @@
-"""Undoes what was stored for a message that was not stored itself.
+"""Cleans up after a request that ended before its message was stored.
 
-The SDK stores a new conversation, then the attachments' rows, then the message. A client that leaves in
-between sends its message again, with the files. It would find an empty conversation beside the new one.
+The SDK stores a new thread, then updates the attachments, then stores the message. If the client leaves in
+between, it sends the message and the attachments again. Without this cleanup, an empty thread would remain,
+and the attachments would belong to it.
 """
 
 import asyncio
@@ -25,10 +26,11 @@ MESSAGE_STORED = b'data: {"type":"thread.item.done"'
 async def undo_unless_stored(
     events: AsyncIterable[bytes], request: ThreadsCreateReq | ThreadsAddUserMessageReq
 ) -> AsyncIterator[bytes]:
-    """Pass on the events. If they end before the message is stored, undo what was stored for it.
+    """Pass on the events. If they fail before the message is stored, undo the writes that were made for it.
 
-    ``thread.created`` is held back until the message is stored: a client that knew the thread would send the
-    message there again. So a failure before that can still be answered with a status.
+    ``thread.created`` is held back until the message is stored, for two reasons. A client that knows the
+    thread would send the message to it again. And a failure before the first event can still be answered with
+    a status.
     """
     thread_created = b""
     is_stored = False
@@ -57,16 +59,16 @@ async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq) -> None:
         return
     try:
         await undo(*thread, attachment_ids, is_new)
-    except Exception:  # raise what ended the stream, and not this
+    except Exception:  # the caller raises the exception that ended the stream, not this one
         logger.exception("Could not undo the writes for a message that was not stored")
 
 
 @on_database
 def undo(user_id: str, thread_id: str, attachment_ids: list[str], is_new: bool) -> None:
-    """Release the attachments from the thread, and delete the thread if it is new and empty."""
+    """Release the attachments from the thread. Delete the thread if it is new and empty."""
     thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
     with transaction.atomic():
-        # Locked: an item that is stored at this moment either is seen, or finds no thread.
+        # With this lock, a concurrent insert of an item has committed, or it waits and then finds no thread.
         keys = list(thread.select_for_update().values_list("id", flat=True))
         attached = Attachment.objects.owned_by(user_id).filter(thread__in=keys)
         attached.filter(attachment_id__in=attachment_ids).release()
