@@ -75,7 +75,7 @@ def test_a_target_without_authentication_is_found(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment_module, "peers_python", lambda: sys.executable)
-    everybody = Target("everybody", "", "tests.fixtures.chatkit.everybody:app", cases=("list",))
+    everybody = Target("everybody", "", "tests.fixtures.chatkit.unauthenticated_server:app", cases=("list",))
 
     with environment.running(everybody) as server:
         found = server.wrongly_accepted()
