@@ -183,7 +183,9 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
 
     @contextmanager
     def start(
-        application: str = "tests.fixtures.chatkit.without_pauses:application", port: int | None = None, **env: str
+        application: str = "tests.fixtures.chatkit.without_pauses:application",
+        port: int | None = None,
+        **env: str,
     ) -> Iterator[Api]:
         port, log = port or free_port(), tmp_path_factory.mktemp("api") / "log"
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]

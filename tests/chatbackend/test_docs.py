@@ -31,7 +31,7 @@ def documented(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
     """A server whose documentation is on, and which takes all that it speaks of."""
     with start_api(
         API_DOCS="True",
-        CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_prompt_server",
+        CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_server_without_pauses",
         ATTACHMENT_TYPES="image/png,image/jpeg,image/gif,image/webp,application/pdf,text/plain,text/csv,text/markdown",
         ATTACHMENT_MAX_BYTES=str(2**63),
         ATTACHMENT_BYTES_PER_USER="0",
