@@ -25,7 +25,7 @@ from tests.fixtures.servers.api import Api, add, create, operation
 
 @pytest.fixture(scope="module")
 def counted(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
-    with start_api(CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_counted_server") as running:
+    with start_api(CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_sql_logging_server") as running:
         yield running
 
 
