@@ -138,7 +138,7 @@ def test_an_answer_is_timed_to_its_first_event_its_first_word_and_its_end(
 def test_an_open_stream_is_open_until_its_client_has_left(
     scraped: Scraped, person: Person, model: Model
 ) -> None:
-    model.play("Once ", ending="silence")
+    model.will_answer("Once ", ending="silence")
     cancelled = scraped.numbers().of(STREAMS_ENDED, ending="cancelled")
 
     with scraped.api.stream(create(), person.token()) as events:
@@ -176,7 +176,7 @@ def test_a_stream_that_is_refused_is_no_open_stream(scraped: Scraped, person: Pe
 def test_a_model_that_fails_is_counted_by_how_and_its_stream_as_an_error(
     scraped: Scraped, person: Person, model: Model, turn: dict[str, Any], kind: str
 ) -> None:
-    model.play(**turn)
+    model.will_answer(**turn)
     before = scraped.numbers()
 
     scraped.api.events(create(), person.token())

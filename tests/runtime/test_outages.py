@@ -171,14 +171,14 @@ def test_a_migration_of_better_auth_s_is_not_noticed_by_statements_prepared_befo
 
 
 def test_an_answer_that_is_under_way_is_stored_when_the_database_is_back(stage: Stage, model: Model) -> None:
-    model.play("Once ", "upon", held=True)
+    model.will_answer("Once ", "upon", waits=True)
 
     with stage.api.stream(create("A story"), stage.token) as stream:
         seen = [next(stream)[1]]
         # Not the call for a title, which is made beside it: until then the history is still being read.
         eventually(lambda: [call for call in model.calls if call.body.get("stream")], bool)
         with faults.stopped(stage.database):
-            model.heard.set()
+            model.may_go_on.set()
             missed = {stage.ask(LIST)[0] for _ in range(20)}  # the answer is there meanwhile
         seen += [event for _, event in stream]
 
@@ -194,7 +194,7 @@ def said(stage: Stage, thread_id: str) -> list[str]:
 
 
 def test_words_of_a_client_that_left_meanwhile_are_stored_too(stage: Stage, model: Model) -> None:
-    model.play("Once ", "upon", ending="silence")
+    model.will_answer("Once ", "upon", ending="silence")
     with stage.api.stream(create("A story"), stage.token) as stream:
         seen = []
         while "upon" not in deltas_of(seen):
@@ -207,7 +207,7 @@ def test_words_of_a_client_that_left_meanwhile_are_stored_too(stage: Stage, mode
     eventually(
         lambda: said_or_nothing(stage, thread_of(seen)), lambda words: words == ["A story", "Once upon"]
     )
-    model.play("a time")
+    model.will_answer("a time")
     assert deltas_of(stage.api.events(add(thread_of(seen)), stage.token)) == ["a time"]
 
 

@@ -38,7 +38,7 @@ def half_sent(api: Api, person: Person, attachment_id: str) -> Iterator[socket.s
 def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
     start_assistant: Callable[..., Any], api: Api, person: Person, model: Model, database_url: str
 ) -> None:
-    model.play(ending="silence")
+    model.will_answer(ending="silence")
     token, before, endings, threads = person.token(), stored(), [], []
     with ExitStack() as left_open, ThreadPoolExecutor(4) as clients:
         servers = configured({"name": "silent", "url": left_open.enter_context(black_hole())})

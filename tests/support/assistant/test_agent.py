@@ -115,7 +115,7 @@ def test_two_conversations_at_once_do_not_mix(
 def test_a_model_that_announces_no_message_before_it_speaks_is_understood(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play("Good ", "morning", "!", announced=False)
+    model.will_answer("Good ", "morning", "!", announces_message=False)
 
     events = assistant.events(create("Hello"), person.token())
 
@@ -129,7 +129,7 @@ def test_a_conversation_that_is_closed_is_not_answered(
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
     thread = async_to_sync(STORE.load_thread)(thread_id, person)
     async_to_sync(STORE.save_thread)(thread.model_copy(update={"status": status}), person)
-    model.play("Still here")
+    model.will_answer("Still here")
 
     events = assistant.events(add(thread_id, "Hello?"), person.token())
 
@@ -165,7 +165,7 @@ def test_of_a_long_conversation_the_model_reads_the_newest_part(
 ) -> None:
     thread_id = thread_of(assistant.events(create("Message 0"), person.token()))
     store(person, *(answer(thread_id, f"Message {number}") for number in range(1, history.MAX_ITEMS + 5)))
-    model.play("Yes")
+    model.will_answer("Yes")
 
     assistant.events(add(thread_id, "The newest"), person.token())
 
@@ -181,7 +181,7 @@ def test_one_enormous_message_does_not_fill_up_the_model_for_good(
     enormous = "word " * (history.MAX_LENGTH // 5)
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
     assistant.events(add(thread_id, enormous), person.token())
-    model.play("Yes")
+    model.will_answer("Yes")
 
     assistant.events(add(thread_id, "And now?"), person.token())
 
@@ -212,7 +212,7 @@ def test_what_is_no_message_is_read_as_well_and_breaks_no_thread(
     )
     quoting = add(thread_id, "Where is it?")
     quoting["params"]["input"]["quoted_text"] = "We ship within a week"
-    model.play("Here")
+    model.will_answer("Here")
 
     events = assistant.events(quoting, person.token())
 
@@ -235,7 +235,7 @@ def test_a_tools_call_and_its_output_are_read_together_or_not_at_all(
     called = {"name": "look", "call_id": "call_1", "arguments": {"at": "the door"}, "output": "it is open"}
     call = ClientToolCallItem(**common(thread_id), status="completed", **called)
     store(person, call, *(answer(thread_id, str(number)) for number in range(history.MAX_ITEMS - 2)))
-    model.play("Yes")
+    model.will_answer("Yes")
 
     assistant.events(add(thread_id, "At the edge"), person.token())
     assistant.events(add(thread_id, "Beyond the edge"), person.token())

@@ -24,7 +24,7 @@ def error(message: str, *, allow_retry: bool = True) -> dict[str, Any]:
 
 
 def test_a_refusal_is_the_answer(assistant: Api, person: Person, model: Model) -> None:
-    model.play(refusal=["I cannot ", "help with that."])
+    model.will_answer(refusal=["I cannot ", "help with that."])
 
     events = assistant.events(create("Do harm"), person.token())
 
@@ -32,7 +32,7 @@ def test_a_refusal_is_the_answer(assistant: Api, person: Person, model: Model) -
     assert of_type(events, "error") == of_type(events, "notice") == []
     assert said_in(items_of(person, thread_of(events))) == ["Do harm", "I cannot help with that."]
 
-    model.play("Yes")
+    model.will_answer("Yes")
     assistant.events(add(thread_of(events), "Why?"), person.token())
     assert model.calls[0].conversation[1] == ("assistant", "I cannot help with that.")
 
@@ -40,7 +40,7 @@ def test_a_refusal_is_the_answer(assistant: Api, person: Person, model: Model) -
 def test_a_refusal_after_some_words_is_a_part_of_the_answer(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play("Sorry: ", refusal=["I cannot ", "do that."])
+    model.will_answer("Sorry: ", refusal=["I cannot ", "do that."])
 
     events = assistant.events(create("Do harm"), person.token())
 
@@ -62,7 +62,7 @@ def test_a_refusal_after_some_words_is_a_part_of_the_answer(
 def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
     assistant: Api, person: Person, model: Model, ending: dict[str, Any], message: str
 ) -> None:
-    model.play("Once ", "upon", **ending)
+    model.will_answer("Once ", "upon", **ending)
 
     events = assistant.events(create("A story"), person.token())
 
@@ -71,7 +71,7 @@ def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
     assert of_type(events, "error") == []
     assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
 
-    model.play("a time")
+    model.will_answer("a time")
     assistant.events(add(thread_of(events), "Go on"), person.token())
     assert model.calls[0].conversation[1] == ("assistant", "Once upon")
 
@@ -92,7 +92,7 @@ def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
 def test_an_answer_without_a_word_is_an_error_and_leaves_no_message(
     assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
 ) -> None:
-    model.play(*turn.get("tokens", []), **{name: turn[name] for name in turn if name != "tokens"})
+    model.will_answer(*turn.get("tokens", []), **{name: turn[name] for name in turn if name != "tokens"})
 
     events = assistant.events(create("A story"), person.token())
 
@@ -105,7 +105,7 @@ def test_an_answer_without_a_word_is_an_error_and_leaves_no_message(
 def test_the_words_of_other_providers_for_an_ordinary_ending_are_known(
     assistants: Any, person: Person, model: Model
 ) -> None:
-    model.play("Good morning", finish_reason="END_TURN")
+    model.will_answer("Good morning", finish_reason="END_TURN")
 
     events = assistants("chat_completions").events(create("Hello"), person.token())
 
@@ -118,7 +118,7 @@ def test_the_words_of_other_providers_for_an_ordinary_ending_are_known(
 def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
     assistant: Api, person: Person, model: Model, words: list[str], told: str
 ) -> None:
-    model.play(*words, tools=[("no_such_tool", {})], **NO_WORDS_LEFT)
+    model.will_answer(*words, tools=[("no_such_tool", {})], **NO_WORDS_LEFT)
 
     events = assistant.events(create("Look it up"), person.token())
 
@@ -130,7 +130,7 @@ def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
 def test_an_empty_answer_after_a_tool_call_gets_a_notice(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play("Let me see. ", tools=[("no_such_tool", {})]).then()
+    model.will_answer("Let me see. ", tools=[("no_such_tool", {})]).then()
 
     events = assistant.events(create("Look it up"), person.token())
 

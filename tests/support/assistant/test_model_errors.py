@@ -49,7 +49,7 @@ def refusal(status: int, headers: dict[str, str] | None = None, code: str = "") 
 def test_a_failing_model_is_told_in_one_sentence_and_the_next_message_works(
     assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
 ) -> None:
-    model.play(**turn)
+    model.will_answer(**turn)
 
     events = assistant.events(create("Hello, my name is Rumpelstiltskin"), person.token())
 
@@ -57,7 +57,7 @@ def test_a_failing_model_is_told_in_one_sentence_and_the_next_message_works(
     thread_id = thread_of(events)
     assert kinds_of(items_of(person, thread_id)) == ["user_message"]
 
-    model.play("Back ", "again")
+    model.will_answer("Back ", "again")
     assert deltas_of(assistant.events(add(thread_id, "And now?"), person.token())) == ["Back ", "again"]
     assert model.calls[0].conversation == [
         ("user", "Hello, my name is Rumpelstiltskin\n\nAnd now?")  # some providers refuse two of one role
@@ -77,7 +77,7 @@ def break_off_after(word: str, api: Api, person: Person, model: Model) -> list[d
         for _, event in stream:
             events.append(event)
             if deltas_of([event]) == [word]:
-                model.heard.set()
+                model.may_go_on.set()
     return events
 
 
@@ -85,7 +85,7 @@ def break_off_after(word: str, api: Api, person: Person, model: Model) -> list[d
 def test_a_model_that_breaks_off_gives_an_error_event_and_its_words_are_kept_once(
     assistant: Api, person: Person, model: Model, ending: str
 ) -> None:
-    model.play("Once ", "upon", ending=ending)
+    model.will_answer("Once ", "upon", ending=ending)
 
     events = break_off_after("upon", assistant, person, model)
 
@@ -95,15 +95,15 @@ def test_a_model_that_breaks_off_gives_an_error_event_and_its_words_are_kept_onc
     thread_id = thread_of(events)
     assert said_in(items_of(person, thread_id)) == ["A story", "Once upon"]
 
-    model.play("a time")
+    model.will_answer("a time")
     assert deltas_of(assistant.events(add(thread_id, "Go on"), person.token())) == ["a time"]
 
 
 def test_a_retry_takes_the_place_of_the_half_answer(assistant: Api, person: Person, model: Model) -> None:
-    model.play("Once ", ending="hang up")
+    model.will_answer("Once ", ending="hang up")
     events = break_off_after("Once ", assistant, person, model)
     thread_id, message_id = thread_of(events), events[1]["item"]["id"]
-    model.play("Once ", "upon a time")
+    model.will_answer("Once ", "upon a time")
 
     retry = operation("threads.retry_after_item", thread_id=thread_id, item_id=message_id)
     assistant.events(retry, person.token())
@@ -115,7 +115,7 @@ def test_a_retry_takes_the_place_of_the_half_answer(assistant: Api, person: Pers
 def test_a_short_weakness_of_the_model_is_not_told_at_all(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play(status=503).then(status=429, headers={"Retry-After": "1"}).then("Here I am")
+    model.will_answer(status=503).then(status=429, headers={"Retry-After": "1"}).then("Here I am")
 
     events = assistant.events(create("Hello"), person.token())
 
@@ -126,7 +126,7 @@ def test_a_short_weakness_of_the_model_is_not_told_at_all(
 def test_nobody_is_kept_waiting_for_as_long_as_a_busy_model_asks(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play(status=429, headers={"Retry-After": "30"}).then("Here I am")
+    model.will_answer(status=429, headers={"Retry-After": "30"}).then("Here I am")
 
     assistant.events(create("Hello"), person.token())
 

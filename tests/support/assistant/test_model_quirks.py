@@ -105,7 +105,7 @@ def test_a_model_that_fails_at_a_file_each_time_answers_without_it(
 
 def test_a_failure_that_passes_hides_no_picture(assistant: Api, person: Person, model: Model) -> None:
     attached = attach(assistant, person, a_new(PNG))
-    model.play(status=500).then(*REPLY)
+    model.will_answer(status=500).then(*REPLY)
 
     events = assistant.events(sending(attached["id"]), person.token())
 
@@ -163,10 +163,10 @@ def test_a_message_that_is_refused_for_another_reason_gets_the_same_error_as_bef
 ) -> None:
     attached = attach(assistant, person, a_new(PNG))
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
-    model.play(status=400)
+    model.will_answer(status=400)
 
     events = assistant.events(sending(attached["id"], thread_id=thread_id), person.token())
-    model.play(*REPLY)
+    model.will_answer(*REPLY)
     more = assistant.events(add(thread_id, "And now?"), person.token())
 
     assert [event["message"] for event in of_type(events, "error")] == [model_errors.REFUSED]
@@ -256,12 +256,12 @@ def test_a_model_that_takes_only_plain_messages_reads_whatever_is_stored(
 def test_after_an_answer_that_was_stopped_and_one_that_failed_the_next_question_is_answered(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play("Once ", ending="silence")
+    model.will_answer("Once ", ending="silence")
     thread_id = leave_after(assistant, person, create("First"), "Once ")
     eventually(lambda: kinds_of(items_of(person, thread_id)), lambda kinds: "sdk_hidden_context" in kinds)
-    model.play(status=401)
+    model.will_answer(status=401)
     assistant.events(add(thread_id, "Second"), person.token())
-    model.play(*REPLY)
+    model.will_answer(*REPLY)
     model.quirks = PLAIN
 
     events = assistant.events(add(thread_id, "Third"), person.token())

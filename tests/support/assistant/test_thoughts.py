@@ -167,7 +167,7 @@ def test_thoughts_are_shown_while_they_last_and_are_no_part_of_the_answer(
 
 @pytest.mark.django_db
 def test_text_that_turns_out_to_be_a_thought_is_removed(assistant: Api, person: Person, model: Model) -> None:
-    model.play("She ", "greets me.", "</think>", "Hello ", "there!")
+    model.will_answer("She ", "greets me.", "</think>", "Hello ", "there!")
 
     events = assistant.events(create("Hi"), person.token())
 
@@ -187,10 +187,10 @@ def test_text_that_turns_out_to_be_a_thought_is_removed(assistant: Api, person: 
 def test_thoughts_that_no_answer_follows_are_over_as_well_and_a_retry_takes_their_place(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play("<think>", "Hmm")
+    model.will_answer("<think>", "Hmm")
     events = assistant.events(create("A story"), person.token())
     thread_id, message_id = thread_of(events), events[1]["item"]["id"]
-    model.play("Once ", "upon")
+    model.will_answer("Once ", "upon")
 
     retry = operation("threads.retry_after_item", thread_id=thread_id, item_id=message_id)
     assistant.events(retry, person.token())
@@ -205,7 +205,7 @@ def test_thoughts_that_no_answer_follows_are_over_as_well_and_a_retry_takes_thei
 def test_thoughts_before_a_tool_call_are_not_sent_to_the_model_again(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play("<think>I need it.</think>Let me see. ", tools=[("no_such_tool", {})])
+    model.will_answer("<think>I need it.</think>Let me see. ", tools=[("no_such_tool", {})])
     model.then("<think>Found.</think>Here ", "it is.")
 
     events = assistant.events(create("Look it up"), person.token())
@@ -229,7 +229,7 @@ def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
             content=[AssistantMessageContent(text=text)],
         )
         async_to_sync(Store[Person]().add_thread_item)(thread_id, item, person)
-    model.play("Yes")
+    model.will_answer("Yes")
 
     assistant.events(add(thread_id, "And now?"), person.token())
 
@@ -239,9 +239,9 @@ def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
 
 @pytest.mark.django_db
 def test_long_thoughts_take_no_room_from_the_history(assistant: Api, person: Person, model: Model) -> None:
-    model.play("Good morning", reasoning=["word " * (history.MAX_LENGTH // 5)])
+    model.will_answer("Good morning", reasoning=["word " * (history.MAX_LENGTH // 5)])
     thread_id = thread_of(assistant.events(create("Hi"), person.token()))
-    model.play("Yes")
+    model.will_answer("Yes")
 
     assistant.events(add(thread_id, "And now?"), person.token())
 
@@ -272,7 +272,7 @@ def test_a_title_is_without_thoughts(assistant: Api, person: Person, model: Mode
 def test_a_user_who_leaves_after_the_thoughts_keeps_the_answer_so_far(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    model.play("<think>She greets me.</think>", "Hello", ending="silence")
+    model.will_answer("<think>She greets me.</think>", "Hello", ending="silence")
 
     thread_id = leave_after(assistant, person, create("Hi"), "Hello")
 

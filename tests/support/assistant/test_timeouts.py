@@ -45,7 +45,7 @@ def chat(request: pytest.FixtureRequest, person: Person, model: Model, settings:
         async for line in result:
             events.append(json.loads(line.removeprefix(b"data: ")))
             if deltas_of(events[-1:]):
-                model.heard.set()
+                model.may_go_on.set()
         await client.client().close()
         return events
 
@@ -78,7 +78,7 @@ def test_a_model_that_says_nothing_is_waited_for_once_and_a_retry_works(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.5)
-    model.play(ending="silence")
+    model.will_answer(ending="silence")
 
     events = chat(create("Hello"))
 
@@ -87,7 +87,7 @@ def test_a_model_that_says_nothing_is_waited_for_once_and_a_retry_works(
     assert len(model.calls) == 1
     assert said_in(items_of(person, thread_of(events))) == ["Hello"]
     monkeypatch.undo()
-    model.play("Here ", "I am")
+    model.will_answer("Here ", "I am")
     assert deltas_of(retried(chat, events)) == ["Here ", "I am"]
 
 
@@ -96,7 +96,7 @@ def test_what_was_said_before_a_fault_is_kept_and_a_retry_takes_its_place(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 1 if ending == "silence" else 30)
-    model.play("Once ", "upon", ending=ending)
+    model.will_answer("Once ", "upon", ending=ending)
 
     events = chat(create("A story"))
 
@@ -104,7 +104,7 @@ def test_what_was_said_before_a_fault_is_kept_and_a_retry_takes_its_place(
     assert (error["message"], error["allow_retry"]) == (model_errors.BROKE_OFF, True)
     assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
     monkeypatch.undo()
-    model.play("Twice ", "upon")
+    model.will_answer("Twice ", "upon")
     assert deltas_of(retried(chat, events)) == ["Twice ", "upon"]
     assert said_in(items_of(person, thread_of(events))) == ["A story", "Twice upon"]
     assert model.calls[0].conversation == [("user", "A story")]
@@ -121,11 +121,11 @@ def test_what_was_said_before_a_fault_is_kept_and_a_retry_takes_its_place(
 def test_a_retry_works_after_a_fault_before_the_first_word(
     chat: Chat, person: Person, model: Model, turn: dict[str, Any]
 ) -> None:
-    model.play(**turn)
+    model.will_answer(**turn)
     events = chat(create("A story"))
     assert [error["allow_retry"] for error in of_type(events, "error")] == [True]
 
-    model.play("Once ", "upon")
+    model.will_answer("Once ", "upon")
 
     assert deltas_of(retried(chat, events)) == ["Once ", "upon"]
     assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
@@ -211,7 +211,7 @@ def test_a_tool_that_fails_in_a_call_is_told_in_a_sentence_and_the_answer_goes_o
     chat: Chat, person: Person, model: Model, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(tools, "CALL_TIMEOUT_SECONDS", 1 if fault == "silence" else 15)
-    model.play("Let me see. ", tools=[("mcp_odd__look_up", {})]).then("Never mind")
+    model.will_answer("Let me see. ", tools=[("mcp_odd__look_up", {})]).then("Never mind")
 
     with odd_tool_server(fault) as url:
         settings.SUPPORT_MCP_SERVERS = [{"name": "odd", "url": url}]
@@ -226,6 +226,6 @@ def test_a_tool_that_fails_in_a_call_is_told_in_a_sentence_and_the_answer_goes_o
     assert "nothing is known of its effect" in told
     assert "Welcome" not in told
 
-    model.play("Without ", "tools")
+    model.will_answer("Without ", "tools")
     assert deltas_of(retried(chat, events)) == ["Without ", "tools"]
     assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Without tools"]

@@ -39,7 +39,7 @@ def test_a_small_model_names_a_conversation_after_its_first_message_and_the_clie
 
 def test_a_conversation_that_has_a_title_keeps_it(assistant: Api, person: Person, model: Model) -> None:
     thread_id = thread_of(assistant.events(create("First"), person.token()))
-    model.play("Yes")
+    model.will_answer("Yes")
 
     events = assistant.events(add(thread_id, "Second"), person.token())
 
@@ -51,8 +51,8 @@ def test_what_becomes_of_the_conversation_meanwhile_is_not_undone(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
-    model.play("Good morning", held=True)
-    model.title.held = True
+    model.will_answer("Good morning", waits=True)
+    model.title.waits = True
     with assistant.stream(create("Hello"), token) as events:
         thread_id = next(events)[1]["thread"]["id"]
         eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
@@ -60,7 +60,7 @@ def test_what_becomes_of_the_conversation_meanwhile_is_not_undone(
         assistant.post(operation("threads.update", thread_id=thread_id, title="My own"), token)
         thread = async_to_sync(STORE.load_thread)(thread_id, person)
         async_to_sync(STORE.save_thread)(thread.model_copy(update={"status": LockedStatus()}), person)
-        model.heard.set()
+        model.may_go_on.set()
         list(events)
 
     thread = async_to_sync(STORE.load_thread)(thread_id, person)
@@ -71,14 +71,14 @@ def test_a_conversation_that_was_deleted_meanwhile_does_not_come_back(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
-    model.play("Good morning", held=True)
-    model.title.held = True
+    model.will_answer("Good morning", waits=True)
+    model.title.waits = True
     with assistant.stream(create("Hello"), token) as events:
         thread_id = next(events)[1]["thread"]["id"]
         eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
 
         assistant.post(operation("threads.delete", thread_id=thread_id), token)
-        model.heard.set()
+        model.may_go_on.set()
         list(events)
 
     assert assistant.post(operation("threads.list"), token).json()["data"] == []

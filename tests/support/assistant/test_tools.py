@@ -53,7 +53,7 @@ def todo_tools(call: Call) -> list[str]:
 
 
 def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, model: Model) -> None:
-    model.play("Wait, ", tools=[(ADD, {"text": "Buy milk"})]).then("Done", ".")
+    model.will_answer("Wait, ", tools=[(ADD, {"text": "Buy milk"})]).then("Done", ".")
 
     events = api.events(create("Remind me of the milk"), person.token())
 
@@ -68,7 +68,7 @@ def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, m
 def test_what_is_done_is_shown_in_the_tools_own_words_without_what_it_is_done_with(
     api: Api, person: Person, model: Model
 ) -> None:
-    model.play(tools=[(ADD, {"text": "A surprise"}), (SHOW, {})]).then("Done")
+    model.will_answer(tools=[(ADD, {"text": "A surprise"}), (SHOW, {})]).then("Done")
 
     events = api.events(create("Hello"), person.token())
 
@@ -80,11 +80,11 @@ def test_what_is_done_is_shown_in_the_tools_own_words_without_what_it_is_done_wi
 def test_each_user_has_a_list_of_their_own(
     api: Api, person: Person, other_person: Person, model: Model
 ) -> None:
-    model.play(tools=[(ADD, {"text": "Hers"})]).then("Done")
+    model.will_answer(tools=[(ADD, {"text": "Hers"})]).then("Done")
     api.events(create("Hello"), person.token())
-    model.play(tools=[(ADD, {"text": "His"})]).then("Done")
+    model.will_answer(tools=[(ADD, {"text": "His"})]).then("Done")
     api.events(create("Hello"), other_person.token())
-    model.play(tools=[(SHOW, {})]).then("Done")
+    model.will_answer(tools=[(SHOW, {})]).then("Done")
 
     api.events(create("What is on my list?"), person.token())
 
@@ -93,9 +93,9 @@ def test_each_user_has_a_list_of_their_own(
 
 
 def test_the_next_turn_goes_on_and_can_use_the_tools_again(api: Api, person: Person, model: Model) -> None:
-    model.play(tools=[(ADD, {"text": "One"})]).then("First done")
+    model.will_answer(tools=[(ADD, {"text": "One"})]).then("First done")
     thread_id = thread_of(api.events(create("One"), person.token()))
-    model.play(tools=[(ADD, {"text": "Two"})]).then("Second done")
+    model.will_answer(tools=[(ADD, {"text": "Two"})]).then("Second done")
 
     events = api.events(add(thread_id, "Two"), person.token())
 
@@ -105,7 +105,7 @@ def test_the_next_turn_goes_on_and_can_use_the_tools_again(api: Api, person: Per
 
 
 def test_a_model_that_never_stops_calling_tools_is_stopped(api: Api, person: Person, model: Model) -> None:
-    model.play(tools=[(SHOW, {})])
+    model.will_answer(tools=[(SHOW, {})])
 
     events = api.events(create("Hello"), person.token())
 
@@ -121,7 +121,7 @@ def test_a_model_that_never_stops_calling_tools_is_stopped(api: Api, person: Per
 def test_a_call_that_makes_no_sense_is_told_to_the_model_which_may_do_better(
     api: Api, person: Person, model: Model, name: str, arguments: dict[str, Any]
 ) -> None:
-    model.play(tools=[(name, arguments)]).then("I have tried")
+    model.will_answer(tools=[(name, arguments)]).then("I have tried")
 
     events = api.events(create("Hello"), person.token())
 
@@ -210,7 +210,7 @@ def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none
     person: Person,
     model: Model,
 ) -> None:
-    model.play(tools=[(ADD, {"text": "Mine"}), ("mcp_more__show", {})]).then("Done")
+    model.will_answer(tools=[(ADD, {"text": "Mine"}), ("mcp_more__show", {})]).then("Done")
     token = person.token()
     with (
         web_page() as (page, headers),
@@ -256,7 +256,9 @@ def test_a_server_that_dies_in_the_middle_of_a_call_is_told_once_and_the_answer_
     person: Person,
     model: Model,
 ) -> None:
-    model.play(tools=[("mcp_slow__look_up", {})]).then(tools=[("mcp_slow__look_up", {})]).then("Never mind")
+    model.will_answer(tools=[("mcp_slow__look_up", {})]).then(tools=[("mcp_slow__look_up", {})]).then(
+        "Never mind"
+    )
     with (
         start_tool_server("slow_tools") as slow,
         start_assistant(SUPPORT_MCP_SERVERS=configured(slow.entry("slow"))) as api,
@@ -283,7 +285,7 @@ def test_what_a_tool_says_is_cut_to_what_a_model_can_bear_in_however_many_parts(
     api: Api, person: Person, model: Model
 ) -> None:
     recite = [("mcp_slow__recite_everything", {}), ("mcp_slow__recite_in_parts", {})]
-    model.play(tools=recite).then("Enough")
+    model.will_answer(tools=recite).then("Enough")
 
     events = api.events(create("Tell me"), person.token())
 
@@ -298,7 +300,7 @@ def test_what_a_tool_says_is_cut_to_what_a_model_can_bear_in_however_many_parts(
 def test_parallel_calls_that_all_have_one_index_are_told_apart(
     api: Api, person: Person, model: Model
 ) -> None:
-    model.play(tools=[(ADD, {"text": "Bread"}), (SHOW, {}), (ADD, {"text": "Milk"})], same_index=True)
+    model.will_answer(tools=[(ADD, {"text": "Bread"}), (SHOW, {}), (ADD, {"text": "Milk"})], same_index=True)
     model.then("Done")
 
     events = api.events(create("Hello"), person.token())
@@ -316,7 +318,7 @@ def outputs(model: Model) -> list[str]:
 def test_a_model_that_takes_only_plain_messages_can_use_tools(
     api: Api, person: Person, model: Model, quirk: str
 ) -> None:
-    model.play("Wait", tools=[(ADD, {"text": "Bread"}), (SHOW, {})]).then("Done")
+    model.will_answer("Wait", tools=[(ADD, {"text": "Bread"}), (SHOW, {})]).then("Done")
     model.quirks = {quirk}
 
     events = api.events(create("Hello"), person.token())
@@ -332,7 +334,7 @@ def test_a_provider_that_stores_nothing_gets_no_ids_of_earlier_items(
     for body in (first, second):
         body["params"]["input"]["inference_options"] = {"model": "forgetful-model"}
     look = [(SHOW, {})]
-    model.play("Wait", tools=look).then("Done").then("Wait", tools=look).then("Done again")
+    model.will_answer("Wait", tools=look).then("Done").then("Wait", tools=look).then("Done again")
     model.quirks = {"keeps-nothing"}
 
     events = api.events(first, person.token())
@@ -347,7 +349,7 @@ def test_a_provider_that_stores_nothing_gets_no_ids_of_earlier_items(
 
 
 def test_a_picture_that_a_tool_returns_is_shown_to_the_model(api: Api, person: Person, model: Model) -> None:
-    model.play(tools=[("mcp_slow__look_at_the_door", {}), (SHOW, {})]).then("It is open")
+    model.will_answer(tools=[("mcp_slow__look_at_the_door", {}), (SHOW, {})]).then("It is open")
 
     events = api.events(create("Is it open?"), person.token())
 
@@ -362,7 +364,7 @@ def test_a_tools_picture_that_a_model_refuses_gives_one_notice(
     api: Api, person: Person, model: Model
 ) -> None:
     look = [("mcp_slow__look_at_the_door", {})]
-    model.play(tools=look).then(tools=look).then("I cannot see it")
+    model.will_answer(tools=look).then(tools=look).then("I cannot see it")
     model.quirks = {"no-pictures"}
 
     events = api.events(create("Is it open?"), person.token())
@@ -381,7 +383,7 @@ def picking(tool: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_tool_that_a_person_picks_is_called_first(api: Api, person: Person, model: Model) -> None:
-    model.play(tools=[(SHOW, {})]).then("Done").then("You are welcome")
+    model.will_answer(tools=[(SHOW, {})]).then("Done").then("You are welcome")
 
     events = api.events(picking(SHOW, create("What is on it?")), person.token())
     api.events(add(thread_of(events), "Thank you"), person.token())

@@ -65,7 +65,7 @@ def stays(person: Person, thread_id: str, length: int) -> list[Any]:
 def test_a_client_that_leaves_stops_the_model_and_what_was_said_is_kept_once(
     api: Api, person: Person, model: Model
 ) -> None:
-    model.play("Once ", "upon", ending="silence")
+    model.will_answer("Once ", "upon", ending="silence")
 
     thread_id = leave_after(api, person, create("A story"), "upon")
 
@@ -79,7 +79,7 @@ def test_a_client_that_leaves_stops_the_tool_that_is_at_work(
     api: Api, person: Person, model: Model, slow_server: ToolProcess
 ) -> None:
     before = slow_server.said().count("stopped")
-    model.play("Let me see. ", tools=[(LOOK_UP, {})])
+    model.will_answer("Let me see. ", tools=[(LOOK_UP, {})])
 
     thread_id = leave_after(api, person, create("Look it up"), "Let me see. ", "Look it up")
 
@@ -93,7 +93,7 @@ def test_a_client_that_leaves_stops_the_tool_that_is_at_work(
 def test_a_client_that_leaves_stops_the_title_that_is_being_made(
     api: Api, person: Person, model: Model
 ) -> None:
-    model.play("Once ", ending="silence")
+    model.will_answer("Once ", ending="silence")
     model.title.ending = "silence"
 
     thread_id = leave_after(api, person, create("A story"), "Once ")
@@ -106,7 +106,7 @@ def test_a_client_that_leaves_stops_the_title_that_is_being_made(
 def test_a_client_that_leaves_before_the_first_word_leaves_no_empty_message(
     api: Api, person: Person, model: Model
 ) -> None:
-    model.play(ending="silence")
+    model.will_answer(ending="silence")
     with api.stream(create("A story"), person.token()) as events:
         thread_id = next(events)[1]["thread"]["id"]
         eventually(lambda: len(model.calls), lambda calls: calls == 1)
@@ -116,10 +116,10 @@ def test_a_client_that_leaves_before_the_first_word_leaves_no_empty_message(
 
 
 def test_a_conversation_goes_on_after_the_client_has_left(api: Api, person: Person, model: Model) -> None:
-    model.play("Once ", "upon", ending="silence")
+    model.will_answer("Once ", "upon", ending="silence")
     thread_id = leave_after(api, person, create("A story"), "upon")
     stays(person, thread_id, 3)
-    model.play("a time")
+    model.will_answer("a time")
 
     events = api.events(add(thread_id, "Go on"), person.token())
 
@@ -160,7 +160,7 @@ def test_a_server_that_is_shut_down_stops_everything_and_keeps_what_was_said(
     model_api: str,
 ) -> None:
     token, before = person.token(), slow_server.said().count("stopped")
-    model.play("Let me see. ", tools=[(LOOK_UP, {})]).then("Once ", "upon", ending="silence")
+    model.will_answer("Let me see. ", tools=[(LOOK_UP, {})]).then("Once ", "upon", ending="silence")
     model.title.ending = "silence"
     servers = json.dumps([slow_server.entry("slow")])
     threads, endings = [], []
@@ -205,7 +205,7 @@ def test_leaving_and_failing_leave_no_task_behind_for_asyncio_to_complain_of(
     in_process: Any, model: Model, ending: str
 ) -> None:
     tool = {"tools": [(LOOK_UP, {})]} if ending == "tool" else {"ending": ending}
-    model.play("Once ", **tool)
+    model.will_answer("Once ", **tool)
     model.title.ending = "silence"
     complaints: list[str] = []
 
@@ -218,7 +218,7 @@ def test_leaving_and_failing_leave_no_task_behind_for_asyncio_to_complain_of(
         reached = asyncio.Event()
         reading = asyncio.create_task(read_on(result, reached))
         await reached.wait()
-        model.heard.set()
+        model.may_go_on.set()
         if ending == "hang up":
             await reading
         reading.cancel()
@@ -245,7 +245,7 @@ def test_leaving_and_failing_leave_no_task_behind_for_asyncio_to_complain_of(
 def test_a_stream_that_is_dropped_between_two_events_stops_the_model_too(
     in_process: Any, model: Model
 ) -> None:
-    model.play("Once ", ending="silence")
+    model.will_answer("Once ", ending="silence")
 
     async def turn() -> None:
         result = await SupportServer().process(json.dumps(create("A story")), in_process)
