@@ -8,7 +8,8 @@ import pytest
 
 from support.assistant import dictation
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.model.server import Model
+from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, http, operation
 
 SPEECH = b"\x1aE\xdf\xa3 what a browser recorded"

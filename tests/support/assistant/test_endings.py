@@ -7,7 +7,8 @@ import pytest
 from support.assistant.provider import model_errors
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
-from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.model.server import Model
+from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create
 from tests.support.assistant.test_title import title_of
 

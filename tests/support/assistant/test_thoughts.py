@@ -22,7 +22,8 @@ from tests.fixtures.conversations import (
     said_in,
     thread_of,
 )
-from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.model.server import Model
+from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 from tests.support.assistant.test_title import title_of
 

@@ -12,7 +12,8 @@ from support.conf import conf
 from support.storage.store import Store
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import deltas_of, of_type, thread_of
-from tests.fixtures.model.server import Model, Turn
+from tests.fixtures.model.server import Model
+from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 
 pytestmark = pytest.mark.django_db

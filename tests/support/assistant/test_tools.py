@@ -335,7 +335,7 @@ def test_a_provider_that_stores_nothing_gets_no_ids_of_earlier_items(
         body["params"]["input"]["inference_options"] = {"model": "forgetful-model"}
     look = [(SHOW, {})]
     model.will_answer("Wait", tools=look).then("Done").then("Wait", tools=look).then("Done again")
-    model.quirks = {"keeps-nothing"}
+    model.quirks = {"stores-nothing"}
 
     events = api.events(first, person.token())
     second["params"]["thread_id"] = thread_of(events)
