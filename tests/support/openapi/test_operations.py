@@ -530,7 +530,7 @@ def test_an_operation_that_a_teams_process_adds_reaches_it(drafts: Api, person: 
     answer = drafts.post(body, person.token())
     events = drafts.events(operation("drafts.write"), person.token())
 
-    assert (answer.status_code, answer.json()) == (200, {"of": person.user_id, "asked": body})
+    assert (answer.status_code, answer.json()) == (200, {"user_id": person.user_id, "request": body})
     assert [event["text"] for event in events] == ["Dear", "Sir"]
 
 
