@@ -55,9 +55,7 @@ def answer(thread_id: str, text: str) -> AssistantMessageItem:
 # --- A turn ---------------------------------------------------------------------------------------
 
 
-def test_the_models_words_are_streamed_one_by_one_and_stored(
-    assistant: Api, person: Person, model: Model
-) -> None:
+def test_the_answer_is_streamed_word_by_word_and_stored(assistant: Api, person: Person, model: Model) -> None:
     events = assistant.events(create("Hello"), person.token())
 
     assert deltas_of(events) == ["Good ", "morning", "!"]
@@ -66,7 +64,7 @@ def test_the_models_words_are_streamed_one_by_one_and_stored(
     assert stored[1].id == of_type(events, "thread.item.done")[-1]["item"]["id"]
 
 
-def test_every_answer_has_an_id_of_its_own(assistant: Api, person: Person, model: Model) -> None:
+def test_every_answer_has_its_own_id(assistant: Api, person: Person, model: Model) -> None:
     first = assistant.events(create("First"), person.token())
     second = assistant.events(add(thread_of(first), "Second"), person.token())
 
@@ -83,7 +81,7 @@ def test_every_answer_has_an_id_of_its_own(assistant: Api, person: Person, model
     assert said_in(stored) == ["First", "Good morning!", "Second", "Good morning!"]
 
 
-def test_the_configured_model_is_asked_with_its_key_and_for_a_stream(
+def test_the_configured_model_is_called_with_the_key_and_for_a_stream(
     assistant: Api, person: Person, model: Model
 ) -> None:
     assistant.events(create("Hello"), person.token())
@@ -95,7 +93,7 @@ def test_the_configured_model_is_asked_with_its_key_and_for_a_stream(
     assert person.token() not in json.dumps(call.headers)
 
 
-def test_two_conversations_at_once_do_not_mix(
+def test_two_concurrent_conversations_do_not_mix(
     assistant: Api, person: Person, other_person: Person, model: Model
 ) -> None:
     with ThreadPoolExecutor(2) as clients:
@@ -112,7 +110,7 @@ def test_two_conversations_at_once_do_not_mix(
     }
 
 
-def test_a_model_that_announces_no_message_before_it_speaks_is_understood(
+def test_a_message_may_begin_without_an_event_that_opens_it(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("Good ", "morning", "!", announces_message=False)
@@ -123,9 +121,7 @@ def test_a_model_that_announces_no_message_before_it_speaks_is_understood(
 
 
 @pytest.mark.parametrize("status", [LockedStatus(reason="Under review"), ClosedStatus()])
-def test_a_conversation_that_is_closed_is_not_answered(
-    assistant: Api, person: Person, model: Model, status: Any
-) -> None:
+def test_a_closed_thread_is_not_answered(assistant: Api, person: Person, model: Model, status: Any) -> None:
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
     thread = async_to_sync(STORE.load_thread)(thread_id, person)
     async_to_sync(STORE.save_thread)(thread.model_copy(update={"status": status}), person)
@@ -160,7 +156,7 @@ def test_the_model_reads_the_whole_conversation_in_order(
     ]
 
 
-def test_of_a_long_conversation_the_model_reads_the_newest_part(
+def test_the_model_reads_only_the_newest_messages_of_a_long_conversation(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_of(assistant.events(create("Message 0"), person.token()))
@@ -175,7 +171,7 @@ def test_of_a_long_conversation_the_model_reads_the_newest_part(
     assert (beginning, newest) == (("user", EARLIER_MESSAGES_MISSING), ("user", "The newest"))
 
 
-def test_one_enormous_message_does_not_fill_up_the_model_for_good(
+def test_one_enormous_message_does_not_block_the_next_message(
     assistant: Api, person: Person, model: Model
 ) -> None:
     enormous = "word " * (history.MAX_LENGTH // 5)
@@ -189,9 +185,7 @@ def test_one_enormous_message_does_not_fill_up_the_model_for_good(
     assert model.calls[0].conversation == [("user", EARLIER_MESSAGES_MISSING), reply, ("user", "And now?")]
 
 
-def test_what_is_no_message_is_read_as_well_and_breaks_no_thread(
-    assistant: Api, person: Person, model: Model
-) -> None:
+def test_items_of_all_types_are_converted_for_the_model(assistant: Api, person: Person, model: Model) -> None:
     tag = {"type": "input_tag", "id": "o1", "text": "order", "data": {"number": 7}}
     tagged = create()
     tagged["params"]["input"]["content"] = [tag]
@@ -228,7 +222,7 @@ def test_what_is_no_message_is_read_as_well_and_breaks_no_thread(
     assert [second.index(text) for text in read] == sorted(second.index(text) for text in read)
 
 
-def test_a_tools_call_and_its_output_are_read_together_or_not_at_all(
+def test_the_model_gets_a_tool_call_and_its_output_together_or_neither(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
@@ -267,7 +261,7 @@ def test_the_instructions_quote_the_users_name(assistant: Api, auth: BetterAuth,
         ("*", []),
     ],
 )
-def test_the_language_to_answer_in_is_the_interfaces_and_never_a_word_of_the_client(
+def test_the_instructions_name_the_locales_language_and_never_quote_the_locale(
     assistant: Api, person: Person, model: Model, sent: str, told: list[str]
 ) -> None:
     with assistant.stream(create("Hello"), person.token(), Accept_Language=sent) as events:
@@ -286,18 +280,18 @@ def test_the_instructions_may_come_from_a_file(person: Person, settings: Any, tm
     assert told == ["Sei freundlich — 💍", f'The user\'s name is "{person.name}".']
 
 
-def test_without_instructions_it_is_a_support_assistant(person: Person) -> None:
+def test_the_default_instructions_describe_a_support_assistant(person: Person) -> None:
     assert instructions_for(person, "").startswith("You are the support assistant of this website.")
 
 
-def test_a_name_is_told_at_a_names_length() -> None:
+def test_a_long_user_name_is_cut_in_the_instructions() -> None:
     assert "N" * 100 + '"' in instructions_for(SimpleNamespace(name="N" * 10_000), "")
 
 
 # --- Where it goes --------------------------------------------------------------------------------
 
 
-def test_nothing_is_sent_to_any_other_host(assistant: Api, person: Person, model: Model) -> None:
+def test_nothing_is_sent_to_other_hosts(assistant: Api, person: Person, model: Model) -> None:
     assistant.events(create("Hello"), person.token())
 
     # The Agents SDK posts its traces five seconds after the first turn.
@@ -305,7 +299,7 @@ def test_nothing_is_sent_to_any_other_host(assistant: Api, person: Person, model
     assert model.tunnels == []
 
 
-def test_traces_are_sent_where_they_are_asked_for(
+def test_traces_are_sent_if_tracing_is_enabled(
     start_assistant: Callable[..., Any], person: Person, model: Model
 ) -> None:
     with start_assistant(SUPPORT_TRACING="True") as traced:

@@ -37,7 +37,7 @@ def dictated(audio: bytes | str = SPEECH, mime_type: str = "audio/webm;codecs=op
         ("AUDIO/WEBM", b"speech.webm"),
     ],
 )
-def test_what_is_dictated_is_written_down(
+def test_dictated_audio_is_transcribed(
     listening: Api, person: Person, model: Model, mime_type: str, name: bytes
 ) -> None:
     response = listening.post(dictated(mime_type=mime_type), person.token())
@@ -50,7 +50,9 @@ def test_what_is_dictated_is_written_down(
     assert call.headers["authorization"] == "Bearer the-key-of-the-model"
 
 
-def test_where_there_is_no_dictation_it_is_a_501(assistant: Api, person: Person, model: Model) -> None:
+def test_without_a_transcription_model_dictation_is_a_501(
+    assistant: Api, person: Person, model: Model
+) -> None:
     response = assistant.post(dictated(), person.token())
 
     assert response.status_code == 501
@@ -68,7 +70,7 @@ def test_where_there_is_no_dictation_it_is_a_501(assistant: Api, person: Person,
         (dictated(""), "params.audio_base64 is empty"),
     ],
 )
-def test_what_is_no_recording_is_refused(
+def test_audio_of_a_wrong_type_or_without_bytes_is_a_400(
     listening: Api, person: Person, model: Model, body: dict[str, Any], message: str
 ) -> None:
     response = listening.post(body, person.token())
@@ -78,7 +80,7 @@ def test_what_is_no_recording_is_refused(
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_what_the_model_cannot_take_for_a_recording_is_the_callers_fault(
+def test_audio_that_the_model_refuses_is_a_400(
     listening: Api, person: Person, model: Model, status: int
 ) -> None:
     model.transcript = Turn(status=status)
@@ -90,7 +92,7 @@ def test_what_the_model_cannot_take_for_a_recording_is_the_callers_fault(
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
-def test_a_model_that_does_not_listen_is_a_503_that_tells_nothing(
+def test_a_failing_transcription_model_is_a_503_without_details(
     listening: Api, person: Person, model: Model, status: int
 ) -> None:
     model.transcript = Turn(status=status)
@@ -107,20 +109,20 @@ def test_a_model_that_does_not_listen_is_a_503_that_tells_nothing(
 # --- How long a body may be -----------------------------------------------------------------------
 
 
-def test_a_long_recording_is_let_in(listening: Api, person: Person, model: Model) -> None:
+def test_a_recording_of_the_maximum_length_is_accepted(listening: Api, person: Person, model: Model) -> None:
     response = listening.post(dictated(b"x" * 2 * USUAL_LIMIT), person.token())
 
     assert response.status_code == 200
 
 
-def test_one_that_is_too_long_is_not(listening: Api, person: Person, model: Model) -> None:
+def test_a_recording_that_is_too_long_is_a_413(listening: Api, person: Person, model: Model) -> None:
     response = listening.post(dictated(b"x" * (dictation.MAX_AUDIO_BYTES + 2_000)), person.token())
 
     assert response.status_code == 413
     assert str(dictation.MAX_BODY_BYTES) in response.json()["error"]
 
 
-def test_nothing_else_may_be_as_long(listening: Api, person: Person, model: Model) -> None:
+def test_only_dictation_may_have_a_body_of_that_length(listening: Api, person: Person, model: Model) -> None:
     action = {"type": "shout", "payload": "x" * USUAL_LIMIT}
     long = operation("threads.custom_action", thread_id="thr_1", action=action)
 
@@ -130,13 +132,15 @@ def test_nothing_else_may_be_as_long(listening: Api, person: Person, model: Mode
     assert str(USUAL_LIMIT) in response.json()["error"]
 
 
-def test_without_dictation_no_recording_may(assistant: Api, person: Person, model: Model) -> None:
+def test_without_a_transcription_model_no_body_may_have_that_length(
+    assistant: Api, person: Person, model: Model
+) -> None:
     response = assistant.post(dictated(b"x" * USUAL_LIMIT), person.token())
 
     assert response.status_code == 413
 
 
-def test_a_body_that_comes_in_chunks_may_be_no_longer(assistant: Api, person: Person, model: Model) -> None:
+def test_a_chunked_body_has_the_same_limit(assistant: Api, person: Person, model: Model) -> None:
     body = b'{"type": "threads.update", "params": {"thread_id": "t", "title": "%s"}}' % (b"x" * USUAL_LIMIT)
     headers = {"Authorization": f"Bearer {person.token()}"}
 

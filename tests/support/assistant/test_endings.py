@@ -24,7 +24,7 @@ def error(message: str, *, allow_retry: bool = True) -> dict[str, Any]:
     return {"type": "error", "code": "custom", "message": message, "allow_retry": allow_retry}
 
 
-def test_a_refusal_is_the_answer(assistant: Api, person: Person, model: Model) -> None:
+def test_a_models_refusal_is_shown_as_its_answer(assistant: Api, person: Person, model: Model) -> None:
     model.will_answer(refusal=["I cannot ", "help with that."])
 
     events = assistant.events(create("Do harm"), person.token())
@@ -38,7 +38,7 @@ def test_a_refusal_is_the_answer(assistant: Api, person: Person, model: Model) -
     assert model.calls[0].conversation[1] == ("assistant", "I cannot help with that.")
 
 
-def test_a_refusal_after_some_words_is_a_part_of_the_answer(
+def test_a_models_refusal_after_some_text_is_added_to_the_answer(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("Sorry: ", refusal=["I cannot ", "do that."])
@@ -60,7 +60,7 @@ def test_a_refusal_after_some_words_is_a_part_of_the_answer(
     ],
     ids=str,
 )
-def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
+def test_an_incomplete_answer_is_stored_and_a_notice_gives_the_reason(
     assistant: Api, person: Person, model: Model, ending: dict[str, Any], message: str
 ) -> None:
     model.will_answer("Once ", "upon", **ending)
@@ -90,7 +90,7 @@ def test_an_answer_that_is_not_whole_is_kept_and_a_notice_says_why(
     ],
     ids=str,
 )
-def test_an_answer_without_a_word_is_an_error_and_leaves_no_message(
+def test_an_answer_without_text_is_an_error_and_no_message_is_stored(
     assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
 ) -> None:
     model.will_answer(*turn.get("tokens", []), **{name: turn[name] for name in turn if name != "tokens"})
@@ -103,9 +103,7 @@ def test_an_answer_without_a_word_is_an_error_and_leaves_no_message(
     assert [kind for kind in kinds if kind != "workflow"] == ["user_message"]
 
 
-def test_the_words_of_other_providers_for_an_ordinary_ending_are_known(
-    assistants: Any, person: Person, model: Model
-) -> None:
+def test_finish_reasons_of_other_providers_are_known(assistants: Any, person: Person, model: Model) -> None:
     model.will_answer("Good morning", finish_reason="END_TURN")
 
     events = assistants("chat_completions").events(create("Hello"), person.token())

@@ -18,7 +18,7 @@ def picking(name: str, body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def test_the_model_that_a_person_picks_answers_and_answers_again(
+def test_the_picked_model_answers_and_also_answers_a_retry(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
@@ -33,7 +33,7 @@ def test_the_model_that_a_person_picks_answers_and_answers_again(
     assert {call.body["model"] for call in model.title_calls} == {"small-model"}
 
 
-def test_a_model_that_is_not_on_offer_is_refused_before_anything_is_stored(
+def test_a_picked_model_that_is_not_on_offer_is_refused_before_anything_is_stored(
     assistant: Api, api: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
@@ -47,7 +47,7 @@ def test_a_model_that_is_not_on_offer_is_refused_before_anything_is_stored(
     assert model.calls == model.title_calls == []
 
 
-def test_a_model_that_is_no_longer_on_offer_is_replaced_by_the_default(
+def test_a_picked_model_that_is_no_longer_on_offer_is_replaced_by_the_default(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()

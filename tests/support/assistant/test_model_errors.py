@@ -46,7 +46,7 @@ def refusal(status: int, headers: dict[str, str] | None = None, code: str = "") 
     ],
     ids=lambda value: json.dumps(value) if "type" not in value else "",
 )
-def test_a_failing_model_is_told_in_one_sentence_and_the_next_message_works(
+def test_a_failing_model_is_one_error_event_and_the_next_message_works(
     assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
 ) -> None:
     model.will_answer(**turn)
@@ -82,7 +82,7 @@ def break_off_after(word: str, api: Api, person: Person, model: Model) -> list[d
 
 
 @pytest.mark.parametrize("ending", ["hang up", "nonsense"])
-def test_a_model_that_breaks_off_gives_an_error_event_and_its_words_are_kept_once(
+def test_a_model_that_fails_in_mid_answer_gives_an_error_and_its_text_is_stored_once(
     assistant: Api, person: Person, model: Model, ending: str
 ) -> None:
     model.will_answer("Once ", "upon", ending=ending)
@@ -99,7 +99,7 @@ def test_a_model_that_breaks_off_gives_an_error_event_and_its_words_are_kept_onc
     assert deltas_of(assistant.events(add(thread_id, "Go on"), person.token())) == ["a time"]
 
 
-def test_a_retry_takes_the_place_of_the_half_answer(assistant: Api, person: Person, model: Model) -> None:
+def test_a_retry_replaces_the_partial_answer(assistant: Api, person: Person, model: Model) -> None:
     model.will_answer("Once ", ending="hang up")
     events = break_off_after("Once ", assistant, person, model)
     thread_id, message_id = thread_of(events), events[1]["item"]["id"]
@@ -112,9 +112,7 @@ def test_a_retry_takes_the_place_of_the_half_answer(assistant: Api, person: Pers
     assert model.calls[0].conversation == [("user", "A story")]
 
 
-def test_a_short_weakness_of_the_model_is_not_told_at_all(
-    assistant: Api, person: Person, model: Model
-) -> None:
+def test_an_error_that_a_retry_fixes_is_not_shown(assistant: Api, person: Person, model: Model) -> None:
     model.will_answer(status=503).then(status=429, headers={"Retry-After": "1"}).then("Here I am")
 
     events = assistant.events(create("Hello"), person.token())
@@ -123,7 +121,7 @@ def test_a_short_weakness_of_the_model_is_not_told_at_all(
     assert of_type(events, "error") == []
 
 
-def test_nobody_is_kept_waiting_for_as_long_as_a_busy_model_asks(
+def test_a_long_retry_after_of_a_busy_model_is_not_waited_for(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer(status=429, headers={"Retry-After": "30"}).then("Here I am")
@@ -133,7 +131,7 @@ def test_nobody_is_kept_waiting_for_as_long_as_a_busy_model_asks(
     assert len(model.calls) == 1
 
 
-def test_a_model_that_is_killed_in_the_middle_of_a_word_is_told_and_its_words_are_kept(
+def test_a_model_that_is_killed_in_mid_answer_gives_an_error_and_its_text_is_stored(
     start_assistant: Callable[..., Any], person: Person, model: Model
 ) -> None:
     port = free_port()
@@ -174,7 +172,7 @@ def test_a_model_that_is_killed_in_the_middle_of_a_word_is_told_and_its_words_ar
         ("<script>", "in a moment"),
     ],
 )
-def test_how_long_a_busy_model_takes_is_told_where_it_is_a_sensible_number(
+def test_the_error_for_a_busy_model_has_its_retry_after_if_that_is_a_sensible_number(
     retry_after: str, when: str
 ) -> None:
     said = model_errors.error_for_user(refusal(429, {"Retry-After": retry_after}))
@@ -183,7 +181,7 @@ def test_how_long_a_busy_model_takes_is_told_where_it_is_a_sensible_number(
     assert said.message == f"The assistant is very busy. Please try again {when}."
 
 
-def test_a_model_that_is_not_paid_is_not_worth_a_retry(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exhausted_quota_offers_no_retry(caplog: pytest.LogCaptureFixture) -> None:
     said = model_errors.error_for_user(refusal(429, code="insufficient_quota"))
 
     assert said is not None
@@ -192,6 +190,6 @@ def test_a_model_that_is_not_paid_is_not_worth_a_retry(caplog: pytest.LogCapture
     assert "sk-1234" not in caplog.text
 
 
-def test_a_fault_of_our_own_is_none_of_the_models() -> None:
+def test_an_exception_of_our_own_code_is_not_a_model_error() -> None:
     assert model_errors.error_for_user(RuntimeError()) is None
     assert model_errors.error_for_user(KeyError()) is None

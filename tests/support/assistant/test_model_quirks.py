@@ -59,7 +59,7 @@ def notices_of(events: list[dict[str, Any]]) -> list[str]:
     ],
     ids=["picture", "document"],
 )
-def test_a_file_that_a_model_refuses_is_named_to_it_and_the_user_gets_one_notice(
+def test_a_refused_file_is_replaced_by_its_name_and_the_user_gets_one_notice(
     assistant: Api,
     person: Person,
     model: Model,
@@ -88,7 +88,7 @@ def test_a_file_that_a_model_refuses_is_named_to_it_and_the_user_gets_one_notice
     [(PNG, "door.png", "image/png"), (PDF, "terms.pdf", "application/pdf")],
     ids=["picture", "document"],
 )
-def test_a_model_that_fails_at_a_file_each_time_answers_without_it(
+def test_a_model_that_always_fails_with_a_file_answers_without_the_file(
     assistant: Api, person: Person, model: Model, content: bytes, name: str, mime_type: str
 ) -> None:
     """Some servers answer 500 to a file that their model does not take."""
@@ -103,7 +103,9 @@ def test_a_model_that_fails_at_a_file_each_time_answers_without_it(
     assert len(model.refused) == 1 + requests.RETRIES
 
 
-def test_a_failure_that_passes_hides_no_picture(assistant: Api, person: Person, model: Model) -> None:
+def test_a_picture_is_sent_again_after_a_temporary_failure(
+    assistant: Api, person: Person, model: Model
+) -> None:
     attached = attach(assistant, person, a_new(PNG))
     model.will_answer(status=500).then(*REPLY)
 
@@ -113,7 +115,7 @@ def test_a_failure_that_passes_hides_no_picture(assistant: Api, person: Person, 
     assert b"image/png;base64" in model.calls[-1].raw
 
 
-def test_a_model_that_takes_pictures_but_no_documents_is_shown_the_pictures(
+def test_a_model_that_accepts_pictures_but_no_documents_gets_the_pictures(
     assistant: Api, person: Person, model: Model
 ) -> None:
     picture = attach(assistant, person, a_new(PNG))
@@ -128,7 +130,7 @@ def test_a_model_that_takes_pictures_but_no_documents_is_shown_the_pictures(
     assert b"application/pdf;base64" not in call.raw
 
 
-def test_a_refused_file_does_not_keep_other_files_from_the_model(
+def test_after_a_refused_file_the_model_still_gets_other_files(
     assistant: Api, person: Person, other_person: Person, model: Model
 ) -> None:
     broken, good = attach(assistant, person, a_new(PNG)), attach(assistant, other_person, a_new(PNG))
@@ -142,7 +144,7 @@ def test_a_refused_file_does_not_keep_other_files_from_the_model(
     assert b"image/png;base64" in model.calls[-1].raw
 
 
-def test_what_a_model_refused_of_one_user_it_is_still_shown_by_another(
+def test_a_file_that_was_refused_for_one_user_is_still_sent_for_another(
     assistant: Api, person: Person, other_person: Person, model: Model
 ) -> None:
     logo = a_new(PNG)
@@ -158,7 +160,7 @@ def test_what_a_model_refused_of_one_user_it_is_still_shown_by_another(
     assert b"image/png;base64" in model.calls[-1].raw
 
 
-def test_a_message_that_is_refused_for_another_reason_gets_the_same_error_as_before(
+def test_a_message_that_is_refused_for_another_reason_gets_an_error(
     assistant: Api, person: Person, model: Model
 ) -> None:
     attached = attach(assistant, person, a_new(PNG))
@@ -178,7 +180,7 @@ def test_a_message_that_is_refused_for_another_reason_gets_the_same_error_as_bef
 # --- A conversation that is longer than a model reads ---------------------------------------------
 
 
-def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_alone(
+def test_if_the_conversation_is_too_long_the_newest_message_is_answered_alone(
     assistant: Api, person: Person, model: Model
 ) -> None:
     long = "word " * SHORT_CONTEXT
@@ -200,7 +202,7 @@ def test_a_question_after_a_conversation_too_long_for_the_model_is_answered_alon
     ]
 
 
-def test_a_conversation_too_long_for_the_model_does_not_mark_its_files_as_refused(
+def test_if_the_conversation_is_too_long_its_files_are_not_remembered_as_refused(
     assistant: Api, person: Person, model: Model
 ) -> None:
     picture = a_new(PNG)
@@ -240,7 +242,7 @@ def of_a_team(thread_id: str) -> list[ThreadItem]:
 
 
 @pytest.mark.parametrize("stored", [of_a_window, of_a_team])
-def test_a_model_that_takes_only_plain_messages_reads_whatever_is_stored(
+def test_a_model_that_accepts_only_plain_messages_gets_items_of_all_types(
     assistant: Api, person: Person, model: Model, stored: Callable[[str], list[ThreadItem]]
 ) -> None:
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
@@ -253,7 +255,7 @@ def test_a_model_that_takes_only_plain_messages_reads_whatever_is_stored(
     assert model.refused == []
 
 
-def test_after_an_answer_that_was_stopped_and_one_that_failed_the_next_question_is_answered(
+def test_after_a_stopped_answer_and_a_failed_one_the_next_message_is_answered(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("Once ", ending="silence")
@@ -270,7 +272,7 @@ def test_after_an_answer_that_was_stopped_and_one_that_failed_the_next_question_
     assert model.refused == []
 
 
-def test_a_message_without_a_word_does_not_end_its_conversation(
+def test_after_an_empty_message_the_next_message_is_answered(
     assistant: Api, person: Person, model: Model
 ) -> None:
     empty = create("  ")
@@ -284,7 +286,7 @@ def test_a_message_without_a_word_does_not_end_its_conversation(
     assert model.refused == []
 
 
-def test_text_alone_is_sent_as_one_string(assistant: Api, person: Person, model: Model) -> None:
+def test_content_without_files_is_sent_as_one_string(assistant: Api, person: Person, model: Model) -> None:
     thread_id = thread_of(assistant.events(create("Hello"), person.token()))
     assistant.events(add(thread_id, "And now?"), person.token())
 
@@ -331,7 +333,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -> None:
+def test_tool_calls_get_separate_indexes_whatever_indexes_the_provider_sends(parts: list[Any]) -> None:
     indexes, calls = ToolCallIndexes(), dict[int, list[Any]]()
     for part in map(ChoiceDeltaToolCall.model_validate, parts):
         indexes.rewrite_part(part)
@@ -343,7 +345,7 @@ def test_calls_are_told_apart_however_a_provider_counts_them(parts: list[Any]) -
     assert all(call_id for call_id, *_ in calls.values())
 
 
-def test_refusals_are_remembered_for_a_while_and_up_to_a_limit(
+def test_an_expiring_set_drops_expired_keys_and_the_oldest_keys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(requests, "MAX_KEYS", 2)

@@ -83,7 +83,7 @@ def test_thoughts_at_the_beginning_of_an_answer_are_split_from_it(
 
 
 @pytest.mark.parametrize("text", ANSWERS)
-def test_an_answer_that_mentions_tags_is_left_as_it_is(text: str) -> None:
+def test_an_answer_that_mentions_tags_is_not_changed(text: str) -> None:
     assert told_of([text]) == told_of(list(text)) == thoughts.split(text) == ("", text)
 
 
@@ -93,7 +93,7 @@ PIECES = st.sampled_from(TAGS + OTHERS)
 
 
 @given(st.lists(PIECES, max_size=12).map("".join), st.data())
-def test_where_an_answer_is_cut_into_pieces_makes_no_difference(text: str, data: st.DataObject) -> None:
+def test_the_length_of_the_pieces_does_not_change_the_result(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
@@ -102,7 +102,7 @@ def test_where_an_answer_is_cut_into_pieces_makes_no_difference(text: str, data:
 
 
 @given(st.lists(PIECES, max_size=12).map("".join))
-def test_an_answer_is_only_held_back_where_a_tag_may_begin(text: str) -> None:
+def test_text_is_held_back_only_if_it_may_become_a_tag(text: str) -> None:
     splitter = thoughts.Splitter()
 
     told = [*splitter.feed("Hello. "), *splitter.feed(text), *splitter.feed(" And so on, and on.")]
@@ -112,7 +112,7 @@ def test_an_answer_is_only_held_back_where_a_tag_may_begin(text: str) -> None:
 
 
 @pytest.mark.parametrize("blanks", [thoughts.MAX_BLANKS - 1, thoughts.MAX_BLANKS])
-def test_of_a_long_row_of_blanks_after_a_tag_only_a_few_are_held_back(blanks: int) -> None:
+def test_only_a_limited_number_of_blanks_after_a_tag_is_held_back(blanks: int) -> None:
     text = f"The tag is </think>{' ' * blanks}"
     splitter = thoughts.Splitter()
 
@@ -144,7 +144,7 @@ HOW_A_MODEL_THINKS = [
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("turn", HOW_A_MODEL_THINKS, ids=["in tags", "reasoning_content", "reasoning"])
-def test_thoughts_are_shown_while_they_last_and_are_no_part_of_the_answer(
+def test_thoughts_are_shown_as_a_workflow_and_not_in_the_answer(
     assistant: Api, person: Person, model: Model, turn: dict[str, Any]
 ) -> None:
     model.turns = [Turn(**turn)]
@@ -167,7 +167,9 @@ def test_thoughts_are_shown_while_they_last_and_are_no_part_of_the_answer(
 
 
 @pytest.mark.django_db
-def test_text_that_turns_out_to_be_a_thought_is_removed(assistant: Api, person: Person, model: Model) -> None:
+def test_text_that_was_a_thought_is_removed_from_the_answer(
+    assistant: Api, person: Person, model: Model
+) -> None:
     model.will_answer("She ", "greets me.", "</think>", "Hello ", "there!")
 
     events = assistant.events(create("Hi"), person.token())
@@ -185,7 +187,7 @@ def test_text_that_turns_out_to_be_a_thought_is_removed(assistant: Api, person: 
 
 
 @pytest.mark.django_db
-def test_thoughts_that_no_answer_follows_are_over_as_well_and_a_retry_takes_their_place(
+def test_thoughts_without_an_answer_end_and_a_retry_replaces_them(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("<think>", "Hmm")
@@ -239,7 +241,9 @@ def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
 
 
 @pytest.mark.django_db
-def test_long_thoughts_take_no_room_from_the_history(assistant: Api, person: Person, model: Model) -> None:
+def test_long_thoughts_do_not_count_for_the_length_of_the_history(
+    assistant: Api, person: Person, model: Model
+) -> None:
     model.will_answer("Good morning", reasoning=["word " * (history.MAX_LENGTH // 5)])
     thread_id = thread_of(assistant.events(create("Hi"), person.token()))
     model.will_answer("Yes")
@@ -261,7 +265,7 @@ def test_long_thoughts_take_no_room_from_the_history(assistant: Api, person: Per
     ],
     ids=["in tags", "empty", "without an opening tag", "reasoning_content"],
 )
-def test_a_title_is_without_thoughts(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
+def test_a_title_has_no_thoughts(assistant: Api, person: Person, model: Model, turn: Turn) -> None:
     model.title = turn
 
     events = assistant.events(create("Where is my parcel?"), person.token())
@@ -270,7 +274,7 @@ def test_a_title_is_without_thoughts(assistant: Api, person: Person, model: Mode
 
 
 @pytest.mark.django_db
-def test_a_user_who_leaves_after_the_thoughts_keeps_the_answer_so_far(
+def test_if_the_client_leaves_after_the_thoughts_the_partial_answer_is_stored(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("<think>She greets me.</think>", "Hello", ending="silence")
@@ -282,7 +286,7 @@ def test_a_user_who_leaves_after_the_thoughts_keeps_the_answer_so_far(
     assert said == ["Hi", "Hello"]
 
 
-def test_a_long_thought_is_sent_a_bounded_number_of_times() -> None:
+def test_a_long_thought_is_sent_in_a_limited_number_of_updates() -> None:
     reasoning, length, sent = reasoning_events.ReasoningRewriter(), 0, 0
 
     for _ in range(5000):

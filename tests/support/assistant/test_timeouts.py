@@ -60,7 +60,7 @@ def retried(chat: Chat, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # --- Models ---------------------------------------------------------------------------------------
 
 
-def test_a_model_that_is_not_there_is_told_and_a_retry_finds_it(
+def test_a_model_that_is_down_gives_an_error_and_a_retry_works(
     chat: Chat, person: Person, model: Model, settings: Any
 ) -> None:
     settings.OPENAI_BASE_URL = f"http://127.0.0.1:{free_port()}/v1"
@@ -74,7 +74,7 @@ def test_a_model_that_is_not_there_is_told_and_a_retry_finds_it(
     assert said_in(items_of(person, thread_of(events))) == ["Hello", "Good morning!"]
 
 
-def test_a_model_that_says_nothing_is_waited_for_once_and_a_retry_works(
+def test_a_silent_model_gives_an_error_after_one_timeout_and_a_retry_works(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.5)
@@ -92,7 +92,7 @@ def test_a_model_that_says_nothing_is_waited_for_once_and_a_retry_works(
 
 
 @pytest.mark.parametrize("ending", ["silence", "failure"])  # of others test_faults.py tells
-def test_what_was_said_before_a_fault_is_kept_and_a_retry_takes_its_place(
+def test_text_before_a_failure_is_stored_and_a_retry_replaces_it(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 1 if ending == "silence" else 30)
@@ -118,7 +118,7 @@ def test_what_was_said_before_a_fault_is_kept_and_a_retry_takes_its_place(
     ],
     ids=str,
 )
-def test_a_retry_works_after_a_fault_before_the_first_word(
+def test_a_retry_works_after_a_failure_before_the_first_word(
     chat: Chat, person: Person, model: Model, turn: dict[str, Any]
 ) -> None:
     model.will_answer(**turn)
@@ -207,7 +207,7 @@ def odd_tool_server(fault: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     "fault", ["silence", "cut off", "no JSON", "a page", "no result", "refused", "failed"]
 )
-def test_a_tool_that_fails_in_a_call_is_told_in_a_sentence_and_the_answer_goes_on(
+def test_a_failing_tool_call_gives_one_notice_and_the_answer_continues(
     chat: Chat, person: Person, model: Model, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(tools, "CALL_TIMEOUT_SECONDS", 1 if fault == "silence" else 15)

@@ -25,7 +25,7 @@ def title_of(person: Person, thread_id: str) -> str | None:
     return async_to_sync(STORE.load_thread)(thread_id, person).title
 
 
-def test_a_small_model_names_a_conversation_after_its_first_message_and_the_client_is_told(
+def test_the_title_model_makes_a_title_from_the_first_message_and_the_client_gets_it(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.title = Turn(["Lost parcel"])
@@ -38,7 +38,7 @@ def test_a_small_model_names_a_conversation_after_its_first_message_and_the_clie
     assert title_of(person, thread_of(events)) == "Lost parcel"
 
 
-def test_a_conversation_that_has_a_title_keeps_it(assistant: Api, person: Person, model: Model) -> None:
+def test_a_thread_with_a_title_keeps_it(assistant: Api, person: Person, model: Model) -> None:
     thread_id = thread_of(assistant.events(create("First"), person.token()))
     model.will_answer("Yes")
 
@@ -48,7 +48,7 @@ def test_a_conversation_that_has_a_title_keeps_it(assistant: Api, person: Person
     assert of_type(events, "thread.updated") == []
 
 
-def test_what_becomes_of_the_conversation_meanwhile_is_not_undone(
+def test_changes_of_a_thread_while_its_title_is_generated_are_kept(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
@@ -68,7 +68,7 @@ def test_what_becomes_of_the_conversation_meanwhile_is_not_undone(
     assert (thread.title, thread.status) == ("My own", LockedStatus())
 
 
-def test_a_conversation_that_was_deleted_meanwhile_does_not_come_back(
+def test_a_thread_that_is_deleted_while_its_title_is_generated_stays_deleted(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
@@ -90,7 +90,7 @@ def test_a_conversation_that_was_deleted_meanwhile_does_not_come_back(
     [Turn(status=500), Turn(status=401), Turn([""]), Turn(['" ** "'])],
     ids=["down", "no key", "empty", "nothing in it"],
 )
-def test_a_title_that_fails_harms_no_answer_and_the_next_message_tries_again(
+def test_if_the_title_fails_the_answer_is_complete_and_the_next_message_tries_again(
     assistant: Api, person: Person, model: Model, turn: Turn
 ) -> None:
     model.title = turn
@@ -106,7 +106,7 @@ def test_a_title_that_fails_harms_no_answer_and_the_next_message_tries_again(
     assert title_of(person, thread_of(events)) == "Lost parcel"
 
 
-def test_a_title_that_takes_for_ever_is_given_up_soon_after_the_answer(
+def test_a_slow_title_is_cancelled_soon_after_the_answer(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.title = Turn(ending="silence")
@@ -142,7 +142,7 @@ def test_a_title_is_one_short_line(written: str, kept: str) -> None:
     assert len(title.tidy(written)) <= title.MAX_LENGTH
 
 
-def test_without_a_small_model_the_main_one_makes_titles(settings: Any) -> None:
+def test_without_a_title_model_the_main_model_makes_titles(settings: Any) -> None:
     settings.SUPPORT_MODEL, settings.SUPPORT_TITLE_MODEL = "gpt", ""
 
     assert conf.SUPPORT_TITLE_MODEL == "gpt"

@@ -37,7 +37,7 @@ def claims_of(token: str) -> dict[str, Any]:
     return jwt.decode(token, SECRET, algorithms=["HS256"], audience=TODO["url"])
 
 
-def test_a_token_names_the_user_the_server_and_us_and_is_soon_over() -> None:
+def test_a_token_names_the_user_the_server_and_the_issuer_and_is_short_lived() -> None:
     before = int(time.time())
 
     claims = claims_of(ToolServer(**TODO).token_for("ada"))
@@ -48,7 +48,7 @@ def test_a_token_names_the_user_the_server_and_us_and_is_soon_over() -> None:
     assert before <= claims["iat"] <= time.time()
 
 
-def test_every_request_has_a_token_of_its_own_so_a_long_run_outlives_none(
+def test_every_request_to_a_tool_server_has_a_new_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     auth, tokens = CallerAuth("ada", ToolServer(**TODO)), []
@@ -61,7 +61,7 @@ def test_every_request_has_a_token_of_its_own_so_a_long_run_outlives_none(
     assert tokens[1]["exp"] >= tokens[0]["exp"] + 30
 
 
-def test_the_secret_is_not_shown() -> None:
+def test_the_repr_of_a_tool_server_has_no_secret() -> None:
     assert SECRET not in repr(ToolServer(**TODO))
 
 
@@ -82,7 +82,7 @@ def forged(server: ToolProcess, key: str = "", algorithm: str = "HS256", **chang
     return jwt.encode(claims, key or server.secret, algorithm=algorithm)
 
 
-def test_the_documented_server_lets_a_token_of_ours_in(todo_server: ToolProcess) -> None:
+def test_the_documented_server_accepts_our_token(todo_server: ToolProcess) -> None:
     assert status_of(todo_server, forged(todo_server)) == 200
 
 
@@ -101,11 +101,13 @@ def test_the_documented_server_lets_a_token_of_ours_in(todo_server: ToolProcess)
     ],
     ids=str,
 )
-def test_the_documented_server_refuses_any_other(todo_server: ToolProcess, changes: dict[str, Any]) -> None:
+def test_the_documented_server_refuses_any_other_token(
+    todo_server: ToolProcess, changes: dict[str, Any]
+) -> None:
     assert status_of(todo_server, forged(todo_server, **changes)) == 401
 
 
-def test_the_documented_server_refuses_the_unsigned(todo_server: ToolProcess) -> None:
+def test_the_documented_server_refuses_unsigned_and_missing_tokens(todo_server: ToolProcess) -> None:
     unsigned = jwt.encode({"sub": "ada", "aud": todo_server.url}, "", algorithm="none")
 
     assert status_of(todo_server, unsigned) == 401
@@ -113,7 +115,7 @@ def test_the_documented_server_refuses_the_unsigned(todo_server: ToolProcess) ->
     assert status_of(todo_server, None) == 401
 
 
-def test_the_document_shows_the_very_server_that_is_tested() -> None:
+def test_the_document_shows_the_code_of_the_tested_server() -> None:
     code = (TOP / "tests/fixtures/servers/todo_tools.py").read_text()
 
     assert f"```python\n{code}```" in (TOP / "docs" / "tools.md").read_text()
@@ -132,7 +134,7 @@ def test_the_document_shows_the_very_server_that_is_tested() -> None:
         [TODO, TODO | {"name": "more", "secret": SECRET[::-1]}],
     ],
 )
-def test_good_servers_are_silent(entries: Any) -> None:
+def test_valid_server_entries_have_no_problems(entries: Any) -> None:
     assert servers.problems(entries) == []
 
 
@@ -162,7 +164,7 @@ def test_good_servers_are_silent(entries: Any) -> None:
         ([TODO, TODO | {"name": "more"}], "the same secret"),
     ],
 )
-def test_a_wrong_server_is_named_by_its_place_and_no_secret_is_quoted(entries: Any, problem: str) -> None:
+def test_problems_name_the_entrys_number_and_quote_no_secret(entries: Any, problem: str) -> None:
     found = "; ".join(servers.problems(entries))
 
     assert problem in found

@@ -65,7 +65,7 @@ def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, m
     assert len({item.id for item in stored}) == 3
 
 
-def test_what_is_done_is_shown_in_the_tools_own_words_without_what_it_is_done_with(
+def test_the_client_sees_the_tools_title_and_not_its_arguments(
     api: Api, person: Person, model: Model
 ) -> None:
     model.will_answer(tools=[(ADD, {"text": "A surprise"}), (SHOW, {})]).then("Done")
@@ -77,7 +77,7 @@ def test_what_is_done_is_shown_in_the_tools_own_words_without_what_it_is_done_wi
     assert "A surprise" not in json.dumps(shown)
 
 
-def test_each_user_has_a_list_of_their_own(
+def test_tools_act_for_the_user_who_asks(
     api: Api, person: Person, other_person: Person, model: Model
 ) -> None:
     model.will_answer(tools=[(ADD, {"text": "Hers"})]).then("Done")
@@ -92,7 +92,7 @@ def test_each_user_has_a_list_of_their_own(
     assert todo_tools(model.calls[1]) == [ADD, SHOW]
 
 
-def test_the_next_turn_goes_on_and_can_use_the_tools_again(api: Api, person: Person, model: Model) -> None:
+def test_the_next_message_can_use_the_tools_again(api: Api, person: Person, model: Model) -> None:
     model.will_answer(tools=[(ADD, {"text": "One"})]).then("First done")
     thread_id = thread_of(api.events(create("One"), person.token()))
     model.will_answer(tools=[(ADD, {"text": "Two"})]).then("Second done")
@@ -118,7 +118,7 @@ def test_a_model_that_never_stops_calling_tools_is_stopped(api: Api, person: Per
 @pytest.mark.parametrize(
     ("name", "arguments"), [(ADD, {}), (ADD, {"text": 5}), ("mcp_todo__fly", {}), ("rm", {"path": "/"})]
 )
-def test_a_call_that_makes_no_sense_is_told_to_the_model_which_may_do_better(
+def test_the_model_gets_an_error_for_a_wrong_tool_call_and_can_try_again(
     api: Api, person: Person, model: Model, name: str, arguments: dict[str, Any]
 ) -> None:
     model.will_answer(tools=[(name, arguments)]).then("I have tried")
@@ -185,7 +185,7 @@ class KeptAlive(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(("idle_seconds", "kept"), [(60, True), (0, False)])
-def test_a_connection_that_was_idle_is_not_used_again_since_its_server_may_be_closing_it(
+def test_an_idle_connection_to_a_tool_server_is_not_used_again(
     idle_seconds: float, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tools, "MAX_IDLE_SECONDS", idle_seconds)
@@ -203,7 +203,7 @@ def test_a_connection_that_was_idle_is_not_used_again_since_its_server_may_be_cl
     assert (first == second) is kept
 
 
-def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none_at_all(
+def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
     start_assistant: Callable[..., Any],
     start_tool_server: Callable[..., Any],
     todo_server: ToolProcess,
@@ -250,7 +250,7 @@ def test_the_conversation_goes_on_without_the_servers_that_are_down_slow_or_none
     assert token not in log
 
 
-def test_a_server_that_dies_in_the_middle_of_a_call_is_told_once_and_the_answer_goes_on(
+def test_a_tool_server_that_is_killed_during_a_call_gives_one_notice_and_the_answer_continues(
     start_assistant: Callable[..., Any],
     start_tool_server: Callable[..., Any],
     person: Person,
@@ -281,7 +281,7 @@ def test_a_server_that_dies_in_the_middle_of_a_call_is_told_once_and_the_answer_
     assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Never mind"]
 
 
-def test_what_a_tool_says_is_cut_to_what_a_model_can_bear_in_however_many_parts(
+def test_the_result_of_a_tool_is_cut_to_the_limit_over_all_its_parts(
     api: Api, person: Person, model: Model
 ) -> None:
     recite = [("mcp_slow__recite_everything", {}), ("mcp_slow__recite_in_parts", {})]
@@ -297,7 +297,7 @@ def test_what_a_tool_says_is_cut_to_what_a_model_can_bear_in_however_many_parts(
 # --- Models that take less than OpenAI's ----------------------------------------------------------
 
 
-def test_parallel_calls_that_all_have_one_index_are_told_apart(
+def test_parallel_tool_calls_with_the_same_index_are_separate_calls(
     api: Api, person: Person, model: Model
 ) -> None:
     model.will_answer(tools=[(ADD, {"text": "Bread"}), (SHOW, {}), (ADD, {"text": "Milk"})], same_index=True)
@@ -315,7 +315,7 @@ def outputs(model: Model) -> list[str]:
 
 
 @pytest.mark.parametrize("quirk", ["strict-roles", "strings-only", "no-empty-text", "foreign-ids"])
-def test_a_model_that_takes_only_plain_messages_can_use_tools(
+def test_a_model_that_accepts_only_plain_messages_can_use_tools(
     api: Api, person: Person, model: Model, quirk: str
 ) -> None:
     model.will_answer("Wait", tools=[(ADD, {"text": "Bread"}), (SHOW, {})]).then("Done")
@@ -360,7 +360,7 @@ def test_a_picture_that_a_tool_returns_is_shown_to_the_model(api: Api, person: P
     assert "omitted" not in sent
 
 
-def test_a_tools_picture_that_a_model_refuses_gives_one_notice(
+def test_a_tools_picture_that_the_model_refuses_gives_one_notice(
     api: Api, person: Person, model: Model
 ) -> None:
     look = [("mcp_slow__look_at_the_door", {})]
@@ -382,7 +382,7 @@ def picking(tool: str, body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def test_the_tool_that_a_person_picks_is_called_first(api: Api, person: Person, model: Model) -> None:
+def test_the_picked_tool_is_called_first(api: Api, person: Person, model: Model) -> None:
     model.will_answer(tools=[(SHOW, {})]).then("Done").then("You are welcome")
 
     events = api.events(picking(SHOW, create("What is on it?")), person.token())
@@ -393,7 +393,7 @@ def test_the_tool_that_a_person_picks_is_called_first(api: Api, person: Person, 
     assert chosen[1:] == [None, None]
 
 
-def test_a_tool_that_no_server_has_is_an_error_before_the_model_is_asked_and_nothing_is_lost(
+def test_a_picked_tool_that_no_server_has_is_an_error_before_the_model_is_called(
     api: Api, person: Person, model: Model
 ) -> None:
     events = api.events(picking("mcp_todo__fly", create("Fly")), person.token())
@@ -406,7 +406,7 @@ def test_a_tool_that_no_server_has_is_an_error_before_the_model_is_asked_and_not
     assert deltas_of(api.events(add(thread_id, "Walk"), person.token())) == ["Good ", "morning", "!"]
 
 
-def test_a_name_that_cannot_be_a_tools_is_refused_before_anything_is_stored(
+def test_a_picked_name_that_cannot_be_a_tools_is_refused_before_anything_is_stored(
     api: Api, person: Person, model: Model
 ) -> None:
     token = person.token()

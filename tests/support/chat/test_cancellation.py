@@ -62,7 +62,7 @@ def stays(person: Person, thread_id: str, length: int) -> list[Any]:
 # --- A client that leaves -------------------------------------------------------------------------
 
 
-def test_a_client_that_leaves_stops_the_model_and_what_was_said_is_kept_once(
+def test_if_the_client_leaves_the_model_stops_and_the_partial_answer_is_stored_once(
     api: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("Once ", "upon", ending="silence")
@@ -75,7 +75,7 @@ def test_a_client_that_leaves_stops_the_model_and_what_was_said_is_kept_once(
     assert said_in(stored) == ["A story", "Once upon"]
 
 
-def test_a_client_that_leaves_stops_the_tool_that_is_at_work(
+def test_if_the_client_leaves_a_running_tool_call_stops(
     api: Api, person: Person, model: Model, slow_server: ToolProcess
 ) -> None:
     before = slow_server.said().count("stopped")
@@ -90,7 +90,7 @@ def test_a_client_that_leaves_stops_the_tool_that_is_at_work(
     assert len(model.calls) == 1
 
 
-def test_a_client_that_leaves_stops_the_title_that_is_being_made(
+def test_if_the_client_leaves_the_title_is_not_generated_further(
     api: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("Once ", ending="silence")
@@ -103,7 +103,7 @@ def test_a_client_that_leaves_stops_the_title_that_is_being_made(
     assert said_in(stays(person, thread_id, 3)) == ["A story", "Once "]
 
 
-def test_a_client_that_leaves_before_the_first_word_leaves_no_empty_message(
+def test_if_the_client_leaves_before_the_first_word_no_empty_message_is_stored(
     api: Api, person: Person, model: Model
 ) -> None:
     model.will_answer(ending="silence")
@@ -130,7 +130,7 @@ def test_a_conversation_goes_on_after_the_client_has_left(api: Api, person: Pers
     assert ("not shown to the user" in stopped, newest) == (True, "Go on")
 
 
-def test_a_whole_answer_is_not_overwritten_by_the_part_that_a_late_cancellation_brings(
+def test_a_late_cancellation_does_not_overwrite_a_complete_answer(
     person: Person,
 ) -> None:
     server, thread = SupportServer(), ThreadMetadata(id="thr_1", created_at=datetime.now())
@@ -152,7 +152,7 @@ def test_a_whole_answer_is_not_overwritten_by_the_part_that_a_late_cancellation_
 
 
 @pytest.mark.parametrize("model_api", APIS)
-def test_a_server_that_is_shut_down_stops_everything_and_keeps_what_was_said(
+def test_a_shutdown_stops_models_and_tools_and_stores_partial_answers(
     start_assistant: Callable[..., Any],
     slow_server: ToolProcess,
     person: Person,
@@ -201,7 +201,7 @@ def in_process(
 
 
 @pytest.mark.parametrize("ending", ["silence", "hang up", "tool"])
-def test_leaving_and_failing_leave_no_task_behind_for_asyncio_to_complain_of(
+def test_after_a_disconnect_or_a_failure_no_asyncio_task_remains(
     in_process: Any, model: Model, ending: str
 ) -> None:
     tool = {"tools": [(LOOK_UP, {})]} if ending == "tool" else {"ending": ending}
@@ -242,9 +242,7 @@ def test_leaving_and_failing_leave_no_task_behind_for_asyncio_to_complain_of(
     assert left == set()
 
 
-def test_a_stream_that_is_dropped_between_two_events_stops_the_model_too(
-    in_process: Any, model: Model
-) -> None:
+def test_a_stream_that_is_closed_between_two_events_stops_the_model(in_process: Any, model: Model) -> None:
     model.will_answer("Once ", ending="silence")
 
     async def turn() -> None:

@@ -4,7 +4,7 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import Api, create, operation
 
 
-def test_a_message_is_answered_as_a_stream_in_chatkits_order(api: Api, person: Person) -> None:
+def test_a_message_is_answered_with_a_stream_in_chatkits_order(api: Api, person: Person) -> None:
     events = api.events(create("Hello"), person.token())
 
     kinds = [event["type"] for event in events]
@@ -18,9 +18,7 @@ def test_a_message_is_answered_as_a_stream_in_chatkits_order(api: Api, person: P
     assert "No model is configured" in answer
 
 
-def test_the_thread_is_listed_afterwards_for_its_owner_alone(
-    api: Api, person: Person, other_person: Person
-) -> None:
+def test_only_its_owner_can_list_a_thread(api: Api, person: Person, other_person: Person) -> None:
     thread_id = api.events(create(), person.token())[0]["thread"]["id"]
 
     mine = api.post(operation("threads.list"), person.token()).json()

@@ -39,7 +39,7 @@ def items(api: Api, token: str, thread_id: str, order: str = "asc") -> list[dict
     return list(api.post(asked, token).json()["data"])
 
 
-def test_two_messages_at_once_are_both_answered_and_keep_one_order(
+def test_two_concurrent_messages_are_both_answered_and_every_list_has_one_order(
     api: Api, auth: Any, person: Person
 ) -> None:
     first, second = person.token(), auth.sign_in(person.email).token()  # two browsers
@@ -64,7 +64,7 @@ def test_two_messages_at_once_are_both_answered_and_keep_one_order(
     assert items(api, second, thread_id, "desc") == listed[::-1]
 
 
-def test_of_two_titles_given_at_once_one_stays_and_nothing_else_changes(api: Api, person: Person) -> None:
+def test_after_two_concurrent_renames_the_thread_has_one_of_the_titles(api: Api, person: Person) -> None:
     token = person.token()
     thread_id = api.events(create(), token)[0]["thread"]["id"]
     before = items(api, token, thread_id)
@@ -80,7 +80,7 @@ def test_of_two_titles_given_at_once_one_stays_and_nothing_else_changes(api: Api
     assert thread["items"]["data"] == before
 
 
-def test_a_title_given_while_an_answer_streams_stays(slow: Api, person: Person) -> None:
+def test_a_title_that_is_set_during_an_answer_is_kept(slow: Api, person: Person) -> None:
     token = person.token()
     with slow.stream(create("for 3 seconds"), token) as events:
         thread_id = next(events)[1]["thread"]["id"]
@@ -91,7 +91,7 @@ def test_a_title_given_while_an_answer_streams_stays(slow: Api, person: Person) 
 
 
 @pytest.mark.parametrize("order", ["for 3 seconds", "title 3"])
-def test_a_thread_deleted_while_its_answer_streams_stays_deleted(
+def test_a_thread_that_is_deleted_during_an_answer_stays_deleted(
     slow: Api, person: Person, order: str
 ) -> None:
     token = person.token()
@@ -106,7 +106,7 @@ def test_a_thread_deleted_while_its_answer_streams_stays_deleted(
     assert not Item.objects.filter(data__thread_id=thread_id).exists()
 
 
-def test_feedback_given_at_once_is_stored_once(api: Api, person: Person) -> None:
+def test_concurrent_feedback_for_one_item_is_stored_once(api: Api, person: Person) -> None:
     token = person.token()
     events = api.events(create(), token)
     thread_id, item_id = events[0]["thread"]["id"], events[-1]["item"]["id"]

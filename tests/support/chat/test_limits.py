@@ -49,7 +49,7 @@ def limited(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
 # --- Answers at once ------------------------------------------------------------------------------
 
 
-def test_one_answer_too_many_at_once_is_a_429_and_others_get_theirs(
+def test_a_stream_over_the_users_limit_is_a_429_and_other_users_get_answers(
     limited: Api, person: Person, other_person: Person
 ) -> None:
     token = person.token()
@@ -68,7 +68,7 @@ def test_one_answer_too_many_at_once_is_a_429_and_others_get_theirs(
     assert len(lists.json()["data"]) == STREAMS  # nothing was begun for the one that was refused
 
 
-def test_dictation_is_an_answer_as_well(limited: Api, person: Person, other_person: Person) -> None:
+def test_dictation_counts_as_a_stream(limited: Api, person: Person, other_person: Person) -> None:
     token = person.token()
     with ExitStack() as open_streams:
         for _ in range(STREAMS):
@@ -82,7 +82,9 @@ def test_dictation_is_an_answer_as_well(limited: Api, person: Person, other_pers
 
 
 @pytest.mark.parametrize("ending", ["for 0 seconds", "break", "leave", "missing"])
-def test_however_an_answer_ends_there_is_room_for_another(limited: Api, person: Person, ending: str) -> None:
+def test_after_any_ending_of_a_stream_the_user_can_start_another(
+    limited: Api, person: Person, ending: str
+) -> None:
     token = person.token()
 
     for _ in range(STREAMS + 1):
@@ -172,11 +174,11 @@ async def is_over_when(ends: str) -> None:
         "the server is shut down",
     ],
 )
-def test_a_place_is_given_back_when(ends: str) -> None:
+def test_a_slot_is_released_when(ends: str) -> None:
     asyncio.run(is_over_when(ends))
 
 
-def test_what_is_counted_takes_the_place_of_a_stream(settings: Any) -> None:
+def test_a_slot_counts_as_a_stream_and_is_released_after_an_exception(settings: Any) -> None:
     settings.SUPPORT_STREAMS_PER_USER = 1
 
     with streaming.slot("ada"), pytest.raises(streaming.StreamLimitReached):
@@ -187,7 +189,7 @@ def test_what_is_counted_takes_the_place_of_a_stream(settings: Any) -> None:
     assert "ada" not in streaming._slots_in_use
 
 
-def test_what_is_refused_for_want_of_a_place_was_not_begun(settings: Any) -> None:
+def test_a_stream_over_the_limit_is_never_started(settings: Any) -> None:
     settings.SUPPORT_STREAMS_PER_USER = 1
     begun = []
 
@@ -210,7 +212,7 @@ def test_what_is_refused_for_want_of_a_place_was_not_begun(settings: Any) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_there_is_no_room_for_is_refused_on_both_ways_and_not_kept(
+def test_a_file_over_the_users_quota_is_refused_by_both_uploads_and_not_stored(
     limited: Api, person: Person, other_person: Person
 ) -> None:
     text = ("a.txt", "text/plain")
@@ -237,7 +239,7 @@ def test_a_file_that_there_is_no_room_for_is_refused_on_both_ways_and_not_kept(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_at_once_the_second_finds_what_the_first_has_taken(
+def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
     settings: Any, monkeypatch: pytest.MonkeyPatch, django_db_setup: None
 ) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = ROOM
@@ -268,9 +270,7 @@ def test_of_two_at_once_the_second_finds_what_the_first_has_taken(
 
 
 @pytest.mark.django_db
-def test_a_file_that_there_is_no_room_for_is_not_even_written(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_over_the_users_quota_is_never_written(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = 1
     written: list[Any] = []
     monkeypatch.setattr(files, "keep", written.append)
@@ -282,7 +282,7 @@ def test_a_file_that_there_is_no_room_for_is_not_even_written(
 
 
 @pytest.mark.django_db
-def test_without_a_limit_nobody_looks(settings: Any) -> None:
+def test_without_a_quota_a_file_of_any_user_is_stored(settings: Any) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = 0
     Attachment.objects.create(user_id="ada", attachment_id="atc_1", file="x", size=10**15, data={})
 
@@ -340,7 +340,7 @@ def test_a_message_that_is_too_long_is_refused(settings: Any, body: bytes) -> No
     [said(text(1000)), said(text(500), text(500)), said(text(1), quoted_text="a" * 999)],
     ids=["one text", "two texts", "a quotation"],
 )
-def test_a_message_of_the_longest_length_is_taken(settings: Any, body: bytes) -> None:
+def test_a_message_of_the_maximum_length_is_accepted(settings: Any, body: bytes) -> None:
     settings.SUPPORT_MESSAGE_LENGTH = 1000
 
     assert parse(body)
@@ -361,16 +361,14 @@ def test_a_title_has_two_hundred_characters_and_no_more() -> None:
         parse(naming(MAX_TITLE + 1))
 
 
-def test_what_is_too_long_is_told_in_the_one_body_of_errors(limited: Api, person: Person) -> None:
+def test_a_message_that_is_too_long_gets_the_usual_error_body(limited: Api, person: Person) -> None:
     refused = limited.post(create("a" * (LENGTH + 1)), person.token())
 
     told = "params.input is longer than 1000 characters"
     assert (refused.status_code, refused.json()) == (400, {"error": told, "status": 400, "message": told})
 
 
-def test_a_body_of_a_million_bytes_is_read_and_one_of_a_byte_more_is_not(
-    limited: Api, person: Person
-) -> None:
+def test_a_body_over_a_million_bytes_is_a_413(limited: Api, person: Person) -> None:
     body, token = json.dumps(operation("threads.list")).encode().ljust(1_000_000), person.token()
 
     longest, longer, without_a_token = (
@@ -382,7 +380,7 @@ def test_a_body_of_a_million_bytes_is_read_and_one_of_a_byte_more_is_not(
     assert (longest.status_code, longer.status_code, without_a_token.status_code) == (200, 413, 413)
 
 
-def test_headers_of_32_kib_are_read_and_those_of_a_byte_more_are_not(api: Api) -> None:
+def test_headers_over_32_kib_are_a_431(api: Api) -> None:
     def ask(filling: int) -> Any:
         return http.post(api.url, headers={"X-Filling": "a" * filling}, content=b"{}")
 
@@ -401,7 +399,7 @@ def test_headers_of_32_kib_are_read_and_those_of_a_byte_more_are_not(api: Api) -
 
 
 @pytest.mark.django_db
-def test_a_page_of_a_transcript_shows_so_many_parts_and_says_how_many_more() -> None:
+def test_a_transcript_shows_the_first_parts_of_a_message_and_the_number_of_the_others() -> None:
     thread = Thread.objects.create(
         user_id="ada", thread_id="thr_1", created_at="2026-01-01T00:00:00Z", data={}
     )

@@ -109,7 +109,7 @@ def test_every_request_of_the_protocol_is_accepted(kind: str, params: dict[str, 
         assert sent == params
 
 
-def test_requests_are_accepted_and_read_as_the_sdk_does_it() -> None:
+def test_requests_are_accepted_and_parsed_as_the_sdk_does() -> None:
     sdk_parser = pydantic.TypeAdapter(ChatKitReq)
     for (request, path), value in product(EVERYWHERE, ["20", "yes", False, 1, 2.0, 0.5, None]):
         body = json.dumps(put(request, path, value)).encode()
@@ -122,7 +122,7 @@ def test_requests_are_accepted_and_read_as_the_sdk_does_it() -> None:
             assert parse(body) == read_by_the_sdk
 
 
-def test_the_examples_above_are_of_every_operation_the_sdk_knows() -> None:
+def test_there_is_an_example_of_every_operation_of_the_sdk() -> None:
     known = get_args(get_args(ChatKitReq)[0])
 
     assert sorted(request.model_fields["type"].default for request in known) == KINDS
@@ -152,7 +152,7 @@ def test_the_examples_above_are_of_every_operation_the_sdk_knows() -> None:
         (b'{"type": "threads.list", "params": {}, "metadata": 1}', "metadata is not valid"),
     ],
 )
-def test_what_is_no_request_is_refused(body: bytes, told: str) -> None:
+def test_a_body_that_is_not_a_request_is_refused(body: bytes, told: str) -> None:
     assert refusal_of(body) == told
 
 
@@ -212,7 +212,7 @@ def test_what_is_no_request_is_refused(body: bytes, told: str) -> None:
         ),
     ],
 )
-def test_a_wrong_field_is_named(kind: str, params: dict[str, Any], told: str) -> None:
+def test_the_error_names_the_wrong_field(kind: str, params: dict[str, Any], told: str) -> None:
     assert refusal_of({"type": kind, "params": params}) == told
 
 
@@ -223,7 +223,7 @@ NOT_JSON = st.sampled_from(["{%s", "[%s]", '"%s', "%s"])
 
 
 @given(place=st.sampled_from(EVERYWHERE), junk=JUNK, shape=st.sampled_from(["text", "list", "key", "extra"]))
-def test_no_message_quotes_what_was_sent(place: tuple[Any, tuple[Any, ...]], junk: str, shape: str) -> None:
+def test_no_error_quotes_the_request(place: tuple[Any, tuple[Any, ...]], junk: str, shape: str) -> None:
     request, path = place
     what = {"text": junk, "list": [junk], "key": {junk: {junk: [junk]}}, "extra": {"type": junk, "id": 5}}
     body = json.dumps(put(request, path, what[shape])).encode()
@@ -236,21 +236,21 @@ def test_no_message_quotes_what_was_sent(place: tuple[Any, tuple[Any, ...]], jun
 
 
 @given(junk=JUNK, frame=NOT_JSON)
-def test_no_message_quotes_what_is_no_json(junk: str, frame: str) -> None:
+def test_no_error_quotes_a_body_that_is_not_json(junk: str, frame: str) -> None:
     told = refusal_of((frame % junk).encode())
 
     assert told in ("The request body is not valid JSON", "The request is not valid")
 
 
 @given(body=st.binary())
-def test_no_body_raises_anything_else(body: bytes) -> None:
+def test_random_bytes_raise_nothing_but_a_parse_error(body: bytes) -> None:
     refusal_of(body)
 
 
 # --- NUL, surrogates, depth and size --------------------------------------------------------------
 
 
-def test_a_nul_is_refused_wherever_it_stands() -> None:
+def test_a_nul_character_is_refused_in_every_field() -> None:
     for request, path in EVERYWHERE:
         found = functools.reduce(lambda value, key: value[key], path, request)
         if isinstance(found, dict):
@@ -266,13 +266,13 @@ def test_a_nul_is_refused_wherever_it_stands() -> None:
 
 
 @pytest.mark.parametrize("text", [r"\u0000", r"a\\u0000b", r"C:\u0000", "\\" * 7 + "u0000"])
-def test_a_nul_that_is_only_written_about_is_accepted(text: str) -> None:
+def test_the_escape_sequence_of_nul_as_plain_text_is_accepted(text: str) -> None:
     request = parse(json.dumps({"type": "threads.update", "params": OF_ITEM | {"title": text}}).encode())
 
     assert request.params.title == text
 
 
-def test_a_raw_nul_byte_is_no_json() -> None:
+def test_a_raw_nul_byte_is_not_valid_json() -> None:
     body = b'{"type": "threads.update", "params": {"thread_id": "t", "title": "a\0b"}}'
 
     assert refusal_of(body) == "The request body is not valid JSON"
@@ -304,14 +304,14 @@ RESULT = '{"type": "threads.add_client_tool_output", "params": {"thread_id": "t"
     ],
     ids=["lists", "objects", "open", "and a NUL", "number", "negative", "number and a NUL", "two exponents"],
 )
-def test_depth_and_length_beyond_reason_are_refused(deep: str) -> None:
+def test_extreme_depth_and_extreme_numbers_are_refused(deep: str) -> None:
     told = refusal_of((RESULT % deep).encode())
 
     assert told == "The request body is not valid JSON"
 
 
 @pytest.mark.parametrize("limit", ["1e999", "-1e999", "NaN", "Infinity", "0.5", "9" * 5_000, "true " + "1"])
-def test_a_limit_that_is_no_whole_number_is_refused(limit: str) -> None:
+def test_a_limit_that_is_not_an_integer_is_refused(limit: str) -> None:
     told = refusal_of(b'{"type": "threads.list", "params": {"limit": %s}}' % limit.encode())
 
     assert told in ("params.limit is not valid", "The request body is not valid JSON")
@@ -371,7 +371,7 @@ def test_the_sdk_builds_a_parser_for_every_request(built: list[Any]) -> None:
     assert built == [ChatKitReq, ChatKitReq]
 
 
-def test_once_the_parser_is_kept_no_request_builds_one(built: list[Any]) -> None:
+def test_with_the_cached_parser_no_request_builds_one(built: list[Any]) -> None:
     protocol.cache_request_parser()
     protocol.cache_request_parser()
     shop = Shop(Store())
@@ -381,7 +381,7 @@ def test_once_the_parser_is_kept_no_request_builds_one(built: list[Any]) -> None
     assert (shop.seen, built) == (2, [])
 
 
-def test_the_kept_parser_still_refuses(built: list[Any]) -> None:
+def test_the_cached_parser_still_refuses_a_wrong_request(built: list[Any]) -> None:
     protocol.cache_request_parser()
 
     with pytest.raises(pydantic.ValidationError):
@@ -402,7 +402,7 @@ def test_other_uses_of_type_adapter_in_the_sdks_module_still_work(built: list[An
     assert len(built) == 3
 
 
-def test_an_sdk_without_a_type_adapter_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_sdk_without_a_type_adapter_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(sdk, "TypeAdapter")
 
     protocol.cache_request_parser()

@@ -128,7 +128,9 @@ def test_a_fault_of_a_teams_server_is_a_500_and_its_traceback_is_logged(
 
 
 @pytest.mark.parametrize("error", ["httpx", "openai", "client", "StreamError"])
-def test_the_status_of_a_call_that_the_server_made_itself_is_not_the_callers(chat: Chat, error: str) -> None:
+def test_the_status_of_a_failed_call_to_another_service_is_not_sent_to_the_caller(
+    chat: Chat, error: str
+) -> None:
     response = chat.ask("threads.sync_custom_action", f"sync_action: {error}")
 
     assert response.status_code == 500
@@ -153,9 +155,7 @@ def test_a_not_found_error_while_a_server_answers_is_a_fault(chat: Chat) -> None
 
 
 @pytest.mark.parametrize("error", ["ValueError", "NotFoundError", "NotImplementedError", "http 503"])
-def test_before_the_first_event_a_fault_is_no_5xx_so_the_message_is_not_sent_again(
-    chat: Chat, error: str
-) -> None:
+def test_a_fault_before_the_first_event_is_an_error_event_and_not_a_5xx(chat: Chat, error: str) -> None:
     events = chat.stream("threads.custom_action", f"get_stream_options: {error}")
 
     assert events == [NO_WORDS]
@@ -177,7 +177,7 @@ def test_before_the_first_event_a_fault_is_no_5xx_so_the_message_is_not_sent_aga
         ("threads.custom_action", "", {"thread_id": "thr_1"}),
     ],
 )
-def test_what_a_store_does_not_find_is_a_404_and_no_fault(
+def test_a_row_that_a_store_does_not_find_is_a_404_and_is_not_logged_as_a_fault(
     chat: Chat, kind: str, raised: str, params: dict[str, str]
 ) -> None:
     response = chat.ask(kind, raised, **params)
@@ -195,7 +195,7 @@ def test_what_a_store_does_not_find_is_a_404_and_no_fault(
         ("threads.add_client_tool_output", {"result": {}}),
     ],
 )
-def test_what_the_sdk_itself_refuses_is_a_400_and_no_fault(
+def test_a_request_that_the_sdk_refuses_is_a_400_and_is_not_logged_as_a_fault(
     chat: Chat, kind: str, params: dict[str, Any]
 ) -> None:
     response = chat.ask(kind, item_id=chat.answer_id, **params)
@@ -227,7 +227,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("error", "status", "message", "headers"), REFUSALS)
-def test_a_refusal_keeps_its_status_its_words_and_its_safe_headers(
+def test_a_refusal_keeps_its_status_its_text_and_its_safe_headers(
     chat: Chat, error: str, status: int, message: str, headers: dict[str, str]
 ) -> None:
     response = chat.ask("attachments.create", f"create_attachment: {error}")
@@ -239,7 +239,7 @@ def test_a_refusal_keeps_its_status_its_words_and_its_safe_headers(
 
 
 @pytest.mark.parametrize("status", [200, 302, 399, 600, True, "402", None])
-def test_an_exception_without_an_error_status_is_no_refusal(status: Any) -> None:
+def test_an_exception_without_an_error_status_is_not_a_refusal(status: Any) -> None:
     assert refusal_of(HTTPException(status, "The plan of your company ends here")) is None
 
 
@@ -266,7 +266,7 @@ def test_a_refusal_with_a_5xx_is_logged_with_its_traceback(chat: Chat) -> None:
 @pytest.mark.parametrize(
     ("kind", "place"), [("threads.custom_action", "load_thread"), ("threads.create", "add user_message")]
 )
-def test_before_the_first_event_of_a_stream_a_refusal_keeps_its_status(
+def test_a_refusal_before_the_first_event_of_a_stream_keeps_its_status(
     chat: Chat, kind: str, place: str
 ) -> None:
     response = chat.ask(kind, f"{place}: http")
@@ -283,7 +283,7 @@ def test_before_the_first_event_of_a_stream_a_refusal_keeps_its_status(
         ("threads.custom_action", "add assistant_message"),
     ],
 )
-def test_in_a_stream_a_refusal_is_an_error_event_with_its_text_and_no_retry(
+def test_a_refusal_in_a_stream_is_an_error_event_with_its_text_and_no_retry(
     chat: Chat, kind: str, place: str
 ) -> None:
     events = chat.stream(kind, f"{place}: http")

@@ -38,7 +38,7 @@ def test_events_arrive_one_by_one_while_the_answer_is_made(few_threads: Api, per
     assert arrive_one_by_one(arrivals, sent)
 
 
-def test_the_headers_keep_proxies_and_compressors_from_holding_events_back(api: Api, person: Person) -> None:
+def test_the_headers_stop_proxies_and_compression_from_delaying_events(api: Api, person: Person) -> None:
     with api.stream(create(), person.token(), Accept_Encoding="gzip, br") as events:
         response, _ = next(events)
 
@@ -48,7 +48,7 @@ def test_the_headers_keep_proxies_and_compressors_from_holding_events_back(api: 
     assert response.headers["Content-Encoding"] == "identity"
 
 
-def test_a_client_that_leaves_ends_the_work_and_what_was_said_is_kept_once(
+def test_if_the_client_leaves_the_stream_ends_and_the_partial_answer_is_stored_once(
     few_threads: Api, person: Person
 ) -> None:
     with few_threads.stream(create("until I leave"), person.token()) as events:
@@ -71,7 +71,7 @@ def test_a_stream_that_fails_in_the_middle_ends_with_an_error_event(few_threads:
     assert [item["type"] for item in items_of(few_threads, person, thread_id)] == ["user_message"]
 
 
-def test_fifty_open_streams_with_two_threads_leave_the_api_answering(
+def test_with_fifty_open_streams_and_two_threads_other_requests_are_answered(
     few_threads: Api, person: Person
 ) -> None:
     token = person.token()
@@ -98,7 +98,7 @@ def test_fifty_open_streams_with_two_threads_leave_the_api_answering(
     assert beside < 20 * alone + 2
 
 
-def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_meanwhile(
+def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_between_calls(
     few_threads: Api, person: Person
 ) -> None:
     token = person.token()
@@ -114,7 +114,7 @@ def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_meanwh
     assert (answered, ends) == (200, {"thread.item.done"})
 
 
-def test_a_server_that_is_shut_down_keeps_what_was_said(
+def test_a_shutdown_stores_the_partial_answers(
     start_api: Callable[..., Any], person: Person, api: Api
 ) -> None:
     token, threads = person.token(), []
@@ -131,9 +131,7 @@ def test_a_server_that_is_shut_down_keeps_what_was_said(
             assert items[1]["content"][0]["text"].startswith("word ")
 
 
-def test_a_silent_stream_is_kept_alive_by_comments_that_make_no_message(
-    few_threads: Api, person: Person
-) -> None:
+def test_keep_alive_comments_are_not_messages(few_threads: Api, person: Person) -> None:
     headers = {"Authorization": f"Bearer {person.token()}"}
 
     stream = http.post(few_threads.url, json=create("for 1 seconds"), headers=headers).text
@@ -145,7 +143,7 @@ def test_a_silent_stream_is_kept_alive_by_comments_that_make_no_message(
     assert {line for line in stream.splitlines() if not line.startswith("data: ")} == {": keep-alive", ""}
 
 
-def test_whatever_server_is_silent_its_stream_is_kept_alive_and_no_event_is_lost(
+def test_keep_alive_comments_lose_no_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.01)
@@ -175,7 +173,7 @@ def test_whatever_server_is_silent_its_stream_is_kept_alive_and_no_event_is_lost
     assert tasks == set()
 
 
-def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
+def test_a_stream_without_a_reader_is_cancelled() -> None:
     ended = []
 
     async def source() -> AsyncIterator[bytes]:
@@ -195,18 +193,18 @@ def test_a_stream_that_nobody_listens_to_ends_by_itself() -> None:
 
 
 @pytest.mark.parametrize("fault", [OperationalError, InterfaceError, PermissionDenied])
-def test_before_the_first_event_a_refusal_is_told_with_a_status(fault: type[Exception]) -> None:
+def test_an_exception_with_a_status_before_the_first_event_is_raised(fault: type[Exception]) -> None:
     with pytest.raises(fault):
         asyncio.run(first_event(failing_with(fault())))
 
 
-def test_a_stream_without_any_event_found_nothing_to_act_on() -> None:
+def test_a_stream_without_events_raises_not_found() -> None:
     with pytest.raises(NotFoundError):
         asyncio.run(first_event(failing_with(None)))
 
 
 @pytest.mark.parametrize("fault", [RuntimeError(), ValueError(), NotFoundError(), DataError()])
-def test_any_other_fault_is_an_error_event_for_a_5xx_would_have_the_message_sent_again(
+def test_any_other_exception_before_the_first_event_is_an_error_event(
     fault: Exception,
 ) -> None:
     event = asyncio.run(first_event(failing_with(fault)))
@@ -227,7 +225,7 @@ async def first_event(source: AsyncIterator[bytes]) -> bytes:
     return first
 
 
-def test_a_second_message_goes_on_in_the_same_thread(api: Api, person: Person) -> None:
+def test_a_second_message_is_added_to_the_same_thread(api: Api, person: Person) -> None:
     token = person.token()
     thread_id = api.events(create("First"), token)[0]["thread"]["id"]
 
@@ -238,9 +236,7 @@ def test_a_second_message_goes_on_in_the_same_thread(api: Api, person: Person) -
     assert kinds == ["user_message", "assistant_message"] * 2
 
 
-def test_an_attachment_that_is_not_there_is_a_404_and_leaves_no_thread_behind(
-    api: Api, person: Person
-) -> None:
+def test_a_message_with_a_missing_attachment_is_a_404_and_makes_no_thread(api: Api, person: Person) -> None:
     body = create()
     body["params"]["input"]["attachments"] = ["atc_never_was"]
 
@@ -262,7 +258,7 @@ def test_an_attachment_that_is_not_there_is_a_404_and_leaves_no_thread_behind(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_body_that_is_no_chatkit_request_is_a_400_that_says_what(
+def test_a_body_that_is_not_a_chatkit_request_is_a_400_with_the_reason(
     api: Api, person: Person, body: Any, message: str
 ) -> None:
     response = api.post(body, person.token())
@@ -271,7 +267,7 @@ def test_a_body_that_is_no_chatkit_request_is_a_400_that_says_what(
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "text/html", "application/xml", "nonsense"])
-def test_any_accept_header_is_answered(api: Api, person: Person, accept: str) -> None:
+def test_any_accept_header_is_accepted(api: Api, person: Person, accept: str) -> None:
     assert api.post(operation("threads.list"), person.token(), Accept=accept).status_code == 200
 
 
@@ -290,7 +286,7 @@ def timed(api: Api, token: str) -> float:
     return sorted(times)[4]
 
 
-def test_made_up_threads_do_not_fill_the_log(few_threads: Api, person: Person) -> None:
+def test_a_missing_thread_is_not_logged_with_a_traceback(few_threads: Api, person: Person) -> None:
     said = few_threads.log.stat().st_size
 
     response = few_threads.post(add("thr_made_up"), person.token())

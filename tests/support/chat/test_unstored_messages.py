@@ -63,7 +63,7 @@ def threads_of(person: Person) -> list[Thread]:
 
 
 @pytest.mark.parametrize("table", MOMENTS)
-def test_a_message_with_a_file_can_be_sent_again_whenever_its_client_has_left(
+def test_a_message_with_a_file_can_be_sent_again_after_a_disconnect_at_any_write(
     api: Api, person: Person, database_url: str, table: str
 ) -> None:
     attachment = attach(api, person)
@@ -76,7 +76,7 @@ def test_a_message_with_a_file_can_be_sent_again_whenever_its_client_has_left(
 
 
 @pytest.mark.parametrize(("table", "files"), [(MOMENTS[0], 0), (MOMENTS[0], 1), (MOMENTS[1], 2)])
-def test_a_client_that_leaves_before_its_message_is_stored_leaves_no_conversation_behind(
+def test_a_disconnect_before_the_message_is_stored_leaves_no_thread(
     api: Api, person: Person, database_url: str, table: str, files: int
 ) -> None:
     attachments = [attach(api, person) for _ in range(files)]
@@ -90,7 +90,7 @@ def test_a_client_that_leaves_before_its_message_is_stored_leaves_no_conversatio
     assert "Traceback" not in api.log.read_text()[so_far:]
 
 
-def test_a_client_that_leaves_once_its_message_is_stored_finds_it_in_its_history(
+def test_a_disconnect_after_the_message_is_stored_keeps_the_thread_and_its_file(
     api: Api, person: Person, database_url: str
 ) -> None:
     attachment = attach(api, person)
@@ -102,7 +102,7 @@ def test_a_client_that_leaves_once_its_message_is_stored_finds_it_in_its_history
     assert row(attachment).thread == thread
 
 
-def test_a_file_of_a_message_that_was_never_stored_is_released(
+def test_the_file_of_a_message_that_was_not_stored_is_released(
     api: Api, person: Person, database_url: str
 ) -> None:
     attachment, thread_id = attach(api, person), send(api, person)
@@ -115,7 +115,7 @@ def test_a_file_of_a_message_that_was_never_stored_is_released(
     assert send(api, person, attachment["id"])
 
 
-def test_what_fails_before_the_message_is_stored_leaves_no_conversation_behind(
+def test_a_failure_before_the_message_is_stored_leaves_no_thread(
     api: Api, person: Person, database_url: str
 ) -> None:
     """For example, the file is deleted in another window at that moment."""
@@ -131,7 +131,7 @@ def test_what_fails_before_the_message_is_stored_leaves_no_conversation_behind(
     assert threads_of(person) == []
 
 
-def test_a_new_conversation_is_announced_only_when_its_message_is_stored(
+def test_thread_created_is_sent_only_after_the_message_is_stored(
     api: Api, person: Person, database_url: str
 ) -> None:
     token = person.token()
@@ -151,7 +151,7 @@ def first_event(api: Api, token: str) -> Any:
         return next(events)[1]
 
 
-def test_the_files_of_messages_that_a_retry_removes_are_released_and_swept(api: Api, person: Person) -> None:
+def test_files_of_messages_that_a_retry_removes_are_released_and_deleted(api: Api, person: Person) -> None:
     gone, kept = attach(api, person), attach(api, person)
     thread_id = send(api, person)
     first = items_of(api, person, thread_id)[0]["id"]
@@ -168,7 +168,9 @@ def test_the_files_of_messages_that_a_retry_removes_are_released_and_swept(api: 
     assert statuses == [404, 200]
 
 
-def test_a_message_can_be_sent_twice_into_one_thread(api: Api, person: Person) -> None:
+def test_a_file_that_two_messages_of_a_thread_carry_is_kept_if_a_retry_removes_one(
+    api: Api, person: Person
+) -> None:
     attachment = attach(api, person)
     thread_id = send(api, person, attachment["id"])
     first = items_of(api, person, thread_id)[0]["id"]
