@@ -106,7 +106,7 @@ class Conf(ReadOnce):
 
     @cached_property
     def ATTACHMENT_TYPES(self) -> list[str]:
-        """What may be attached, of ``support.files.files.TYPES``."""
+        """What may be attached, of ``support.files.validation.TYPES``."""
         default = [
             *("image/png", "image/jpeg", "image/gif", "image/webp"),
             *("application/pdf", "text/plain", "text/csv", "text/markdown"),

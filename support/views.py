@@ -32,7 +32,7 @@ from runtime.worker_threads import TooManyWaiting, run_inline
 from support.assistant import dictation, model_choice
 from support.chat import protocol, server_errors, streaming, unstored_messages
 from support.conf import conf
-from support.files import files, signed_urls
+from support.files import signed_urls, validation
 from support.storage import feedback
 from support.storage.store import Store
 from support.throttling import PerUserThrottle
@@ -133,7 +133,12 @@ def _api_exceptions() -> Iterator[None]:
             yield
     except streaming.StreamLimitReached as exc:
         raise TooManyStreams from exc
-    except (dictation.AudioRefused, feedback.TooManyItems, files.Refused, model_choice.PickRefused) as exc:
+    except (
+        dictation.AudioRefused,
+        feedback.TooManyItems,
+        validation.Refused,
+        model_choice.PickRefused,
+    ) as exc:
         raise ParseError(str(exc)) from exc
     except (dictation.TranscriptionFailed, TooManyWaiting) as exc:
         raise Unavailable from exc

@@ -12,7 +12,7 @@ from drf_spectacular.utils import (
     extend_schema_view,
 )
 
-from support.files import files
+from support.files import validation
 from support.openapi import operations, protocol_schema
 
 Json = dict[str, Any]
@@ -195,7 +195,7 @@ UPLOADED = OpenApiResponse(ref("Attachment"), description="The attachment, ready
 BINARY = {"type": "string", "format": "binary"}
 FORM = OpenApiRequest(
     {"type": "object", "properties": {"file": BINARY}, "required": ["file"]},
-    encoding={"file": {"contentType": ", ".join(files.TYPES)}},
+    encoding={"file": {"contentType": ", ".join(validation.TYPES)}},
 )
 
 
@@ -270,7 +270,9 @@ class Content(_Documented):
                 OpenApiParameter("signature", str, required=True, description="A part of the address."),
             ],
             responses={
-                **{(200, kind): OpenApiResponse(BINARY, description="The file.") for kind in files.TYPES},
+                **{
+                    (200, kind): OpenApiResponse(BINARY, description="The file.") for kind in validation.TYPES
+                },
                 **errors(404, 500, 503),
             },
         )

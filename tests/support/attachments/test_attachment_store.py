@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from support import models
-from support.files import files, signed_urls
-from support.files.files import Refused
+from support.files import signed_urls, validation
+from support.files.validation import Refused
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import Owner, message
 
@@ -185,7 +185,7 @@ def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
 ) -> None:
     ada.starts()
     ada.save_attachment(attachment())
-    file = files.keep(BytesIO(b"Hello"))
+    file = validation.keep(BytesIO(b"Hello"))
     models.Attachment.objects.update(file=file)
 
     with psycopg.connect(postgres_url) as elsewhere:
@@ -193,7 +193,7 @@ def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
         commit_meanwhile(elsewhere, partial(ada.delete_thread, "thr_1"))
 
     assert models.Attachment.objects.count() == 0
-    assert not files.storage().exists(file)
+    assert not validation.storage().exists(file)
 
 
 def test_what_is_sent_to_a_thread_that_is_being_deleted_finds_no_thread(

@@ -19,7 +19,7 @@ from support.admin import transcript
 from support.attachments import store
 from support.chat import streaming
 from support.chat.protocol import MAX_PARTS, MAX_TITLE, parse
-from support.files import files
+from support.files import validation
 from support.models import Attachment, Item, Thread
 from support.storage.store import MAX_ATTACHMENTS
 from tests.fixtures.accounts.people import Person
@@ -243,19 +243,19 @@ def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
     settings: Any, monkeypatch: pytest.MonkeyPatch, django_db_setup: None
 ) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = ROOM
-    both_have_looked, really_keep = threading.Barrier(2, timeout=30), files.keep
+    both_have_looked, really_keep = threading.Barrier(2, timeout=30), validation.keep
 
     def keep(content: Any) -> str:
         both_have_looked.wait()
         return really_keep(content)
 
-    monkeypatch.setattr(files, "keep", keep)
+    monkeypatch.setattr(validation, "keep", keep)
     before = stored()
 
     def upload(_: int) -> str:
         try:
             store.add("ada", "a.txt", "text/plain", BytesIO(b"a" * 2000))
-        except files.NoRoom:
+        except validation.NoRoom:
             return "no room"
         finally:
             connections.close_all()
@@ -273,9 +273,9 @@ def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
 def test_a_file_over_the_users_quota_is_never_written(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = 1
     written: list[Any] = []
-    monkeypatch.setattr(files, "keep", written.append)
+    monkeypatch.setattr(validation, "keep", written.append)
 
-    with pytest.raises(files.NoRoom):
+    with pytest.raises(validation.NoRoom):
         store.add("ada", "a.txt", "text/plain", BytesIO(b"aa"))
 
     assert written == []

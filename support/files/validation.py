@@ -15,7 +15,7 @@ from django.core.files import File
 from django.core.files.storage import Storage, storages
 
 from support.conf import conf
-from support.files import contents
+from support.files import detection
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +66,11 @@ SUFFIXES = mimetypes.MimeTypes(filenames=()).types_map[True] | {
 
 # In 256 folders, so that sweeping never has to list all files at once.
 NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
-CHUNK = contents.CHUNK
+CHUNK = detection.CHUNK
 
 
 class Checked(NamedTuple):
-    """``size``: in bytes. ``charset``: of a text, as in ``support.files.contents.text_encoding``."""
+    """``size``: in bytes. ``charset``: of a text, as in ``support.files.detection.text_encoding``."""
 
     mime_type: str
     size: int
@@ -120,10 +120,10 @@ def check(content: IO[bytes], name: str, mime_type: str) -> Checked:
     found, charset = "", None
     if announced in (UNKNOWN, *IMAGES):
         found = _image_type(content)
-    if not found and announced in (UNKNOWN, PDF) and contents.has_pdf_header(content):
+    if not found and announced in (UNKNOWN, PDF) and detection.has_pdf_header(content):
         found = PDF
     if not found and announced in (UNKNOWN, *TEXTS):
-        charset = contents.text_encoding(content)
+        charset = detection.text_encoding(content)
         text_type = "text/plain" if announced == UNKNOWN else announced
         found = text_type if charset else ""
     if not found and announced != UNKNOWN:
@@ -133,7 +133,7 @@ def check(content: IO[bytes], name: str, mime_type: str) -> Checked:
 
 
 def _image_type(content: IO[bytes]) -> str:
-    image_format = contents.image_format(content)
+    image_format = detection.image_format(content)
     return next((mime_type for mime_type, its_format in IMAGES.items() if its_format == image_format), "")
 
 
@@ -173,7 +173,7 @@ def read(attachment: Attachment) -> bytes:
 
 def as_text(attachment: Attachment, content: bytes) -> str:
     """The characters of an attached text, whatever its encoding is."""
-    return contents.as_text(content, (attachment.metadata or {}).get("charset", "utf-8"))
+    return detection.as_text(content, (attachment.metadata or {}).get("charset", "utf-8"))
 
 
 def open_file(name: str) -> IO[bytes]:
