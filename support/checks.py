@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from authn import throttling
 from support.assistant.mcp import servers
 from support.conf import DEFAULT_SERVER, conf
-from support.files import validation
+from support.files import media_types, stored_files
 
 MODEL_APIS = ("responses", "chat_completions")
 HERE = {"localhost", "127.0.0.1", "::1"}
@@ -174,8 +174,8 @@ def _public_url() -> list[CheckMessage]:
 
 def _attachments() -> list[CheckMessage]:
     faults: list[CheckMessage] = []
-    if not conf.ATTACHMENT_TYPES or not set(conf.ATTACHMENT_TYPES) <= set(validation.TYPES):
-        hint = f"Choose from {', '.join(validation.TYPES)}."
+    if not conf.ATTACHMENT_TYPES or not set(conf.ATTACHMENT_TYPES) <= set(media_types.SUPPORTED):
+        hint = f"Choose from {', '.join(media_types.SUPPORTED)}."
         fault = "ATTACHMENT_TYPES should list types that can be told by their content."
         faults.append(Error(fault, hint=hint, id="support.E102"))
     if conf.ATTACHMENT_MAX_BYTES < 1:
@@ -194,7 +194,7 @@ def _attachments() -> list[CheckMessage]:
 
 def _storage() -> list[CheckMessage]:
     try:
-        storage = validation.storage()
+        storage = stored_files.storage()
     except Exception as exc:  # a team's own class may fail in any way
         hint = "ATTACHMENT_STORAGE is a dotted path, and ATTACHMENT_STORAGE_OPTIONS what it is made with."
         return [Error(f"The storage of attachments cannot be made: {exc}", hint=hint, id="support.E105")]

@@ -19,7 +19,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from support.files import validation
+from support.files import stored_files
 
 # The order of insertion. Ordered by ``id`` itself, the threads of somebody with many are sought along the
 # primary key, among everybody's: 50,000 rows for a page of 20, in our test. This only the indexes below
@@ -164,7 +164,7 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             # Locked: an upload that ends this moment either is in the list, or finds no row.
             found = dict(self.select_for_update().values_list("id", "file"))
             Attachment.objects.filter(id__in=found).delete()
-            transaction.on_commit(partial(validation.delete, found.values()))
+            transaction.on_commit(partial(stored_files.delete, found.values()))
         return len(found)
 
 

@@ -136,7 +136,7 @@ def _api_exceptions() -> Iterator[None]:
     except (
         dictation.AudioRefused,
         feedback.TooManyItems,
-        validation.Refused,
+        validation.FileRefused,
         model_choice.PickRefused,
     ) as exc:
         raise ParseError(str(exc)) from exc

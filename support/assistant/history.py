@@ -31,7 +31,7 @@ from openai.types.responses import (
 
 from support.assistant.provider import thoughts
 from support.context import RequestContext
-from support.files import validation
+from support.files import media_types, stored_files
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Converter(ThreadItemConverter):
             text = f"The user attached a file named {name}, too much to show you beside the others."
             return ResponseInputTextParam(type="input_text", text=text)
         try:
-            content = await asyncio.to_thread(validation.read, attachment)
+            content = await asyncio.to_thread(stored_files.read, attachment)
         except FileNotFoundError:
             text = f"The user attached a file named {name}, which has been deleted since."
             return ResponseInputTextParam(type="input_text", text=text)
@@ -126,20 +126,20 @@ class Converter(ThreadItemConverter):
             logger.exception("An attached file cannot be read")
             text = f"The user attached a file named {name}, which cannot be read at the moment."
             return ResponseInputTextParam(type="input_text", text=text)
-        if attachment.mime_type in validation.TEXTS:
-            text = validation.as_text(attachment, content)
+        if attachment.mime_type in media_types.TEXTS:
+            text = stored_files.decode_text(attachment, content)
             cut = f", its first {MAX_TEXT_LENGTH} characters" if len(text) > MAX_TEXT_LENGTH else ""
             text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT_LENGTH]}"
             return ResponseInputTextParam(type="input_text", text=text)
         data = f"data:{attachment.mime_type};base64,{base64.b64encode(content).decode()}"
-        if attachment.mime_type in validation.IMAGES:
+        if attachment.mime_type in media_types.IMAGES:
             return ResponseInputImageParam(type="input_image", image_url=data, detail="auto")
         return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
 
 
 def _file_name(attachment: Attachment) -> ResponseInputTextParam:
     name = json.dumps(attachment.name, ensure_ascii=False)
-    kind = "an image" if attachment.mime_type in validation.IMAGES else "a document"
+    kind = "an image" if attachment.mime_type in media_types.IMAGES else "a document"
     return ResponseInputTextParam(type="input_text", text=f"The user attached a file named {name}, {kind}:")
 
 
@@ -155,7 +155,7 @@ def _attachments_over_limit(items: Sequence[ThreadItem]) -> set[str]:
     for number, attachment in enumerate(attached):
         size = int((attachment.metadata or {}).get("size", 0))
         file_bytes += size
-        text_length += min(size, MAX_TEXT_LENGTH) if attachment.mime_type in validation.TEXTS else 0
+        text_length += min(size, MAX_TEXT_LENGTH) if attachment.mime_type in media_types.TEXTS else 0
         if number and (file_bytes > MAX_FILE_BYTES or text_length > MAX_LENGTH):
             left_out.add(attachment.id)
     return left_out

@@ -20,7 +20,7 @@ from django.db.models import Sum
 
 from runtime.worker_threads import on_database
 from support.conf import conf
-from support.files import signed_urls, validation
+from support.files import media_types, signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.storage.rows import as_attachment, as_attachment_data
 from support.storage.store import OwnerT, new_id
@@ -41,8 +41,8 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
         return new_id("attachment")
 
     async def create_attachment(self, input: AttachmentCreateParams, context: OwnerT) -> Attachment:  # noqa: A002
-        """The first of two phases. Raises ``support.files.validation.Refused``. The SDK saves the result."""
-        mime_type = validation.check_claim(harmless(input.name), input.mime_type, input.size)
+        """The first of two phases. Raises ``validation.FileRefused``. The SDK saves the attachment."""
+        mime_type = validation.validate_announced(harmless(input.name), input.mime_type, input.size)
         await require_room(context.user_id, input.size)
         attachment_id = self.generate_attachment_id(mime_type, context)
         attachment = _attachment(context.user_id, attachment_id, input.name, mime_type)
@@ -63,11 +63,11 @@ def require_owned(user_id: str, attachment_id: str) -> None:
 
 
 def _require_room(user_id: str, size: int) -> None:
-    """Raises ``support.files.validation.NoRoom``."""
+    """Raises ``support.files.validation.QuotaExceeded``."""
     if conf.ATTACHMENT_BYTES_PER_USER:
         taken = AttachmentRow.objects.owned_by(user_id).aggregate(size=Sum("size"))["size"] or 0
         if taken + size > conf.ATTACHMENT_BYTES_PER_USER:
-            raise validation.NoRoom
+            raise validation.QuotaExceeded
 
 
 require_room = on_database(_require_room)
@@ -75,21 +75,21 @@ require_room = on_database(_require_room)
 
 @contextmanager
 def _kept(user_id: str, content: IO[bytes], size: int) -> Iterator[str]:
-    """The file's name; inside, its row is to be written. Raises ``support.files.validation.NoRoom``.
+    """The file's name; inside, its row is to be written. Raises ``support.files.validation.QuotaExceeded``.
 
     Looked at once before the bytes are kept, and for certain afterwards: of one user's uploads at the same
     time, one is written after the other. After a refusal, inside too, the file is gone again; after any other
     failure it is ``sweep_attachments``' to say whether the row was written.
     """
     _require_room(user_id, size)
-    file = validation.keep(content)
+    file = stored_files.save(content)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(LOCK, [f"attachments of {user_id}"])
             _require_room(user_id, size)
             yield file
-    except (validation.NoRoom, AlreadyUploaded, NotFoundError):
-        validation.delete([file])
+    except (validation.QuotaExceeded, AlreadyUploaded, NotFoundError):
+        stored_files.delete([file])
         raise
 
 
@@ -100,14 +100,14 @@ def load(user_id: str, attachment_id: str) -> Attachment:
 def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
     """The second phase. A client may send the same bytes again, for example when our answer was lost.
 
-    Raises ``NotFoundError``, ``AlreadyUploaded`` or ``support.files.validation.Refused``.
+    Raises ``NotFoundError``, ``AlreadyUploaded`` or ``support.files.validation.FileRefused``.
     """
     row = _row(user_id, attachment_id)
     try:
         return _receive(row, content)
     except AlreadyUploaded:
         row = _row(user_id, attachment_id)
-        if not validation.holds(row.file, content):
+        if not stored_files.has_content(row.file, content):
             raise
         return as_attachment(row)
 
@@ -116,7 +116,7 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     if row.file:
         raise AlreadyUploaded
     attachment = as_attachment(row)
-    checked = validation.check(content, attachment.name, attachment.mime_type)
+    checked = validation.validate(content, attachment.name, attachment.mime_type)
     if checked.mime_type != attachment.mime_type:  # only the bytes told the type
         made = _attachment(row.user_id, row.attachment_id, attachment.name, checked.mime_type)
         kept = {"thread_id": attachment.thread_id, "metadata": attachment.metadata}
@@ -133,8 +133,8 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
 
 
 def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment:
-    """The direct way, in one phase. Raises ``support.files.validation.Refused``."""
-    checked = validation.check(content, harmless(name), claimed)
+    """The direct way, in one phase. Raises ``support.files.validation.FileRefused``."""
+    checked = validation.validate(content, harmless(name), claimed)
     attachment = _attachment(user_id, new_id("attachment"), name, checked.mime_type)
     with _kept(user_id, content, checked.size) as file:
         attachment.metadata = _metadata(file, checked)
@@ -148,7 +148,7 @@ def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment
     return attachment
 
 
-def _metadata(file: str, checked: validation.Checked) -> dict[str, Any]:
+def _metadata(file: str, checked: validation.ValidatedFile) -> dict[str, Any]:
     """What the SDK stores with the attachment and never sends to a client."""
     charset = {"charset": checked.charset} if checked.charset else {}
     return {"file": file, "size": checked.size} | charset
@@ -164,7 +164,7 @@ def _row(user_id: str, attachment_id: str) -> AttachmentRow:
 
 def _attachment(user_id: str, attachment_id: str, name: str, mime_type: str) -> Attachment:
     name = harmless(name)
-    if mime_type not in validation.IMAGES:
+    if mime_type not in media_types.IMAGES:
         return FileAttachment(id=attachment_id, name=name, mime_type=mime_type)
     preview_url = signed_urls.content(user_id, attachment_id)
     return ImageAttachment(id=attachment_id, name=name, mime_type=mime_type, preview_url=preview_url)

@@ -24,7 +24,7 @@ from authn.sessions import Identity
 from support.attachments import store
 from support.chat import server_errors
 from support.conf import conf
-from support.files import signed_urls, validation
+from support.files import media_types, signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
 from support.views import NO_STORE, AnyAccept, MeasuredView, NotSupported, chatkit_server
@@ -104,7 +104,7 @@ class ContentView(MeasuredView):
             user_id, seconds = signed_urls.verify(attachment_id, request.GET.get("signature", ""))
             row = AttachmentRow.objects.owned_by(user_id).get(attachment_id=attachment_id)
             with server_errors.refusals_as_api_exceptions():  # of a storage that a team has named
-                content = validation.open_file(row.file)
+                content = stored_files.open_file(row.file)
         except (signed_urls.BadAddress, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
             raise NotFound("Not found") from exc
         mime_type = row.data["mime_type"]
@@ -113,11 +113,11 @@ class ContentView(MeasuredView):
             _Chunks(content),
             headers={
                 "Content-Type": f"text/plain; charset={charset}"
-                if mime_type in validation.TEXTS
+                if mime_type in media_types.TEXTS
                 else mime_type,
                 "Content-Length": str(row.size),
                 "Content-Disposition": content_disposition_header(
-                    mime_type not in validation.IMAGES, row.data["name"]
+                    mime_type not in media_types.IMAGES, row.data["name"]
                 ),
                 # Whatever a browser takes the bytes for (Django adds nosniff), no script runs.
                 "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -137,7 +137,7 @@ class _Chunks:
         self.close = content.close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while chunk := await asyncio.to_thread(self.content.read, validation.CHUNK):
+        while chunk := await asyncio.to_thread(self.content.read, stored_files.CHUNK_BYTES):
             yield chunk
 
 
@@ -151,9 +151,9 @@ def _refusals(request: Request) -> Iterator[None]:
             raise NotFound("Not found") from exc
         except store.AlreadyUploaded as exc:
             raise AlreadyUploaded from exc
-        except validation.TooLarge as exc:
+        except validation.FileTooLarge as exc:
             raise BodyTooLarge(str(exc)) from exc
-        except validation.Refused as exc:
+        except validation.FileRefused as exc:
             raise ParseError(str(exc)) from exc
 
 
@@ -185,7 +185,7 @@ def longest_body() -> int:
 def _check_length(request: Request, limit: int) -> None:
     """Before it is copied once more. Its length is the measured one: see chatbackend/web/body_limit.py."""
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
-        raise validation.TooLarge
+        raise validation.FileTooLarge
 
 
 def _user_id(request: Request) -> str:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from support.chat import protocol
-from support.files import validation
+from support.files import media_types
 from support.storage import feedback, store
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ UNSENT = [f"{REF}HiddenContextItem", f"{REF}SDKHiddenContextItem"]
 # What we do not take, although the SDK would.
 BOUNDS: dict[str, Json] = {
     "AttachmentCreateParams": {
-        "mime_type": {"enum": [*validation.TYPES, *validation.PLAIN_NAMES]},
+        "mime_type": {"enum": [*media_types.SUPPORTED, *media_types.TYPE_OF_ALIAS]},
         "size": {"minimum": 1},
     },
     "InputTranscribeParams": {"audio_base64": {"pattern": "^([A-Za-z0-9+/]{4})+$"}},

@@ -12,7 +12,7 @@ from drf_spectacular.utils import (
     extend_schema_view,
 )
 
-from support.files import validation
+from support.files import media_types
 from support.openapi import operations, protocol_schema
 
 Json = dict[str, Any]
@@ -195,7 +195,7 @@ UPLOADED = OpenApiResponse(ref("Attachment"), description="The attachment, ready
 BINARY = {"type": "string", "format": "binary"}
 FORM = OpenApiRequest(
     {"type": "object", "properties": {"file": BINARY}, "required": ["file"]},
-    encoding={"file": {"contentType": ", ".join(validation.TYPES)}},
+    encoding={"file": {"contentType": ", ".join(media_types.SUPPORTED)}},
 )
 
 
@@ -271,7 +271,8 @@ class Content(_Documented):
             ],
             responses={
                 **{
-                    (200, kind): OpenApiResponse(BINARY, description="The file.") for kind in validation.TYPES
+                    (200, kind): OpenApiResponse(BINARY, description="The file.")
+                    for kind in media_types.SUPPORTED
                 },
                 **errors(404, 500, 503),
             },

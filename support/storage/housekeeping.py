@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 
 from django.db import transaction
 
-from support.files import validation
+from support.files import stored_files
 from support.models import PLACE, Attachment, Feedback, Item, Thread, ThreadQuerySet
 
 BATCH = 100  # conversations a transaction: so much at most is undone when somebody interrupts
@@ -89,7 +89,7 @@ def export(user_id: str) -> Generator[str, None, None]:
 
 def _content(attachment: Attachment) -> str | None:
     try:
-        with validation.open_file(attachment.file) as file:
+        with stored_files.open_file(attachment.file) as file:
             return base64.b64encode(file.read()).decode()
     except FileNotFoundError:
         return None

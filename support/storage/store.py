@@ -15,7 +15,7 @@ from django.db.models import F, Subquery
 from django.db.models.functions import Coalesce
 
 from runtime.worker_threads import on_database, retry_on_outage
-from support.files import validation
+from support.files import stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.models import Thread
 from support.storage import reads
@@ -132,7 +132,7 @@ class Store(ChatKitStore[OwnerT]):
         await delete_attachment(context.user_id, attachment_id)
 
     async def require_sendable(self, attachment_ids: list[str], context: OwnerT) -> None:
-        """Raise ``NotFoundError`` or ``support.files.validation.Refused`` if one of them cannot be sent.
+        """Raise ``NotFoundError`` or ``support.files.validation.FileRefused`` if one of them cannot be sent.
 
         The SDK itself only checks this when its stream has begun.
         """
@@ -239,7 +239,7 @@ def delete_item(user_id: str, thread_id: str, item_id: str) -> None:
 def save_attachment(user_id: str, attachment: Attachment) -> None:
     data = as_attachment_data(attachment)
     thread_id = attachment.thread_id
-    if validation.NAME.fullmatch(str((attachment.metadata or {}).get("file"))):
+    if stored_files.NAME.fullmatch(str((attachment.metadata or {}).get("file"))):
         # Uploaded to us, so its row was there. If somebody deletes it with its file, it must not come back.
         if not _update_attachments(user_id, [attachment.id], thread_id, data=data):
             raise NotFoundError(attachment.id)
@@ -268,14 +268,14 @@ def delete_attachment(user_id: str, attachment_id: str) -> None:
 @on_database
 def require_sendable(user_id: str, attachment_ids: list[str]) -> None:
     if len(attachment_ids) > MAX_ATTACHMENTS or len(set(attachment_ids)) < len(attachment_ids):
-        raise validation.Refused(f"A message carries up to {MAX_ATTACHMENTS} attachments, each once")
+        raise validation.FileRefused(f"A message carries up to {MAX_ATTACHMENTS} attachments, each once")
     rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=attachment_ids)
     found = list(rows.values_list("data", flat=True))
     if len(found) < len(attachment_ids):
         raise NotFoundError
     # The SDK's own sign for it, so that it holds for a team's attachment store as well.
     if any(data.get("upload_descriptor") for data in found):
-        raise validation.Refused("An attachment has not been uploaded yet")
+        raise validation.FileRefused("An attachment has not been uploaded yet")
 
 
 def thread_of_this_task() -> tuple[str, str] | None:

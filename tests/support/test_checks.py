@@ -9,7 +9,7 @@ from chatkit.server import ChatKitServer
 from django.core.checks import run_checks
 
 from support.checks import check_settings
-from support.files import validation
+from support.files import media_types
 from support.server import SupportServer
 
 GOOD: list[dict[str, Any]] = [
@@ -32,7 +32,7 @@ GOOD: list[dict[str, Any]] = [
     {"SUPPORT_MCP_SERVERS": [{"name": "todo", "url": "http://localhost:8080/mcp", "secret": "s" * 32}]},
     {"SUPPORT_MCP_SERVERS": [{"name": "docs", "url": "http://docs.example.com/mcp"}]},
     {"SUPPORT_STREAMS_PER_USER": 1, "SUPPORT_MESSAGE_LENGTH": 1, "ATTACHMENT_ADDRESS_SECONDS": 2},
-    {"ATTACHMENT_TYPES": [*validation.TYPES], "ATTACHMENT_MAX_BYTES": 7, "ATTACHMENT_BYTES_PER_USER": 7},
+    {"ATTACHMENT_TYPES": [*media_types.SUPPORTED], "ATTACHMENT_MAX_BYTES": 7, "ATTACHMENT_BYTES_PER_USER": 7},
 ]
 
 TODO = {"name": "todo", "url": "https://todo.example.com/mcp", "secret": "s" * 32}

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from support.files import validation
+from support.files import stored_files
 from support.models import Attachment
 
 BATCH = 500
@@ -34,7 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         before = timezone.now() - older_than
         attachments = _unsent(before, dry_run)
-        strays = sum(len(names) if dry_run else validation.delete(names) for names in _strays(before))
+        strays = sum(len(names) if dry_run else stored_files.delete(names) for names in _strays(before))
         would = "Would remove" if dry_run else "Removed"
         self.stdout.write(
             f"{would} {attachments} attachments that no message carries and {strays} files without one."
@@ -57,12 +57,12 @@ def _strays(before: datetime) -> Iterator[list[str]]:
 
     The age is what protects a file that is stored, and whose row is about to say so.
     """
-    storage = validation.storage()
+    storage = stored_files.storage()
     for folder in _folders():
         names = [
             name
             for file in storage.listdir(folder)[1]
-            if validation.NAME.fullmatch(name := f"{folder}/{file}")
+            if stored_files.NAME.fullmatch(name := f"{folder}/{file}")
         ]
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
@@ -72,13 +72,13 @@ def _strays(before: datetime) -> Iterator[list[str]]:
 
 def _is_old(name: str, before: datetime) -> bool:
     try:
-        return validation.storage().get_modified_time(name) < before
+        return stored_files.storage().get_modified_time(name) < before
     except FileNotFoundError:  # deleted meanwhile, with its attachment
         return False
 
 
 def _folders() -> list[str]:
     try:
-        return sorted(validation.storage().listdir("")[0])
+        return sorted(stored_files.storage().listdir("")[0])
     except FileNotFoundError:  # nothing was ever uploaded
         return []

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from support.files import validation
+from support.files import stored_files
 from support.models import Attachment, Feedback, Item, Thread
 from tests.authn.admin.test_lists import asked, read
 from tests.fixtures.accounts.people import Person
@@ -490,7 +490,7 @@ def test_who_may_delete_deletes_it_with_all_that_belongs_to_it(with_a_picture: T
     assert answer.status_code == 302
     assert list(Thread.objects.all()) == [other]
     assert [model.objects.count() for model in (Item, Feedback, Attachment)] == [0, 0, 0]
-    assert not validation.storage().exists(name)
+    assert not stored_files.storage().exists(name)
     [entry] = LogEntry.objects.all()
     assert (entry.object_repr, entry.user.get_username()) == (with_a_picture.thread_id, "staff")
     assert title not in json.dumps([entry.object_repr, entry.change_message])

@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from support import models
-from support.files import signed_urls, validation
-from support.files.validation import Refused
+from support.files import signed_urls, stored_files
+from support.files.validation import FileRefused
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import Owner, message
 
@@ -185,7 +185,7 @@ def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
 ) -> None:
     ada.starts()
     ada.save_attachment(attachment())
-    file = validation.keep(BytesIO(b"Hello"))
+    file = stored_files.save(BytesIO(b"Hello"))
     models.Attachment.objects.update(file=file)
 
     with psycopg.connect(postgres_url) as elsewhere:
@@ -193,7 +193,7 @@ def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
         commit_meanwhile(elsewhere, partial(ada.delete_thread, "thr_1"))
 
     assert models.Attachment.objects.count() == 0
-    assert not validation.storage().exists(file)
+    assert not stored_files.storage().exists(file)
 
 
 def test_what_is_sent_to_a_thread_that_is_being_deleted_finds_no_thread(
@@ -267,7 +267,7 @@ def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> Non
 
     ada.require_sendable(["new", "sent"])
     for ids in (["new", "waiting"], ["new"] * 2):
-        with pytest.raises(Refused):
+        with pytest.raises(FileRefused):
             ada.require_sendable(ids)
     for owner, absent in ((ada, "nowhere"), (bob, "new")):
         with pytest.raises(NotFoundError):
@@ -281,7 +281,7 @@ def test_eleven_attachments_are_one_too_many(ada: Owner) -> None:
 
     ada.require_sendable(eleven[:10])
 
-    with pytest.raises(Refused):
+    with pytest.raises(FileRefused):
         ada.require_sendable(eleven)
 
 

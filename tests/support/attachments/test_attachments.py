@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from support.attachments.store import harmless
-from support.files import signed_urls, validation
+from support.files import signed_urls, stored_files
 from support.models import Attachment, Thread
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import ATTACHMENT_DIRECTORY, PAGE_ORIGIN
@@ -620,7 +620,7 @@ def test_a_name_is_only_shown_and_never_a_path(
     if shown is not None:
         assert attachment["name"] == shown
     assert len(attachment["name"]) <= 120
-    assert validation.NAME.fullmatch(row(attachment).file)
+    assert stored_files.NAME.fullmatch(row(attachment).file)
     response = http.get(content_url(api, person, attachment["id"]))
     assert (response.status_code, "Set-Cookie" in response.headers) == (200, False)
 
@@ -706,7 +706,7 @@ def test_an_attachment_may_be_sent_to_several_threads_and_is_there_until_the_las
         there.append(http.get(attachment["preview_url"]).status_code)
 
     assert there == [200, 200, 404]
-    assert not validation.storage().exists(file)
+    assert not stored_files.storage().exists(file)
 
 
 def test_two_threads_that_get_an_attachment_at_once_both_carry_it(api: Api, person: Person) -> None:
@@ -816,7 +816,7 @@ def test_deleting_an_attachment_deletes_its_file(api: Api, person: Person) -> No
 
     assert [answer.status_code for answer in answers] == [200, 200, 404]
     assert not Attachment.objects.owned_by(person.user_id).exists()
-    assert not validation.storage().exists(file)
+    assert not stored_files.storage().exists(file)
     assert http.get(attachment["preview_url"]).status_code == 404
 
 
@@ -829,7 +829,7 @@ def test_deleting_a_thread_deletes_the_files_of_its_messages_alone(api: Api, per
     response = api.post(operation("threads.delete", thread_id=thread_id), person.token())
 
     assert response.status_code == 200
-    assert not validation.storage().exists(file)
+    assert not stored_files.storage().exists(file)
     assert not Attachment.objects.filter(attachment_id=gone["id"]).exists()
     statuses = [http.get(each["preview_url"]).status_code for each in (gone, kept, unsent)]
     assert statuses == [404, 200, 200]
@@ -851,7 +851,7 @@ def test_a_file_that_cannot_be_deleted_is_logged_by_its_id_and_nothing_fails(
 ) -> None:
     attachment = attach(api, person, name="my diagnosis.png")
     thread_id, file = send(api, person, attachment["id"]), row(attachment).file
-    path = Path(validation.storage().path(file))
+    path = Path(stored_files.storage().path(file))
     path.unlink()
     (path / "not empty").mkdir(parents=True)
 

@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from chatkit.types import FileAttachment
 
 from support.assistant import history
-from support.files import validation
+from support.files import stored_files
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.model.server import Model
@@ -118,7 +118,7 @@ def test_a_file_that_is_gone_does_not_break_its_conversation(
     if gone == "attachment":
         Attachment.objects.filter(pk=row.pk).delete_with_files()
     else:
-        validation.delete([row.file])
+        stored_files.delete([row.file])
 
     events = assistant.events(add(thread_id), person.token())
 
@@ -137,7 +137,7 @@ def test_a_storage_that_fails_does_not_break_the_conversation(monkeypatch: pytes
     def refuse(name: str) -> Any:
         raise PermissionError
 
-    monkeypatch.setattr(validation, "open_file", refuse)
+    monkeypatch.setattr(stored_files, "open_file", refuse)
 
     told = as_input([carrying("new", 1)])
 

@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from django.core.management import call_command
 
 from chatbackend.dev.processes import free_port, server
-from support.files import validation
+from support.files import stored_files
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import of_a_process
 from tests.fixtures.servers.api import Api, http, operation
@@ -58,15 +58,15 @@ def test_a_file_is_kept_on_s3_read_from_it_and_deleted_there(api: Api, person: P
     read = http.get(attachment["preview_url"])
 
     assert (read.content, read.headers["Content-Length"]) == (PNG, str(len(PNG)))
-    with validation.open_file(file) as there:
+    with stored_files.open_file(file) as there:
         assert there.read() == PNG
     api.post(operation("threads.delete", thread_id=thread_id), person.token())
-    assert not validation.storage().exists(file)
+    assert not stored_files.storage().exists(file)
 
 
 def test_a_file_that_is_gone_from_s3_is_a_404(api: Api, person: Person) -> None:
     attachment = attach(api, person)
-    validation.delete([row(attachment).file])
+    stored_files.delete([row(attachment).file])
 
     read = http.get(attachment["preview_url"])
 
@@ -74,10 +74,10 @@ def test_a_file_that_is_gone_from_s3_is_a_404(api: Api, person: Person) -> None:
 
 
 def test_s3_is_swept_as_well() -> None:
-    name = validation.keep(ContentFile(b"Hello"))
+    name = stored_files.save(ContentFile(b"Hello"))
 
     call_command("sweep_attachments", "--older-than", "1d")
-    assert validation.storage().exists(name)
+    assert stored_files.storage().exists(name)
 
     call_command("sweep_attachments", "--older-than", "0m")
-    assert not validation.storage().exists(name)
+    assert not stored_files.storage().exists(name)

@@ -12,7 +12,7 @@ from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from support.files import validation
+from support.files import stored_files
 from support.management.commands import sweep_attachments
 from support.models import Attachment, Thread
 
@@ -39,9 +39,9 @@ def sweep(*options: str) -> str:
 
 def stray(age: timedelta = 2 * DAY) -> str:
     """A file that no row names."""
-    name = validation.keep(ContentFile(b"Hello"))
+    name = stored_files.save(ContentFile(b"Hello"))
     moment = time.time() - age.total_seconds()
-    os.utime(validation.storage().path(name), (moment, moment))
+    os.utime(stored_files.storage().path(name), (moment, moment))
     return name
 
 
@@ -74,7 +74,7 @@ def test_what_was_never_sent_goes_after_a_day_and_files_without_a_row_too(thread
     said = sweep()
 
     assert said == "Removed 2 attachments that no message carries and 1 files without one."
-    assert [validation.storage().exists(name) for name in kept + gone] == [True] * 3 + [False] * 2
+    assert [stored_files.storage().exists(name) for name in kept + gone] == [True] * 3 + [False] * 2
     assert {row.attachment_id for row in Attachment.objects.all()} == {"sent", "young"}
     assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
 
@@ -85,7 +85,7 @@ def test_a_dry_run_only_says_so() -> None:
     said = sweep("--dry-run")
 
     assert said == "Would remove 1 attachments that no message carries and 1 files without one."
-    assert all(validation.storage().exists(name) for name in names)
+    assert all(stored_files.storage().exists(name) for name in names)
     assert Attachment.objects.count() == 1
 
 
@@ -112,11 +112,11 @@ def test_it_goes_in_batches(monkeypatch: pytest.MonkeyPatch, thread: Thread) -> 
     said = sweep()
 
     assert said == "Removed 5 attachments that no message carries and 5 files without one."
-    assert validation.storage().exists(kept)
+    assert stored_files.storage().exists(kept)
 
 
 def test_files_that_are_not_ours_are_left_alone() -> None:
-    storage = validation.storage()
+    storage = stored_files.storage()
     names = ["notes.txt", "aa/notes.txt", "aa/" + "0" * 31, "photos/" + "0" * 32, "AA/" + "0" * 32]
     for name in names:
         storage.save(name, ContentFile(b"Hello"))
@@ -139,22 +139,22 @@ def test_a_message_that_takes_an_attachment_meanwhile_keeps_it(
     monkeypatch.setattr(type(Attachment.objects.all()), "delete_with_files", sent_first)
 
     assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
-    assert validation.storage().exists(name)
+    assert stored_files.storage().exists(name)
 
 
 def test_a_file_that_is_deleted_meanwhile_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     gone, other = sorted([stray(), stray()])
-    look = type(validation.storage()).get_modified_time
+    look = type(stored_files.storage()).get_modified_time
 
     def deleted_first(storage: Any, name: str) -> Any:
         if name == gone:
             storage.delete(name)
         return look(storage, name)
 
-    monkeypatch.setattr(type(validation.storage()), "get_modified_time", deleted_first)
+    monkeypatch.setattr(type(stored_files.storage()), "get_modified_time", deleted_first)
 
     assert sweep() == "Removed 0 attachments that no message carries and 1 files without one."
-    assert not validation.storage().exists(other)
+    assert not stored_files.storage().exists(other)
 
 
 def test_before_anything_was_uploaded_there_is_nothing_to_do(settings: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from support.admin import transcript
 from support.attachments import store
 from support.chat import streaming
 from support.chat.protocol import MAX_PARTS, MAX_TITLE, parse
-from support.files import validation
+from support.files import stored_files, validation
 from support.models import Attachment, Item, Thread
 from support.storage.store import MAX_ATTACHMENTS
 from tests.fixtures.accounts.people import Person
@@ -243,19 +243,19 @@ def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
     settings: Any, monkeypatch: pytest.MonkeyPatch, django_db_setup: None
 ) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = ROOM
-    both_have_looked, really_keep = threading.Barrier(2, timeout=30), validation.keep
+    both_have_looked, really_keep = threading.Barrier(2, timeout=30), stored_files.save
 
     def keep(content: Any) -> str:
         both_have_looked.wait()
         return really_keep(content)
 
-    monkeypatch.setattr(validation, "keep", keep)
+    monkeypatch.setattr(stored_files, "save", keep)
     before = stored()
 
     def upload(_: int) -> str:
         try:
             store.add("ada", "a.txt", "text/plain", BytesIO(b"a" * 2000))
-        except validation.NoRoom:
+        except validation.QuotaExceeded:
             return "no room"
         finally:
             connections.close_all()
@@ -273,9 +273,9 @@ def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
 def test_a_file_over_the_users_quota_is_never_written(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = 1
     written: list[Any] = []
-    monkeypatch.setattr(validation, "keep", written.append)
+    monkeypatch.setattr(stored_files, "save", written.append)
 
-    with pytest.raises(validation.NoRoom):
+    with pytest.raises(validation.QuotaExceeded):
         store.add("ada", "a.txt", "text/plain", BytesIO(b"aa"))
 
     assert written == []

@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from pydantic import TypeAdapter
 
 from support import models
-from support.files import validation
+from support.files import stored_files
 from support.storage import housekeeping
 from support.storage.feedback import save_feedback
 from support.storage.housekeeping import export
@@ -66,7 +66,7 @@ def attach(owner: Owner, thread_id: str = "") -> str:
     thread = models.Thread.objects.filter(user_id=owner.user_id, thread_id=thread_id).first()
     attachment_id = f"atc_{models.Attachment.objects.count()}"
     row = models.Attachment(user_id=owner.user_id, attachment_id=attachment_id, thread=thread, size=5)
-    row.file = validation.keep(ContentFile(b"Hello"))
+    row.file = stored_files.save(ContentFile(b"Hello"))
     row.data = FileAttachment(id=attachment_id, name="a.txt", mime_type="text/plain").model_dump(mode="json")
     row.save()
     return row.file
@@ -100,7 +100,7 @@ def test_the_files_of_a_pruned_conversation_go_with_it(history: None, ada: Owner
     report = told("prune_chats", "--older-than", "90d")
 
     assert report.splitlines()[-1].endswith("attachments 1.")
-    assert [validation.storage().exists(name) for name in (old, new, unsent)] == [False, True, True]
+    assert [stored_files.storage().exists(name) for name in (old, new, unsent)] == [False, True, True]
 
 
 def test_a_file_that_a_younger_conversation_carries_too_is_kept(history: None, ada: Owner) -> None:
@@ -112,7 +112,7 @@ def test_a_file_that_a_younger_conversation_carries_too_is_kept(history: None, a
     report = told("prune_chats", "--older-than", "90d")
 
     assert report.splitlines()[-1].endswith("attachments 0.")
-    assert validation.storage().exists(file)
+    assert stored_files.storage().exists(file)
     assert models.Attachment.objects.get().thread == models.Thread.objects.get(thread_id="thr_new")
 
 
@@ -211,7 +211,7 @@ def test_a_persons_files_are_erased_with_them_the_unsent_ones_too(ada: Owner, bo
     report = told("erase_user", "ada")
 
     assert report.endswith("attachments 2.\n")
-    assert [validation.storage().exists(name) for name in (sent, unsent, bobs)] == [False, False, True]
+    assert [stored_files.storage().exists(name) for name in (sent, unsent, bobs)] == [False, False, True]
     assert list(models.Attachment.objects.values_list("user_id", flat=True)) == ["bob"]
 
 
@@ -239,7 +239,7 @@ def test_an_export_can_be_read_again(ada: Owner, bob: Owner) -> None:
 def test_an_export_holds_the_persons_files(ada: Owner, bob: Owner) -> None:
     chats(ada, "thr_1", begun=1)
     attach(ada, "thr_1")
-    validation.storage().delete(attach(ada))  # lost since
+    stored_files.storage().delete(attach(ada))  # lost since
     attach(bob)
 
     sent, lost = json.loads(told("export_user", "ada"))["attachments"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.files import detection, validation
+from support.files import detection, media_types, validation
 from support.files.detection import text_encoding
 
 WESTERN = "„Grüße“ Ørsted, 5 €\r\n"
@@ -22,7 +22,7 @@ def test_unicode_is_known_by_its_mark_or_its_bytes(text: str, encoding: str) -> 
         found = text_encoding(BytesIO(content))
 
         assert found == encoding
-        assert detection.as_text(content, found) == text
+        assert detection.decode_text(content, found) == text
 
 
 @pytest.mark.parametrize("ending", [b"", b"\x1a"])
@@ -32,7 +32,7 @@ def test_a_text_that_is_not_unicode_is_windows_1252(ending: bytes) -> None:
     found = text_encoding(BytesIO(content))
 
     assert found == "windows-1252"
-    assert detection.as_text(content, found) == WESTERN
+    assert detection.decode_text(content, found) == WESTERN
 
 
 def test_a_single_byte_may_end_a_text_of_two_bytes_a_character() -> None:
@@ -41,12 +41,12 @@ def test_a_single_byte_may_end_a_text_of_two_bytes_a_character() -> None:
     found = text_encoding(BytesIO(content))
 
     assert found == "utf-16le"
-    assert detection.as_text(content, found) == WESTERN
+    assert detection.decode_text(content, found) == WESTERN
 
 
 @pytest.mark.parametrize("character", ["é", "€", "💍"])
 def test_a_character_in_two_chunks_is_read_whole(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
-    monkeypatch.setattr(detection, "CHUNK", 7)
+    monkeypatch.setattr(detection, "CHUNK_BYTES", 7)
     text = f"{character}a" * 20
 
     for encoding in ("utf-8", "utf-16le", "utf-16be"):
@@ -54,7 +54,7 @@ def test_a_character_in_two_chunks_is_read_whole(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_ctrl_z_at_the_border_of_two_chunks_ends_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "CHUNK", 4)
+    monkeypatch.setattr(detection, "CHUNK_BYTES", 4)
 
     assert text_encoding(BytesIO(b"abc\x1a\x1a\x1a")) == "utf-8"
     assert text_encoding(BytesIO(b"abc\x1a\x1ad")) is None
@@ -92,10 +92,10 @@ def test_a_pdf_begins_within_its_first_1024_bytes(before: int, found: bool) -> N
     assert detection.has_pdf_header(BytesIO(b"x" * before + b"%PDF-1.7")) is found
 
 
-@pytest.mark.parametrize(("plain", "others"), validation.OTHER_NAMES.items())
+@pytest.mark.parametrize(("plain", "others"), media_types.ALIASES.items())
 def test_every_other_name_of_a_type_is_that_type(plain: str, others: list[str]) -> None:
     for other in others:
-        assert validation.check_claim("a", f" {other.upper()}; charset=x", 1) == plain
+        assert validation.validate_announced("a", f" {other.upper()}; charset=x", 1) == plain
 
 
 @pytest.mark.parametrize(
@@ -107,30 +107,30 @@ def test_every_other_name_of_a_type_is_that_type(plain: str, others: list[str]) 
         ("a.pdf", "application/pdf"),
         ("a.jfif", "image/jpeg"),
         ("a.webp", "image/webp"),
-        ("a", validation.UNKNOWN),
-        (".csv", validation.UNKNOWN),
-        ("a.unheard-of", validation.UNKNOWN),
+        ("a", media_types.UNKNOWN),
+        (".csv", media_types.UNKNOWN),
+        ("a.unheard-of", media_types.UNKNOWN),
     ],
 )
 def test_a_file_with_an_unknown_type_is_known_by_its_name(name: str, mime_type: str) -> None:
-    for unknown in validation.UNKNOWN_TYPES:
-        assert validation.check_claim(name, unknown, 1) == mime_type
+    for unknown in media_types.UNKNOWN_TYPES:
+        assert validation.validate_announced(name, unknown, 1) == mime_type
 
 
 @pytest.mark.parametrize("suffix", ["html", "HTM", "xhtml", "svg", "xml", "js", "xls", "zip"])
 def test_a_name_of_another_kind_is_refused(suffix: str) -> None:
-    for unknown in validation.UNKNOWN_TYPES:
-        with pytest.raises(validation.Refused, match="Files of this type are not accepted"):
-            validation.check_claim(f"a.{suffix}", unknown, 1)
+    for unknown in media_types.UNKNOWN_TYPES:
+        with pytest.raises(validation.FileRefused, match="Files of this type are not accepted"):
+            validation.validate_announced(f"a.{suffix}", unknown, 1)
 
 
 def test_types_that_are_not_allowed_are_refused_however_they_are_found(settings: Any) -> None:
     settings.ATTACHMENT_TYPES = ["text/plain"]
 
     for name, mime_type in (("a.csv", ""), ("a.csv", "application/csv"), ("a.png", "image/x-png")):
-        with pytest.raises(validation.Refused):
-            validation.check_claim(name, mime_type, 1)
+        with pytest.raises(validation.FileRefused):
+            validation.validate_announced(name, mime_type, 1)
     for content in (b"%PDF-1.7", b"\0"):
-        with pytest.raises(validation.Refused):
-            validation.check(BytesIO(content), "a", "")
-    assert validation.check(BytesIO(b"a,b"), "a.csv", "text/plain") == ("text/plain", 3, "utf-8")
+        with pytest.raises(validation.FileRefused):
+            validation.validate(BytesIO(content), "a", "")
+    assert validation.validate(BytesIO(b"a,b"), "a.csv", "text/plain") == ("text/plain", 3, "utf-8")
