@@ -8,6 +8,7 @@ from django.conf import global_settings
 from chatbackend import database_url
 from chatbackend.environment import env, flag, from_json, mapping, names, number
 from chatbackend.logs.configuration import logging_configuration
+from support.files import media_types
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -205,13 +206,7 @@ SUPPORT_MESSAGE_LENGTH = number("SUPPORT_MESSAGE_LENGTH", 50_000)
 # --- Attachments ----------------------------------------------------------------------------------
 
 PUBLIC_URL = env.str("PUBLIC_URL", default="")
-ATTACHMENT_TYPES = names(
-    "ATTACHMENT_TYPES",
-    [
-        *("image/png", "image/jpeg", "image/gif", "image/webp"),
-        *("application/pdf", "text/plain", "text/csv", "text/markdown"),
-    ],
-)
+ATTACHMENT_TYPES = names("ATTACHMENT_TYPES", list(media_types.SUPPORTED))
 ATTACHMENT_MAX_BYTES = number("ATTACHMENT_MAX_BYTES", 10_000_000)
 ATTACHMENT_BYTES_PER_USER = number("ATTACHMENT_BYTES_PER_USER", 1_000_000_000)
 ATTACHMENT_ADDRESS_SECONDS = number("ATTACHMENT_ADDRESS_SECONDS", 600)

@@ -7,6 +7,7 @@ from typing import Any, cast
 from django.conf import settings
 
 from authn.conf import ReadOnce
+from support.files import media_types
 
 DEFAULT_SERVER = "support.server.SupportServer"
 
@@ -106,12 +107,8 @@ class Conf(ReadOnce):
 
     @cached_property
     def ATTACHMENT_TYPES(self) -> list[str]:
-        """What may be attached, of ``support.files.validation.TYPES``."""
-        default = [
-            *("image/png", "image/jpeg", "image/gif", "image/webp"),
-            *("application/pdf", "text/plain", "text/csv", "text/markdown"),
-        ]
-        return cast(list[str], _setting("ATTACHMENT_TYPES", default))
+        """The media types that users may attach: all of ``media_types.SUPPORTED``, or some of them."""
+        return cast(list[str], _setting("ATTACHMENT_TYPES", list(media_types.SUPPORTED)))
 
     @cached_property
     def ATTACHMENT_MAX_BYTES(self) -> int:
