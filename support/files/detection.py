@@ -1,4 +1,7 @@
-"""Finds out from its bytes what a file is. The rules are fixed: equal bytes give equal answers."""
+"""Finds out what a file is from its bytes alone.
+
+The rules do not depend on statistics or on the operating system: equal bytes always give the same answer.
+"""
 
 import codecs
 import os
@@ -7,25 +10,28 @@ from typing import IO
 
 from PIL import Image
 
-CHUNK = 256 * 1024
-# Pillow's names of the formats, and how their files begin.
+CHUNK_BYTES = 256 * 1024
+# Pillow's name of each format, and the first bytes of its files.
 IMAGE_FORMATS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8", "WEBP": b"RIFF"}
-MAX_READS, BYTES_A_READ = 1000, 256  # of an image: MAX_READS, and one more for each BYTES_A_READ of it
-PDF_HEADER_WITHIN = 1024  # bytes: PDF readers accept other bytes before it (ISO 32000-1, annex H.3.4.1)
+# How often Pillow may read from one image: MAX_READS times, and once more for each BYTES_PER_READ bytes.
+MAX_READS = 1000
+BYTES_PER_READ = 256
+# PDF readers accept other bytes before the header, up to this many (ISO 32000-1, annex H.3.4.1).
+PDF_HEADER_WITHIN_BYTES = 1024
 
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16le",
     codecs.BOM_UTF16_BE: "utf-16be",
 }
-CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # except tab, line ends and ESC
-CTRL_Z = "\x1a"  # with which DOS and some Windows programs end a text
+CONTROL_CHARACTER = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # except tab, line ends and ESC
+CTRL_Z = "\x1a"  # DOS and some Windows programs end a text with it
 
 
 def image_format(content: IO[bytes]) -> str | None:
-    """One of ``IMAGE_FORMATS``, found from the file's structure.
+    """One of ``IMAGE_FORMATS``, or ``None`` if the file is not an intact image.
 
-    The picture is not decoded: a small file can be an image of gigabytes.
+    Checks the file's structure and does not decode the picture: a small file can decode to gigabytes.
     """
     content.seek(0)
     start = content.read(8)
@@ -37,32 +43,32 @@ def image_format(content: IO[bytes]) -> str | None:
 
 def has_pdf_header(content: IO[bytes]) -> bool:
     content.seek(0)
-    return b"%PDF-" in content.read(PDF_HEADER_WITHIN)
+    return b"%PDF-" in content.read(PDF_HEADER_WITHIN_BYTES)
 
 
 def text_encoding(content: IO[bytes]) -> str | None:
     """``utf-8``, ``utf-16le``, ``utf-16be`` or ``windows-1252``; ``None`` if it is not text.
 
-    A byte order mark decides. Without one, a file with zero bytes can only be UTF-16; any other is UTF-8 if
-    that is valid, and else Windows' Western encoding. A text has no control characters.
+    A byte order mark decides. Without a mark, a text with zero bytes is UTF-16. A text without zero bytes is
+    UTF-8 if it is valid UTF-8, and otherwise windows-1252. A file with control characters is not a text.
     """
-    return next((encoding for encoding in _possible(content) if _is_text(content, encoding)), None)
+    return next((encoding for encoding in _possible_encodings(content) if _is_text(content, encoding)), None)
 
 
-def as_text(content: bytes, encoding: str) -> str:
-    """The text, without a byte order mark at its start or a Ctrl-Z at its end."""
+def decode_text(content: bytes, encoding: str) -> str:
+    """The text without its byte order mark, and without Ctrl-Z at its end."""
     if encoding.startswith("utf-16"):
-        content = content[: len(content) // 2 * 2]  # some programs end even UTF-16 with a Ctrl-Z of one byte
+        content = content[: len(content) // 2 * 2]  # some programs end UTF-16 with one byte, Ctrl-Z
     return content.decode(encoding, errors="replace").removeprefix("\ufeff").rstrip(CTRL_Z)
 
 
-def _possible(content: IO[bytes]) -> list[str]:
+def _possible_encodings(content: IO[bytes]) -> list[str]:
     content.seek(0)
-    start = content.read(CHUNK)
+    start = content.read(CHUNK_BYTES)
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             return [encoding]
-    # In UTF-16, Western letters, spaces and line ends have a zero byte. In LE it is the second byte.
+    # In UTF-16, Western letters, spaces and line ends have a zero byte. In utf-16le it is the second one.
     even, odd = start[::2].count(0), start[1::2].count(0)
     if even or odd:
         return ["utf-16le" if odd > even else "utf-16be"]
@@ -74,11 +80,11 @@ def _is_text(content: IO[bytes], encoding: str) -> bool:
     content.seek(0)
     ending = ""
     try:
-        while chunk := content.read(CHUNK):
+        while chunk := content.read(CHUNK_BYTES):
             text = ending + decoder.decode(chunk)
             before_ending = text.rstrip(CTRL_Z)
             ending = text[len(before_ending) :]
-            if CONTROL.search(before_ending):
+            if CONTROL_CHARACTER.search(before_ending):
                 return False
         if encoding.startswith("utf-16") and decoder.getstate()[0] == CTRL_Z.encode():
             return True
@@ -90,28 +96,28 @@ def _is_text(content: IO[bytes], encoding: str) -> bool:
 
 def _is_image(content: IO[bytes], image_format: str) -> bool:
     try:
-        # No other format's parser gets to see the bytes.
+        # ``formats``: the bytes reach only this format's parser.
         with Image.open(_LimitedReads(content), formats=[image_format]) as image:  # type: ignore[arg-type]
             image.verify()
-    except Exception:  # a broken file can raise almost anything; Django's ImageField does the same
+    except Exception:  # Pillow raises almost anything for a broken file. Django's ImageField does the same.
         return False
     return True
 
 
 class _LimitedReads:
-    """A file for Pillow with a limited number of reads.
+    """A file that Pillow can read only a limited number of times.
 
-    Pillow reads an image segment by segment, in Python. Ten megabytes of tiny segments would keep a
-    processor busy for half a minute.
+    Pillow reads an image segment by segment, in Python. An attacker's file of ten megabytes of tiny segments
+    would keep a processor busy for half a minute.
     """
 
     def __init__(self, content: IO[bytes]) -> None:
         self._content, self.seek, self.tell = content, content.seek, content.tell
-        self._left = MAX_READS + content.seek(0, os.SEEK_END) // BYTES_A_READ
+        self._reads_left = MAX_READS + content.seek(0, os.SEEK_END) // BYTES_PER_READ
         content.seek(0)
 
     def read(self, size: int = -1) -> bytes:
-        self._left -= 1
-        if self._left < 0:
+        self._reads_left -= 1
+        if self._reads_left < 0:
             raise OSError("too many segments")
         return self._content.read(size)
