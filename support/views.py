@@ -135,7 +135,7 @@ def _api_exceptions() -> Iterator[None]:
         raise TooManyStreams from exc
     except (
         dictation.AudioRefused,
-        feedback.TooManyItems,
+        feedback.FeedbackRefused,
         validation.FileRefused,
         model_choice.PickRefused,
     ) as exc:

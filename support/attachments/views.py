@@ -32,7 +32,7 @@ from support.views import NO_STORE, AnyAccept, MeasuredView, NotSupported, chatk
 FORM_BYTES = 64 * 1024  # what a form may add to its file
 
 
-class AlreadyUploaded(APIException):
+class UploadConflict(APIException):
     status_code = status.HTTP_409_CONFLICT
     default_detail = "This attachment has been uploaded already"
 
@@ -150,7 +150,7 @@ def _refusals(request: Request) -> Iterator[None]:
         except NotFoundError as exc:
             raise NotFound("Not found") from exc
         except store.AlreadyUploaded as exc:
-            raise AlreadyUploaded from exc
+            raise UploadConflict from exc
         except validation.FileTooLarge as exc:
             raise BodyTooLarge(str(exc)) from exc
         except validation.FileRefused as exc:

@@ -13,7 +13,7 @@ MAX_ITEMS = 100  # an answer is a few items; the protocol sets no bound
 NOT_TO_RATE = ("user_message", "hidden_context_item", "sdk_hidden_context")
 
 
-class TooManyItems(ValueError):
+class FeedbackRefused(ValueError):
     """Its message tells the caller how many items may be rated at once."""
 
     def __str__(self) -> str:
@@ -25,11 +25,11 @@ def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: Feedb
     """Rate these items, or rate them anew.
 
     Raises ``NotFoundError``, and stores nothing, unless all of them are in that thread of that user;
-    ``TooManyItems``, a ``ValueError``, when there are more than ``MAX_ITEMS``.
+    ``FeedbackRefused``, a ``ValueError``, when there are more than ``MAX_ITEMS``.
     """
     wanted = set(item_ids)
     if len(wanted) > MAX_ITEMS:
-        raise TooManyItems
+        raise FeedbackRefused
     if not wanted:
         return
     rated = (
