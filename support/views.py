@@ -116,7 +116,7 @@ class ChatKitView(MeasuredView):
             raise NotSupported
         with _api_exceptions():
             context = context_builder()(request)
-        with _api_exceptions(), signed_urls.as_seen_by(request._request):
+        with _api_exceptions(), signed_urls.use_host_of(request._request):
             # In this thread: a third faster than through the event loop.
             if operation.type in STORE_OPERATIONS and _awaits_our_store_only(server):
                 return _json(run_inline(server.process(body, context)).json)

@@ -113,8 +113,8 @@ class ThreadAdmin(ReadOnly, LongTable):
         carrying = in_thread.items.filter(data__attachments__contains=[{"id": attachment_id}])
         if attachment is None or not carrying.exists():
             raise Http404
-        with signed_urls.as_seen_by(request):
-            return HttpResponseRedirect(str(signed_urls.content(attachment.user_id, attachment_id)))
+        with signed_urls.use_host_of(request):
+            return HttpResponseRedirect(str(signed_urls.content_url(attachment.user_id, attachment_id)))
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)

@@ -47,7 +47,7 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
         attachment_id = self.generate_attachment_id(mime_type, context)
         attachment = _attachment(context.user_id, attachment_id, input.name, mime_type)
         attachment.upload_descriptor = AttachmentUploadDescriptor(
-            url=signed_urls.upload(attachment_id), method="POST"
+            url=signed_urls.upload_url(attachment_id), method="POST"
         )
         return attachment
 
@@ -166,7 +166,7 @@ def _attachment(user_id: str, attachment_id: str, name: str, mime_type: str) -> 
     name = harmless(name)
     if mime_type not in media_types.IMAGES:
         return FileAttachment(id=attachment_id, name=name, mime_type=mime_type)
-    preview_url = signed_urls.content(user_id, attachment_id)
+    preview_url = signed_urls.content_url(user_id, attachment_id)
     return ImageAttachment(id=attachment_id, name=name, mime_type=mime_type, preview_url=preview_url)
 
 

@@ -86,7 +86,7 @@ class DetailView(AttachmentView):
     def get(self, request: Request, attachment_id: str) -> HttpResponse:
         with _refusals(request):
             attachment = store.load(_user_id(request), attachment_id)
-            content_url = signed_urls.content(_user_id(request), attachment_id)
+            content_url = signed_urls.content_url(_user_id(request), attachment_id)
         return _answer(attachment, content_url=str(content_url))
 
 
@@ -105,7 +105,7 @@ class ContentView(MeasuredView):
             row = AttachmentRow.objects.owned_by(user_id).get(attachment_id=attachment_id)
             with server_errors.refusals_as_api_exceptions():  # of a storage that a team has named
                 content = stored_files.open_file(row.file)
-        except (signed_urls.BadAddress, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
+        except (signed_urls.InvalidUrl, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
             raise NotFound("Not found") from exc
         mime_type = row.data["mime_type"]
         charset = (row.data.get("metadata") or {}).get("charset", "utf-8")
@@ -143,7 +143,7 @@ class _Chunks:
 
 @contextmanager
 def _refusals(request: Request) -> Iterator[None]:
-    with signed_urls.as_seen_by(request._request):
+    with signed_urls.use_host_of(request._request):
         try:
             with server_errors.refusals_as_api_exceptions():
                 yield

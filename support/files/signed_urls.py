@@ -1,7 +1,7 @@
-"""Where attachments are uploaded to and read from: absolute addresses, as ChatKit's client wants them.
+"""The absolute URLs at which ChatKit's client uploads and reads attachments.
 
-The address to read from needs no header, because an ``<img>`` sends none. It is signed instead, for one
-owner, one attachment and a few minutes, and made anew whenever items are loaded.
+The URL to read from needs no Authorization header, because an ``<img>`` sends none. Its signature is for one
+owner, one attachment and a few minutes. Whenever items are loaded, they get new URLs.
 """
 
 import time
@@ -19,34 +19,35 @@ from pydantic import AnyUrl
 
 from support.conf import conf
 
-SALT = "support.addresses"  # a signature made for anything else is none here
+SALT = "support.addresses"  # signatures that were made for another purpose are not valid here
 
-_seen_by: ContextVar[HttpRequest | None] = ContextVar("seen_by", default=None)
+_request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 
 
-class BadAddress(Exception):
-    """Forged, expired, or of another attachment."""
+class InvalidUrl(Exception):
+    """The signature is forged, expired, or another attachment's."""
 
 
 @contextmanager
-def as_seen_by(request: HttpRequest) -> Iterator[None]:
-    """Inside, and in what is started there, addresses without a PUBLIC_URL begin as the request's own.
+def use_host_of(request: HttpRequest) -> Iterator[None]:
+    """Without PUBLIC_URL, URLs that are made inside start with the scheme and the host of this request.
 
-    Its host is one that ALLOWED_HOSTS names, or ``get_host`` would have raised.
+    Tasks that are started inside inherit this. The host is one of ALLOWED_HOSTS: ``get_host`` raises for any
+    other.
     """
-    token = _seen_by.set(request)
+    token = _request.set(request)
     try:
         yield
     finally:
-        _seen_by.reset(token)
+        _request.reset(token)
 
 
-def upload(attachment_id: str) -> AnyUrl:
+def upload_url(attachment_id: str) -> AnyUrl:
     return AnyUrl(_base() + reverse("attachment-upload", args=[attachment_id]))
 
 
-def content(user_id: str, attachment_id: str) -> AnyUrl:
-    """The same for minutes, although made anew each time: so browsers cache what they read from it."""
+def content_url(user_id: str, attachment_id: str) -> AnyUrl:
+    """The URL to read from. Calls within the same few minutes give the same URL, so browsers can cache."""
     step = max(conf.ATTACHMENT_ADDRESS_SECONDS // 2, 1)
     expires_at = (int(time.time()) // step + 2) * step
     signature = Signer(salt=SALT).sign_object([user_id, attachment_id, expires_at])
@@ -54,28 +55,28 @@ def content(user_id: str, attachment_id: str) -> AnyUrl:
 
 
 def verify(attachment_id: str, signature: str) -> tuple[str, int]:
-    """Whose attachment it is, and for how many seconds the address is still good."""
+    """The attachment's owner, and for how many seconds the URL is still valid. Raises ``InvalidUrl``."""
     try:
         user_id, signed_id, expires_at = Signer(salt=SALT).unsign_object(signature)
     except BadSignature as exc:
-        raise BadAddress from exc
+        raise InvalidUrl from exc
     seconds = int(expires_at - time.time())
     if signed_id != attachment_id or seconds <= 0:
-        raise BadAddress
+        raise InvalidUrl
     return user_id, seconds
 
 
-def renewed(user_id: str, attachment: Attachment) -> Attachment:
-    """With an address as of now, if the one it has is ours: a team's server may have its own."""
-    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _seen_by.get()):
+def with_fresh_url(user_id: str, attachment: Attachment) -> Attachment:
+    """The attachment with a new ``preview_url``. A URL that is not ours stays: a team's server may set it."""
+    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _request.get()):
         return attachment
     try:
         our_path = _content_path(attachment.id)
-    except NoReverseMatch:  # not an id of ours
+    except NoReverseMatch:  # the id does not fit into our URLs, so it is not ours
         return attachment
     if not urlsplit(str(attachment.preview_url)).path.endswith(our_path):
         return attachment
-    return attachment.model_copy(update={"preview_url": content(user_id, attachment.id)})
+    return attachment.model_copy(update={"preview_url": content_url(user_id, attachment.id)})
 
 
 def _content_path(attachment_id: str) -> str:
@@ -85,7 +86,7 @@ def _content_path(attachment_id: str) -> str:
 def _base() -> str:
     if conf.PUBLIC_URL:
         return conf.PUBLIC_URL.rstrip("/")
-    request = _seen_by.get()
+    request = _request.get()
     if request is None:
-        raise ImproperlyConfigured("PUBLIC_URL is not set, and there is no request to tell.")
+        raise ImproperlyConfigured("PUBLIC_URL is not set, and there is no request to take the host from.")
     return f"{request.scheme}://{request.get_host()}"

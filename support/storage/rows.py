@@ -34,7 +34,9 @@ def as_item(user_id: str, row: models.Item) -> ThreadItem:
     except ValidationError:
         raise UnreadableRow(f"item {row.pk}") from None
     if isinstance(item, UserMessageItem):
-        item.attachments = [signed_urls.renewed(user_id, attachment) for attachment in item.attachments]
+        item.attachments = [
+            signed_urls.with_fresh_url(user_id, attachment) for attachment in item.attachments
+        ]
     return item
 
 
@@ -43,7 +45,7 @@ def as_attachment(row: models.Attachment) -> Attachment:
         attachment = ATTACHMENT.validate_python(row.data)
     except ValidationError:
         raise UnreadableRow(f"attachment {row.pk}") from None
-    return signed_urls.renewed(row.user_id, attachment)
+    return signed_urls.with_fresh_url(row.user_id, attachment)
 
 
 def as_data(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:

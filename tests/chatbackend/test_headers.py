@@ -207,5 +207,5 @@ def test_production_is_fit_to_deploy_without_a_warning(database_url: str, auth: 
 
 def test_an_address_of_a_file_is_told_to_no_other_site(client: Client, person: Person) -> None:
     """Its signature is in the query, which a referrer would hold."""
-    assert "signature=" in str(signed_urls.content(person.user_id, "atc_1"))
+    assert "signature=" in str(signed_urls.content_url(person.user_id, "atc_1"))
     assert a_bad_address(client, person).headers["Referrer-Policy"] == "same-origin"

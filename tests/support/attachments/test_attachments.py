@@ -880,7 +880,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def address_of(api: Api, user_id: str, attachment_id: str) -> str:
-    address = urlsplit(str(signed_urls.content(user_id, attachment_id)))
+    address = urlsplit(str(signed_urls.content_url(user_id, attachment_id)))
     return f"{api.origin}{address.path}?{address.query}"
 
 

@@ -170,7 +170,7 @@ def test_a_deleted_thread_is_asked_for_its_files_first(ada: Owner, heard: list[S
 
 def picture() -> ImageAttachment:
     return ImageAttachment(
-        id="atc_1", name="a.png", mime_type="image/png", preview_url=signed_urls.content("ada", "atc_1")
+        id="atc_1", name="a.png", mime_type="image/png", preview_url=signed_urls.content_url("ada", "atc_1")
     )
 
 
