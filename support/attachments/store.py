@@ -22,7 +22,7 @@ from runtime.worker_threads import on_database
 from support.conf import conf
 from support.files import media_types, signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
-from support.storage.rows import as_attachment, as_attachment_data
+from support.storage.serialization import as_attachment, as_attachment_data
 from support.storage.store import OwnerT, new_id
 
 MAX_NAME = 120

@@ -19,7 +19,14 @@ from support.files import stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.models import Thread
 from support.storage import reads
-from support.storage.rows import as_attachment, as_attachment_data, as_data, as_item, as_thread, in_utc
+from support.storage.serialization import (
+    as_attachment,
+    as_attachment_data,
+    as_data,
+    as_item,
+    as_thread,
+    in_utc,
+)
 
 MAX_ATTACHMENTS = 10  # of a message; as many as ChatKit's client lets one choose
 

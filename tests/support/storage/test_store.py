@@ -85,7 +85,7 @@ from runtime.worker_threads import run_inline
 from support import models
 from support.storage.feedback import save_feedback
 from support.storage.reads import MAX_PAGE
-from support.storage.rows import UnreadableRow
+from support.storage.serialization import UnreadableRow
 from support.storage.store import Store, thread_of_this_task
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import MOMENT, STORE, Owner, answer, message, thread_of
