@@ -126,7 +126,7 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         count. Returns the attachments' primary keys.
         """
         # Lock first. The next statement then sees all messages that were stored until now. A message that is
-        # stored later sets ``thread`` again (support.storage.store.save_item).
+        # stored later sets ``thread`` again (support.storage.items.save).
         rows = self.order_by("id").select_for_update().values_list("user_id", "attachment_id", "id")
         found = {(user_id, attachment_id): key for user_id, attachment_id, key in rows}
         if not found:

@@ -42,7 +42,7 @@ BOUNDARIES = [
     Boundary("authn.audit.Attempt.accepted", AUDIT),
     Boundary("support.chat.protocol.parse", PARSING),
     Boundary("chatkit.server.ChatKitServer.process", CHATKIT),
-    Boundary("support.storage.store.load_threads", STORE),
+    Boundary("support.storage.threads.load_page", STORE),
     Boundary("psycopg.Cursor.execute", "statement"),
     Boundary(
         "django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", CONNECTION, is_optional=True

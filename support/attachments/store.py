@@ -22,7 +22,7 @@ from runtime.worker_threads import on_database
 from support.conf import conf
 from support.files import media_types, signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
-from support.storage.serialization import as_attachment, as_attachment_data
+from support.storage.serialization import attachment_from, serialize_attachment
 from support.storage.store import OwnerT, new_id
 
 MAX_NAME = 120
@@ -94,7 +94,7 @@ def _kept(user_id: str, content: IO[bytes], size: int) -> Iterator[str]:
 
 
 def load(user_id: str, attachment_id: str) -> Attachment:
-    return as_attachment(_row(user_id, attachment_id))
+    return attachment_from(_row(user_id, attachment_id))
 
 
 def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
@@ -109,13 +109,13 @@ def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
         row = _row(user_id, attachment_id)
         if not stored_files.has_content(row.file, content):
             raise
-        return as_attachment(row)
+        return attachment_from(row)
 
 
 def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     if row.file:
         raise AlreadyUploaded
-    attachment = as_attachment(row)
+    attachment = attachment_from(row)
     checked = validation.validate(content, attachment.name, attachment.mime_type)
     if checked.mime_type != attachment.mime_type:  # only the bytes told the type
         made = _attachment(row.user_id, row.attachment_id, attachment.name, checked.mime_type)
@@ -126,7 +126,7 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
         attachment.metadata = (attachment.metadata or {}) | _metadata(file, checked)
         # Meanwhile somebody may have deleted it, or uploaded it from a second window.
         awaited = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
-        if not awaited.update(file=file, size=checked.size, data=as_attachment_data(attachment)):
+        if not awaited.update(file=file, size=checked.size, data=serialize_attachment(attachment)):
             _row(row.user_id, row.attachment_id)
             raise AlreadyUploaded
     return attachment
@@ -143,7 +143,7 @@ def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment
             attachment_id=attachment.id,
             file=file,
             size=checked.size,
-            data=as_attachment_data(attachment),
+            data=serialize_attachment(attachment),
         )
     return attachment
 

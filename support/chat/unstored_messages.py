@@ -14,7 +14,7 @@ from django.db import transaction
 
 from runtime.worker_threads import on_database
 from support.models import Attachment, Thread
-from support.storage.store import thread_of_this_task
+from support.storage import known_thread
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def undo_unless_stored(
 
 async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq) -> None:
     is_new, attachment_ids = isinstance(request, ThreadsCreateReq), request.params.input.attachments
-    thread = thread_of_this_task()
+    thread = known_thread.of_current_task()
     if thread is None or not (is_new or attachment_ids):
         return
     try:

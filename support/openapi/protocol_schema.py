@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from support.chat import protocol
 from support.files import media_types
-from support.storage import feedback, store
+from support.storage import attachments, feedback
 
 Json = dict[str, Any]
 
@@ -49,7 +49,7 @@ BOUNDS: dict[str, Json] = {
     "ItemFeedbackParams": {"item_ids": {"maxItems": feedback.MAX_ITEMS}},
     "ThreadUpdateParams": {"title": {"maxLength": protocol.MAX_TITLE}},
     "UserMessageInput": {
-        "attachments": {"maxItems": store.MAX_ATTACHMENTS, "uniqueItems": True},
+        "attachments": {"maxItems": attachments.MAX_PER_MESSAGE, "uniqueItems": True},
         "content": {"maxItems": protocol.MAX_PARTS},
     },
 }

@@ -1,7 +1,7 @@
-"""Cursors of pages. A cursor says where a page ended, even after its last row was deleted.
+"""Page cursors. A cursor stays valid when the last row of its page is deleted.
 
-A cursor holds that row's primary key. It is encrypted, because keys tell how many rows all users have.
-AES-SIV also authenticates the owner. So a cursor of somebody else fails in the same way as an invented one.
+A cursor is the primary key of that row, encrypted: a plain key would tell how many rows all users have. The
+encryption (AES-SIV) also authenticates the owner. So another user's cursor fails as an invented one does.
 """
 
 import base64
@@ -17,26 +17,29 @@ from django.utils.crypto import salted_hmac
 
 SALT = "support.cursors"
 PREFIX = "cur_"
-KEY_BYTES = 8  # of a bigint
+KEY_BYTES = 8  # a bigint
 
 
-def make(key: int, *scope: str) -> str:
-    """``scope``: the list's owner, and its thread if it has one. Equal arguments give equal cursors."""
-    sealed = _cipher(settings.SECRET_KEY).encrypt(key.to_bytes(KEY_BYTES), [json.dumps(scope).encode()])
-    return PREFIX + base64.urlsafe_b64encode(sealed).decode()
+def encode(key: int, *scope: str) -> str:
+    """``key``: a primary key. ``scope``: the owner of the list, and the thread of a list of items.
+
+    Equal arguments give equal cursors.
+    """
+    encrypted = _cipher(settings.SECRET_KEY).encrypt(key.to_bytes(KEY_BYTES), [json.dumps(scope).encode()])
+    return PREFIX + base64.urlsafe_b64encode(encrypted).decode()
 
 
-def read(cursor: str, *scope: str) -> int | None:
-    """The primary key; ``None`` if it is not a cursor of this list. It may then be a row's id."""
+def decode(cursor: str, *scope: str) -> int | None:
+    """The primary key, or ``None`` if this is not a cursor of this list."""
     if not cursor.startswith(PREFIX):
         return None
     try:
-        sealed = base64.urlsafe_b64decode(cursor.removeprefix(PREFIX))
+        encrypted = base64.urlsafe_b64decode(cursor.removeprefix(PREFIX))
     except (binascii.Error, ValueError):
         return None
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         with suppress(InvalidTag, ValueError):  # ValueError: too short
-            return int.from_bytes(_cipher(secret).decrypt(sealed, [json.dumps(scope).encode()]))
+            return int.from_bytes(_cipher(secret).decrypt(encrypted, [json.dumps(scope).encode()]))
     return None
 
 

@@ -1,4 +1,4 @@
-"""From rows to the objects of ChatKit's SDK, and back. What its JSON says is the truth."""
+"""Makes the SDK's objects from stored rows, and JSON for the rows from these objects."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,21 +15,21 @@ ATTACHMENT: TypeAdapter[Attachment] = TypeAdapter(Attachment)
 
 
 class UnreadableRow(Exception):
-    """A stored row that ChatKit's SDK cannot read, from a newer version perhaps."""
+    """ChatKit's SDK cannot read a stored row. A newer version of the SDK may have written it."""
 
 
-def as_thread(row: models.Thread) -> ThreadMetadata:
+def thread_from(row: models.Thread) -> ThreadMetadata:
     try:
         return ThreadMetadata.model_validate(row.data)
     except ValidationError:
-        raise UnreadableRow(f"thread {row.pk}") from None  # pydantic quotes the row, too
+        raise UnreadableRow(f"thread {row.pk}") from None  # from None: pydantic's message quotes the row
 
 
-def as_item(user_id: str, row: models.Item) -> ThreadItem:
+def item_from(user_id: str, row: models.Item) -> ThreadItem:
     try:
         item = THREAD_ITEM.validate_python(row.data)
         if isinstance(item, WidgetItem) and item.widget.model_dump(mode="json") != row.data["widget"]:
-            # Widgets made of a template may have properties that the SDK's own classes drop.
+            # A widget that was made from a template may have properties that the SDK's own classes drop.
             item.widget = DynamicWidgetRoot.model_validate(row.data["widget"])
     except ValidationError:
         raise UnreadableRow(f"item {row.pk}") from None
@@ -40,7 +40,7 @@ def as_item(user_id: str, row: models.Item) -> ThreadItem:
     return item
 
 
-def as_attachment(row: models.Attachment) -> Attachment:
+def attachment_from(row: models.Attachment) -> Attachment:
     try:
         attachment = ATTACHMENT.validate_python(row.data)
     except ValidationError:
@@ -48,29 +48,29 @@ def as_attachment(row: models.Attachment) -> Attachment:
     return signed_urls.with_fresh_url(row.user_id, attachment)
 
 
-def as_data(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:
-    # In threads.create the SDK hands us a Thread, whose items are not metadata. Times are naive, as the
-    # SDK must get them back: it subtracts them from naive ones.
+def serialize(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:
+    # In threads.create, the SDK saves a Thread. Its items have rows of their own. The stored time is naive,
+    # because the SDK subtracts it from a naive time.
     dump = stored.model_dump(mode="json", exclude={"items"})
-    return storable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
+    return replace_unstorable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
 
 
-def as_attachment_data(attachment: Attachment) -> Any:
-    return storable(attachment.model_dump(mode="json"))
+def serialize_attachment(attachment: Attachment) -> Any:
+    return replace_unstorable(attachment.model_dump(mode="json"))
 
 
-def storable(value: Any) -> Any:
-    """Without what PostgreSQL refuses in JSON: NUL and halves of surrogate pairs. Some models utter them."""
+def replace_unstorable(value: Any) -> Any:
+    """Remove NUL, and replace lone surrogates by "?". PostgreSQL refuses both; some models produce them."""
     match value:
         case str():
             return value.replace("\0", "").encode(errors="replace").decode()
         case list():
-            return [storable(part) for part in value]
+            return [replace_unstorable(part) for part in value]
         case dict():
-            return {storable(key): storable(part) for key, part in value.items()}
+            return {replace_unstorable(key): replace_unstorable(part) for key, part in value.items()}
     return value
 
 
-def in_utc(moment: datetime) -> datetime:
-    """The SDK stamps naive local times, and the process runs in UTC (TIME_ZONE)."""
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+def as_utc(value: datetime) -> datetime:
+    """An aware time. The SDK makes naive local times, and the process runs in UTC (TIME_ZONE)."""
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

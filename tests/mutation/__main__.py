@@ -50,6 +50,10 @@ TESTS = {
     ],
     "authn/jwt/jwks.py": ["tests/authn/jwt/test_keys.py"],
     "support/storage/store.py": STORE,
+    "support/storage/known_thread.py": STORE,
+    "support/storage/threads.py": STORE,
+    "support/storage/items.py": STORE,
+    "support/storage/attachments.py": STORE,
     "support/storage/reads.py": STORE,
 }
 EXPLAINED = Path(__file__).with_name("explained.toml")

@@ -21,7 +21,7 @@ from support.chat import streaming
 from support.chat.protocol import MAX_PARTS, MAX_TITLE, parse
 from support.files import stored_files, validation
 from support.models import Attachment, Item, Thread
-from support.storage.store import MAX_ATTACHMENTS
+from support.storage.attachments import MAX_PER_MESSAGE
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import Api, create, eventually, http, message, operation
 from tests.support.assistant.test_dictation import dictated
@@ -292,7 +292,7 @@ def test_without_a_quota_a_file_of_any_user_is_stored(settings: Any) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_message_carries_ten_attachments_and_no_more(api: Api, person: Person) -> None:
     uploaded = [
-        direct(api, person, b"a", "a.txt", "text/plain").json()["id"] for _ in range(MAX_ATTACHMENTS + 1)
+        direct(api, person, b"a", "a.txt", "text/plain").json()["id"] for _ in range(MAX_PER_MESSAGE + 1)
     ]
 
     refused = api.post(sending(*uploaded), person.token())

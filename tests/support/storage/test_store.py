@@ -83,10 +83,11 @@ from pydantic import BaseModel
 
 from runtime.worker_threads import run_inline
 from support import models
+from support.storage import known_thread
 from support.storage.feedback import save_feedback
 from support.storage.reads import MAX_PAGE
 from support.storage.serialization import UnreadableRow
-from support.storage.store import Store, thread_of_this_task
+from support.storage.store import Store
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import MOMENT, STORE, Owner, answer, message, thread_of
 
@@ -459,19 +460,19 @@ def test_a_task_knows_its_own_thread_also_when_saving_it_was_cancelled(ada: Owne
             assert task
             task.cancel()
             await STORE.save_thread(thread_of(), ada)
-        return thread_of_this_task()
+        return known_thread.of_current_task()
 
     async def work() -> list[Any]:
         mine = await asyncio.create_task(cancelled())
-        nobodys = thread_of_this_task()
+        nobodys = known_thread.of_current_task()
         await STORE.load_thread("thr_1", ada)
-        loaded = thread_of_this_task()
+        loaded = known_thread.of_current_task()
         elsewhere = await asyncio.create_task(later())
         await STORE.delete_thread("thr_1", ada)
-        return [mine, nobodys, loaded, elsewhere, thread_of_this_task()]
+        return [mine, nobodys, loaded, elsewhere, known_thread.of_current_task()]
 
     async def later() -> tuple[str, str] | None:
-        return thread_of_this_task()
+        return known_thread.of_current_task()
 
     assert async_to_sync(work)() == [("ada", "thr_1"), None, ("ada", "thr_1"), None, None]
 

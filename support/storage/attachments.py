@@ -1,0 +1,84 @@
+"""Attachments as ChatKit's ``Store`` loads and saves them. Uploads are in support.attachments."""
+
+import json
+from typing import Any
+
+from chatkit.store import NotFoundError
+from chatkit.types import Attachment
+from django.db import IntegrityError, connection
+from django.db.models import F, Subquery
+from django.db.models.functions import Coalesce
+
+from runtime.worker_threads import on_database
+from support.files import stored_files, validation
+from support.models import Attachment as AttachmentRow
+from support.models import Thread
+from support.storage.serialization import attachment_from, serialize_attachment
+
+MAX_PER_MESSAGE = 10  # ChatKit's client allows as many
+
+# In SQL, as in support.storage.threads: one round trip.
+UPSERT = """
+    INSERT INTO support_attachment (user_id, attachment_id, thread_id, file, created_at, data)
+    VALUES (%s, %s, (SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s), '', now(), %s)
+    ON CONFLICT (user_id, attachment_id) DO UPDATE
+    SET data = excluded.data, thread_id = coalesce(excluded.thread_id, support_attachment.thread_id)
+"""
+
+
+@on_database
+def load(user_id: str, attachment_id: str) -> Attachment:
+    row = AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id).first()
+    if row is None:
+        raise NotFoundError(attachment_id)
+    return attachment_from(row)
+
+
+@on_database
+def save(user_id: str, attachment: Attachment) -> None:
+    data = serialize_attachment(attachment)
+    thread_id = attachment.thread_id
+    if stored_files.NAME.fullmatch(str((attachment.metadata or {}).get("file"))):
+        # The file is in our storage, so the row existed. If another request deletes the row with its file, an
+        # upsert would create the row again, without a file.
+        if not update(user_id, [attachment.id], thread_id, data=data):
+            raise NotFoundError(attachment.id)
+        return
+    values = [user_id, attachment.id, user_id, thread_id, json.dumps(data)]
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(UPSERT, values)
+        except IntegrityError:  # the thread was deleted meanwhile. From None: PostgreSQL quotes the row.
+            raise NotFoundError(attachment.id) from None
+
+
+def update(user_id: str, attachment_ids: list[str], thread_id: str | None, **values: Any) -> int:
+    """Set the attachments' ``values``, and their thread if ``thread_id`` exists.
+
+    Returns how many of the attachments exist.
+    """
+    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
+    rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=attachment_ids)
+    try:
+        return rows.update(thread=Coalesce(Subquery(thread), F("thread")), **values)
+    except IntegrityError:  # the thread was deleted meanwhile. From None: PostgreSQL quotes the row.
+        raise NotFoundError(thread_id) from None
+
+
+@on_database
+def delete(user_id: str, attachment_id: str) -> None:
+    AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id).delete_with_files()
+
+
+@on_database
+def require_sendable(user_id: str, attachment_ids: list[str]) -> None:
+    if len(attachment_ids) > MAX_PER_MESSAGE or len(set(attachment_ids)) < len(attachment_ids):
+        raise validation.FileRefused(f"A message carries up to {MAX_PER_MESSAGE} attachments, each once")
+    rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=attachment_ids)
+    found = list(rows.values_list("data", flat=True))
+    if len(found) < len(attachment_ids):
+        raise NotFoundError
+    # The SDK marks an attachment that is not uploaded yet in this way. So this check works for a team's own
+    # attachment store, too.
+    if any(data.get("upload_descriptor") for data in found):
+        raise validation.FileRefused("An attachment has not been uploaded yet")

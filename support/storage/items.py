@@ -1,0 +1,76 @@
+"""Items as ChatKit's ``Store`` loads and saves them."""
+
+import json
+
+from chatkit.store import NotFoundError
+from chatkit.types import Page, ThreadItem, UserMessageItem
+from django.db import connection, transaction
+
+from runtime.worker_threads import on_database, retry_on_outage
+from support.models import Attachment
+from support.storage import attachments, reads
+from support.storage.serialization import as_utc, item_from, serialize
+
+# In SQL, as in support.storage.threads: one round trip. The statement itself checks the owner: it inserts
+# nothing if the owner has no such thread. FOR KEY SHARE waits while the thread is being deleted, and then
+# finds no thread.
+INSERT = """
+    INSERT INTO support_item (thread_id, item_id, type, created_at, data)
+    SELECT id, %s, %s, %s, %s FROM support_thread WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
+    ON CONFLICT (thread_id, item_id) DO """
+
+# Returns also the ids of the attachments that the item carried.
+DELETE = """
+    DELETE FROM support_item WHERE item_id = %s AND thread_id = (
+        SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s
+    )
+    RETURNING thread_id, ARRAY(SELECT jsonb_path_query(data, '$.attachments[*].id') #>> '{}')
+"""
+
+
+@retry_on_outage
+def load(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
+    item = reads.item(user_id, thread_id, item_id)
+    if item is None:
+        raise NotFoundError(item_id)
+    return item_from(user_id, item)
+
+
+@retry_on_outage
+def load_page(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
+    items, cursor = reads.items(user_id, thread_id, limit, after, order)
+    return Page(data=[item_from(user_id, item) for item in items], has_more=cursor is not None, after=cursor)
+
+
+@retry_on_outage
+def save(user_id: str, thread_id: str, item: ThreadItem) -> None:
+    if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
+        raise NotFoundError(thread_id)
+    if isinstance(item, UserMessageItem) and item.attachments:
+        # The SDK has already set the attachments' thread, but they may have been released since.
+        attachments.update(user_id, [attachment.id for attachment in item.attachments], thread_id)
+
+
+@retry_on_outage
+def add_missing(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
+    for item in items:
+        _insert(user_id, thread_id, item, "NOTHING")
+
+
+@on_database
+def delete(user_id: str, thread_id: str, item_id: str) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(DELETE, [item_id, user_id, thread_id])
+        for thread, attachment_ids in cursor.fetchall():
+            if attachment_ids:
+                attached = Attachment.objects.owned_by(user_id).filter(thread=thread)
+                attached.filter(attachment_id__in=attachment_ids).release()
+
+
+def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
+    """Returns whether it wrote a row."""
+    created_at = as_utc(item.created_at)
+    data = json.dumps(serialize(item, created_at))
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT + on_conflict, [item.id, item.type, created_at, data, user_id, thread_id])
+        return bool(cursor.rowcount)
