@@ -19,7 +19,7 @@ from authn.models import User
 from support.admin import transcript
 from support.files import signed_urls
 from support.models import Attachment, Thread
-from support.storage.housekeeping import remove
+from support.storage.deletion import remove
 
 
 class OwnerFilter(admin.SimpleListFilter):

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from support.storage.housekeeping import Removed, erase
+from support.storage.deletion import Removed, erase
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from support.storage.housekeeping import export, has_anything
+from support.storage.deletion import export, has_anything
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from support.models import Thread
-from support.storage.housekeeping import Removed, remove
+from support.storage.deletion import Removed, remove
 
 
 def days(text: str) -> timedelta:

@@ -19,9 +19,9 @@ from pydantic import TypeAdapter
 
 from support import models
 from support.files import stored_files
-from support.storage import housekeeping
+from support.storage import deletion
+from support.storage.deletion import export
 from support.storage.feedback import save_feedback
-from support.storage.housekeeping import export
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.environment import of_a_process
 from tests.fixtures.owner import Owner, answer, message
@@ -133,7 +133,7 @@ def test_an_empty_conversation_is_as_old_as_its_beginning(ada: Owner) -> None:
 
 
 def test_pruning_goes_in_batches_and_tells_how_far_it_is(ada: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    monkeypatch.setattr(deletion, "BATCH", 2)
     for number in range(5):
         chats(ada, f"thr_{number}", begun=100)
 
@@ -145,7 +145,7 @@ def test_pruning_goes_in_batches_and_tells_how_far_it_is(ada: Owner, monkeypatch
 def test_whoever_interrupts_pruning_keeps_the_rest_and_can_go_on(
     ada: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    monkeypatch.setattr(deletion, "BATCH", 2)
     for number in range(5):
         chats(ada, f"thr_{number}", begun=100)
 
@@ -250,13 +250,13 @@ def test_an_export_holds_the_persons_files(ada: Owner, bob: Owner) -> None:
 
 def test_an_export_of_much_is_written_as_it_is_read(ada: Owner) -> None:
     ada.starts()
-    for number in range(housekeeping.BATCH + 5):
+    for number in range(deletion.BATCH + 5):
         ada.add_thread_item("thr_1", message(f"msg_{number}"))
 
     pieces = list(export("ada"))
 
     assert max(map(len, pieces)) < 1000
-    assert len(json.loads("".join(pieces))["threads"][0]["items"]) == housekeeping.BATCH + 5
+    assert len(json.loads("".join(pieces))["threads"][0]["items"]) == deletion.BATCH + 5
 
 
 def test_an_export_goes_to_a_new_file_that_only_its_owner_can_read(ada: Owner, tmp_path: Path) -> None:
