@@ -19,7 +19,7 @@ from authn.models import User
 from support.admin import transcript
 from support.files import signed_urls
 from support.models import Attachment, Thread
-from support.storage.deletion import remove
+from support.storage.deletion import delete_threads
 
 
 class OwnerFilter(admin.SimpleListFilter):
@@ -127,7 +127,7 @@ class ThreadAdmin(ReadOnly, LongTable):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
         """With all that belongs to them, files included."""
-        for _ in remove(Thread.objects.filter(pk__in=list(queryset.values_list("pk", flat=True)))):
+        for _ in delete_threads(Thread.objects.filter(pk__in=list(queryset.values_list("pk", flat=True)))):
             pass
 
 

@@ -1,4 +1,4 @@
-"""What users think of answers, one row an item. For ``add_feedback``, a team's own included."""
+"""Feedback of users on answers. A team's own ``add_feedback`` calls ``save_feedback`` too."""
 
 from chatkit.store import NotFoundError
 from chatkit.types import FeedbackKind
@@ -7,14 +7,14 @@ from django.db import IntegrityError
 from runtime.worker_threads import on_database
 from support.models import Feedback, Item
 
-MAX_ITEMS = 100  # an answer is a few items; the protocol sets no bound
+MAX_ITEMS = 100  # in one call. An answer has a few items, and the protocol sets no limit.
 
-# A thumb goes to what the assistant made, and to nothing that the client was never shown.
-NOT_TO_RATE = ("user_message", "hidden_context_item", "sdk_hidden_context")
+# Users rate what the assistant wrote. They never see hidden items.
+UNRATABLE_TYPES = ("user_message", "hidden_context_item", "sdk_hidden_context")
 
 
 class FeedbackRefused(ValueError):
-    """Its message tells the caller how many items may be rated at once."""
+    """Its message tells the caller how many items one call may rate."""
 
     def __str__(self) -> str:
         return f"Feedback is for up to {MAX_ITEMS} items at once"
@@ -22,20 +22,19 @@ class FeedbackRefused(ValueError):
 
 @on_database
 def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: FeedbackKind) -> None:
-    """Rate these items, or rate them anew.
+    """Store the feedback on these items. It replaces earlier feedback on them.
 
-    Raises ``NotFoundError``, and stores nothing, unless all of them are in that thread of that user;
-    ``FeedbackRefused``, a ``ValueError``, when there are more than ``MAX_ITEMS``.
+    Raises ``NotFoundError`` if this thread of this user lacks one of the items, or if one cannot be rated. Then
+    it stores nothing. Raises ``FeedbackRefused`` for more than ``MAX_ITEMS`` items.
     """
     wanted = set(item_ids)
     if len(wanted) > MAX_ITEMS:
         raise FeedbackRefused
     if not wanted:
         return
-    rated = (
-        Item.objects.of_thread(user_id, thread_id).filter(item_id__in=wanted).exclude(type__in=NOT_TO_RATE)
-    )
-    keys = sorted(rated.values_list("id", flat=True))  # in order, so that no two wait for each other
+    items = Item.objects.of_thread(user_id, thread_id).filter(item_id__in=wanted)
+    ratable = items.exclude(type__in=UNRATABLE_TYPES)
+    keys = sorted(ratable.values_list("id", flat=True))  # sorted, so that concurrent calls cannot deadlock
     if len(keys) < len(wanted):
         raise NotFoundError
     try:
@@ -45,5 +44,5 @@ def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: Feedb
             unique_fields=["item"],
             update_fields=["kind", "updated_at"],
         )
-    except IntegrityError as exc:  # an item was deleted in between
+    except IntegrityError as exc:  # an item was deleted meanwhile
         raise NotFoundError from exc

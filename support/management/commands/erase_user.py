@@ -2,20 +2,20 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from support.storage.deletion import Removed, erase
+from support.storage.deletion import Deleted, delete_user_data
 
 
 class Command(BaseCommand):
     help = (
-        "Removes all of one person's conversations and files for good. Delete their account in Better Auth "
-        "first, or they may go on chatting meanwhile."
+        "Deletes all conversations and files of one user for good. Delete the account in Better Auth first: "
+        "otherwise the user can write new messages meanwhile."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user_id", help="their id in Better Auth")
+        parser.add_argument("user_id", help="the user's id in Better Auth")
 
     def handle(self, *, user_id: str, **options: Any) -> None:
-        removed = sum(erase(user_id), Removed())
-        if removed == Removed():
-            raise CommandError(f"There is nothing of a user {user_id!r}.")
-        self.stdout.write(f"Removed of user {user_id}: {removed}.")
+        deleted = sum(delete_user_data(user_id), Deleted())
+        if deleted == Deleted():
+            raise CommandError(f"There are no conversations and no files of user {user_id!r}.")
+        self.stdout.write(f"Deleted of user {user_id}: {deleted}.")

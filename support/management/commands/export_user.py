@@ -7,19 +7,21 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from support.storage.deletion import export, has_anything
+from support.storage.export import export, has_data
 
 
 class Command(BaseCommand):
-    help = "Writes all of one person's conversations, feedback and files as one JSON document."
+    help = "Writes all conversations, feedback and files of one user as one JSON document."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user_id", help="their id in Better Auth")
-        parser.add_argument("--output", type=Path, metavar="FILE", help="a new file, instead of stdout")
+        parser.add_argument("user_id", help="the user's id in Better Auth")
+        parser.add_argument(
+            "--output", type=Path, metavar="FILE", help="write to this new file, not to stdout"
+        )
 
     def handle(self, *, user_id: str, output: Path | None, **options: Any) -> None:
-        if not has_anything(user_id):
-            raise CommandError(f"There is nothing of a user {user_id!r}.")
+        if not has_data(user_id):
+            raise CommandError(f"There are no conversations and no files of user {user_id!r}.")
         with closing(export(user_id)) as pieces:
             if output:
                 _write_new(output, pieces)
@@ -29,13 +31,13 @@ class Command(BaseCommand):
                     self.stdout.write(piece, ending="")
                 self.stdout.flush()
             except BrokenPipeError:
-                # The reader has left. What is still in the buffer must not fail again at exit.
+                # At exit, Python would write the rest of its buffer to the closed pipe and fail once more.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise CommandError("Nobody reads any further: the export is not complete.") from None
+                raise CommandError("The reader closed the pipe: the export is not complete.") from None
 
 
 def _write_new(path: Path, pieces: Iterator[str]) -> None:
-    """A new file, for its owner's eyes alone."""
+    """Write a new file that only its owner can read. If that fails, leave no file."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as exc:
@@ -43,6 +45,6 @@ def _write_new(path: Path, pieces: Iterator[str]) -> None:
     try:
         with open(handle, "w", encoding="utf-8") as file:
             file.writelines(pieces)
-    except BaseException:  # half an export is none
+    except BaseException:
         path.unlink()
         raise

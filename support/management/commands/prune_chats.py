@@ -7,33 +7,39 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from support.models import Thread
-from support.storage.deletion import Removed, remove
+from support.storage.deletion import Deleted, delete_threads
 
 
 def days(text: str) -> timedelta:
     if not re.fullmatch(r"[1-9][0-9]{0,4}d", text):
-        raise ArgumentTypeError(f"{text!r} is no number of days, such as 90d")
+        raise ArgumentTypeError(f"{text!r} is not a number of days, such as 90d")
     return timedelta(days=int(text[:-1]))
 
 
 class Command(BaseCommand):
-    help = "Removes the conversations in which nothing has been said for a while, with all that is in them."
+    help = "Deletes the conversations that have had no new message for some time, with their files."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--older-than", type=days, required=True, metavar="DAYS", help="since when: 90d")
-        parser.add_argument("--dry-run", action="store_true", help="only count them")
+        parser.add_argument(
+            "--older-than",
+            type=days,
+            required=True,
+            metavar="DAYS",
+            help="without a new message for this long: 90d",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only count the conversations")
 
     def handle(self, *, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         old = Thread.objects.quiet_since(timezone.now() - older_than)
         total = old.count()
         if dry_run:
-            self.stdout.write(f"To be removed: {total} conversations.")
+            self.stdout.write(f"Would delete {total} conversations.")
             return
-        removed = Removed()
+        deleted = Deleted()
         try:
-            for batch in remove(old):
-                removed += batch
-                self.stdout.write(f"{removed.threads} of {total} …")
+            for batch in delete_threads(old):
+                deleted += batch
+                self.stdout.write(f"{deleted.threads} of {total} …")
         except KeyboardInterrupt:
-            raise CommandError(f"Interrupted. Removed so far: {removed}.", returncode=130) from None
-        self.stdout.write(f"Removed: {removed}.")
+            raise CommandError(f"Interrupted. Deleted so far: {deleted}.", returncode=130) from None
+        self.stdout.write(f"Deleted: {deleted}.")

@@ -1,4 +1,4 @@
-"""``manage.py sweep_attachments``: removes what nobody's message holds. For a nightly timer."""
+"""``manage.py sweep_attachments``: deletes attachments and files that are not in use. Run it every night."""
 
 import re
 from argparse import ArgumentTypeError
@@ -18,44 +18,48 @@ SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 
 def age(text: str) -> timedelta:
     if not re.fullmatch(r"[0-9]{1,5}[mhd]", text):
-        raise ArgumentTypeError("write a number of minutes, hours or days: 30m, 12h, 1d")
+        raise ArgumentTypeError("write a number of minutes, hours or days, such as 30m, 12h or 1d")
     return timedelta(seconds=int(text[:-1]) * SECONDS[text[-1]])
 
 
 class Command(BaseCommand):
-    help = "Removes attachments that no message carries, and files that no attachment names."
+    help = "Deletes attachments that no message carries, and files that no attachment names."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--older-than", type=age, default="1d", help="leave younger ones, someone is still writing: 1d"
+            "--older-than",
+            type=age,
+            default="1d",
+            help="keep younger ones, because users may still send them: 1d",
         )
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
     def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         before = timezone.now() - older_than
-        attachments = _unsent(before, dry_run)
-        strays = sum(len(names) if dry_run else stored_files.delete(names) for names in _strays(before))
-        would = "Would remove" if dry_run else "Removed"
+        attachments = _delete_unsent(before, dry_run)
+        files = sum(len(names) if dry_run else stored_files.delete(names) for names in _unused_files(before))
+        verb = "Would delete" if dry_run else "Deleted"
         self.stdout.write(
-            f"{would} {attachments} attachments that no message carries and {strays} files without one."
+            f"{verb} {attachments} attachments that no message carries and {files} files of no attachment."
         )
 
 
-def _unsent(before: datetime, dry_run: bool) -> int:
+def _delete_unsent(before: datetime, dry_run: bool) -> int:
     unsent = Attachment.objects.filter(thread=None, created_at__lt=before)
     if dry_run:
         return unsent.count()
-    removed = 0
+    deleted = 0
     while batch := list(unsent.order_by("created_at").values_list("id", flat=True)[:BATCH]):
-        # Asked again whether it was sent: a message may have taken it since.
-        removed += unsent.filter(id__in=batch).delete_with_files()
-    return removed
+        # Filter again by ``unsent``: a message may carry it since.
+        deleted += unsent.filter(id__in=batch).delete_with_files()
+    return deleted
 
 
-def _strays(before: datetime) -> Iterator[list[str]]:
-    """Files of ours that no row names. A storage may be shared: other names are left alone.
+def _unused_files(before: datetime) -> Iterator[list[str]]:
+    """The names of our files that no row names, in batches.
 
-    The age is what protects a file that is stored, and whose row is about to say so.
+    The storage may hold other files, so this ignores names that do not look like ours. An upload stores its
+    file before its row: the minimum age protects this file.
     """
     storage = stored_files.storage()
     for folder in _folders():
@@ -73,12 +77,12 @@ def _strays(before: datetime) -> Iterator[list[str]]:
 def _is_old(name: str, before: datetime) -> bool:
     try:
         return stored_files.storage().get_modified_time(name) < before
-    except FileNotFoundError:  # deleted meanwhile, with its attachment
+    except FileNotFoundError:  # deleted meanwhile
         return False
 
 
 def _folders() -> list[str]:
     try:
         return sorted(stored_files.storage().listdir("")[0])
-    except FileNotFoundError:  # nothing was ever uploaded
+    except FileNotFoundError:  # no file was ever stored
         return []

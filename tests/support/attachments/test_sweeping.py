@@ -1,6 +1,7 @@
 """``manage.py sweep_attachments``: what nobody's message holds goes, and nothing else."""
 
 import os
+import re
 import time
 from datetime import timedelta
 from io import StringIO
@@ -31,10 +32,11 @@ def _a_storage_of_its_own(settings: Any, tmp_path: Path, db: None) -> None:
     settings.STORAGES = settings.STORAGES | {"attachments": storage}
 
 
-def sweep(*options: str) -> str:
-    said = StringIO()
-    call_command("sweep_attachments", *options, stdout=said)
-    return said.getvalue().strip()
+def sweep(*options: str) -> tuple[int, ...]:
+    """How many attachments and how many files it reports."""
+    output = StringIO()
+    call_command("sweep_attachments", *options, stdout=output)
+    return tuple(map(int, re.findall(r"\d+", output.getvalue())))
 
 
 def stray(age: timedelta = 2 * DAY) -> str:
@@ -71,20 +73,20 @@ def test_what_was_never_sent_goes_after_a_day_and_files_without_a_row_too(thread
         user_id="ada", attachment_id="never uploaded", created_at=timezone.now() - 2 * DAY, data={}
     )
 
-    said = sweep()
+    report = sweep()
 
-    assert said == "Removed 2 attachments that no message carries and 1 files without one."
+    assert report == (2, 1)
     assert [stored_files.storage().exists(name) for name in kept + gone] == [True] * 3 + [False] * 2
     assert {row.attachment_id for row in Attachment.objects.all()} == {"sent", "young"}
-    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
+    assert sweep() == (0, 0)
 
 
 def test_a_dry_run_only_says_so() -> None:
     names = [uploaded("unsent"), stray()]
 
-    said = sweep("--dry-run")
+    report = sweep("--dry-run")
 
-    assert said == "Would remove 1 attachments that no message carries and 1 files without one."
+    assert report == (1, 1)
     assert all(stored_files.storage().exists(name) for name in names)
     assert Attachment.objects.count() == 1
 
@@ -93,12 +95,12 @@ def test_a_dry_run_only_says_so() -> None:
 def test_how_old_is_said_in_minutes_hours_or_days(older_than: str, swept: int) -> None:
     uploaded("unsent", age=timedelta(hours=2))
 
-    assert sweep("--older-than", older_than).startswith(f"Removed {swept} attachments")
+    assert sweep("--older-than", older_than) == (swept, 0)
 
 
 @pytest.mark.parametrize("older_than", ["1", "d", "1w", "-1d", "1.5d", "1d ", "999999d", ""])
 def test_an_age_that_is_none_is_refused(older_than: str) -> None:
-    with pytest.raises(CommandError, match="write a number of minutes, hours or days"):
+    with pytest.raises(CommandError, match="30m"):
         sweep(f"--older-than={older_than}")
 
 
@@ -109,9 +111,9 @@ def test_it_goes_in_batches(monkeypatch: pytest.MonkeyPatch, thread: Thread) -> 
         uploaded(f"unsent {number}")
         stray()
 
-    said = sweep()
+    report = sweep()
 
-    assert said == "Removed 5 attachments that no message carries and 5 files without one."
+    assert report == (5, 5)
     assert stored_files.storage().exists(kept)
 
 
@@ -122,7 +124,7 @@ def test_files_that_are_not_ours_are_left_alone() -> None:
         storage.save(name, ContentFile(b"Hello"))
         os.utime(storage.path(name), (0, 0))
 
-    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
+    assert sweep() == (0, 0)
     assert all(storage.exists(name) for name in names)
 
 
@@ -138,7 +140,7 @@ def test_a_message_that_takes_an_attachment_meanwhile_keeps_it(
 
     monkeypatch.setattr(type(Attachment.objects.all()), "delete_with_files", sent_first)
 
-    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
+    assert sweep() == (0, 0)
     assert stored_files.storage().exists(name)
 
 
@@ -153,7 +155,7 @@ def test_a_file_that_is_deleted_meanwhile_does_not_end_the_sweep(monkeypatch: py
 
     monkeypatch.setattr(type(stored_files.storage()), "get_modified_time", deleted_first)
 
-    assert sweep() == "Removed 0 attachments that no message carries and 1 files without one."
+    assert sweep() == (0, 1)
     assert not stored_files.storage().exists(other)
 
 
@@ -164,4 +166,4 @@ def test_before_anything_was_uploaded_there_is_nothing_to_do(settings: Any, tmp_
     }
     settings.STORAGES = settings.STORAGES | {"attachments": storage}
 
-    assert sweep() == "Removed 0 attachments that no message carries and 0 files without one."
+    assert sweep() == (0, 0)

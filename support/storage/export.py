@@ -1,0 +1,49 @@
+"""Writes all data of one user as one JSON document."""
+
+import base64
+import json
+from collections.abc import Generator
+
+from django.db import transaction
+
+from support.files import stored_files
+from support.models import PLACE, Attachment, Thread
+
+
+def has_data(user_id: str) -> bool:
+    return Thread.objects.owned_by(user_id).exists() or Attachment.objects.owned_by(user_id).exists()
+
+
+def export(user_id: str) -> Generator[str, None, None]:
+    """The document in pieces: ``{"user_id": …, "threads": [{…, "items": [{…, "feedback": …}]}],
+    "attachments": [{…, "size": …, "content": …}]}``.
+
+    Threads, items and attachments are as ChatKit's SDK wrote them, hidden items included. Only rated items
+    have ``feedback``. ``size`` is in bytes, and ``content`` is the file in base64. Both are null if there is
+    no file. All lists are in the order of insertion. At most a few hundred rows are in memory at a time.
+    """
+    with transaction.atomic():  # server-side cursors need a transaction
+        yield f'{{"user_id": {json.dumps(user_id)}, "threads": ['
+        threads = Thread.objects.owned_by(user_id).order_by(PLACE).iterator(chunk_size=100)
+        for number, thread in enumerate(threads):
+            yield ",\n" if number else "\n"
+            yield json.dumps(thread.data)[:-1] + ', "items": ['
+            items = thread.items.select_related("feedback").order_by(PLACE).iterator(chunk_size=100)
+            for position, item in enumerate(items):
+                feedback = {"feedback": item.feedback.kind} if hasattr(item, "feedback") else {}
+                yield (",\n  " if position else "\n  ") + json.dumps(item.data | feedback)
+            yield "]}"
+        yield '], "attachments": ['
+        attachments = Attachment.objects.owned_by(user_id).order_by("id").iterator(chunk_size=100)
+        for number, attachment in enumerate(attachments):
+            yield ",\n" if number else "\n"
+            yield json.dumps(attachment.data | {"size": attachment.size, "content": _content(attachment)})
+        yield "]}\n"
+
+
+def _content(attachment: Attachment) -> str | None:
+    try:
+        with stored_files.open_file(attachment.file) as file:
+            return base64.b64encode(file.read()).decode()
+    except FileNotFoundError:
+        return None
