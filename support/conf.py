@@ -1,4 +1,4 @@
-"""The chat's settings, typed."""
+"""The settings of this app, with their types and defaults."""
 
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from support.files import media_types
 
 DEFAULT_SERVER = "support.server.SupportServer"
 
-INSTRUCTIONS = """\
+DEFAULT_INSTRUCTIONS = """\
 You are the support assistant of this website. Be friendly, plain and brief.
 Use your tools wherever they can answer or do what is asked, and say what you have done.
 What you know neither from this conversation nor from a tool you do not know: say so, and make nothing up.
@@ -26,7 +26,7 @@ class Conf(ReadOnce):
 
     @cached_property
     def CHATKIT_CONTEXT(self) -> str:
-        """Dotted path of ``build(request) -> context``, what the server gets as its context."""
+        """Dotted path of a function ``build(request)``. It returns the context for the server's methods."""
         return cast(str, _setting("CHATKIT_CONTEXT", "support.context.build"))
 
     @cached_property
@@ -35,12 +35,12 @@ class Conf(ReadOnce):
 
     @cached_property
     def OPENAI_BASE_URL(self) -> str:
-        """Any address that speaks one of OpenAI's two APIs; empty for OpenAI's own."""
+        """Base URL of a provider with one of OpenAI's two APIs. Empty: OpenAI's own."""
         return cast(str, _setting("OPENAI_BASE_URL", ""))
 
     @cached_property
     def SUPPORT_MODEL(self) -> str:
-        """The model that answers; empty: the local responder does."""
+        """The model that answers. Empty: the local responder answers."""
         return cast(str, _setting("SUPPORT_MODEL", ""))
 
     @cached_property
@@ -50,59 +50,63 @@ class Conf(ReadOnce):
 
     @cached_property
     def SUPPORT_MODEL_API(self) -> str:
-        """``responses``, or ``chat_completions``, which most other providers and local models speak."""
+        """``responses`` or ``chat_completions``. Most other providers have only the second."""
         return cast(str, _setting("SUPPORT_MODEL_API", "responses"))
 
     @cached_property
     def SUPPORT_TITLE_MODEL(self) -> str:
-        """The model that names conversations: a small one will do."""
+        """The model that writes the titles of conversations. A small model is enough."""
         return cast(str, _setting("SUPPORT_TITLE_MODEL", "")) or self.SUPPORT_MODEL
 
     @cached_property
     def SUPPORT_TRANSCRIPTION_MODEL(self) -> str:
-        """The model that writes down what is dictated; empty: there is no dictation."""
+        """The model that transcribes dictation. Empty: there is no dictation."""
         return cast(str, _setting("SUPPORT_TRANSCRIPTION_MODEL", ""))
 
     @cached_property
     def SUPPORT_INSTRUCTIONS(self) -> str:
-        """What the model is told to be: here, in SUPPORT_INSTRUCTIONS_FILE, or by us."""
-        if given := cast(str, _setting("SUPPORT_INSTRUCTIONS", "")):
-            return given
-        return _text_of(self.SUPPORT_INSTRUCTIONS_FILE) if self.SUPPORT_INSTRUCTIONS_FILE else INSTRUCTIONS
+        """The model's instructions: this setting, the text of SUPPORT_INSTRUCTIONS_FILE or our default."""
+        if instructions := cast(str, _setting("SUPPORT_INSTRUCTIONS", "")):
+            return instructions
+        return (
+            _read_text(self.SUPPORT_INSTRUCTIONS_FILE)
+            if self.SUPPORT_INSTRUCTIONS_FILE
+            else DEFAULT_INSTRUCTIONS
+        )
 
     @cached_property
     def SUPPORT_INSTRUCTIONS_FILE(self) -> str:
-        """Path of a UTF-8 text file; read once, like every other setting."""
+        """Path of a text file in UTF-8. It is read once."""
         return cast(str, _setting("SUPPORT_INSTRUCTIONS_FILE", ""))
 
     @cached_property
     def SUPPORT_MCP_SERVERS(self) -> Any:
-        """As it was written; ``tool_servers.configured`` makes sense of it."""
+        """The parsed JSON. ``support.assistant.mcp.servers.configured`` reads it."""
         return _setting("SUPPORT_MCP_SERVERS", [])
 
     @cached_property
     def SUPPORT_TRACING(self) -> bool:
-        """Whether every conversation is also posted to OpenAI's traces, whatever OPENAI_BASE_URL says."""
+        """Whether every conversation is also sent to OpenAI's tracing, with any OPENAI_BASE_URL."""
         return bool(_setting("SUPPORT_TRACING", False))
 
     @cached_property
     def SUPPORT_RATE_PER_USER(self) -> str:
-        """Requests a user may send, in DRF's notation: ``120/min``."""
+        """How many requests a user may send, as DRF writes rates: ``120/min``."""
         return cast(str, _setting("SUPPORT_RATE_PER_USER", "120/min"))
 
     @cached_property
     def SUPPORT_STREAMS_PER_USER(self) -> int:
-        """How many answers to one user a process has under way at once."""
+        """How many answers one process may stream to one user at the same time."""
         return cast(int, _setting("SUPPORT_STREAMS_PER_USER", 5))
 
     @cached_property
     def SUPPORT_MESSAGE_LENGTH(self) -> int:
-        """Of a user's message, in characters, with what it quotes."""
+        """The most characters in a user's message, including the text that it quotes."""
         return cast(int, _setting("SUPPORT_MESSAGE_LENGTH", 50_000))
 
     @cached_property
     def PUBLIC_URL(self) -> str:
-        """Where clients reach this backend, before /support/; empty: where the request says."""
+        """The URL at which clients reach this backend, without /support/. Empty: taken from the request."""
         return cast(str, _setting("PUBLIC_URL", ""))
 
     @cached_property
@@ -116,12 +120,12 @@ class Conf(ReadOnce):
 
     @cached_property
     def ATTACHMENT_BYTES_PER_USER(self) -> int:
-        """How much all files of one user may take up; 0 for no limit."""
+        """The most bytes that all files of one user may have together. 0: no limit."""
         return cast(int, _setting("ATTACHMENT_BYTES_PER_USER", 1_000_000_000))
 
     @cached_property
     def ATTACHMENT_ADDRESS_SECONDS(self) -> int:
-        """For how long an address to read an attachment from is good, at most; for half of it at least."""
+        """How long the signed URL of an attachment is valid: at least half of this time, at most all of it."""
         return cast(int, _setting("ATTACHMENT_ADDRESS_SECONDS", 600))
 
 
@@ -133,5 +137,5 @@ def _setting(name: str, default: Any) -> Any:
 
 
 @cache
-def _text_of(path: str) -> str:
+def _read_text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""What the ChatKit server knows about the request it answers."""
+"""The context of a request: what ChatKit's server and its stores know about the caller."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -13,8 +13,9 @@ from authn.sessions import Identity
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """``user_id``: whose data this request may touch. ``claims``: of a JWT; ``None`` where a
-    session's own token let the caller in. ``locale``: a lower-case language tag, or empty."""
+    """``user_id``: this request may read and change only the data of this user. ``claims``: the claims of the
+    JWT, or ``None`` if the caller sent a session token. ``locale``: a lower-case language tag, or empty.
+    """
 
     user_id: str
     user: User
@@ -25,7 +26,7 @@ class RequestContext:
 
 
 def build(request: Request) -> RequestContext:
-    """The default ``CHATKIT_CONTEXT``. Called once a request, after the caller was authenticated."""
+    """The default ``CHATKIT_CONTEXT``. It is called once for each request, after authentication."""
     identity = cast(Identity, request.auth)
     languages = parse_accept_lang_header(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
     return RequestContext(

@@ -1,12 +1,14 @@
-"""Conversations. ``user_id`` is Better Auth's user id as text, on purpose no foreign key: a constraint
-on Better Auth's table would make its own account deletion fail half-way.
+"""The tables of conversations.
 
-``data`` holds the object as ChatKit's SDK wrote it and is the truth; the columns beside it are for
-finding and the admin. Order is the order of insertion: ``PLACE``, from the database.
+``user_id`` is Better Auth's user id as text. It is not a foreign key: a constraint on Better Auth's table
+would make Better Auth's own deletion of an account fail.
 
-What belongs to a deleted row is deleted by the database itself (migrations 0002 and 0003), whoever
-deletes it and whatever is being stored that moment. Django would load every item first, and 5.2 cannot
-declare such a constraint: hence DO_NOTHING here.
+``data`` is the object as ChatKit's SDK wrote it. The SDK reads only ``data``. The other columns are copies
+for queries and for the admin. Rows are ordered by insertion (``INSERTION_ORDER``).
+
+If a row is deleted, the database deletes the rows that refer to it: migrations 0002 and 0003 make foreign
+keys with ON DELETE CASCADE. Django's own CASCADE would load all items first, and would miss an item that is
+stored at the same time. Django 5.2 cannot declare such a foreign key, so the models say DO_NOTHING.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,12 +23,12 @@ from django.utils import timezone
 
 from support.files import stored_files
 
-# The order of insertion. Ordered by ``id`` itself, the threads of somebody with many are sought along the
-# primary key, among everybody's: 50,000 rows for a page of 20, in our test. This only the indexes below
-# have in order, and they start from the owner.
-PLACE = F("id") + 0
+# The order of insertion. We do not order by ``id`` itself: for a user with many threads, PostgreSQL would
+# then read along the primary key, through the threads of all users. In our test, that was 50,000 rows for a
+# page of 20. Only the indexes below are sorted by ``id + 0``, and they begin with the owner or the thread.
+INSERTION_ORDER = F("id") + 0
 
-# Ids of messages may come from the model's provider: "msg_" and some 50 hex digits at OpenAI.
+# characters. The model's provider makes some of the ids: OpenAI's are "msg_" and about 50 hex digits.
 ID_LENGTH = 200
 
 RELEASE_TRIES = 3
@@ -36,11 +38,16 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
     def owned_by(self, user_id: str) -> Self:
         return self.filter(user_id=user_id)
 
-    def quiet_since(self, moment: datetime) -> Self:
-        """Without anything said from then on: neither the thread nor its newest item is younger."""
-        newest = Item.objects.filter(thread=OuterRef("pk")).order_by(PLACE.desc()).values("created_at")[:1]
-        last_said = Coalesce(Subquery(newest), "created_at")
-        return self.filter(created_at__lt=moment).alias(last_said=last_said).filter(last_said__lt=moment)
+    def inactive_since(self, time: datetime) -> Self:
+        """Threads that are older than ``time`` and whose newest item is older, too."""
+        newest = (
+            Item.objects.filter(thread=OuterRef("pk"))
+            .order_by(INSERTION_ORDER.desc())
+            .values("created_at")[:1]
+        )
+        last_activity = Coalesce(Subquery(newest), "created_at")
+        old = self.filter(created_at__lt=time)
+        return old.alias(last_activity=last_activity).filter(last_activity__lt=time)
 
 
 class Thread(models.Model):
@@ -55,15 +62,16 @@ class Thread(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user_id", "thread_id"], name="thread_of_user")]
         indexes = [
-            models.Index("user_id", PLACE, name="threads_in_order"),
+            models.Index("user_id", INSERTION_ORDER, name="threads_in_order"),
             models.Index(fields=["created_at"], name="threads_by_age"),
             models.Index(
                 fields=["thread_id"], name="threads_by_id"
-            ),  # for staff, who may not know whose it is
+            ),  # for the admin's search without an owner
         ]
 
     def __str__(self) -> str:
-        # And not its title, which says what it is about: Django's log of what staff has deleted keeps this.
+        # Not the title, which says what the conversation is about: Django's log of admin actions keeps this
+        # text.
         return self.thread_id
 
 
@@ -72,17 +80,17 @@ class ItemQuerySet(models.QuerySet["Item"]):
         return self.filter(thread__user_id=user_id)
 
     def of_thread(self, user_id: str, thread_id: str) -> Self:
-        """Starts from the owner, by the key of their thread.
+        """The items of this thread of this owner.
 
-        Not by a join: PostgreSQL does not see that it yields one thread alone, and so would sort all of
-        its items, where ``items_in_order`` has them in order.
+        Uses a subquery and not a join. With a join, PostgreSQL does not know that there is only one thread.
+        It would sort all of its items and not use the index ``items_in_order``.
         """
         owned = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
         return self.filter(thread=Subquery(owned.values("id")))
 
 
 class Item(models.Model):
-    """A message, a tool call, a widget …: ``type`` is ChatKit's name of it."""
+    """A message, a tool call, a widget and so on. ``type`` is ChatKit's name for its kind."""
 
     thread = models.ForeignKey(
         Thread, models.DO_NOTHING, related_name="items", db_index=False, db_constraint=False
@@ -95,16 +103,16 @@ class Item(models.Model):
     objects = ItemQuerySet.as_manager()
 
     class Meta:
-        # Unique within its thread alone: some of the ids are not ours to choose.
+        # Unique only within a thread, because the model's provider makes some of the ids.
         constraints = [models.UniqueConstraint(fields=["thread", "item_id"], name="item_of_thread")]
-        indexes = [models.Index("thread", PLACE, name="items_in_order")]
+        indexes = [models.Index("thread", INSERTION_ORDER, name="items_in_order")]
 
     def __str__(self) -> str:
         return self.item_id
 
 
 class Feedback(models.Model):
-    """Thumbs up or down for one item, by its thread's owner: who that is, is said there alone."""
+    """Thumbs up or down for one item. It comes from the owner of the item's thread."""
 
     item = models.OneToOneField(Item, models.DO_NOTHING, primary_key=True, db_constraint=False)
     kind = models.CharField(max_length=10, choices=[("positive", "Positive"), ("negative", "Negative")])
@@ -141,7 +149,7 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
                     for thread, keys in keys_by_thread.items():
                         Attachment.objects.filter(id__in=keys).update(thread=thread)
                 break
-            except IntegrityError:  # one of these threads was being deleted, and is gone now
+            except IntegrityError:  # one of these threads was deleted meanwhile
                 if not tries_left:
                     raise
         return list(found.values())
@@ -152,16 +160,18 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         Call it before the threads are deleted, in the same transaction. ``threads``: primary keys. Returns
         how many attachments it deleted.
         """
-        # An attachment that is sent or uploaded at this moment either is found here, or finds no row.
+        # An attachment that is sent or uploaded at the same time is either found here, or its update finds no
+        # row.
         released = self.filter(thread__in=threads).release(leaving=threads)
         if not released:
             return 0
         return Attachment.objects.filter(id__in=released, thread=None).delete_with_files()
 
     def delete_with_files(self) -> int:
-        """Delete the rows, and their files once that is committed. Returns how many there were."""
+        """Delete the rows, and their files after the commit. Returns how many rows it deleted."""
         with transaction.atomic():
-            # Locked: an upload that ends this moment either is in the list, or finds no row.
+            # Lock the rows. An upload that ends at the same time is either in the list, or its update finds
+            # no row.
             found = dict(self.select_for_update().values_list("id", "file"))
             Attachment.objects.filter(id__in=found).delete()
             transaction.on_commit(partial(stored_files.delete, found.values()))
@@ -169,14 +179,18 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
 
 def _threads_carrying(attachments: Mapping[tuple[str, str], int], leaving: Sequence[int]) -> dict[int, int]:
-    """By attachment: the thread of the newest message that carries it, if there is one.
+    """Maps each attachment to the thread of the newest message that carries it.
 
-    ``attachments``: primary keys by owner and id. The owners' messages are read once, however many there are.
+    ``attachments``: primary keys by (owner, attachment id). ``leaving``: primary keys of threads that do not
+    count. An attachment that no message carries is missing from the result. Reads the owners' messages once,
+    for all attachments together.
     """
     owners = {user_id for user_id, _ in attachments}
     messages = Item.objects.filter(thread__user_id__in=owners, type="user_message")
     carrying = messages.exclude(thread__in=leaving).filter(data__attachments__0__isnull=False)
-    columns = carrying.order_by(PLACE).values_list("thread__user_id", "thread_id", "data__attachments")
+    columns = carrying.order_by(INSERTION_ORDER).values_list(
+        "thread__user_id", "thread_id", "data__attachments"
+    )
     return {
         attachments[user_id, carried["id"]]: thread
         for user_id, thread, all_carried in columns.iterator()
@@ -186,9 +200,9 @@ def _threads_carrying(attachments: Mapping[tuple[str, str], int], leaving: Seque
 
 
 class Attachment(models.Model):
-    """A file that its owner has uploaded. Messages of several conversations may carry it.
+    """A file that its owner announced or uploaded. Messages of several threads may carry it.
 
-    ``thread``: the last conversation that it was sent to. Null while no message carries it.
+    ``thread``: the thread to which it was sent last. Null while no message carries it.
     """
 
     user_id = models.CharField(max_length=ID_LENGTH)
@@ -196,8 +210,8 @@ class Attachment(models.Model):
     thread = models.ForeignKey(
         Thread, models.DO_NOTHING, related_name="attachments", null=True, db_constraint=False
     )
-    file = models.CharField(max_length=100, default="")  # its name in the storage; empty until uploaded
-    size = models.BigIntegerField(null=True)  # in bytes, of the file and not of what was claimed
+    file = models.CharField(max_length=100, default="")  # the name in the storage; empty before the upload
+    size = models.BigIntegerField(null=True)  # bytes of the uploaded file; null before the upload
     created_at = models.DateTimeField(default=timezone.now)
     data = models.JSONField()
 
@@ -208,7 +222,7 @@ class Attachment(models.Model):
             models.UniqueConstraint(fields=["user_id", "attachment_id"], name="attachment_of_user")
         ]
         indexes = [
-            # Both are for sweep_attachments.
+            # Both indexes are for sweep_attachments.
             models.Index(fields=["created_at"], condition=Q(thread=None), name="attachments_unsent"),
             models.Index(fields=["file"], name="attachments_by_file"),
         ]

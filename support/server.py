@@ -1,4 +1,4 @@
-"""The default ChatKit server: a model where one is configured, the local responder where not."""
+"""The default ChatKit server: the configured model answers, or the local responder if there is none."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -37,7 +37,7 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
-        # The SDK leaves it to us: a locked thread is a matter of the interface alone there.
+        # The SDK does not check this: its client only hides the composer of a locked thread.
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
         answer = (agent if conf.SUPPORT_MODEL else local_responder).respond(self.store, thread, context)
@@ -45,7 +45,7 @@ class SupportServer(ChatKitServer[RequestContext]):
             yield event
 
     def check_picks(self, options: InferenceOptions) -> None:
-        """Raises ``picks.PickRefused``. A team's own ``respond`` has its own models and tools."""
+        """Raises ``model_choice.PickRefused``. A team's own ``respond`` has its own models and tools."""
         if type(self).respond is SupportServer.respond:
             model_choice.check(options)
 
@@ -57,7 +57,7 @@ class SupportServer(ChatKitServer[RequestContext]):
         context: RequestContext,
     ) -> AsyncIterator[ThreadStreamEvent]:
         raise CustomStreamError("This chat has no actions.", allow_retry=False)
-        yield  # what makes it an async iterator
+        yield  # makes this an async generator
 
     async def add_feedback(
         self, thread_id: str, item_ids: list[str], feedback: FeedbackKind, context: RequestContext
@@ -70,18 +70,18 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def handle_stream_cancelled(
         self, thread: ThreadMetadata, pending_items: list[ThreadItem], context: RequestContext
     ) -> None:
-        # As the SDK's own, but in one call: when the server is shut down, a second cancellation
-        # follows the first at once. And without overwriting: cancelled while the whole answer was
-        # being stored, a part of it must not take its place.
-        said = [item for item in pending_items if _says_something(item)]
+        # The SDK's own method stores the items one by one. This is one call, because a shutdown cancels the
+        # task a second time soon after the first. It does not overwrite items: the cancellation may come
+        # while the whole answer is stored, and a partial answer must not replace it.
+        partial_answers = [item for item in pending_items if _has_text(item)]
         stopped = SDKHiddenContextItem(
             id=self.store.generate_item_id("sdk_hidden_context", thread, context),
             thread_id=thread.id,
-            created_at=datetime.now(),  # naive, as everywhere in the SDK
+            created_at=datetime.now(),  # naive, as all times in the SDK
             content="The user stopped the answer here. Do not go on with it.",
         )
-        await self.chat_store.add_missing_items(thread.id, [*said, stopped], context)
+        await self.chat_store.add_missing_items(thread.id, [*partial_answers, stopped], context)
 
 
-def _says_something(item: ThreadItem) -> bool:
+def _has_text(item: ThreadItem) -> bool:
     return isinstance(item, AssistantMessageItem) and any(part.text.strip() for part in item.content)

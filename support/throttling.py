@@ -9,18 +9,18 @@ from support.conf import conf
 
 
 class PerUserThrottle(UserRateThrottle):
-    """So many requests a user and period, over all of their sessions; counted in Django's cache."""
+    """Limits the requests of a user, in all of their sessions together. Counts them in Django's cache."""
 
     def get_rate(self) -> str:
         return conf.SUPPORT_RATE_PER_USER
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """Raises ``Unavailable`` when the cache does not answer: uncounted, a user could send without end."""
+        """Raises ``Unavailable`` if the cache does not answer. Without counts there would be no limit."""
         if not throttling.cache_breaker.allows_call():
             raise Unavailable("cache_unavailable")
         try:
             is_allowed = bool(super().allow_request(request, view))
-        except Exception as exc:  # each cache has errors of its own, and Redis' are no OSError
+        except Exception as exc:  # each cache backend has its own errors, and those of Redis are not OSError
             throttling.cache_breaker.failed(exc)
             raise Unavailable("cache_unavailable") from exc
         throttling.cache_breaker.succeeded()

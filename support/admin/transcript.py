@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from support.models import PLACE, Attachment, Item, Thread
+from support.models import INSERTION_ORDER, Attachment, Item, Thread
 
 PAGE = 50  # items
 MOST = 200  # texts of one item, such as the tasks of a workflow
@@ -64,7 +64,7 @@ class Page:
 
 def page(thread: Thread, *, before: int | None = None, after: int | None = None) -> Page:
     """The end of the conversation, or what stands before or after an item."""
-    items = Item.objects.filter(thread=thread).select_related("feedback").alias(place=PLACE)
+    items = Item.objects.filter(thread=thread).select_related("feedback").alias(place=INSERTION_ORDER)
     if after is not None:
         rows = list(items.filter(place__gt=after).order_by("place")[: PAGE + 1])
         has_earlier, has_later = True, len(rows) > PAGE

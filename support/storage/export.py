@@ -7,7 +7,7 @@ from collections.abc import Generator
 from django.db import transaction
 
 from support.files import stored_files
-from support.models import PLACE, Attachment, Thread
+from support.models import INSERTION_ORDER, Attachment, Thread
 
 
 def has_data(user_id: str) -> bool:
@@ -24,11 +24,11 @@ def export(user_id: str) -> Generator[str, None, None]:
     """
     with transaction.atomic():  # server-side cursors need a transaction
         yield f'{{"user_id": {json.dumps(user_id)}, "threads": ['
-        threads = Thread.objects.owned_by(user_id).order_by(PLACE).iterator(chunk_size=100)
+        threads = Thread.objects.owned_by(user_id).order_by(INSERTION_ORDER).iterator(chunk_size=100)
         for number, thread in enumerate(threads):
             yield ",\n" if number else "\n"
             yield json.dumps(thread.data)[:-1] + ', "items": ['
-            items = thread.items.select_related("feedback").order_by(PLACE).iterator(chunk_size=100)
+            items = thread.items.select_related("feedback").order_by(INSERTION_ORDER).iterator(chunk_size=100)
             for position, item in enumerate(items):
                 feedback = {"feedback": item.feedback.kind} if hasattr(item, "feedback") else {}
                 yield (",\n  " if position else "\n  ") + json.dumps(item.data | feedback)

@@ -24,8 +24,8 @@ class FeedbackRefused(ValueError):
 def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: FeedbackKind) -> None:
     """Store the feedback on these items. It replaces earlier feedback on them.
 
-    Raises ``NotFoundError`` if this thread of this user lacks one of the items, or if one cannot be rated. Then
-    it stores nothing. Raises ``FeedbackRefused`` for more than ``MAX_ITEMS`` items.
+    Raises ``NotFoundError`` if one of the items is not in this thread of this user, or cannot be rated. In
+    that case it stores nothing. Raises ``FeedbackRefused`` for more than ``MAX_ITEMS`` items.
     """
     wanted = set(item_ids)
     if len(wanted) > MAX_ITEMS:

@@ -6,7 +6,7 @@ from chatkit.store import NotFoundError
 from django.db.models import BigIntegerField, QuerySet, Subquery
 
 from authn.tables.compiled import Compiled
-from support.models import PLACE, Item, Thread
+from support.models import INSERTION_ORDER, Item, Thread
 from support.storage import cursors
 
 MAX_PAGE = 100  # rows. ChatKit's client asks for 20 to 50, and the protocol sets no limit.
@@ -67,7 +67,7 @@ def _page_queryset(
     start_after: str | None,
 ) -> Any:
     """``start_after``: "id" starts after the row with the id ``after``, and "key" after the primary key."""
-    page = rows.alias(place=PLACE).order_by("place" if order == "asc" else "-place")
+    page = rows.alias(place=INSERTION_ORDER).order_by("place" if order == "asc" else "-place")
     if start_after:
         place = key if start_after == "key" else Subquery(rows.filter(**{columns[1]: after}).values("id"))
         page = page.filter(**{"place__gt" if order == "asc" else "place__lt": place})

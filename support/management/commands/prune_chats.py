@@ -30,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count the conversations")
 
     def handle(self, *, older_than: timedelta, dry_run: bool, **options: Any) -> None:
-        old = Thread.objects.quiet_since(timezone.now() - older_than)
+        old = Thread.objects.inactive_since(timezone.now() - older_than)
         total = old.count()
         if dry_run:
             self.stdout.write(f"Would delete {total} conversations.")

@@ -281,7 +281,7 @@ def test_nothing_is_sought_row_by_row(
 ) -> None:
     """A thread is deleted with its items and their feedback, and old threads are found, by indexes alone."""
     bobs = models.Thread.objects.owned_by("bob").filter(thread_id="thr_1")
-    old = models.Thread.objects.quiet_since(timezone.now() - timedelta(days=1))
+    old = models.Thread.objects.inactive_since(timezone.now() - timedelta(days=1))
 
     with django_db_blocker.unblock(), transaction.atomic():
         with connection.cursor() as cursor:

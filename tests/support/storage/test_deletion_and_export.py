@@ -21,8 +21,8 @@ from pydantic import TypeAdapter
 from support import models
 from support.files import stored_files
 from support.storage import deletion
-from support.storage.feedback import save_feedback
 from support.storage.export import export
+from support.storage.feedback import save_feedback
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.environment import of_a_process
 from tests.fixtures.owner import Owner, answer, message
