@@ -125,7 +125,7 @@ class Conf(ReadOnce):
 
     @cached_property
     def ATTACHMENT_ADDRESS_SECONDS(self) -> int:
-        """How long the signed URL of an attachment is valid: at least half of this time, at most all of it."""
+        """How long the signed URL of an attachment is valid at most. It is at least half of this time."""
         return cast(int, _setting("ATTACHMENT_ADDRESS_SECONDS", 600))
 
 
