@@ -1,4 +1,4 @@
-"""System checks: a wrong setting stops the start, and the hint says what to write."""
+"""System checks. An error stops the start of the server, and its hint says what to write instead."""
 
 import os
 from pathlib import Path
@@ -17,39 +17,49 @@ from support.conf import DEFAULT_SERVER, conf
 from support.files import media_types, stored_files
 
 MODEL_APIS = ("responses", "chat_completions")
-HERE = {"localhost", "127.0.0.1", "::1"}
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     checks = (
-        *(_paths, _rate, _bounds, _model, _models, _base_url, _model_api, _instructions, _tool_servers),
+        *(
+            _dotted_paths,
+            _rate,
+            _limits,
+            _model,
+            _models,
+            _base_url,
+            _model_api,
+            _instructions,
+            _tool_servers,
+        ),
         *(_public_url, _attachments, _storage),
     )
     return [message for check in checks for message in check()]
 
 
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """For ``check --deploy`` alone."""
+    """Only for ``check --deploy``."""
     if conf.PUBLIC_URL:
         return []
-    hint = "Write where clients reach this backend, such as https://api.example.com."
-    fault = "PUBLIC_URL is not set: the Host header decides where attachments are said to be."
+    hint = "Write the URL at which clients reach this backend, such as https://api.example.com."
+    fault = "PUBLIC_URL is not set: the Host header of a request decides the URLs of attachments."
     return [CheckWarning(fault, hint=hint, id="support.W101")]
 
 
-def _paths() -> list[CheckMessage]:
+def _dotted_paths() -> list[CheckMessage]:
     faults: list[CheckMessage] = []
     for number, name in enumerate(("CHATKIT_SERVER", "CHATKIT_CONTEXT"), start=1):
         if getattr(conf, name) == DEFAULT_SERVER:
-            continue  # to import it is to import the agent stack, two seconds of every manage.py command
+            continue  # importing it imports the Agents SDK, which takes two seconds in each manage.py command
         try:
-            named = import_string(getattr(conf, name))
+            imported = import_string(getattr(conf, name))
         except ImportError as exc:
             fault = f"{name} cannot be imported: {exc}"
         else:
-            if callable(named) or hasattr(named, "process"):  # a server may be named as a ready instance
+            if callable(imported) or hasattr(imported, "process"):  # CHATKIT_SERVER may name an instance
                 continue
-            fault = f"{name} names nothing that can be called."
+            fault = f"{name} names something that is not callable."
         hint = "Write the dotted path of a class, function or server, such as shop.chat.ShopServer."
         faults.append(Error(fault, hint=hint, id=f"support.E00{number}"))
     return faults
@@ -60,14 +70,14 @@ def _rate() -> list[CheckMessage]:
         throttling.rate(conf.SUPPORT_RATE_PER_USER)
     except ValueError:
         hint = "Write a number and a period: 120/min (s, min, hour, day)."
-        return [Error("SUPPORT_RATE_PER_USER is no rate.", hint=hint, id="support.E003")]
+        return [Error("SUPPORT_RATE_PER_USER is not a rate.", hint=hint, id="support.E003")]
     return []
 
 
-def _bounds() -> list[CheckMessage]:
+def _limits() -> list[CheckMessage]:
     hint = "Write a number above 0; the default is in .env.example."
     return [
-        Error(f"{name} lets nobody speak.", hint=hint, id="support.E009")
+        Error(f"{name} is below 1, so no message is possible.", hint=hint, id="support.E009")
         for name in ("SUPPORT_STREAMS_PER_USER", "SUPPORT_MESSAGE_LENGTH")
         if getattr(conf, name) < 1
     ]
@@ -77,15 +87,15 @@ def _model() -> list[CheckMessage]:
     if not (conf.OPENAI_API_KEY or conf.OPENAI_BASE_URL):
         hint = "Set OPENAI_API_KEY, or OPENAI_BASE_URL for another provider or a local model."
         return [
-            Error(f"{name} is set, but nothing says where it is.", hint=hint, id="support.E004")
+            Error(f"{name} is set, but there is no provider for it.", hint=hint, id="support.E004")
             for name in ("SUPPORT_MODEL", "SUPPORT_TRANSCRIPTION_MODEL")
             if getattr(conf, name)
         ]
     if conf.OPENAI_API_KEY and not conf.SUPPORT_MODEL:
         return [
             CheckWarning(
-                "OPENAI_API_KEY is set, but no model answers.",
-                hint="Set SUPPORT_MODEL to the model's name; until then the local responder answers.",
+                "OPENAI_API_KEY is set, but SUPPORT_MODEL is not.",
+                hint="Set SUPPORT_MODEL to the name of a model. Until then, the local responder answers.",
                 id="support.W001",
             )
         ]
@@ -94,7 +104,7 @@ def _model() -> list[CheckMessage]:
 
 def _models() -> list[CheckMessage]:
     if conf.SUPPORT_MODELS and not conf.SUPPORT_MODEL:
-        hint = "Set SUPPORT_MODEL to the model that answers where nobody picks one."
+        hint = "Set SUPPORT_MODEL to the model that answers if the user picks none."
         return [Error("SUPPORT_MODELS is set, but SUPPORT_MODEL is not.", hint=hint, id="support.E010")]
     return []
 
@@ -106,15 +116,15 @@ def _base_url() -> list[CheckMessage]:
         url = urlsplit("no.url")
     if not conf.OPENAI_BASE_URL or (url.scheme in {"http", "https"} and url.netloc):
         return []
-    hint = "Write the address before /responses, such as http://localhost:11434/v1."
-    return [Error("OPENAI_BASE_URL is no address.", hint=hint, id="support.E005")]
+    hint = "Write the URL without /responses at its end, such as http://localhost:11434/v1."
+    return [Error("OPENAI_BASE_URL is not an http or https URL.", hint=hint, id="support.E005")]
 
 
 def _model_api() -> list[CheckMessage]:
     if conf.SUPPORT_MODEL_API in MODEL_APIS:
         return []
-    hint = f"Write {' or '.join(MODEL_APIS)}: the API that OPENAI_BASE_URL speaks."
-    return [Error("SUPPORT_MODEL_API is unknown.", hint=hint, id="support.E006")]
+    hint = f"Write {' or '.join(MODEL_APIS)}: the API of the provider at OPENAI_BASE_URL."
+    return [Error("SUPPORT_MODEL_API is not a known API.", hint=hint, id="support.E006")]
 
 
 def _instructions() -> list[CheckMessage]:
@@ -122,14 +132,14 @@ def _instructions() -> list[CheckMessage]:
         return []
     if getattr(settings, "SUPPORT_INSTRUCTIONS", ""):
         hint = "Set SUPPORT_INSTRUCTIONS or SUPPORT_INSTRUCTIONS_FILE, not both."
-        return [Error("SUPPORT_INSTRUCTIONS_FILE would not be read.", hint=hint, id="support.E007")]
+        return [Error("SUPPORT_INSTRUCTIONS_FILE would be ignored.", hint=hint, id="support.E007")]
     try:
         fault = "" if conf.SUPPORT_INSTRUCTIONS else "it is empty"
     except (OSError, UnicodeDecodeError) as exc:
         fault = exc.strerror if isinstance(exc, OSError) and exc.strerror else "it is not UTF-8"
     if not fault:
         return []
-    hint = "Write the path of a text file in UTF-8; a relative one starts at the working directory."
+    hint = "Write the path of a text file in UTF-8. A relative path starts at the working directory."
     return [Error(f"SUPPORT_INSTRUCTIONS_FILE cannot be used: {fault}.", hint=hint, id="support.E007")]
 
 
@@ -137,20 +147,20 @@ def _tool_servers() -> list[CheckMessage]:
     if faults := servers.problems(conf.SUPPORT_MCP_SERVERS):
         hint = (
             'Write a JSON list such as [{"name": "todo", "url": "https://todo.example.com/mcp", "secret":'
-            ' "…"}]; a secret is made by python -c "import secrets; print(secrets.token_urlsafe(32))".'
+            ' "…"}]. To make a secret: python -c "import secrets; print(secrets.token_urlsafe(32))".'
         )
         return [Error(f"SUPPORT_MCP_SERVERS: {'; '.join(faults)}.", hint=hint, id="support.E008")]
-    exposed = [
+    unencrypted = [
         server.name
         for server in servers.configured()
         if server.secret
         and urlsplit(server.url).scheme == "http"
-        and urlsplit(server.url).hostname not in HERE
+        and urlsplit(server.url).hostname not in LOCAL_HOSTS
     ]
-    if not exposed:
+    if not unencrypted:
         return []
-    hint = "Write an https address. Where the network between is yours alone, silence support.W002."
-    fault = f"SUPPORT_MCP_SERVERS: who calls is said without encryption to {', '.join(exposed)}."
+    hint = "Write an https URL. If the network between is private, silence support.W002."
+    fault = f"SUPPORT_MCP_SERVERS: the caller's identity is sent unencrypted to {', '.join(unencrypted)}."
     return [CheckWarning(fault, hint=hint, id="support.W002")]
 
 
@@ -164,11 +174,11 @@ def _public_url() -> list[CheckMessage]:
     if url.scheme in {"http", "https"} and url.hostname and not (url.query or url.fragment or url.username):
         return []
     fault = (
-        "PUBLIC_URL is no address."
+        "PUBLIC_URL is not a plain http or https URL."
         if conf.PUBLIC_URL
-        else "Without PUBLIC_URL the Host header would decide, and ALLOWED_HOSTS=* lets it say anything."
+        else "PUBLIC_URL is not set, and ALLOWED_HOSTS=* lets the Host header put any host into URLs."
     )
-    hint = "Write where clients reach this backend, before /support/, such as https://api.example.com."
+    hint = "Write the URL at which clients reach this backend, without /support/: https://api.example.com."
     return [Error(fault, hint=hint, id="support.E101")]
 
 
@@ -176,18 +186,20 @@ def _attachments() -> list[CheckMessage]:
     faults: list[CheckMessage] = []
     if not conf.ATTACHMENT_TYPES or not set(conf.ATTACHMENT_TYPES) <= set(media_types.SUPPORTED):
         hint = f"Choose from {', '.join(media_types.SUPPORTED)}."
-        fault = "ATTACHMENT_TYPES should list types that can be told by their content."
+        fault = "ATTACHMENT_TYPES is empty, or lists a type that this backend cannot check."
         faults.append(Error(fault, hint=hint, id="support.E102"))
     if conf.ATTACHMENT_MAX_BYTES < 1:
         hint = "Write a number of bytes, such as 10000000."
-        faults.append(Error("ATTACHMENT_MAX_BYTES lets nothing in.", hint=hint, id="support.E103"))
+        faults.append(
+            Error("ATTACHMENT_MAX_BYTES is below 1, so no upload is possible.", hint=hint, id="support.E103")
+        )
     if conf.ATTACHMENT_BYTES_PER_USER and conf.ATTACHMENT_BYTES_PER_USER < conf.ATTACHMENT_MAX_BYTES:
         hint = "Write a number of bytes above ATTACHMENT_MAX_BYTES, or 0 for no limit."
-        fault = "ATTACHMENT_BYTES_PER_USER leaves no room for a single file."
+        fault = "ATTACHMENT_BYTES_PER_USER is too small for a file of ATTACHMENT_MAX_BYTES."
         faults.append(Error(fault, hint=hint, id="support.E107"))
     if conf.ATTACHMENT_ADDRESS_SECONDS < 2:
         hint = "Write a number of seconds, such as 600."
-        fault = "ATTACHMENT_ADDRESS_SECONDS is over before anything is read."
+        fault = "ATTACHMENT_ADDRESS_SECONDS is too short to read a file."
         faults.append(Error(fault, hint=hint, id="support.E104"))
     return faults
 
@@ -195,14 +207,16 @@ def _attachments() -> list[CheckMessage]:
 def _storage() -> list[CheckMessage]:
     try:
         storage = stored_files.storage()
-    except Exception as exc:  # a team's own class may fail in any way
-        hint = "ATTACHMENT_STORAGE is a dotted path, and ATTACHMENT_STORAGE_OPTIONS what it is made with."
-        return [Error(f"The storage of attachments cannot be made: {exc}", hint=hint, id="support.E105")]
+    except Exception as exc:  # a team's own class may raise anything
+        hint = "Check ATTACHMENT_STORAGE, a dotted path, and ATTACHMENT_STORAGE_OPTIONS, its arguments."
+        return [Error(f"ATTACHMENT_STORAGE cannot be used: {exc}", hint=hint, id="support.E105")]
     if not isinstance(storage, FileSystemStorage):
         return []
-    # The directory itself is made when it is needed; so far its nearest parent answers for it.
-    place = next(path for path in (Path(storage.location), *Path(storage.location).parents) if path.exists())
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+    # The storage creates its directory with the first file. Before that, check the nearest existing parent.
+    directory = next(
+        path for path in (Path(storage.location), *Path(storage.location).parents) if path.exists()
+    )
+    if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
         return []
-    hint = f"Set ATTACHMENT_DIRECTORY, or let this process write to {place}."
-    return [Error("ATTACHMENT_DIRECTORY cannot be written to.", hint=hint, id="support.E106")]
+    hint = f"Set ATTACHMENT_DIRECTORY, or let this process write to {directory}."
+    return [Error("ATTACHMENT_DIRECTORY is not writable.", hint=hint, id="support.E106")]

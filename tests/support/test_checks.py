@@ -155,21 +155,15 @@ def test_of_two_settings_both_are_looked_at(settings: Any) -> None:
     assert faults() == [("support.E002", 40)]
 
 
-@pytest.mark.parametrize(
-    ("url", "hosts", "fault"),
-    [
-        ("api.example.com", ["*"], "PUBLIC_URL is no address."),
-        ("", ["*"], "Without PUBLIC_URL the Host header would decide"),
-    ],
-)
-def test_where_the_backend_is_is_asked_for_in_either_case(
-    settings: Any, url: str, hosts: list[str], fault: str
+@pytest.mark.parametrize(("url", "mentions_hosts"), [("api.example.com", False), ("", True)])
+def test_a_wrong_public_url_and_a_missing_one_get_different_messages(
+    settings: Any, url: str, mentions_hosts: bool
 ) -> None:
-    settings.PUBLIC_URL, settings.ALLOWED_HOSTS = url, hosts
+    settings.PUBLIC_URL, settings.ALLOWED_HOSTS = url, ["*"]
 
     (message,) = check_settings()
 
-    assert message.msg.startswith(fault)
+    assert ("ALLOWED_HOSTS" in message.msg) == mentions_hosts
 
 
 @pytest.mark.parametrize(("url", "is_warned"), [("", True), ("https://api.example.com", False)])
