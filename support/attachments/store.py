@@ -1,4 +1,8 @@
-"""Attachments, from the moment they are announced until they are stored: ChatKit's two ways to upload."""
+"""Uploads of attachments, in ChatKit's two ways.
+
+Two-phase: the client announces a file (``AttachmentStore.create_attachment``) and then sends it
+(``receive``). Direct: it sends the file at once (``add``).
+"""
 
 import unicodedata
 from collections.abc import Iterator
@@ -25,25 +29,26 @@ from support.models import Attachment as AttachmentRow
 from support.storage.serialization import attachment_from, serialize_attachment
 from support.storage.store import OwnerT, new_id
 
-MAX_NAME = 120
+MAX_NAME_LENGTH = 120  # characters
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories
+# Unicode categories: control and format characters, surrogates, line and paragraph separators.
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class AlreadyUploaded(Exception):
-    """Its bytes never change: a message, or a browser's cache, may hold them already."""
+    """An uploaded file never changes, because a message may carry it and a browser may have cached it."""
 
 
 class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
-    """Goes with ``storage.store.Store``, which keeps the rows. Files are in STORAGES["attachments"]."""
+    """Works only together with ``support.storage.store.Store``, which saves and deletes the rows."""
 
     def generate_attachment_id(self, mime_type: str, context: OwnerT) -> str:
         return new_id("attachment")
 
     async def create_attachment(self, input: AttachmentCreateParams, context: OwnerT) -> Attachment:  # noqa: A002
-        """The first of two phases. Raises ``validation.FileRefused``. The SDK saves the attachment."""
-        mime_type = validation.validate_announced(harmless(input.name), input.mime_type, input.size)
-        await require_room(context.user_id, input.size)
+        """The first of the two phases. Raises ``validation.FileRefused``. The SDK saves the result."""
+        mime_type = validation.validate_announced(safe_name(input.name), input.mime_type, input.size)
+        await require_quota(context.user_id, input.size)
         attachment_id = self.generate_attachment_id(mime_type, context)
         attachment = _attachment(context.user_id, attachment_id, input.name, mime_type)
         attachment.upload_descriptor = AttachmentUploadDescriptor(
@@ -52,7 +57,10 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
         return attachment
 
     async def delete_attachment(self, attachment_id: str, context: OwnerT) -> None:
-        """Only says whether it may be: the SDK asks here, and then has the store delete row and file."""
+        """Raises ``NotFoundError`` if the user has no such attachment.
+
+        After this, the SDK calls ``Store.delete_attachment``, which deletes the row and the file.
+        """
         await require_owned(context.user_id, attachment_id)
 
 
@@ -62,31 +70,33 @@ def require_owned(user_id: str, attachment_id: str) -> None:
         raise NotFoundError(attachment_id)
 
 
-def _require_room(user_id: str, size: int) -> None:
-    """Raises ``support.files.validation.QuotaExceeded``."""
+def _require_quota(user_id: str, size: int) -> None:
+    """Raises ``validation.QuotaExceeded`` if the user's files and this one are too large together."""
     if conf.ATTACHMENT_BYTES_PER_USER:
-        taken = AttachmentRow.objects.owned_by(user_id).aggregate(size=Sum("size"))["size"] or 0
-        if taken + size > conf.ATTACHMENT_BYTES_PER_USER:
+        used = AttachmentRow.objects.owned_by(user_id).aggregate(size=Sum("size"))["size"] or 0
+        if used + size > conf.ATTACHMENT_BYTES_PER_USER:
             raise validation.QuotaExceeded
 
 
-require_room = on_database(_require_room)
+require_quota = on_database(_require_quota)
 
 
 @contextmanager
-def _kept(user_id: str, content: IO[bytes], size: int) -> Iterator[str]:
-    """The file's name; inside, its row is to be written. Raises ``support.files.validation.QuotaExceeded``.
+def _saved_file(user_id: str, content: IO[bytes], size: int) -> Iterator[str]:
+    """Store the file and give its name. The caller writes the file's row inside.
 
-    Looked at once before the bytes are kept, and for certain afterwards: of one user's uploads at the same
-    time, one is written after the other. After a refusal, inside too, the file is gone again; after any other
-    failure it is ``sweep_attachments``' to say whether the row was written.
+    Checks the quota before it stores the file, and again under a lock: with the lock, a user's concurrent
+    uploads write their rows one after another. Raises ``validation.QuotaExceeded``.
+
+    If the upload is refused here or inside, it deletes the file. After any other error, the row may have been
+    committed or not: then the file stays, and ``sweep_attachments`` deletes it if it has no row.
     """
-    _require_room(user_id, size)
+    _require_quota(user_id, size)
     file = stored_files.save(content)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(LOCK, [f"attachments of {user_id}"])
-            _require_room(user_id, size)
+            _require_quota(user_id, size)
             yield file
     except (validation.QuotaExceeded, AlreadyUploaded, NotFoundError):
         stored_files.delete([file])
@@ -98,9 +108,9 @@ def load(user_id: str, attachment_id: str) -> Attachment:
 
 
 def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
-    """The second phase. A client may send the same bytes again, for example when our answer was lost.
+    """The second phase. A client may send the same bytes again, for example if it did not get our answer.
 
-    Raises ``NotFoundError``, ``AlreadyUploaded`` or ``support.files.validation.FileRefused``.
+    Raises ``NotFoundError``, ``AlreadyUploaded`` or ``validation.FileRefused``.
     """
     row = _row(user_id, attachment_id)
     try:
@@ -116,68 +126,70 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     if row.file:
         raise AlreadyUploaded
     attachment = attachment_from(row)
-    checked = validation.validate(content, attachment.name, attachment.mime_type)
-    if checked.mime_type != attachment.mime_type:  # only the bytes told the type
-        made = _attachment(row.user_id, row.attachment_id, attachment.name, checked.mime_type)
-        kept = {"thread_id": attachment.thread_id, "metadata": attachment.metadata}
-        attachment = made.model_copy(update=kept)
+    validated = validation.validate(content, attachment.name, attachment.mime_type)
+    if validated.mime_type != attachment.mime_type:
+        # The type decides the attachment's class and whether it has a preview_url.
+        unchanged = {"thread_id": attachment.thread_id, "metadata": attachment.metadata}
+        attachment = _attachment(row.user_id, row.attachment_id, attachment.name, validated.mime_type)
+        attachment = attachment.model_copy(update=unchanged)
     attachment.upload_descriptor = None
-    with _kept(row.user_id, content, checked.size) as file:
-        attachment.metadata = (attachment.metadata or {}) | _metadata(file, checked)
-        # Meanwhile somebody may have deleted it, or uploaded it from a second window.
-        awaited = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
-        if not awaited.update(file=file, size=checked.size, data=serialize_attachment(attachment)):
-            _row(row.user_id, row.attachment_id)
+    with _saved_file(row.user_id, content, validated.size) as file:
+        attachment.metadata = (attachment.metadata or {}) | _metadata(file, validated)
+        # The user may have deleted the attachment meanwhile, or uploaded it from a second window.
+        not_uploaded = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
+        if not not_uploaded.update(file=file, size=validated.size, data=serialize_attachment(attachment)):
+            _row(row.user_id, row.attachment_id)  # raises NotFoundError if it was deleted
             raise AlreadyUploaded
     return attachment
 
 
-def add(user_id: str, name: str, claimed: str, content: IO[bytes]) -> Attachment:
-    """The direct way, in one phase. Raises ``support.files.validation.FileRefused``."""
-    checked = validation.validate(content, harmless(name), claimed)
-    attachment = _attachment(user_id, new_id("attachment"), name, checked.mime_type)
-    with _kept(user_id, content, checked.size) as file:
-        attachment.metadata = _metadata(file, checked)
+def add(user_id: str, name: str, mime_type: str, content: IO[bytes]) -> Attachment:
+    """The direct way. ``mime_type``: what the client sent. Raises ``validation.FileRefused``."""
+    validated = validation.validate(content, safe_name(name), mime_type)
+    attachment = _attachment(user_id, new_id("attachment"), name, validated.mime_type)
+    with _saved_file(user_id, content, validated.size) as file:
+        attachment.metadata = _metadata(file, validated)
         AttachmentRow.objects.create(
             user_id=user_id,
             attachment_id=attachment.id,
             file=file,
-            size=checked.size,
+            size=validated.size,
             data=serialize_attachment(attachment),
         )
     return attachment
 
 
-def _metadata(file: str, checked: validation.ValidatedFile) -> dict[str, Any]:
-    """What the SDK stores with the attachment and never sends to a client."""
-    charset = {"charset": checked.charset} if checked.charset else {}
-    return {"file": file, "size": checked.size} | charset
+def _metadata(file: str, validated: validation.ValidatedFile) -> dict[str, Any]:
+    """Stored with the attachment. The SDK never sends metadata to a client."""
+    charset = {"charset": validated.charset} if validated.charset else {}
+    return {"file": file, "size": validated.size} | charset
 
 
 def _row(user_id: str, attachment_id: str) -> AttachmentRow:
-    mine = AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id)
-    row = None if "\0" in attachment_id else mine.first()  # of a path; PostgreSQL raises on a NUL in text
+    rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id)
+    # The id comes from the URL's path. PostgreSQL raises an error for NUL in text.
+    row = None if "\0" in attachment_id else rows.first()
     if row is None:
         raise NotFoundError(attachment_id)
     return row
 
 
 def _attachment(user_id: str, attachment_id: str, name: str, mime_type: str) -> Attachment:
-    name = harmless(name)
+    name = safe_name(name)
     if mime_type not in media_types.IMAGES:
         return FileAttachment(id=attachment_id, name=name, mime_type=mime_type)
     preview_url = signed_urls.content_url(user_id, attachment_id)
     return ImageAttachment(id=attachment_id, name=name, mime_type=mime_type, preview_url=preview_url)
 
 
-def harmless(name: str) -> str:
-    """A file's name, to show and to save it by: without a path, and without what cannot be seen.
+def safe_name(name: str) -> str:
+    """A file name that is safe to show and to download by: no path, no invisible characters, not too long.
 
-    That is control characters, and those that reverse what follows, so that an "exe" looks like a "png".
+    Some invisible characters reverse the text after them: with these, an .exe file can look like a .png file.
     """
     name = name.replace("\\", "/").rpartition("/")[2]
-    name = "".join(char for char in name if unicodedata.category(char) not in UNSEEN).strip(" .")
+    name = "".join(char for char in name if unicodedata.category(char) not in INVISIBLE).strip(" .")
     suffix = PurePosixPath(name).suffix[:20]
-    if len(name) > MAX_NAME:
-        name = name[: MAX_NAME - len(suffix)] + suffix
+    if len(name) > MAX_NAME_LENGTH:
+        name = name[: MAX_NAME_LENGTH - len(suffix)] + suffix
     return name or "file"

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from PIL import Image
 
-from support.attachments.store import harmless
+from support.attachments.store import safe_name
 from support.files import signed_urls, stored_files
 from support.models import Attachment, Thread
 from tests.fixtures.accounts.people import Person
@@ -631,7 +631,7 @@ def test_the_name_in_a_form_is_treated_alike(api: Api, person: Person) -> None:
 
 
 def test_half_a_surrogate_pair_is_no_part_of_a_name() -> None:
-    assert harmless("a\ud83d.png") == "a.png"
+    assert safe_name("a\ud83d.png") == "a.png"
 
 
 # --- Whose it is ----------------------------------------------------------------------------------
