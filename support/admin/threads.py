@@ -1,4 +1,4 @@
-"""Conversations, for support staff to read, and to delete where they may."""
+"""The admin of conversations. Staff can read them, and delete them with the permission to do so."""
 
 from typing import Any
 
@@ -23,35 +23,38 @@ from support.storage.deletion import delete_threads
 
 
 class OwnerFilter(admin.SimpleListFilter):
-    """Nobody could choose from all users: whose conversations are listed is chosen in the list itself."""
+    """Lists one user's conversations.
+
+    It offers no choice of users, because there may be millions. The links in the column "user" set it.
+    """
 
     title, parameter_name = "user", "user"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        chosen = self.value()
-        return [(chosen, chosen)] if chosen else []
+        user_id = self.value()
+        return [(user_id, user_id)] if user_id else []
 
     def has_output(self) -> bool:
         return self.value() is not None
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
-        chosen = self.value()
-        if chosen is None:
+        user_id = self.value()
+        if user_id is None:
             return queryset
-        # PostgreSQL would refuse a NUL in any text.
-        return queryset.none() if "\0" in chosen else queryset.filter(user_id=chosen)
+        # PostgreSQL raises an error for NUL in text.
+        return queryset.none() if "\0" in user_id else queryset.filter(user_id=user_id)
 
 
 @admin.register(Thread)
 class ThreadAdmin(ReadOnly, LongTable):
-    list_display = ["thread_id", "title", "of_user", "started"]
+    list_display = ["thread_id", "title", "user_filter_link", "started"]
     list_filter = [OwnerFilter, "created_at"]
     search_fields = ["thread_id", "user_id"]
-    search_help_text = "By a whole conversation id, user id or e-mail address."
-    fields = ["thread_id", "title", "owner", "started"]
-    readonly_fields = ["owner", "started"]
+    search_help_text = "Search for a complete conversation id, user id or e-mail address."
+    fields = ["thread_id", "title", "user_link", "started"]
+    readonly_fields = ["user_link", "started"]
 
-    # What ReadOnly forbids and conversations allow, to whoever has the right.
+    # ReadOnly forbids deletion. Here, Django's permission decides.
     has_delete_permission = admin.ModelAdmin.has_delete_permission
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
@@ -63,21 +66,21 @@ class ThreadAdmin(ReadOnly, LongTable):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Thread], search_term: str
     ) -> tuple[QuerySet[Thread], bool]:
-        sought = search_term.strip()
-        if not sought:
+        term = search_term.strip()
+        if not term:
             return queryset, False
-        users = list(User.objects.filter(by_email(sought)).values_list("id", flat=True))
-        return queryset.filter(Q(thread_id=sought) | Q(user_id__in=[sought, *users])), False
+        user_ids = list(User.objects.filter(by_email(term)).values_list("id", flat=True))
+        return queryset.filter(Q(thread_id=term) | Q(user_id__in=[term, *user_ids])), False
 
     @admin.display(description="user")
-    def of_user(self, thread: Thread) -> SafeString:
-        address = urlencode({OwnerFilter.parameter_name: thread.user_id})
-        return format_html('<a href="?{}">{}</a>', address, thread.user_id)
+    def user_filter_link(self, thread: Thread) -> SafeString:
+        query = urlencode({OwnerFilter.parameter_name: thread.user_id})
+        return format_html('<a href="?{}">{}</a>', query, thread.user_id)
 
     @admin.display(description="user")
-    def owner(self, thread: Thread) -> SafeString:
-        address = reverse("admin:authn_user_change", args=[quote(thread.user_id)])
-        return format_html('<a href="{}">{}</a>', address, thread.user_id)
+    def user_link(self, thread: Thread) -> SafeString:
+        url = reverse("admin:authn_user_change", args=[quote(thread.user_id)])
+        return format_html('<a href="{}">{}</a>', url, thread.user_id)
 
     @admin.display(description="started")
     def started(self, thread: Thread) -> SafeString:
@@ -92,21 +95,24 @@ class ThreadAdmin(ReadOnly, LongTable):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        places = {name: _number(request.GET.get(name, "")) for name in ("before", "after")}
-        context["transcript"] = transcript.page(obj, **places)
+        position = {name: _key(request.GET.get(name, "")) for name in ("before", "after")}
+        context["transcript"] = transcript.page(obj, **position)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.attachment_view)
-        address = "<int:thread>/attachments/<str:attachment_id>/"
-        return [path(address, view, name="support_thread_attachment"), *super().get_urls()]
+        route = "<int:thread>/attachments/<str:attachment_id>/"
+        return [path(route, view, name="support_thread_attachment"), *super().get_urls()]
 
     def attachment_view(self, request: HttpRequest, thread: int, attachment_id: str) -> HttpResponse:
-        """To the file, by an address that is good for minutes: the page may be open for longer."""
+        """Redirects to the file's signed URL.
+
+        The page itself has no signed URLs, because staff may keep it open for longer than these are valid.
+        """
         if not self.has_view_permission(request):
             raise PermissionDenied
         in_thread = self.get_object(request, str(thread))
-        if in_thread is None or "\0" in attachment_id:  # PostgreSQL would refuse a NUL
+        if in_thread is None or "\0" in attachment_id:  # PostgreSQL raises an error for NUL
             raise Http404
         uploaded = Attachment.objects.owned_by(in_thread.user_id).exclude(file="")
         attachment = uploaded.filter(attachment_id=attachment_id).first()
@@ -118,7 +124,7 @@ class ThreadAdmin(ReadOnly, LongTable):
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        if any(_number(each) is None for each in chosen):  # which Django would compare with numbers: a 500
+        if any(_key(each) is None for each in chosen):  # Django would answer 500
             raise BadRequest
         return super().response_action(request, *args, **kwargs)
 
@@ -126,10 +132,11 @@ class ThreadAdmin(ReadOnly, LongTable):
         self.delete_queryset(request, Thread.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        """With all that belongs to them, files included."""
+        """Deletes all that belongs to the conversations, files included."""
         for _ in delete_threads(Thread.objects.filter(pk__in=list(queryset.values_list("pk", flat=True)))):
             pass
 
 
-def _number(text: str) -> int | None:
+def _key(text: str) -> int | None:
+    """A primary key, or ``None`` if the text is not a number that fits a bigint."""
     return int(text) if text.isdecimal() and len(text) < 19 else None

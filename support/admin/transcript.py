@@ -1,7 +1,7 @@
-"""A conversation as text, for staff to read: a page of it at a time, however long it is.
+"""A conversation as text, in pages, for staff to read.
 
-It is made of what is stored and not of the SDK's objects, so that what a newer version of the SDK has written
-can be read as well. All of it is somebody else's words: the template escapes them, and none becomes a link.
+It reads the stored JSON and not the SDK's objects, so it can also show items that a newer version of the SDK
+has written. Users, models and tools wrote all of this text: the template escapes it and makes no links of it.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any
 
 from support.models import INSERTION_ORDER, Attachment, Item, Thread
 
-PAGE = 50  # items
-MOST = 200  # texts of one item, such as the tasks of a workflow
-LONGEST = 20_000  # characters of one text: a tool's answer, or an image as a data: address, may be megabytes
+PAGE_SIZE = 50  # items
+MAX_TEXTS = 200  # of one item, such as the tasks of a workflow
+MAX_TEXT_LENGTH = 20_000  # characters. A tool's output or an image in a data: URL may have megabytes.
 
 SPEAKERS = {
     "user_message": "User",
@@ -30,18 +30,18 @@ SPEAKERS = {
     "hidden_context_item": "Hidden from the user",
     "sdk_hidden_context": "Hidden from the user",
 }
-# What of a widget can be read, in the order in which it is on the screen, more or less.
-IN_WIDGETS = ("title", "label", "value", "text", "caption", "alt", "placeholder", "src", "url", "href")
+# The properties of widgets that have text, roughly in the order in which the client shows them.
+WIDGET_TEXTS = ("title", "label", "value", "text", "caption", "alt", "placeholder", "src", "url", "href")
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """``can_be_read``: it was uploaded, and is there."""
+    """``is_stored``: it was uploaded and is not deleted."""
 
     attachment_id: str
     name: str
     mime_type: str
-    can_be_read: bool
+    is_stored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``earlier``, ``later``: the items to ask for more ``before`` and ``after``; ``None`` at the ends."""
+    """``earlier``: the value of ``before`` for the previous page. ``later``: that of ``after`` for the next page.
+
+    Both are primary keys of items, or ``None`` if there is no such page.
+    """
 
     entries: list[Entry]
     earlier: int | None
@@ -63,17 +66,17 @@ class Page:
 
 
 def page(thread: Thread, *, before: int | None = None, after: int | None = None) -> Page:
-    """The end of the conversation, or what stands before or after an item."""
+    """The last page of the conversation, or the page before or after the item with this primary key."""
     items = Item.objects.filter(thread=thread).select_related("feedback").alias(place=INSERTION_ORDER)
     if after is not None:
-        rows = list(items.filter(place__gt=after).order_by("place")[: PAGE + 1])
-        has_earlier, has_later = True, len(rows) > PAGE
-        rows = rows[:PAGE]
+        rows = list(items.filter(place__gt=after).order_by("place")[: PAGE_SIZE + 1])
+        has_earlier, has_later = True, len(rows) > PAGE_SIZE
+        rows = rows[:PAGE_SIZE]
     else:
         earlier = items if before is None else items.filter(place__lt=before)
-        rows = list(earlier.order_by("-place")[: PAGE + 1])
-        has_earlier, has_later = len(rows) > PAGE, before is not None
-        rows = rows[:PAGE][::-1]
+        rows = list(earlier.order_by("-place")[: PAGE_SIZE + 1])
+        has_earlier, has_later = len(rows) > PAGE_SIZE, before is not None
+        rows = rows[:PAGE_SIZE][::-1]
     return Page(
         entries=_entries(thread, rows),
         earlier=rows[0].pk if rows and has_earlier else None,
@@ -87,14 +90,14 @@ def _entries(thread: Thread, rows: list[Item]) -> list[Entry]:
     }
     ids = [str(each.get("id")) for files in attached.values() for each in files]
     uploaded = Attachment.objects.owned_by(thread.user_id).filter(attachment_id__in=ids).exclude(file="")
-    there = set(uploaded.values_list("attachment_id", flat=True)) if ids else set()
+    stored = set(uploaded.values_list("attachment_id", flat=True)) if ids else set()
     return [
         Entry(
             speaker=_speaker(row),
             created_at=row.created_at,
-            texts=_most(_cut(text) for text in _texts(row.data) if text),
+            texts=_limited(_shortened(text) for text in _texts(row.data) if text),
             feedback=row.feedback.get_kind_display() if hasattr(row, "feedback") else "",
-            files=[_file(each, there) for each in attached[row.pk]],
+            files=[_file(each, stored) for each in attached[row.pk]],
         )
         for row in rows
     ]
@@ -107,16 +110,16 @@ def _speaker(row: Item) -> str:
     return SPEAKERS.get(row.type, row.type)
 
 
-def _most(texts: Iterator[str]) -> list[str]:
-    told = list(islice(texts, MOST))
+def _limited(texts: Iterator[str]) -> list[str]:
+    shown = list(islice(texts, MAX_TEXTS))
     more = sum(1 for _ in texts)
-    return [*told, f"… ({more} more)"] if more else told
+    return [*shown, f"… ({more} more)"] if more else shown
 
 
-def _file(stored: dict[str, Any], there: set[str]) -> File:
-    attachment_id = str(stored.get("id"))
-    name, mime_type = str(stored.get("name", "")), str(stored.get("mime_type", ""))
-    return File(attachment_id, _cut(name), _cut(mime_type), attachment_id in there)
+def _file(attachment: dict[str, Any], stored: set[str]) -> File:
+    attachment_id = str(attachment.get("id"))
+    name, mime_type = str(attachment.get("name", "")), str(attachment.get("mime_type", ""))
+    return File(attachment_id, _shortened(name), _shortened(mime_type), attachment_id in stored)
 
 
 def _texts(data: Any) -> Iterator[str]:
@@ -133,10 +136,10 @@ def _texts(data: Any) -> Iterator[str]:
             yield f"{name}({_json(arguments)})"
             yield f"→ {_json(data['output'])}" if data.get("output") is not None else "→ no answer yet"
         case {"type": "widget", "widget": widget}:
-            yield "\n".join(_in_widget(widget))
+            yield "\n".join(_widget_texts(widget))
         case {"type": "generated_image"}:
             image = data.get("image")
-            yield str(image.get("url")) if isinstance(image, dict) else "not made yet"
+            yield str(image.get("url")) if isinstance(image, dict) else "not generated yet"
         case {"type": "structured_input", "inputs": list(questions)}:
             yield from map(_question, questions)
         case {"type": "task", "task": task}:
@@ -164,8 +167,8 @@ def _part(part: Any) -> str:
 def _source(source: Any) -> str:
     match source:
         case dict():
-            told = (source.get(name) for name in ("title", "url", "filename", "id"))
-            return f"Source: {', '.join(str(each) for each in told if each)}"
+            parts = (source.get(name) for name in ("title", "url", "filename", "id"))
+            return f"Source: {', '.join(str(part) for part in parts if part)}"
     return f"Source: {_json(source)}"
 
 
@@ -174,35 +177,36 @@ def _question(question: Any) -> str:
         return _json(question)
     answer = question.get("answer")
     if not isinstance(answer, dict):
-        said = "no answer yet"
+        answered = "no answer yet"
     else:
-        said = "skipped" if answer.get("skipped") else ", ".join(map(str, _list(answer, "values")))
-    return f"{question.get('question', '')} → {said}"
+        answered = "skipped" if answer.get("skipped") else ", ".join(map(str, _list(answer, "values")))
+    return f"{question.get('question', '')} → {answered}"
 
 
 def _task(task: Any) -> str:
-    """Of whatever kind: a title, a thought, what was searched for and found, how long it took."""
+    """A task of any kind: its title, its thought, what it searched for and found, and how long it took."""
     if not isinstance(task, dict):
         return _json(task)
-    told = [task.get("title"), task.get("title_query"), *_list(task, "queries"), task.get("content")]
+    parts = [task.get("title"), task.get("title_query"), *_list(task, "queries"), task.get("content")]
     if task.get("duration") is not None:
-        told.append(f"{task['duration']} s")
-    return "\n".join([*(str(each) for each in told if each), *map(_source, _list(task, "sources"))])
+        parts.append(f"{task['duration']} s")
+    return "\n".join([*(str(each) for each in parts if each), *map(_source, _list(task, "sources"))])
 
 
-def _in_widget(node: Any) -> Iterator[str]:
-    """What it says, a line each, in the order of its parts."""
+def _widget_texts(node: Any) -> Iterator[str]:
+    """The texts of a widget, one for each line, in the order of its components."""
     match node:
         case dict():
-            for name in IN_WIDGETS:
+            for name in WIDGET_TEXTS:
                 if isinstance(node.get(name), str | int | float):
                     yield str(node[name])
-            for name in sorted(node, key=lambda name: name != "children"):  # then a card's buttons
+            # Children first, and then for example a card's buttons.
+            for name in sorted(node, key=lambda name: name != "children"):
                 if isinstance(node[name], dict | list):
-                    yield from _in_widget(node[name])
+                    yield from _widget_texts(node[name])
         case list():
             for part in node:
-                yield from _in_widget(part)
+                yield from _widget_texts(part)
 
 
 def _list(data: Any, name: str) -> list[Any]:
@@ -214,5 +218,6 @@ def _json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text) - LONGEST} characters more)"
+def _shortened(text: str) -> str:
+    rest = len(text) - MAX_TEXT_LENGTH
+    return text if rest <= 0 else f"{text[:MAX_TEXT_LENGTH]}… ({rest} more characters)"

@@ -280,7 +280,7 @@ def test_a_text_of_megabytes_is_cut(staff: Client) -> None:
 
     [(_, [text])] = transcript_of(thread, staff)
 
-    assert text.endswith("x… (980000 characters more)")
+    assert text.endswith("x… (980000 more characters)")
     assert len(text) < 21_000
 
 
@@ -462,7 +462,7 @@ def test_a_file_that_is_gone_is_named_and_no_link(staff: Client, with_a_picture:
 
     page = page_of(with_a_picture, staff)
 
-    assert "a.png (image/png, not there)" in page
+    assert "a.png (image/png, not stored)" in page
     assert "/attachments/" not in page
 
 
