@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.generators import SchemaGenerator
 
 import authn.openapi  # noqa: F401  # the import registers its extensions with drf-spectacular
-from support.openapi import schema as support_schema
+from support.openapi import view_extensions
 
 Json = dict[str, Any]
 
@@ -95,7 +95,7 @@ class Generator(SchemaGenerator):
             "it": {"operationId": "getAttachment", "parameters": {"attachment_id": "$response.body#/id"}}
         }
         schema["components"]["responses"] = _extract_errors(schema)
-        schema["components"]["schemas"] = {**support_schema.components(), "Checks": CHECKS}
+        schema["components"]["schemas"] = {**view_extensions.components(), "Checks": CHECKS}
         schema["paths"] |= PROBES
         return schema
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from support.openapi import operations
-from support.openapi.schema import components
+from support.openapi.view_extensions import components
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create
