@@ -5,7 +5,8 @@ from typing import Any
 from drf_spectacular.generators import SchemaGenerator
 
 import authn.openapi  # noqa: F401  # the import registers its extensions with drf-spectacular
-from support.openapi import view_extensions
+import support.openapi.view_extensions  # noqa: F401  # as above
+from support.openapi.components import components
 
 Json = dict[str, Any]
 
@@ -95,7 +96,7 @@ class Generator(SchemaGenerator):
             "it": {"operationId": "getAttachment", "parameters": {"attachment_id": "$response.body#/id"}}
         }
         schema["components"]["responses"] = _extract_errors(schema)
-        schema["components"]["schemas"] = {**view_extensions.components(), "Checks": CHECKS}
+        schema["components"]["schemas"] = {**components(), "Checks": CHECKS}
         schema["paths"] |= PROBES
         return schema
 

@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``earlier``: the value of ``before`` for the previous page. ``later``: that of ``after`` for the next one.
+    """``earlier``: the value of ``before`` for the previous page. ``later``: that of ``after`` for the next.
 
     Both are primary keys of items, or ``None`` if there is no such page.
     """

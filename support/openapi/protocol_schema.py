@@ -1,4 +1,4 @@
-"""ChatKit's protocol as JSON schema, from the SDK's own classes, so that it cannot drift from them."""
+"""ChatKit's protocol as JSON schemas, made from the SDK's classes."""
 
 import re
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ Json = dict[str, Any]
 
 REF = "#/components/schemas/"
 
-SENT: dict[str, Any] = {"ChatKitRequest": types.ChatKitReq}
-ANSWERED: dict[str, Any] = {
+REQUESTS: dict[str, Any] = {"ChatKitRequest": types.ChatKitReq}
+RESPONSES: dict[str, Any] = {
     "Thread": types.Thread,
     "ThreadPage": types.Page[types.Thread],
     "ThreadItemPage": types.Page[types.ThreadItem],
@@ -26,7 +26,7 @@ ANSWERED: dict[str, Any] = {
     "SyncCustomActionResponse": types.SyncCustomActionResponse,
     "ThreadStreamEvent": types.ThreadStreamEvent,
 }
-# Unions whose names are Python's alone: pydantic would repeat them wherever they are used.
+# pydantic repeats a union at each place that uses it. These unions get schemas of their own.
 UNIONS: dict[str, Any] = {
     "ThreadItem": types.ThreadItem,
     "ThreadItemUpdate": types.ThreadItemUpdate,
@@ -36,11 +36,11 @@ UNIONS: dict[str, Any] = {
     "WidgetComponent": widgets.WidgetComponent,
 }
 
-# The server's own notes, which never leave it.
-UNSENT = [f"{REF}HiddenContextItem", f"{REF}SDKHiddenContextItem"]
+# Items of these types never leave the server.
+HIDDEN = [f"{REF}HiddenContextItem", f"{REF}SDKHiddenContextItem"]
 
-# What we do not take, although the SDK would.
-BOUNDS: dict[str, Json] = {
+# Limits of ours that the SDK does not have.
+LIMITS: dict[str, Json] = {
     "AttachmentCreateParams": {
         "mime_type": {"enum": [*media_types.SUPPORTED, *media_types.TYPE_OF_ALIAS]},
         "size": {"minimum": 1},
@@ -54,10 +54,10 @@ BOUNDS: dict[str, Json] = {
     },
 }
 
-# To the SDK any object with a type is one. What they are made of is for ChatKit's own documentation to say.
+# The SDK accepts any object with a type as a widget. ChatKit's own documentation describes the components.
 WIDGET = {
     "type": "object",
-    "description": "A widget, or a component of one, as ChatKit's client draws it.",
+    "description": "A widget or a component of a widget, as ChatKit's client shows it.",
     "properties": {"type": {"type": "string"}},
     "required": ["type"],
     "additionalProperties": True,
@@ -65,17 +65,17 @@ WIDGET = {
 
 
 def components() -> dict[str, Json]:
-    """By name, what ``#/components/schemas/`` has to have for ``SENT`` and ``ANSWERED``."""
-    kinds: list[Any] = [(name, "validation", TypeAdapter(kind)) for name, kind in SENT.items()]
-    kinds += [(name, "serialization", TypeAdapter(kind)) for name, kind in (ANSWERED | UNIONS).items()]
+    """The schemas of ``REQUESTS`` and ``RESPONSES`` and all that these refer to, by name."""
+    kinds: list[Any] = [(name, "validation", TypeAdapter(kind)) for name, kind in REQUESTS.items()]
+    kinds += [(name, "serialization", TypeAdapter(kind)) for name, kind in (RESPONSES | UNIONS).items()]
     tops, others = TypeAdapter.json_schemas(kinds, ref_template=REF + "{model}", schema_generator=_Schema)
-    # pydantic names classes by itself, and generic ones at length. The rest are unions, and have none.
+    # pydantic chooses the names of classes; those of generic classes are long. Unions have no names.
     names = {top["$ref"]: REF + name for (name, _), top in tops.items() if "$ref" in top}
     unions = {name: top for (name, _), top in tops.items() if "$ref" not in top}
 
-    def tidy(node: Any, name: str = "") -> Any:
+    def simplified(node: Any, name: str = "") -> Any:
         if isinstance(node, list):
-            return [tidy(part) for part in node if part not in [{"$ref": ref} for ref in UNSENT]]
+            return [simplified(part) for part in node if part not in [{"$ref": ref} for ref in HIDDEN]]
         if isinstance(node, str) and node.startswith(REF):
             return names.get(node) or REF + _readable(node.removeprefix(REF))
         if not isinstance(node, dict):
@@ -84,58 +84,61 @@ def components() -> dict[str, Json]:
             if union != name and schema.items() <= node.items():
                 return {"$ref": REF + union} | {key: node[key] for key in node if key not in schema}
         return {
-            key: tidy(value)
+            key: simplified(value)
             for key, value in node.items()
-            if value not in UNSENT and not (key == "title" and isinstance(value, str))  # the name once more
+            if value not in HIDDEN and not (key == "title" and isinstance(value, str))  # repeats the name
         }
 
-    schemas = {tidy(REF + name).removeprefix(REF): tidy(schema) for name, schema in others["$defs"].items()}
-    schemas |= {name: tidy(union, name) for name, union in unions.items()}
+    schemas = {
+        simplified(REF + name).removeprefix(REF): simplified(schema)
+        for name, schema in others["$defs"].items()
+    }
+    schemas |= {name: simplified(union, name) for name, union in unions.items()}
     schemas |= {"Widget": WIDGET, "WidgetComponent": {"$ref": f"{REF}Widget"}}
-    for name, bounds in BOUNDS.items():
-        for part, bound in bounds.items():
-            schemas[name]["properties"][part] |= bound
-    needed = _reachable(schemas, {*SENT, *ANSWERED})
+    for name, limits in LIMITS.items():
+        for field, limit in limits.items():
+            schemas[name]["properties"][field] |= limit
+    needed = _reachable(schemas, {*REQUESTS, *RESPONSES})
     return {name: schemas[name] for name in sorted(needed)}
 
 
 class _Schema(GenerateJsonSchema):
-    # The SDK gives Action.type a default that is no JSON, which pydantic would warn of.
+    # Avoids a warning: in the SDK, the default of Action.type is not valid JSON.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
     def nullable_schema(self, schema: Any) -> Json:
-        if self.mode == "serialization":  # what is None, the SDK leaves out
+        if self.mode == "serialization":  # the SDK leaves out what is None
             return self.generate_inner(schema["schema"])
         return super().nullable_schema(schema)
 
     def default_schema(self, schema: Any) -> Json:
-        said = super().default_schema(schema)
-        if said.get("default", "") is None or "const" in said:
-            del said["default"]
-        return said
+        result = super().default_schema(schema)
+        if result.get("default", "") is None or "const" in result:
+            del result["default"]
+        return result
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         inner = field["schema"]
         if inner["type"] != "default":
             return True
         if self.mode == "serialization":
-            return inner.get("default", "made by a factory") is not None
-        # The tag of a union: without it, nobody could tell what it is.
+            return inner.get("default", "from a factory") is not None
+        # A literal with one value is the tag of a union. The union cannot be read without it.
         return inner["schema"]["type"] == "literal" and len(inner["schema"]["expected"]) == 1
 
     def datetime_schema(self, schema: Any) -> Json:
         return {
             "type": "string",
-            "description": "In UTC, without saying so.",
+            "description": "In UTC, without a time zone.",
             "examples": ["2026-03-01T12:30:15.123456"],
         }
 
 
 def _readable(name: str) -> str:
-    """``InferenceOptions-Input`` (pydantic's, of a class that goes both ways), ``Action_str_Any_``."""
+    """Shortens pydantic's names, such as ``InferenceOptions-Input`` and ``Action_str_Any_``."""
     return re.sub(r"_\w+_$", "", name.removesuffix("-Output").replace("-", ""))
 
 

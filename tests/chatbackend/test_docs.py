@@ -81,9 +81,9 @@ def test_every_operation_of_the_protocol_is_described_as_what_it_is(document: di
     described = operations.OPERATIONS
 
     assert set(described) == set(schemas["ChatKitRequest"]["discriminator"]["mapping"])
-    assert {each.answer for each in described.values()} <= set(schemas)
-    streaming = {name for name, each in described.items() if each.answer == operations.STREAM}
-    assert streaming == operations.streaming()
+    assert {each.response for each in described.values()} <= set(schemas)
+    streaming = {name for name, each in described.items() if each.response == operations.STREAM}
+    assert streaming == operations.streaming_operations()
 
 
 def test_no_item_that_stays_on_the_server_is_in_it() -> None:

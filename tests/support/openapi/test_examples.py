@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from support.openapi import operations
-from support.openapi.view_extensions import components
+from support.openapi.components import components
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create
@@ -49,7 +49,7 @@ def test_an_example_is_answered_as_documented(shop: Api, person: Person, model: 
     response = shop.post(example.encode(), token)
 
     assert response.status_code == 200, (response.text, example, begun)
-    answer = operations.OPERATIONS[name].answer
+    answer = operations.OPERATIONS[name].response
     if answer == operations.STREAM:
         assert response.headers["Content-Type"] == "text/event-stream"
         answers = _events(response.text)

@@ -1,0 +1,41 @@
+"""The schemas under ``#/components/schemas/``: ChatKit's protocol, and our own error body."""
+
+from typing import Any
+
+from support.openapi import protocol_schema
+
+Json = dict[str, Any]
+
+ERROR = {
+    "type": "object",
+    "description": "The body of every error. `message` repeats `error`: it is what ChatKit's client shows.",
+    "properties": {
+        "error": {"type": "string"},
+        "status": {"type": "integer", "description": "The status code of the response."},
+        "message": {"type": "string"},
+    },
+    "required": ["error", "status", "message"],
+}
+NOTHING = {"type": "object", "description": "An empty object.", "maxProperties": 0}
+
+# As in OpenAPI 3.2: the schema describes one event of the stream, and ``contentSchema`` the text in ``data``.
+STREAM_EVENT = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": f"{protocol_schema.REF}ThreadStreamEvent"},
+        }
+    },
+    "required": ["data"],
+}
+
+
+def components() -> dict[str, Json]:
+    return {**protocol_schema.components(), "Error": ERROR, "Nothing": NOTHING}
+
+
+def ref(name: str) -> Json:
+    return {"$ref": protocol_schema.REF + name}
