@@ -1,10 +1,9 @@
-"""The keys that Better Auth serves at its JWKS address, fetched from a peer that may be slow, or anybody."""
+"""Fetches Better Auth's public keys from its JWKS URL. The server may be slow, broken or hostile."""
 
 import json
-import socket
 import threading
+import time
 from concurrent.futures import Future
-from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,83 +11,59 @@ import httpx2
 
 TIMEOUT_SECONDS = 3.0
 MAX_BYTES = 256 * 1024
-MAX_KEYS = 1000  # Better Auth lists a key for 30 days after it has retired, even one of each hour
+MAX_KEYS = 1000  # Better Auth lists a key for 30 days after it has retired, even if it makes one each hour
 
 
-class PrivateAddress(ValueError):
-    """Where keys would be fetched, and BETTER_AUTH_JWKS_PRIVATE does not say that it is meant."""
+class PrivateAddressRefused(ValueError):
+    """The JWKS URL leads to a private address, and BETTER_AUTH_JWKS_PRIVATE is off."""
 
 
-def fetch(url: str, *, may_be_private: bool) -> list[Any]:
-    """The keys of a JWKS document; raises whatever goes wrong."""
-    # In a thread of its own, which may be left behind. httpx2's timeout is for each read, and headers may
-    # come byte by byte; and while a name is looked up, nobody can interrupt that.
-    peer, document = _Peer(may_be_private), Future[bytes]()
-    threading.Thread(target=_read, args=[url, peer, document], name="jwks", daemon=True).start()
+def fetch(url: str, *, allow_private: bool) -> list[Any]:
+    """The ``keys`` of the JWKS document. Raises any exception if there is no such document in time."""
+    # httpx2's timeout is for each read, and nothing can interrupt a DNS lookup. So a separate thread
+    # downloads, and the caller stops waiting for it. A server that sends its headers byte by byte keeps
+    # only that thread.
+    document = Future[bytes]()
+    arguments = [url, allow_private, document]
+    threading.Thread(target=_download, args=arguments, name="jwks", daemon=True).start()
     try:
         keys = json.loads(document.result(TIMEOUT_SECONDS))["keys"]
     except TimeoutError:
-        peer.hang_up()
         raise ValueError("the JWKS document is too slow") from None
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:
-        raise ValueError("not a JWKS document, or one of too many keys")
+        raise ValueError("not a JWKS document, or it has too many keys")
     return keys
 
 
-def _read(url: str, peer: "_Peer", document: "Future[bytes]") -> None:
+def _download(url: str, allow_private: bool, document: "Future[bytes]") -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     body = b""
-    request: dict[str, Any] = {
-        # Compression is not asked for, and not unpacked below: a few bytes of gzip can become gigabytes.
-        "headers": {"Accept-Encoding": "identity"},
-        "extensions": {"trace": peer.watch},
-    }
+    # We ask for no compression and decompress nothing: a few bytes of gzip can become gigabytes.
+    headers = {"Accept-Encoding": "identity"}
     try:
+        # httpx2 follows no redirects unless it is told to.
         with (
             httpx2.Client(timeout=TIMEOUT_SECONDS) as client,
-            client.stream("GET", url, **request) as response,
+            client.stream("GET", url, headers=headers) as response,
         ):
+            # Check the address of this connection: a DNS lookup of our own could get another answer.
+            # The request holds no secret, so it may be sent before the check.
+            stream = response.extensions["network_stream"]
+            if not allow_private and is_private(stream.get_extra_info("server_addr")[0]):
+                raise PrivateAddressRefused("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")
             response.raise_for_status()
             for chunk in response.iter_raw():
                 body += chunk
                 if len(body) > MAX_BYTES:
                     raise ValueError("the JWKS document is too large")
+                if time.monotonic() > deadline:
+                    raise ValueError("the JWKS document is too slow")
     except BaseException as exc:
         document.set_exception(exc)
     else:
         document.set_result(body)
-    finally:
-        peer.forget()
 
 
-class _Peer:
-    """Whom keys are fetched from."""
-
-    def __init__(self, may_be_private: bool) -> None:
-        self.may_be_private, self.is_late = may_be_private, False
-        self._line: socket.socket | None = None
-
-    def watch(self, event: str, info: dict[str, Any]) -> None:
-        """Called by httpx2 for each step. The address is the one really connected to, before anything is
-        sent: a name that was looked up on its own could mean another one a moment later."""
-        if event != "connection.connect_tcp.complete":
-            return
-        connection = info["return_value"]
-        address = ip_address(connection.get_extra_info("server_addr")[0])
-        if not (self.may_be_private or (getattr(address, "ipv4_mapped", None) or address).is_global):
-            connection.close()
-            raise PrivateAddress("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")
-        # A second handle on it, that stays ours: TLS takes the first away.
-        self._line = connection.get_extra_info("socket").dup()
-        if self.is_late:
-            self.hang_up()
-
-    def hang_up(self) -> None:
-        """From another thread, whatever this one is reading."""
-        self.is_late = True
-        if self._line:
-            with suppress(OSError):  # it is closed already
-                self._line.shutdown(socket.SHUT_RDWR)
-
-    def forget(self) -> None:
-        if self._line:
-            self._line.close()
+def is_private(address: str) -> bool:
+    parsed = ip_address(address)
+    return not (getattr(parsed, "ipv4_mapped", None) or parsed).is_global

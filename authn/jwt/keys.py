@@ -173,7 +173,7 @@ def _load() -> Iterator[Key]:
         return
     entries: Iterable[Any]
     if conf.BETTER_AUTH_KEYS == "jwks":
-        entries = fetch(conf.BETTER_AUTH_JWKS_URL, may_be_private=conf.BETTER_AUTH_JWKS_PRIVATE)
+        entries = fetch(conf.BETTER_AUTH_JWKS_URL, allow_private=conf.BETTER_AUTH_JWKS_PRIVATE)
     else:
         entries = _rows()
     for entry in entries:

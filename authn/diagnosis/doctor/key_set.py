@@ -75,8 +75,8 @@ def at_the_address(patient: Patient) -> Iterator[Finding]:
         yield say(f"{shown} answers {answer.status}{to}.", _elsewhere(answer.location))
         return
     try:
-        served = {jwk["kid"]: jwk for jwk in jwks.fetch(url, may_be_private=_may_be_private())}
-    except jwks.PrivateAddress:
+        served = {jwk["kid"]: jwk for jwk in jwks.fetch(url, allow_private=_allow_private())}
+    except jwks.PrivateAddressRefused:
         yield failure(f"{shown} is in a private network.", "BETTER_AUTH_JWKS_PRIVATE=True, if that is meant.")
         return
     except Exception as exc:
@@ -99,7 +99,7 @@ def at_the_address(patient: Patient) -> Iterator[Finding]:
             yield ok(f"{shown} serves the keys of the table.")
 
 
-def _may_be_private() -> bool:
+def _allow_private() -> bool:
     """What is only compared with the table, and verifies nothing, may come from anywhere."""
     return conf.BETTER_AUTH_JWKS_PRIVATE or conf.BETTER_AUTH_KEYS != "jwks"
 
@@ -130,7 +130,7 @@ def _elsewhere(location: str) -> str:
     base = origin(conf.BETTER_AUTH_URL) + (urlsplit(conf.BETTER_AUTH_URL).path.rstrip("/") or "/api/auth")
     for url in (location, f"{base}/jwks", base + WELL_KNOWN, origin(base) + WELL_KNOWN):
         try:
-            jwks.fetch(url, may_be_private=_may_be_private())
+            jwks.fetch(url, allow_private=_allow_private())
         except Exception:  # noqa: S112 - it is not there either
             continue
         return f"BETTER_AUTH_JWKS_URL={address(url)}"
