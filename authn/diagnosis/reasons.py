@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """``step``: of ``authn.diagnosis.explain.STEPS``; "" where the reason alone does not say it."""
+    """``step``: of ``authn.diagnosis.explanation.STEPS``; "" where the reason alone does not say it."""
 
     step: str
     meaning: str

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from authn.conf import conf, origin
-from authn.diagnosis import explain
 from authn.diagnosis.doctor.findings import CannotLook, Finding, Outcome, failure, ok, warning
 from authn.diagnosis.doctor.patient import Patient
+from authn.diagnosis.explanation import explain
 
 
 def issuer(patient: Patient) -> Iterator[Finding]:
@@ -24,7 +24,7 @@ def _compared(name: str, variable: str, wanted: list[str], patient: Patient) -> 
     shown = ", ".join(wanted)
     if wanted == [derived]:
         yield ok(f"{derived}, which Better Auth derives from its baseURL.")
-    elif patient.token and explain.explain(patient.token).passed(name):
+    elif patient.token and explain(patient.token).passed(name):
         yield ok(f"{shown}, as the token says.")
     elif derived not in wanted and derived in map(origin, wanted):
         yield failure(
@@ -47,7 +47,7 @@ def token(patient: Patient) -> Iterator[Finding]:
     if not patient.token:
         what = "BETTER_AUTH_SECRET" if conf.BETTER_AUTH_KEYS == "secret" else "Issuer, audience and keys"
         raise CannotLook(f"{what} can be tried on a token: --token - reads one from stdin.")
-    explained = explain.explain(patient.token)
+    explained = explain(patient.token)
     if explained.accepted:
         yield ok("The token is accepted.")
     else:

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from authn.diagnosis.doctor import examine
 from authn.diagnosis.doctor.findings import Outcome
-from authn.diagnosis.explain import Explanation, explain
+from authn.diagnosis.explanation import Explanation, explain
 
 FAILED, USAGE = 1, 2  # exit statuses; a token that is refused has failed
 MAX_INPUT = 64 * 1024  # bytes of stdin

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 
 from authn import errors, sessions
-from authn.diagnosis import explain
+from authn.diagnosis.explanation import STEPS, explain
 from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, Unavailable
 from authn.jwt import tokens
@@ -58,7 +58,7 @@ def test_every_reason_has_its_step_its_meaning_and_its_remedy() -> None:
     assert reasons == REASONS.keys()
     assert {row.values[1] for row in FORGERIES} <= REASONS.keys()
     for reason in REASONS.values():
-        assert reason.step in {"", *explain.STEPS}
+        assert reason.step in {"", *STEPS}
         assert reason.meaning.endswith(".")
         assert reason.remedy
 
@@ -74,7 +74,7 @@ def test_the_table_in_the_documentation_is_the_same() -> None:
 
 
 def test_an_accepted_token_has_passed_every_step(person: Person) -> None:
-    explained = explain.explain(person.token())
+    explained = explain(person.token())
 
     assert (explained.accepted, explained.reason, explained.status) == (True, "ok", 200)
     assert {outcome for _, outcome in explained.steps()} == {"passed"}
@@ -124,10 +124,10 @@ def test_of_many_flaws_the_first_step_stops_it_so_that_passed_is_true(
         header |= flaw.header
         claims |= flaw.claims
 
-    explained = explain.explain(signer.raw(claims, header))
+    explained = explain(signer.raw(claims, header))
 
     assert (explained.stopped_at, explained.reason) == (FLAWS[first].step, FLAWS[first].reason)
-    steps = list(explain.STEPS)
+    steps = list(STEPS)
     assert [step for step in steps if step in PLACES] == PLACES
     outcomes = [outcome for _, outcome in explained.steps()]
     place = steps.index(FLAWS[first].step)
@@ -140,7 +140,7 @@ def test_no_forgery_is_explained_otherwise_than_it_is_refused(
 ) -> None:
     token = forge(signer)
 
-    explained = explain.explain(token)
+    explained = explain(token)
 
     # What is pasted with a space or a line break around it is taken without.
     assert explained.reason == reason or token != token.strip()
@@ -163,7 +163,7 @@ def test_no_forgery_is_explained_otherwise_than_it_is_refused(
     ],
 )
 def test_malformed_says_at_which_step(signer: Signer, forge: Callable[[Signer], str], step: str) -> None:
-    explained = explain.explain(forge(signer))
+    explained = explain(forge(signer))
 
     assert (explained.reason, explained.stopped_at) == ("malformed", step)
 
@@ -171,10 +171,10 @@ def test_malformed_says_at_which_step(signer: Signer, forge: Callable[[Signer], 
 def test_the_session_is_the_last_step(person: Person) -> None:
     token, other = person.token(), person.auth.sign_in(person.email)
     person.sign_out()
-    with_another = explain.explain(token)
+    with_another = explain(token)
     other.sign_out()
 
-    explained = explain.explain(token)
+    explained = explain(token)
 
     assert (with_another.reason, with_another.stopped_at) == ("session_ended", "session")
 
@@ -192,9 +192,9 @@ def test_a_database_that_is_not_there_or_of_another_shape_is_said(
 
     with connection.cursor() as cursor:
         cursor.execute('ALTER TABLE "session" RENAME TO "sessions"')
-    other_shape = explain.explain(token)
+    other_shape = explain(token)
     monkeypatch.setattr(sessions, "resolve", gone)
-    no_answer = explain.explain(token)
+    no_answer = explain(token)
 
     assert (other_shape.reason, other_shape.stopped_at) == ("error", "user")
     assert (no_answer.reason, no_answer.stopped_at, no_answer.status) == ("database_unavailable", "user", 503)
@@ -207,7 +207,7 @@ COOKIE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg.qfqNkKW+RLz/3ssbBG/z6fCVX0RcjGUqazRVj
 
 def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
     def message(**changes: Any) -> str:
-        return explain.explain(signer.token(**changes)).message
+        return explain(signer.token(**changes)).message
 
     assert f"says https://evil.example, the settings want {BETTER_AUTH_URL}." in message(
         iss="https://evil.example"
@@ -215,7 +215,7 @@ def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
     assert f"says shop, the settings want {BETTER_AUTH_URL}." in message(aud="shop")
     assert "It says exp 1970-01-01 00:15:01 UTC" in message(iat=1, exp=901)
     assert "3600 s are allowed" in message(exp=NOW + 10**6)
-    unknown = explain.explain(Signer.unknown().token()).message
+    unknown = explain(Signer.unknown().token()).message
     assert signer.kid in unknown.partition("known are ")[2]
 
 
@@ -234,7 +234,7 @@ def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_jwt_is_called_what_it_looks_like_and_not_repeated(given: str, words: str) -> None:
-    explained = explain.explain(given)
+    explained = explain(given)
 
     assert explained.reason == "malformed"
     assert words in explained.message
@@ -244,27 +244,27 @@ def test_what_is_no_jwt_is_called_what_it_looks_like_and_not_repeated(given: str
 def test_what_somebody_made_to_be_looked_at_for_ever_is_not() -> None:
     started = time.perf_counter()
 
-    explain.explain("a." * 500 + " x")
+    explain("a." * 500 + " x")
 
     assert time.perf_counter() - started < 5  # with a pattern that tries every split it would be minutes
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "bearer  ", "Authorization: Bearer ", " \n", '"'])
 def test_a_token_may_be_pasted_with_what_stood_around_it(person: Person, prefix: str) -> None:
-    assert explain.explain(f"{prefix}{person.token()}\n").accepted
+    assert explain(f"{prefix}{person.token()}\n").accepted
 
 
 def test_a_sid_that_may_be_a_login_is_not_shown(signer: Signer) -> None:
     # definePayload with session.token by mistake, and Better Auth's session cache.
     login = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg"
 
-    explained = explain.explain(signer.token(sub="ghost", sid=login))
+    explained = explain(signer.token(sub="ghost", sid=login))
 
     assert explained.shown["sid"] == "t1FD… (32 characters)"
 
 
 def test_what_a_stranger_wrote_cannot_steer_the_terminal(signer: Signer) -> None:
-    explained = explain.explain(signer.token(iss="\x1b[2J" + "x" * 500))
+    explained = explain(signer.token(iss="\x1b[2J" + "x" * 500))
 
     assert explained.shown["iss"].isprintable()
     assert len(explained.shown["iss"]) < 130
@@ -279,12 +279,12 @@ def session_token(settings: Any, person: Person) -> str:
 
 
 def test_a_session_token_is_explained_where_one_is_taken(session_token: str, person: Person) -> None:
-    accepted = explain.explain(f"Cookie: better-auth.session_token={session_token}")
+    accepted = explain(f"Cookie: better-auth.session_token={session_token}")
     token, _, signature = unquote(session_token).rpartition(".")
-    forged = explain.explain(f"{token}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}")
-    jwt = explain.explain(person.token())
+    forged = explain(f"{token}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}")
+    jwt = explain(person.token())
     person.sign_out()
-    ended = explain.explain(session_token)
+    ended = explain(session_token)
 
     assert accepted.accepted
     assert (forged.reason, forged.stopped_at) == ("signature", "signature")
@@ -299,7 +299,7 @@ def test_a_session_that_has_expired_had_the_token(session_token: str, person: Pe
     with connection.cursor() as cursor:
         cursor.execute('UPDATE "session" SET "expiresAt" = now() WHERE "userId" = %s', [person.user_id])
 
-    explained = explain.explain(session_token)
+    explained = explain(session_token)
 
     assert (explained.reason, explained.stopped_at) == ("no_active_session", "alive")
     assert explained.passed("ban")
@@ -308,10 +308,10 @@ def test_a_session_that_has_expired_had_the_token(session_token: str, person: Pe
 def test_the_bare_token_is_explained_only_where_it_is_taken(session_token: str, settings: Any) -> None:
     bare = session_token.partition(".")[0]
 
-    assert explain.explain(bare).reason == "malformed"
+    assert explain(bare).reason == "malformed"
     settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
-    assert explain.explain(bare).accepted
-    assert explain.explain("nobodys").reason == "unknown_token"
+    assert explain(bare).accepted
+    assert explain("nobodys").reason == "unknown_token"
 
 
 # --- As a command --------------------------------------------------------------------------------------
