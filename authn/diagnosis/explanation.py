@@ -1,53 +1,63 @@
 """``manage.py betterauth explain``: why a token is accepted or refused, step by step.
 
-The verdict is that of ``tokens.verify`` and ``sessions.resolve``, called as a request calls them. Only
-the words are made here, and the token is read without being checked to put its claims into them.
+A token is judged by the same functions as in a request. This module only puts their verdict into words. It
+also reads the token without verifying it, to show its claims. Its text repeats no secret part of a token.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any
 
+import jwt
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from authn import sessions
 from authn.conf import conf
 from authn.credentials import session_tokens
-from authn.diagnosis import wording
 from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, TokenRefused
-from authn.jwt import tokens
+from authn.jwt import keys, tokens
 
-# In the order in which they are taken; a test holds ``tokens`` and ``sessions`` to it.
-STEPS = {
-    "form": "three parts of base64url, not too long",
-    "header": "of a kind that is taken, names its key",
-    "key": "is among those of Better Auth",
-    "algorithm": "is the key's own",
-    "signature": "is of that key",
-    "payload": "has the claims that are needed",
-    "times": "begun and not expired",
+# In the order in which ``authn.jwt.tokens`` and ``authn.sessions`` check them. A test compares the two.
+JWT_STEPS = {
+    "form": "three parts of base64url, at most 8192 characters",
+    "header": "is of a JWT and names a key",
+    "key": "is one of Better Auth's keys",
+    "algorithm": "is the key's algorithm",
+    "signature": "was made with this key",
+    "payload": "has the required claims",
+    "times": "the token has begun and has not expired",
     "issuer": "is our Better Auth",
-    "audience": "is us",
-    "claims": "are of their kinds",
-    "lifetime": "is not too long, and began while the key was in use",
-    "sid": "names its session, where that is required",
-    "user": "has the token's address and id",
-    "ban": "there is none",
-    "session": "is alive",
+    "audience": "is this backend",
+    "claims": "have the right types",
+    "lifetime": "is short enough, and began while the key was in use",
+    "sid": "names the session, if that is required",
+    "user": "has the token's email and id",
+    "ban": "the user is not banned",
+    "session": "is active",
 }
-OF_A_SESSION_TOKEN = {
-    "form": "a token and, where it is required, its signature",
-    "signature": "is of our secret",
+SESSION_TOKEN_STEPS = {
+    "form": "a token with its signature, if one is required",
+    "signature": "was made with our secret",
     "session": "has this token",
-    "ban": "there is none",
-    "alive": "the session has not expired",
+    "ban": "the user is not banned",
+    "expiry": "the session has not expired",
 }
+MAX_CLAIM_LENGTH = 120  # characters of a claim that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``shown``: what the token says, whoever wrote it; ``is_genuine``: its signature is good."""
+    """Why a token is accepted or refused.
+
+    ``reason``: of ``REASONS``, or "ok". ``stopped_at``: the failed step of ``all_steps``, or "".
+    ``is_genuine``: the signature is good. ``contents``: header and claims to show, even of a forged token.
+    """
 
     reason: str
     stopped_at: str
@@ -55,16 +65,17 @@ class Explanation:
     remedy: str
     status: int
     is_genuine: bool = False
-    shown: dict[str, str] = field(default_factory=dict)
-    walk: dict[str, str] = field(default_factory=lambda: STEPS)
+    contents: dict[str, str] = field(default_factory=dict)
+    all_steps: dict[str, str] = field(default_factory=lambda: JWT_STEPS)
 
     @property
     def accepted(self) -> bool:
         return self.reason == "ok"
 
     def steps(self) -> Iterator[tuple[str, str]]:
+        """Each step's name and its outcome: passed, stopped or not reached."""
         outcome = "passed"
-        for step in self.walk:
+        for step in self.all_steps:
             if step == self.stopped_at:
                 yield step, "stopped"
                 outcome = "not reached"
@@ -77,8 +88,8 @@ class Explanation:
 
 @sensitive_variables()
 def explain(given: str) -> Explanation:
-    """``given``: a token as somebody pasted it, a scheme or a header's name before it included."""
-    token = _bare(given)
+    """``given``: a token as it was pasted, perhaps with its scheme or the header's name before it."""
+    token = _without_header_name(given)
     return _explain_session_token(token) if _is_session_token(token) else _explain_jwt(token)
 
 
@@ -93,62 +104,55 @@ def _explain_jwt(token: str) -> Explanation:
     except Refused as refused:
         reason, status, has_key = refused.reason, refused.status_code, refused.algorithm is not None
         payload = getattr(refused, "verified_payload", None)
-    except Exception:  # a table or column that is not there
+    except Exception:  # such as a missing table or column
         reason, status, has_key = "error", 500, False
     else:
         reason, status, has_key = "ok", 200, True
-    header, payload = wording.read(token)
-    shown = wording.shown(header, payload, knows_session=identity is not None)
+    header, payload = _decode_unverified(token)
+    contents = _contents(header, payload, show_sid=identity is not None)
     if identity is not None:
         message = f"{identity.user.email} is let in by session {identity.session.id}."
-        return Explanation(reason, "", message, "", status, True, shown)
+        return Explanation(reason, "", message, "", status, True, contents)
     step = _step(reason, token, payload, has_key, was_verified=claims is not None)
-    detail = wording.detail(reason, token, header, payload)
-    return Explanation(
-        reason,
-        step,
-        f"{REASONS[reason].meaning}{f' {detail}' if detail else ''}",
-        REASONS[reason].remedy,
-        status,
-        claims is not None or payload is not None,
-        shown,
-    )
+    message = f"{REASONS[reason].meaning} {_detail(reason, token, header, payload)}".strip()
+    is_genuine = claims is not None or payload is not None
+    return Explanation(reason, step, message, REASONS[reason].remedy, status, is_genuine, contents)
 
 
 def _is_session_token(token: str) -> bool:
-    """By its dots, as ``authn.authentication`` tells the kinds apart, and if that kind is listed."""
-    listed, dots = conf.BETTER_AUTH_CREDENTIALS, token.count(".")
-    takes_signed = "cookie" in listed or "bearer" in listed
-    takes_bare = "bearer" in listed and not conf.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE
-    return bool(token) and ((dots == 1 and takes_signed) or (dots == 0 and takes_bare))
+    """Decided by the number of dots, as in ``authn.authentication``, if this kind is enabled."""
+    enabled, dots = conf.BETTER_AUTH_CREDENTIALS, token.count(".")
+    accepts_signed = "cookie" in enabled or "bearer" in enabled
+    accepts_unsigned = "bearer" in enabled and not conf.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE
+    return bool(token) and ((dots == 1 and accepts_signed) or (dots == 0 and accepts_unsigned))
 
 
 @sensitive_variables()
 def _explain_session_token(token: str) -> Explanation:
-    """Of it nothing is shown: it is a login, with its signature and without."""
+    """Shows nothing of the token: with or without its signature, it may be enough to log in."""
     try:
         is_signed = "." in token
-        known = session_tokens.verify(token) if is_signed else session_tokens.bare(token)
-        identity = sessions.resolve_token(known, is_signed=is_signed)
+        verified = session_tokens.verify(token) if is_signed else session_tokens.bare(token)
+        identity = sessions.resolve_token(verified, is_signed=is_signed)
     except Refused as refused:
         reason, status = refused.reason, refused.status_code
-        is_over = reason == "no_active_session" and refused.session is not None
-        # The session is looked up first here, and brings its user.
-        at = {"": "form", "user": "session"}.get(REASONS[reason].step, REASONS[reason].step)
-        step = "alive" if is_over else at
-    except Exception:  # a table or column that is not there
+        has_expired = reason == "no_active_session" and refused.session is not None
+        # The session is looked up first here, together with its user.
+        step = {"": "form", "user": "session"}.get(REASONS[reason].step, REASONS[reason].step)
+        step = "expiry" if has_expired else step
+    except Exception:  # such as a missing table or column
         reason, status, step = "error", 500, "session"
     else:
         message = f"{identity.user.email} is let in by session {identity.session.id}."
-        return Explanation("ok", "", message, "", 200, True, walk=OF_A_SESSION_TOKEN)
-    meaning = REASONS[reason].meaning if reason != "malformed" else "This is no token of a session."
+        return Explanation("ok", "", message, "", 200, True, all_steps=SESSION_TOKEN_STEPS)
+    meaning = REASONS[reason].meaning if reason != "malformed" else "This is not a session token."
     is_genuine = step not in ("form", "signature")
     return Explanation(
-        reason, step, meaning, REASONS[reason].remedy, status, is_genuine, walk=OF_A_SESSION_TOKEN
+        reason, step, meaning, REASONS[reason].remedy, status, is_genuine, all_steps=SESSION_TOKEN_STEPS
     )
 
 
-def _bare(given: str) -> str:
+def _without_header_name(given: str) -> str:
     token = given.strip().removeprefix("Authorization:").strip().strip("\"'")
     if "cookie" in conf.BETTER_AUTH_CREDENTIALS:
         token = token.removeprefix("Cookie:").strip().removeprefix(f"{conf.BETTER_AUTH_COOKIE_NAME}=")
@@ -157,7 +161,7 @@ def _bare(given: str) -> str:
 
 
 def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool, was_verified: bool) -> str:
-    """Where a reason that has several places was met."""
+    """The step at which the token failed. Some reasons occur at several steps."""
     if was_verified:
         return REASONS[reason].step or "user"
     if reason == "error":
@@ -165,9 +169,120 @@ def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool
     if reason != "malformed":
         return REASONS[reason].step
     if not has_key:
-        was_read = "jwt" in conf.BETTER_AUTH_CREDENTIALS and tokens.COMPACT.fullmatch(token)
-        return "header" if was_read else "form"
+        is_compact = "jwt" in conf.BETTER_AUTH_CREDENTIALS and tokens.COMPACT.fullmatch(token)
+        return "header" if is_compact else "form"
     if payload is None:
         return "payload"
     dates = (payload.get(name) for name in ("iat", "nbf", "exp") if name in payload)
-    return "claims" if all(map(wording.is_number, dates)) else "times"
+    return "claims" if all(map(_is_number, dates)) else "times"
+
+
+def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Header and payload, only to be shown. ``({}, None)`` if they cannot be decoded."""
+    if len(token) > tokens.MAX_LENGTH or not tokens.COMPACT.fullmatch(token):
+        return {}, None
+    try:
+        decoded = jwt.decode_complete(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return {}, None
+    return decoded["header"], decoded["payload"]
+
+
+def _contents(header: dict[str, Any], payload: dict[str, Any] | None, show_sid: bool) -> dict[str, str]:
+    claims = payload or {}
+    contents: dict[str, str] = {
+        name: _printable(header[name]) for name in ("alg", "kid", "typ") if name in header
+    }
+    contents |= {name: _printable(claims[name]) for name in ("iss", "aud", "sub", "email") if name in claims}
+    if "sid" in claims:
+        # Better Auth's session cache has session.token here, and definePayload may have it by mistake. That
+        # token is enough to log in.
+        sid = _printable(claims["sid"])
+        contents["sid"] = sid if show_sid else f"{sid[:4]}… ({len(sid)} characters)"
+    return contents | {name: _date(claims[name]) for name in ("iat", "nbf", "exp") if name in claims}
+
+
+def _detail(reason: str, token: str, header: dict[str, Any], payload: dict[str, Any] | None) -> str:
+    """What the reason means for this token, or ""."""
+    claims = payload or {}
+    match reason:
+        case "malformed" if not token:
+            return "There is nothing after the scheme."
+        case "malformed" if "jwt" not in conf.BETTER_AUTH_CREDENTIALS and payload is not None:
+            return "It is a JWT, and BETTER_AUTH_CREDENTIALS does not list jwt."
+        case "malformed" if payload is None:
+            return next((text for form, text in LOOKALIKES if re.fullmatch(form, token, re.DOTALL)), "")
+        case "type":
+            return f"Its typ is {_printable(header.get('typ'))}."
+        case "unknown_kid":
+            known = ", ".join(keys.known()) or "none"
+            return f"Its kid is {_printable(header.get('kid'))}. Known key ids: {known}."
+        case "algorithm":
+            key = keys.find(str(header.get("kid"))) if conf.BETTER_AUTH_KEYS != "secret" else None
+            expected = key.algorithm if key else "HS256"
+            return f"Its alg is {_printable(header.get('alg'))}, and its key's algorithm is {expected}."
+        case "expired" | "not_yet_valid":
+            name = "exp" if reason == "expired" else "iat"
+            now = f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC"
+            return f"Its {name} is {_date(claims.get(name))}, and now is {now}."
+        case "issuer":
+            return f"Its iss is {_printable(claims.get('iss'))}, and {conf.BETTER_AUTH_ISSUER} is expected."
+        case "audience":
+            expected = " or ".join(conf.BETTER_AUTH_AUDIENCE)
+            return f"Its aud is {_printable(claims.get('aud'))}, and {expected} is expected."
+        case "lifetime":
+            limit = conf.BETTER_AUTH_MAX_TOKEN_LIFETIME.total_seconds()
+            begin, end = _date(claims.get("iat")), _date(claims.get("exp"))
+            return f"It is valid from {begin} to {end}. The limit is {limit:g} s."
+        case "no_active_session" if "sid" not in claims:
+            return "The token names no session (sid), so any active session of the user would do."
+    return ""
+
+
+LOOKALIKES = [
+    (r"[^=;\s]+=[^=;\s].*", "It looks like a cookie with its name. A session cookie is not a JWT."),
+    (
+        r"[^.]+\.[A-Za-z0-9+/%]{43,}(=|%3D)",
+        "It looks like Better Auth's signed session cookie, and that is not a JWT.",
+    ),
+    (
+        r"[A-Za-z0-9]{32}",
+        "It looks like Better Auth's session token, and that is not a JWT. Keep it secret: it is a login.",
+    ),
+    (r"[^.\s]+(\.[^.\s]*){4}", "It has five parts, as an encrypted token has."),
+    (r".*[^\x20-\x7e].*", "It has characters that no token has."),
+    (r".*\s.*", "It has a space or a line break in it."),
+    (r"[^.]*(\.[^.]*)?", "It has fewer than three parts. The end may be cut off."),
+]
+
+
+def _printable(value: Any) -> str:
+    """One line of printable characters, and not too many. ``value`` may come from an attacker."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= MAX_CLAIM_LENGTH else f"{text[:MAX_CLAIM_LENGTH]}…"
+
+
+def _date(value: Any) -> str:
+    if not _is_number(value):
+        return _printable(value)
+    try:
+        date = datetime.fromtimestamp(float(value), UTC)
+    except (ValueError, OverflowError, OSError):
+        return _printable(value)
+    return f"{date:%Y-%m-%d %H:%M:%S} UTC ({_distance(date - timezone.now())})"
+
+
+def _distance(from_now: timedelta) -> str:
+    seconds = abs(round(from_now.total_seconds()))
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    parts = [f"{days} d"] * (days > 0) + [f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0)
+    length = " ".join(parts[:2]) or f"{seconds} s"
+    return f"in {length}" if from_now > timedelta(0) else f"{length} ago"
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False

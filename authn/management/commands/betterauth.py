@@ -97,21 +97,21 @@ class Command(BaseCommand):
                 "remedy": explanation.remedy,
                 "steps": steps,
                 "is_genuine": explanation.is_genuine,
-                "token": explanation.shown,
+                "token": explanation.contents,
             })  # fmt: skip
         else:
             self._write_explanation(explanation)
         return 0 if explanation.accepted else FAILED
 
     def _write_explanation(self, explanation: Explanation) -> None:
-        if explanation.shown:
+        if explanation.contents:
             whose = "" if explanation.is_genuine else " (whoever wrote it: its signature was not found good)"
             self.stdout.write(f"The token says{whose}:")
-            for name, value in explanation.shown.items():
+            for name, value in explanation.contents.items():
                 self.stdout.write(f"  {name:6}{value}")
             self.stdout.write("")
         for step, outcome in explanation.steps():
-            self._row(outcome, step, explanation.walk[step], "")
+            self._row(outcome, step, explanation.all_steps[step], "")
         verdict = (
             "Accepted" if explanation.accepted else f"Refused, {explanation.status} ({explanation.reason})"
         )

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 
 from authn import errors, sessions
-from authn.diagnosis.explanation import STEPS, explain
+from authn.diagnosis.explanation import JWT_STEPS, explain
 from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, Unavailable
 from authn.jwt import tokens
@@ -58,7 +58,7 @@ def test_every_reason_has_its_step_its_meaning_and_its_remedy() -> None:
     assert reasons == REASONS.keys()
     assert {row.values[1] for row in FORGERIES} <= REASONS.keys()
     for reason in REASONS.values():
-        assert reason.step in {"", *STEPS}
+        assert reason.step in {"", *JWT_STEPS}
         assert reason.meaning.endswith(".")
         assert reason.remedy
 
@@ -79,7 +79,7 @@ def test_an_accepted_token_has_passed_every_step(person: Person) -> None:
     assert (explained.accepted, explained.reason, explained.status) == (True, "ok", 200)
     assert {outcome for _, outcome in explained.steps()} == {"passed"}
     assert person.email in explained.message
-    assert explained.shown["sid"] == person.session_id
+    assert explained.contents["sid"] == person.session_id
 
 
 @dataclass
@@ -127,7 +127,7 @@ def test_of_many_flaws_the_first_step_stops_it_so_that_passed_is_true(
     explained = explain(signer.raw(claims, header))
 
     assert (explained.stopped_at, explained.reason) == (FLAWS[first].step, FLAWS[first].reason)
-    steps = list(STEPS)
+    steps = list(JWT_STEPS)
     assert [step for step in steps if step in PLACES] == PLACES
     outcomes = [outcome for _, outcome in explained.steps()]
     place = steps.index(FLAWS[first].step)
@@ -145,7 +145,7 @@ def test_no_forgery_is_explained_otherwise_than_it_is_refused(
     # What is pasted with a space or a line break around it is taken without.
     assert explained.reason == reason or token != token.strip()
     assert explained.stopped_at or token != token.strip()
-    words = json.dumps([explained.message, explained.remedy, explained.shown], ensure_ascii=False)
+    words = json.dumps([explained.message, explained.remedy, explained.contents], ensure_ascii=False)
     assert words.isprintable()
     assert all(secret not in words for secret in token.split(".")[1:] if len(secret) > 8)
 
@@ -209,14 +209,15 @@ def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
     def message(**changes: Any) -> str:
         return explain(signer.token(**changes)).message
 
-    assert f"says https://evil.example, the settings want {BETTER_AUTH_URL}." in message(
-        iss="https://evil.example"
-    )
-    assert f"says shop, the settings want {BETTER_AUTH_URL}." in message(aud="shop")
-    assert "It says exp 1970-01-01 00:15:01 UTC" in message(iat=1, exp=901)
-    assert "3600 s are allowed" in message(exp=NOW + 10**6)
-    unknown = explain(Signer.unknown().token()).message
-    assert signer.kid in unknown.partition("known are ")[2]
+    wrong_issuer, wrong_audience = message(iss="https://evil.example"), message(aud="shop")
+
+    assert "https://evil.example" in wrong_issuer
+    assert BETTER_AUTH_URL in wrong_issuer
+    assert "shop" in wrong_audience
+    assert BETTER_AUTH_URL in wrong_audience
+    assert "1970-01-01 00:15:01 UTC" in message(iat=1, exp=901)
+    assert "3600 s" in message(exp=NOW + 10**6)
+    assert signer.kid in explain(Signer.unknown().token()).message
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
         ("t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg", "Better Auth's session token"),
         ("\ufffd\x00\x01\ufffd", "characters that no token has"),
         ("two words", "a space or a line break"),
-        ("eyJhbGciOiJFZERTQSJ9.eyJpYXQi", "the end may be cut off"),
+        ("eyJhbGciOiJFZERTQSJ9.eyJpYXQi", "The end may be cut off"),
         ("a.b.c.d.e", "five parts"),
         ("Bearer ", "nothing after the scheme"),
     ],
@@ -260,14 +261,14 @@ def test_a_sid_that_may_be_a_login_is_not_shown(signer: Signer) -> None:
 
     explained = explain(signer.token(sub="ghost", sid=login))
 
-    assert explained.shown["sid"] == "t1FD… (32 characters)"
+    assert explained.contents["sid"] == "t1FD… (32 characters)"
 
 
 def test_what_a_stranger_wrote_cannot_steer_the_terminal(signer: Signer) -> None:
     explained = explain(signer.token(iss="\x1b[2J" + "x" * 500))
 
-    assert explained.shown["iss"].isprintable()
-    assert len(explained.shown["iss"]) < 130
+    assert explained.contents["iss"].isprintable()
+    assert len(explained.contents["iss"]) < 130
 
 
 @pytest.fixture
@@ -301,7 +302,7 @@ def test_a_session_that_has_expired_had_the_token(session_token: str, person: Pe
 
     explained = explain(session_token)
 
-    assert (explained.reason, explained.stopped_at) == ("no_active_session", "alive")
+    assert (explained.reason, explained.stopped_at) == ("no_active_session", "expiry")
     assert explained.passed("ban")
 
 
