@@ -8,10 +8,10 @@ class AuthnConfig(AppConfig):
     verbose_name = "Better Auth"
 
     def ready(self) -> None:
-        from authn.diagnosis import checks, session_checks
+        from authn.diagnosis.checks import check_settings
+        from authn.diagnosis.checks.tables import check_tables
         from authn.jwt import keys
 
-        register(checks.check_settings)
-        register(session_checks.check_settings)
-        register(Tags.database)(session_checks.check_tables)
-        setting_changed.connect(keys.forget)  # tests override settings; a key set belongs to its source
+        register(check_settings)
+        register(Tags.database)(check_tables)
+        setting_changed.connect(keys.forget)  # tests change settings, and the cached keys depend on them

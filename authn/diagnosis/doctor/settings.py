@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from django.core.checks import ERROR
 
 from authn.conf import conf
-from authn.diagnosis import checks, session_checks
+from authn.diagnosis.checks import check_settings
 from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
 from authn.diagnosis.doctor.patient import Patient
 
 
 def system_checks(patient: Patient) -> Iterator[Finding]:
     """This app's own. Those of the others load the whole project; ``manage.py check`` makes them all."""
-    each = [*checks.check_settings(), *session_checks.check_settings()]
-    messages = [message for message in each if not message.is_silenced()]
+    messages = [message for message in check_settings() if not message.is_silenced()]
     for message in messages:
         say = failure if message.level >= ERROR else warning
         yield say(f"{message.msg} ({message.id})", message.hint or "")

@@ -1,0 +1,178 @@
+"""Checks of Better Auth's tables: the settings that describe them, and the tables themselves."""
+
+from collections.abc import Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error
+from django.db import (
+    DataError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.models import Model
+
+from authn.conf import conf
+from authn.diagnosis.checks.credentials import SESSION_TOKEN_CREDENTIALS
+from authn.models import PLUGINS, Session, SigningKey, User
+from authn.tables import naming
+
+UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's error codes
+
+
+def check_plugins() -> list[CheckMessage]:
+    unknown = sorted(set(conf.BETTER_AUTH_PLUGINS) - set(PLUGINS))
+    if not unknown:
+        return []
+    return [
+        Error(
+            f"BETTER_AUTH_PLUGINS has plugins that we do not use: {', '.join(unknown)}.",
+            hint=f"List only plugins whose columns we read: {', '.join(PLUGINS)}.",
+            id="authn.E006",
+        )
+    ]
+
+
+def check_names() -> list[CheckMessage]:
+    errors: list[CheckMessage] = []
+    if conf.BETTER_AUTH_NAMING not in ("camel", "snake"):
+        errors.append(
+            Error(
+                "BETTER_AUTH_NAMING is neither camel nor snake.",
+                hint="Drizzle's columns are snake (expires_at). Kysely's and Prisma's are camel (expiresAt).",
+                id="authn.E008",
+            )
+        )
+    known = {"BETTER_AUTH_TABLES": set(naming.MODELS), "BETTER_AUTH_COLUMNS": naming.fields}
+    for setting, names in known.items():
+        for name, given in getattr(conf, setting).items():
+            if name in names and (given or name in naming.LATECOMERS) and '"' not in given:
+                continue
+            errors.append(
+                Error(
+                    f"{setting} has a wrong entry for {name}.",
+                    hint=f"Write {name}= and its name in your database. Names: {', '.join(sorted(names))}.",
+                    id="authn.E009",
+                )
+            )
+    return errors
+
+
+def check_database() -> list[CheckMessage]:
+    alias = settings.DATABASES[conf.BETTER_AUTH_DATABASE]
+    engine = alias.get("ENGINE", "").rpartition(".")[2]
+    if fault := conf.DATABASE_FAULTS.get("BETTER_AUTH_DATABASE_URL"):
+        return [Error(fault[0], hint=fault[1], id="authn.E017")]
+    # chatbackend checks the default database. A second alias for it, which only has another time zone,
+    # uses the same variable.
+    is_own = conf.BETTER_AUTH_DATABASE != "default" and "DATABASE_URL" not in conf.DATABASE_FAULTS
+    if is_own and (engine not in ("postgresql", "sqlite3") or not alias.get("NAME")):
+        return [
+            Error(
+                "BETTER_AUTH_DATABASE_URL is not the URL of a PostgreSQL or SQLite database.",
+                hint="Write a URL such as postgresql://reader:password@localhost:5432/name "
+                "or sqlite:////srv/auth.db.",
+                id="authn.E011",
+            )
+        ]
+    if any(router.db_for_read(model) != conf.BETTER_AUTH_DATABASE for model in (User, Session, SigningKey)):
+        return [
+            Error(
+                "DATABASE_ROUTERS sends the reads of Better Auth's tables to another database.",
+                hint="Put authn.tables.routers.BetterAuthRouter first. A replica shows sessions too late.",
+                id="authn.E012",
+            )
+        ]
+    return []
+
+
+def check_time_zone() -> list[CheckMessage]:
+    name = settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE")
+    try:
+        ZoneInfo("UTC" if name is None else name)
+    except (ValueError, OSError, KeyError):
+        return [
+            Error(
+                f"BETTER_AUTH_TIME_ZONE={name} is not a time zone.",
+                hint="Write the time zone of the Node process that fills columns without a zone, such as "
+                "Asia/Kolkata.",
+                id="authn.E010",
+            )
+        ]
+    return []
+
+
+CHECKS = (check_plugins, check_names, check_database, check_time_zone)
+
+
+def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Queries the database. Django therefore only runs it for ``migrate`` and ``check --database``, and
+    chatbackend runs it at the start.
+
+    Reports nothing about an unreachable database: it may be back for the first request.
+    """
+    if conf.BETTER_AUTH_DATABASE not in (databases or []):
+        return []
+    if connections[conf.BETTER_AUTH_DATABASE].vendor == "unknown":
+        return []  # its URL is wrong, and check_database reports it
+    try:
+        errors = {model: _error_code(model) for model in _needed_models()}
+    except (OperationalError, InterfaceError):
+        return []
+    if errors[User] == UNDEFINED_TABLE:
+        return [
+            checks.Warning(
+                f"Better Auth's tables do not exist: {User._meta.db_table} is missing.",
+                hint="Run Better Auth's own migrations first: npx auth migrate.",
+                id="authn.W001",
+            )
+        ]
+    if errors.get(Session) == UNDEFINED_TABLE:
+        return [
+            Error(
+                f"There are users but no sessions: {Session._meta.db_table} is missing. "
+                "Better Auth makes no such table if it has a secondaryStorage.",
+                hint="Set session.storeSessionInDatabase in Better Auth and run its migrations, or name its "
+                "Redis: BETTER_AUTH_SESSION_SOURCE=redis://….",
+                id="authn.E025",
+            )
+        ]
+    return [
+        checks.Warning(
+            f"{model._meta.db_table} cannot be read as the settings describe it ({code}).",
+            hint="Run manage.py betterauth doctor. It names the table, column or grant, and what to write.",
+            id="authn.W002",
+        )
+        for model, code in errors.items()
+        if code
+    ]
+
+
+def _needed_models() -> list[type[Model]]:
+    sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
+    keys = [SigningKey] if conf.BETTER_AUTH_KEYS == "database" else []
+    return [User, *sessions, *keys]
+
+
+def _error_code(model: type[Model]) -> str:
+    """PostgreSQL's error code when we read the table, or ""."""
+    try:
+        with transaction.atomic(conf.BETTER_AUTH_DATABASE):
+            model._default_manager.first()
+            if model is Session and SESSION_TOKEN_CREDENTIALS & set(conf.BETTER_AUTH_CREDENTIALS):
+                Session.with_token("-").first()
+    except (ProgrammingError, OperationalError) as exc:
+        if "no such table" in str(exc):  # SQLite has no codes
+            return UNDEFINED_TABLE
+        if isinstance(exc, OperationalError) and "no such column" not in str(exc):
+            raise
+        return str(getattr(exc.__cause__, "sqlstate", UNDEFINED_COLUMN) or type(exc.__cause__).__name__)
+    except DataError:  # a fault of one row, such as the time "infinity", and not of the table
+        pass
+    return ""

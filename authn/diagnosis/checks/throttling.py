@@ -1,0 +1,54 @@
+"""Checks of the settings that limit refused attempts: proxies, the rate and the cache."""
+
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.checks import CheckMessage, Error
+
+from authn import throttling
+from authn.conf import conf
+
+MAX_PROXIES = 10
+
+
+def check_proxies() -> list[CheckMessage]:
+    if 0 <= conf.NUM_PROXIES <= MAX_PROXIES:
+        return []
+    return [
+        Error(
+            f"NUM_PROXIES is not a number from 0 to {MAX_PROXIES}.",
+            hint="Write how many of your own proxies are in front of this server, such as 1, or 0.",
+            id="authn.E014",
+        )
+    ]
+
+
+def check_rate() -> list[CheckMessage]:
+    try:
+        throttling.rate(conf.REFUSED_RATE_PER_ADDRESS)
+    except ValueError:
+        return [
+            Error(
+                "REFUSED_RATE_PER_ADDRESS is not a rate.",
+                hint="Write a number and a period: 60/min (s, min, hour, day).",
+                id="authn.E015",
+            )
+        ]
+    return []
+
+
+def check_cache() -> list[CheckMessage]:
+    """Refuse a cache that inherits Django's default ``incr``. It reads a number and writes it back with the
+    cache's default timeout. So two requests at once count as one, and each refused attempt restarts the
+    period."""
+    if type(caches["default"]).incr is not BaseCache.incr:
+        return []
+    return [
+        Error(
+            "CACHE_URL names a cache that cannot count refused attempts.",
+            hint="Write the address of a Redis or Memcached, or locmemcache:// to count in each process.",
+            id="authn.E016",
+        )
+    ]
+
+
+CHECKS = (check_proxies, check_rate, check_cache)
