@@ -1,3 +1,3 @@
 """The admin of Better Auth's users and sessions. Django imports this package, which registers them."""
 
-from authn.admin import sessions  # noqa: F401
+from authn.admin import users  # noqa: F401

@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from authn.admin.lists import LongTable, ReadOnly, ago
-from authn.admin.sessions import by_email
+from authn.admin.users import by_email
 from authn.models import User
 from support.admin import transcript
 from support.files import signed_urls
