@@ -1,3 +1,7 @@
-"""The admin of Better Auth's users and sessions. Django imports this package, which registers them."""
+"""The admin of Better Auth's users and sessions. Staff can look at both, and revoke sessions.
 
-from authn.admin import users  # noqa: F401
+Django imports this package, and it registers both admins. The models have no tokens and no secrets, so no
+page can show them.
+"""
+
+from authn.admin import sessions, users  # noqa: F401

@@ -1,23 +1,22 @@
-"""What a person signed in with, as far as the browser says so itself."""
+"""The device of a session, read from its user agent. A browser may send any text there."""
 
 from typing import Any
 
-# Whoever signs in writes the user agent: longer ones are cut, and `requirements.txt` says how it is read.
-LONGEST = 1_000
+# Clients choose the user agent, so we cut it. `requirements.txt` says why this parser is safe.
+MAX_LENGTH = 1_000
 
 
 def device(user_agent: str | None) -> str:
-    """Such as "Chrome 140, Linux" or "Mobile Safari 18, iOS 18, Apple iPhone"; empty when it says nothing."""
-    import ua_parser  # its rules take half a second to load, and nobody but the admin needs them
+    """Such as "Chrome 140, Linux" or "Mobile Safari 18, iOS 18, Apple iPhone". "" if nothing is known."""
+    import ua_parser  # loading its rules takes half a second, and only the admin needs them
 
-    found = ua_parser.parse((user_agent or "")[:LONGEST])
-    browser, system, thing = found.user_agent, found.os, found.device
-    parts = [_versioned(browser), _versioned(system)]
-    if thing is not None and thing.brand and thing.family != "Other":
-        model = thing.model or thing.family
-        parts.append(model if model.startswith(thing.brand) else f"{thing.brand} {model}")
+    parsed = ua_parser.parse((user_agent or "")[:MAX_LENGTH])
+    parts = [_name_and_version(parsed.user_agent), _name_and_version(parsed.os)]
+    if (hardware := parsed.device) is not None and hardware.brand and hardware.family != "Other":
+        model = hardware.model or hardware.family
+        parts.append(model if model.startswith(hardware.brand) else f"{hardware.brand} {model}")
     return ", ".join(filter(None, parts))
 
 
-def _versioned(named: Any) -> str:
-    return "" if named is None else f"{named.family} {named.major or ''}".strip()
+def _name_and_version(product: Any) -> str:
+    return "" if product is None else f"{product.family} {product.major or ''}".strip()

@@ -1,4 +1,4 @@
-"""What the admin's lists can be narrowed to."""
+"""The filters of the admin's lists."""
 
 from typing import Any
 
@@ -11,29 +11,29 @@ from authn.models import Session
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    choices_of_it: list[tuple[str, str]]
+    options: list[tuple[str, str]]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return self.choices_of_it
+        return self.options
 
 
 class StateFilter(ChoiceFilter):
     title = parameter_name = "state"
-    choices_of_it = [("active", "Active"), ("expired", "Expired")]
+    options = [("active", "Active"), ("expired", "Expired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
         match self.value():
             case "active":
                 return queryset.filter(expires_at__gt=timezone.now())
             case "expired":
-                # In their own order: among the latest to sign in there might be none.
+                # Ordered by expiry: the latest sessions by sign-in may all be active.
                 return queryset.filter(expires_at__lte=timezone.now()).order_by("-expires_at", "-pk")
         return queryset
 
 
 class ImpersonatedFilter(ChoiceFilter):
     title = parameter_name = "impersonated"
-    choices_of_it = [("yes", "Impersonated"), ("no", "Their own")]
+    options = [("yes", "Impersonated"), ("no", "Their own")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
         own = Q(impersonated_by=None) | Q(impersonated_by="")
@@ -47,10 +47,10 @@ class ImpersonatedFilter(ChoiceFilter):
 
 class BannedFilter(ChoiceFilter):
     title = parameter_name = "banned"
-    choices_of_it = [("yes", "Banned"), ("no", "Not banned")]
+    options = [("yes", "Banned"), ("no", "Not banned")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        has_ended = Q(ban_expires__lte=timezone.now())  # as User.is_banned
+        has_ended = Q(ban_expires__lte=timezone.now())  # as in User.is_banned
         match self.value():
             case "yes":
                 return queryset.filter(banned=True).exclude(has_ended)

@@ -1,7 +1,7 @@
-"""List pages of tables that may have millions of rows: each shows a part that PostgreSQL finds at once.
+"""List pages for tables with millions of rows. Each shows only rows that PostgreSQL finds fast.
 
-Better Auth makes no index on ``createdAt``, so "newest first" would have PostgreSQL read the whole table for
-one page of it. And Django would count, for a number that nobody needs.
+Better Auth makes no index on ``createdAt``. So for one page of "newest first", PostgreSQL would read the
+whole table. Django would also count all rows.
 """
 
 from datetime import UTC, datetime
@@ -22,11 +22,12 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-NEWEST = 10_000  # rows that a list without a search goes through, where an index has them in order
-LAST_STORED = 1_000  # pages of the table, 8 MB, where there is none; a shorter table is sorted whole
-DEEPEST = 100  # pages of a list: whoever is looking for something further down is better off searching
+MAX_ROWS = 10_000  # of a list without a search, if the order has an index
+MAX_HEAP_PAGES = 1_000  # 8 MB, if the order has no index; PostgreSQL sorts a smaller table
+MAX_LIST_PAGES = 100  # to find something further down, one has to search
 
-# Whether any row of a column can be found, or the rows be had in its order, without reading the table.
+# The table's size in pages, whether our role may read row locations (ctid), and whether an index has the
+# column first and can return the rows in its order.
 SIZE_AND_INDEX = """
 SELECT pg_relation_size(c.oid) / current_setting('block_size')::int,
        has_column_privilege(c.oid, 'ctid', 'SELECT'),
@@ -40,8 +41,8 @@ FROM pg_class c WHERE c.oid = %s::regclass
 """
 
 
-def ago(moment: datetime) -> SafeString:
-    """In words, with the exact time for whoever points at it."""
+def relative_time(moment: datetime) -> SafeString:
+    """Such as "3 hours ago", with the exact time as a tooltip."""
     return format_html(
         '<time datetime="{}" title="{} UTC">{}</time>',
         moment.isoformat(),
@@ -51,7 +52,7 @@ def ago(moment: datetime) -> SafeString:
 
 
 class ReadOnly:
-    """Whoever may view may view; nobody may do anything else, a superuser included."""
+    """Nobody may add, change or delete, not even a superuser."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -63,32 +64,32 @@ class ReadOnly:
         return False
 
 
-class AtLeast(int):
-    """How many there are as far as one has looked: more follow."""
+class LowerBound(int):
+    """The number of rows so far, if more follow."""
 
     def __str__(self) -> str:
         return f"{int(self)}+"
 
 
-class UncountedList(ChangeList):
-    """One page, and whether another follows."""
+class UncountedChangeList(ChangeList):
+    """Loads one page and one more row, to see whether another page follows. Counts nothing."""
 
-    model_admin: "LongTable"
+    model_admin: "LargeTableAdmin"
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         queryset = super().get_queryset(request, exclude_parameters)
-        if not self.model_admin.is_long(self.query):
+        if not self.model_admin.is_limited(self.query):
             return queryset
-        queryset, which = latest(queryset)
-        self.search_help_text = f"{self.search_help_text or ''} {which}".strip()
+        queryset, description = latest(queryset)
+        self.search_help_text = f"{self.search_help_text or ''} {description}".strip()
         return queryset
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """The table's own or a filter's, whatever an address made by hand says: no index would have that."""
+        """The admin's order or the filter's. A URL's order is ignored: it could be one without an index."""
         return queryset.query.order_by
 
     def get_results(self, request: HttpRequest) -> None:
-        if not 1 <= self.page_num <= DEEPEST:
+        if not 1 <= self.page_num <= MAX_LIST_PAGES:
             raise IncorrectLookupParameters
         before = (self.page_num - 1) * self.list_per_page
         rows = list(self.queryset[before : before + self.list_per_page + 1])
@@ -96,86 +97,99 @@ class UncountedList(ChangeList):
             raise IncorrectLookupParameters
         seen, is_last = before + len(rows), len(rows) <= self.list_per_page
         self.result_list: Any = rows[: self.list_per_page]
-        self.result_count = seen if is_last else AtLeast(seen - 1)
-        self.paginator = Paginator(range(seen if self.page_num < DEEPEST else before + 1), self.list_per_page)
+        self.result_count = seen if is_last else LowerBound(seen - 1)
+        self.paginator = Paginator(
+            range(seen if self.page_num < MAX_LIST_PAGES else before + 1), self.list_per_page
+        )
         self.multi_page = self.paginator.num_pages > 1
         self.show_full_result_count = self.can_show_all = False
         self.full_result_count = None
         self.show_admin_actions = True
-        self.model_admin.look_up_more(request, self.result_list)
+        self.model_admin.load_related(request, self.result_list)
 
 
-class LongTable(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Newest first, in no other order, and never as a whole: neither counted nor acted upon."""
+class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only in the stubs
+    """Lists the newest rows first. There is no other order, no count, and no action on all rows."""
 
     ordering = ["-created_at", "-pk"]
     list_per_page = 50
-    list_select_related = ()  # a join would be sorted with the rows that the page does not show
+    list_select_related = ()  # PostgreSQL would join all rows before it sorts them
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return UncountedList
+        return UncountedChangeList
 
-    def is_long(self, sought: str) -> bool:
-        """Whether the list would be of more rows than can be had in order."""
+    def is_limited(self, search_term: str) -> bool:
+        """Whether this list shows only the latest rows, because there may be too many to sort."""
         return False
 
-    def look_up_more(self, request: HttpRequest, rows: list[Any]) -> None:
-        """What a page shows beside its rows, asked for all of them at once."""
+    def load_related(self, request: HttpRequest, rows: list[Any]) -> None:
+        """Load what a page shows beside its rows, with one query for all rows."""
 
     def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
-        """Of a history. Of the table it would be for Django's autocomplete, which nothing of ours uses, and
-        which counts and sorts all of it for whoever may view one row."""
+        """Django uses it for an object's history and for autocomplete. We have no autocomplete, and its view
+        would count and sort the whole table."""
         if queryset.model is self.model:
             raise Http404
         return super().get_paginator(request, queryset, *args, **kwargs)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:  # type: ignore[override]
-        """On what was ticked alone, wherever the list has moved to since; never on "all", however posted."""
+        """Act on the ticked rows only, even if they are on another page by now. Never act on all rows."""
         chosen = self.get_queryset(request).filter(pk__in=request.POST.getlist(ACTION_CHECKBOX_NAME))
         return super().response_action(request, chosen)
 
 
+class BetterAuthAdmin(ReadOnly, LargeTableAdmin):
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Only our filters. Other lookups in a URL could compare an id to a wrong type, or use a column
+        without an index."""
+        return any(lookup == each.parameter_name for each in self.list_filter)  # type: ignore[union-attr]
+
+    def is_limited(self, search_term: str) -> bool:
+        return not search_term
+
+
 def latest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
-    """Those of the rows that are the latest in their order, or were stored last; and words for which."""
+    """The latest rows in the queryset's order, or the last rows of the table; and a text that says which."""
     model, field = queryset.model, str(queryset.query.order_by[0]).removeprefix("-")
-    pages, may_see_places, is_in_order = _size_and_index(queryset, field)
-    if is_in_order:
+    pages, may_read_ctid, is_indexed = _size_and_index(queryset, field)
+    if is_indexed:
         past = model._default_manager.using(queryset.db).filter(**{f"{field}__lte": timezone.now()})
-        oldest = past.order_by(f"-{field}").values_list(field)[NEWEST - 1 : NEWEST].first()
-        # A value, and no subquery: PostgreSQL could not tell how few rows are behind it, and would not
-        # use the index.
+        oldest = past.order_by(f"-{field}").values_list(field)[MAX_ROWS - 1 : MAX_ROWS].first()
+        # A value and not a subquery: with a subquery, PostgreSQL cannot estimate how few rows match, and does
+        # not use the index.
         since = oldest[0] if oldest else datetime.min.replace(tzinfo=UTC)
-        return queryset.filter(**{f"{field}__gte": since}), f"This list is of the latest {NEWEST:,}."
-    if pages <= LAST_STORED or not may_see_places:
+        return queryset.filter(**{f"{field}__gte": since}), f"This list has the latest {MAX_ROWS:,}."
+    if pages <= MAX_HEAP_PAGES or not may_read_ctid:
         return queryset, ""
     table = connections[queryset.db].ops.quote_name(model._meta.db_table)
-    first = f"({pages - LAST_STORED},0)"
-    is_stored_last = RawSQL(f"{table}.ctid >= %s::tid", [first], output_field=BooleanField())  # noqa: S611  # our words
+    first = f"({pages - MAX_HEAP_PAGES},0)"
+    is_stored_last = RawSQL(f"{table}.ctid >= %s::tid", [first], output_field=BooleanField())  # noqa: S611  # no text from outside
     return queryset.filter(is_stored_last), (
-        "This list is of those at the end of the table, where the database puts new ones unless there is "
-        "room elsewhere: for the latest of all it needs an index (docs/compatibility.md)."
+        "This list has the rows at the end of the table. The database puts most new rows there. "
+        "To list all the latest, the table needs an index (docs/compatibility.md)."
     )
 
 
-def are_many(queryset: QuerySet[Any]) -> bool:
-    return queryset[NEWEST : NEWEST + 1].exists()
+def exceeds_limit(queryset: QuerySet[Any]) -> bool:
+    return queryset[MAX_ROWS : MAX_ROWS + 1].exists()
 
 
-def has_index_of_beginnings(queryset: QuerySet[Any], field: str) -> bool:
-    """Of text_pattern_ops: any other, PostgreSQL can only use for a beginning where the locale is C."""
+def has_prefix_index(queryset: QuerySet[Any], field: str) -> bool:
+    """Whether ``field`` has an index with text_pattern_ops. PostgreSQL uses other indexes for a prefix only
+    in the C locale."""
     return _size_and_index(queryset, field, "%pattern_ops")[2]
 
 
 def _size_and_index(queryset: QuerySet[Any], field: str, kind: str = "%") -> tuple[int, bool, bool]:
-    """How many pages the table has, whether we may see where a row is, and whether ``field`` has an index."""
+    """See ``SIZE_AND_INDEX``. ``kind``: a pattern for the name of the index's operator class."""
     connection, options = connections[queryset.db], queryset.model._meta
     if connection.vendor != "postgresql":
-        return 0, False, False  # SQLite, on somebody's laptop
+        return 0, False, False  # SQLite is only for development
     table, column = connection.ops.quote_name(options.db_table), options.get_field(field).column
     with connection.cursor() as cursor:
         cursor.execute(SIZE_AND_INDEX, [column, kind, table])
-        pages, may_see_places, is_indexed = cursor.fetchone()
-    return pages, may_see_places, is_indexed
+        pages, may_read_ctid, is_indexed = cursor.fetchone()
+    return pages, may_read_ctid, is_indexed

@@ -1,7 +1,7 @@
-"""Ending sessions for somebody: the one write into Better Auth's tables there is.
+"""Revokes sessions. This is the only write to Better Auth's tables.
 
-A row of ``session`` is deleted, as Better Auth itself does on a sign-out. ``BetterAuthRouter`` refuses every
-write and makes no exception: this module names the database and the statement itself, and has no other.
+It deletes rows of ``session``, as Better Auth does on a sign-out. ``BetterAuthRouter`` refuses every write
+through the ORM, so this module names the database and has its own SQL statement.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from authn import audit
 from authn.conf import conf
 from authn.models import Session, User
 
-# Compared as text, as in authn.models: an id that no row can have ends nobody's session.
+# Ids are compared as text, as in authn.models: an impossible id then matches no row and raises no error.
 REVOKE = """
 DELETE FROM {table} WHERE CAST({column} AS text) = ANY(%s)
 RETURNING CAST({id} AS text), CAST({user_id} AS text)
@@ -34,10 +34,10 @@ class Revoked:
 
 
 def is_possible() -> bool:
-    """Whether our role may delete sessions, which one that only reads, or a replica, leaves to others."""
+    """Whether our database role may delete sessions. A read-only role may not, and a replica cannot."""
     connection = connections[conf.BETTER_AUTH_DATABASE]
     if connection.vendor != "postgresql":
-        return False  # SQLite's file is opened to be read
+        return False  # SQLite's file is opened read-only
     with connection.cursor() as cursor:
         table = connection.ops.quote_name(Session._meta.db_table)
         cursor.execute(IS_POSSIBLE, [table])
@@ -45,7 +45,7 @@ def is_possible() -> bool:
 
 
 def revoke(request: HttpRequest, session_ids: Iterable[str]) -> list[Revoked]:
-    """End these sessions. Returns those that were there."""
+    """Delete these sessions. Returns those that existed."""
     return _revoke(request, "id", list(session_ids))
 
 
@@ -54,7 +54,8 @@ def revoke_all_of(request: HttpRequest, user_id: str) -> list[Revoked]:
 
 
 def _revoke(request: HttpRequest, attname: str, values: list[str]) -> list[Revoked]:
-    # Written down or not done: two databases, perhaps, and Better Auth's is the first to commit.
+    # No session is deleted without a log entry: both are rolled back together. These may be two databases,
+    # and Better Auth's commits first.
     with transaction.atomic(), transaction.atomic(conf.BETTER_AUTH_DATABASE):
         revoked = _delete(attname, values)
         _log(request, revoked)
@@ -79,13 +80,13 @@ def _delete(attname: str, values: list[str]) -> list[Revoked]:
 
 
 def _log(request: HttpRequest, revoked: list[Revoked]) -> None:
-    """In the history of each session, whose page is gone with it, and of the user, where one looks."""
-    ended: dict[str, list[Session]] = {}
+    """Write to the admin's history of each session, and of its user, whose page still exists."""
+    by_user: dict[str, list[Session]] = {}
     for each in revoked:
-        ended.setdefault(each.user_id, []).append(Session(id=each.session_id, user_id=each.user_id))
-    users = {user.id: user for user in User.objects.filter(id__stored=list(ended))}
+        by_user.setdefault(each.user_id, []).append(Session(id=each.session_id, user_id=each.user_id))
+    users = {user.id: user for user in User.objects.filter(id__stored=list(by_user))}
     log, staff = LogEntry.objects.log_actions, cast(int, request.user.pk)
-    for user_id, sessions in ended.items():
+    for user_id, sessions in by_user.items():
         log(staff, sessions, DELETION, f"Revoked, of user {user_id}.")
         user = users.get(user_id) or User(id=user_id, email=user_id)
         log(staff, [user], CHANGE, f"Revoked sessions: {', '.join(map(str, sessions))}.")

@@ -13,8 +13,8 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from authn.admin.lists import LongTable, ReadOnly, ago
-from authn.admin.users import by_email
+from authn.admin.lists import LargeTableAdmin, ReadOnly, relative_time
+from authn.admin.search import by_email
 from authn.models import User
 from support.admin import transcript
 from support.files import signed_urls
@@ -46,7 +46,7 @@ class OwnerFilter(admin.SimpleListFilter):
 
 
 @admin.register(Thread)
-class ThreadAdmin(ReadOnly, LongTable):
+class ThreadAdmin(ReadOnly, LargeTableAdmin):
     list_display = ["thread_id", "title", "user_filter_link", "started"]
     list_filter = [OwnerFilter, "created_at"]
     search_fields = ["thread_id", "user_id"]
@@ -84,7 +84,7 @@ class ThreadAdmin(ReadOnly, LongTable):
 
     @admin.display(description="started")
     def started(self, thread: Thread) -> SafeString:
-        return ago(thread.created_at)
+        return relative_time(thread.created_at)
 
     def render_change_form(
         self,

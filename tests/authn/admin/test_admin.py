@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from authn.admin.devices import LONGEST, device
+from authn.admin.devices import MAX_LENGTH, device
 from authn.models import Session
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
@@ -103,8 +103,8 @@ def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person:
 
 def test_pages_go_on_without_a_count(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     staff = signed_in(*VIEW, "revoke_session")
-    monkeypatch.setattr("authn.admin.users.SessionAdmin.list_per_page", 2)
-    monkeypatch.setattr("authn.admin.lists.DEEPEST", 3)
+    monkeypatch.setattr("authn.admin.sessions.SessionAdmin.list_per_page", 2)
+    monkeypatch.setattr("authn.admin.lists.MAX_LIST_PAGES", 3)
     ids = {person.session_id, *(person.auth.sign_in(person.email).session_id for _ in range(6))}
     pages = [{"q": person.user_id, "p": str(number)} for number in range(5)]
 
@@ -278,7 +278,7 @@ def test_a_user_is_shown_where_there_is_no_table_of_sessions(
         ("", ""),
         (None, ""),
         ("\0<script>", ""),
-        ("x" * LONGEST + CHROME, ""),
+        ("x" * MAX_LENGTH + CHROME, ""),
     ],
 )
 def test_a_device_is_read_from_what_its_browser_says(user_agent: str | None, shown: str) -> None:

@@ -1,0 +1,27 @@
+"""What staff type into a search box, as conditions that an index can answer."""
+
+import re
+from ipaddress import ip_address
+
+from django.db.models import Q
+
+IP_ADDRESS_PREFIX = re.compile(r"[0-9a-f.:]+[.:]", re.IGNORECASE)
+
+
+def by_email(typed: str) -> Q:
+    """Matches the email as typed, and in lower case as Better Auth stores it. No index answers ``iexact``."""
+    return Q(email__in={typed, typed.lower()})
+
+
+def by_ip_address(typed: str) -> Q:
+    """``typed``: an address, or its beginning if it ends with a dot or a colon."""
+    return Q(ip_address__startswith=typed) if typed.endswith((".", ":")) else Q(ip_address=typed)
+
+
+def is_ip_address(typed: str) -> bool:
+    """Whether it is an IP address or the beginning of one, such as ``203.0.113.``."""
+    try:
+        ip_address(typed)
+    except ValueError:
+        return IP_ADDRESS_PREFIX.fullmatch(typed) is not None
+    return True
