@@ -14,4 +14,4 @@ class AuthnConfig(AppConfig):
 
         register(check_settings)
         register(Tags.database)(check_tables)
-        setting_changed.connect(keys.forget)  # tests change settings, and the cached keys depend on them
+        setting_changed.connect(keys.clear_cache)  # tests change settings, and the cached keys depend on them

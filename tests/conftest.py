@@ -252,11 +252,11 @@ def ids(request: pytest.FixtureRequest, auth: BetterAuth, db: None) -> str:
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered() -> Iterator[None]:
     """Keys and throttles outlive a request, and must not outlive a test."""
-    keys.forget()
+    keys.clear_cache()
     throttling.forget()
     cache.clear()
     yield
-    keys.forget()
+    keys.clear_cache()
 
 
 @pytest.fixture

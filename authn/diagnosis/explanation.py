@@ -215,7 +215,7 @@ def _detail(reason: str, token: str, header: dict[str, Any], payload: dict[str, 
         case "type":
             return f"Its typ is {_printable(header.get('typ'))}."
         case "unknown_kid":
-            known = ", ".join(keys.known()) or "none"
+            known = ", ".join(keys.known_ids()) or "none"
             return f"Its kid is {_printable(header.get('kid'))}. Known key ids: {known}."
         case "algorithm":
             key = keys.find(str(header.get("kid"))) if conf.BETTER_AUTH_KEYS != "secret" else None

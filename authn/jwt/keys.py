@@ -32,13 +32,13 @@ logger = logging.getLogger(__name__)
 # pause between two refreshes: Better Auth mints several keys within a second when requests race for
 # an expired one, and each must be found at once. It fills drop by drop, so that a forger who keeps it
 # empty delays a new key by one drop and not until the bucket is full again.
-REFRESHES, PER_SECONDS = 10, 10.0
+MAX_REFRESHES, REFRESH_PERIOD_SECONDS = 10, 10.0
 
 # Counted from the start of another request's refresh. A request that waits holds one of the server's few
 # threads. While the source hangs, a few forged tokens would hold them all.
-PATIENCE_SECONDS = 1.0
+MAX_WAIT_SECONDS = 1.0
 
-THE_SECRET = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
+SECRET_KID = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
 
 CURVES = {"Ed25519": "EdDSA", "P-256": "ES256", "P-521": "ES512"}
 
@@ -58,20 +58,20 @@ class Key:
 
 def find(kid: str) -> Key | None:
     """The key of that id, or ``None``. Raises ``Unavailable`` when no set was ever loaded."""
-    return _cache.find(kid)
+    return _key_set.find(kid)
 
 
-def are_there() -> bool:
+def has_keys() -> bool:
     """Whether there is a key at all; without one, looks for it. Raises ``Unavailable`` as ``find`` does."""
-    return _cache.has_any()
+    return _key_set.has_keys()
 
 
-def known() -> list[str]:
+def known_ids() -> list[str]:
     """The ids of the set in use."""
-    return sorted(_cache._keys or {})
+    return sorted(_key_set._keys or {})
 
 
-def fault_of(jwk: Any, alg: Any) -> str:
+def why_unusable(jwk: Any, alg: Any) -> str:
     """Why a key of the table or of a JWKS document is not usable; empty when it is."""
     try:
         _public_key(jwk, alg)
@@ -82,36 +82,36 @@ def fault_of(jwk: Any, alg: Any) -> str:
     return ""
 
 
-def forget(**kwargs: Any) -> None:
+def clear_cache(**kwargs: Any) -> None:
     """Drop the cached set; also the receiver of Django's ``setting_changed``."""
-    global _cache
+    global _key_set
     if str(kwargs.get("setting", "BETTER_AUTH")).startswith("BETTER_AUTH"):
-        _cache = _Cache()
+        _key_set = _KeySet()
 
 
 class UnusableKey(ValueError):
     """Says why in words, which name nothing of the key but its algorithm."""
 
 
-class _Cache:
+class _KeySet:
     def __init__(self) -> None:
         self._keys: dict[str, Key] | None = None
         self._loaded_at = 0.0  # time.monotonic() throughout
         self._source = CircuitBreaker("Signing keys")
         self._began_at: float | None = None  # the refresh that is under way
-        self._allowance, self._allowance_at = float(REFRESHES), 0.0
+        self._allowance, self._allowance_at = float(MAX_REFRESHES), 0.0
         self._lock = threading.Lock()
 
     def find(self, kid: str) -> Key | None:
         keys = self._keys
         if keys is not None and kid in keys:
             # A known key never waits: one request refreshes an old set, the others use it meanwhile.
-            if self._is_old() and self._lock.acquire(blocking=False):
+            if self._is_stale() and self._lock.acquire(blocking=False):
                 try:
                     self._refresh()
                 finally:
                     self._lock.release()
-        elif self._is_my_turn():
+        elif self._acquire_lock():
             try:  # whoever waited here may find the key in what the one before loaded
                 if self._keys is None or kid not in self._keys:
                     self._refresh()
@@ -123,7 +123,7 @@ class _Cache:
             raise Unavailable("keys_unavailable")
         return self._keys.get(kid)
 
-    def has_any(self) -> bool:
+    def has_keys(self) -> bool:
         # Whoever asks has time: while another thread is loading, this one does not wait for it.
         if not self._keys and self._lock.acquire(blocking=False):
             try:
@@ -134,20 +134,20 @@ class _Cache:
             raise Unavailable("keys_unavailable")
         return bool(self._keys)
 
-    def _is_my_turn(self) -> bool:
+    def _acquire_lock(self) -> bool:
         """Whether we got the lock. Nobody waits while another request tries a source that has failed."""
-        left, began_at = PATIENCE_SECONDS, self._began_at
+        left, began_at = MAX_WAIT_SECONDS, self._began_at
         if began_at is not None:
-            left = began_at + PATIENCE_SECONDS - time.monotonic() if self._source.is_closed else 0.0
+            left = began_at + MAX_WAIT_SECONDS - time.monotonic() if self._source.is_closed else 0.0
         return self._lock.acquire(timeout=max(left, 0.0))
 
-    def _is_old(self) -> bool:
+    def _is_stale(self) -> bool:
         return time.monotonic() - self._loaded_at > conf.BETTER_AUTH_KEYS_TTL.total_seconds()
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        earned = (now - self._allowance_at) * REFRESHES / PER_SECONDS
-        self._allowance, self._allowance_at = min(REFRESHES, self._allowance + earned), now
+        earned = (now - self._allowance_at) * MAX_REFRESHES / REFRESH_PERIOD_SECONDS
+        self._allowance, self._allowance_at = min(MAX_REFRESHES, self._allowance + earned), now
         if self._allowance < 1 or not self._source.allows_call():
             return
         self._allowance -= 1
@@ -163,13 +163,13 @@ class _Cache:
             self._began_at = None
 
 
-_cache = _Cache()
+_key_set = _KeySet()
 
 
 def _load() -> Iterator[Key]:
     if conf.BETTER_AUTH_KEYS == "secret":
         secret = {"kty": "oct", "k": base64url_encode(conf.BETTER_AUTH_SECRET.encode()).decode()}
-        yield Key(THE_SECRET, jwt.PyJWK(secret, "HS256"), None)
+        yield Key(SECRET_KID, jwt.PyJWK(secret, "HS256"), None)
         return
     entries: Iterable[Any]
     if conf.BETTER_AUTH_KEYS == "jwks":
@@ -179,7 +179,7 @@ def _load() -> Iterator[Key]:
     for entry in entries:
         kid = None
         try:
-            kid, jwk, alg, expires_at = _parts(entry)
+            kid, jwk, alg, expires_at = _read_entry(entry)
             if not isinstance(kid, str):
                 raise TypeError
             yield Key(kid, _public_key(jwk, alg), expires_at)
@@ -188,7 +188,7 @@ def _load() -> Iterator[Key]:
             logger.warning("Signing key %s is not usable: %s", kid, type(exc).__name__)
 
 
-def _parts(entry: Any) -> tuple[Any, Any, Any, datetime | None]:
+def _read_entry(entry: Any) -> tuple[Any, Any, Any, datetime | None]:
     """The kid, key, algorithm and expiry of a row, or of a JWKS document's entry, which may be any JSON."""
     if isinstance(entry, SigningKey):
         expires_at = getattr(entry, "expires_at", None)

@@ -118,7 +118,7 @@ def _key(token: str) -> keys.Key:
     if "b64" in header:  # the one extension that PyJWT lets a token ask for, by crit
         raise TokenRefused("critical_header")
     # There is one secret, whatever a token calls it, and HS256 names none.
-    kid = keys.THE_SECRET if conf.BETTER_AUTH_KEYS == "secret" else header.get("kid")
+    kid = keys.SECRET_KID if conf.BETTER_AUTH_KEYS == "secret" else header.get("kid")
     if not isinstance(kid, str) or not ID.fullmatch(kid):
         raise TokenRefused("malformed_kid")
     key = keys.find(kid)

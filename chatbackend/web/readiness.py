@@ -171,10 +171,10 @@ def _needs_keys() -> bool:
 async def _check_keys() -> str:
     if not _needs_keys():
         return ""
-    if keys.known():  # cached keys verify the next request even if their source is down
+    if keys.known_ids():  # cached keys verify the next request even if their source is down
         return OK
     try:
-        return OK if await _in_worker(keys.are_there) else MISSING
+        return OK if await _in_worker(keys.has_keys) else MISSING
     except (Unavailable, TimeoutError):
         return UNREACHABLE
 

@@ -122,7 +122,7 @@ KEYS = [
         "signature",
         id="x5c-empty",
     ),
-    pytest.param(headed(kid=keys.THE_SECRET), "unknown_kid", id="kid-of-the-secret"),
+    pytest.param(headed(kid=keys.SECRET_KID), "unknown_kid", id="kid-of-the-secret"),
     pytest.param(lambda s: s.raw(header=s.header(kid=s.kid.upper())), "unknown_kid", id="kid-upper-case"),
     pytest.param(lambda s: s.raw(header=s.header(kid=f"{s.kid}\n")), "malformed_kid", id="kid-newline"),
     pytest.param(lambda s: s.raw(header=s.header(kid=f" {s.kid}")), "malformed_kid", id="kid-space"),

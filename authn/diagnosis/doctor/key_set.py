@@ -30,7 +30,7 @@ def in_the_table(patient: Patient) -> Iterator[Finding]:
         if (expires_at := _expires_at(row)) is not None and expires_at <= now:
             continue
         live += 1
-        if fault := keys.fault_of(row.public_key, getattr(row, "alg", None)):
+        if fault := keys.why_unusable(row.public_key, getattr(row, "alg", None)):
             faults[row.kid] = fault
         else:
             usable.append(row)
@@ -105,7 +105,7 @@ def _allow_private() -> bool:
 
 
 def _served(served: dict[str, Any], shown: str) -> Iterator[Finding]:
-    faults = {kid: fault for kid, jwk in served.items() if (fault := keys.fault_of(jwk, jwk.get("alg")))}
+    faults = {kid: fault for kid, jwk in served.items() if (fault := keys.why_unusable(jwk, jwk.get("alg")))}
     usable = len(served) - len(faults)
     if not served:
         yield warning(

@@ -127,14 +127,14 @@ def test_an_unusable_key_is_named_in_the_log_and_takes_no_other_down(
 
 
 def test_what_is_wrong_with_a_key_is_said_in_words() -> None:
-    faults = {name: keys.fault_of(public_key, alg) for name, (alg, public_key) in UNUSABLE.items()}
+    faults = {name: keys.why_unusable(public_key, alg) for name, (alg, public_key) in UNUSABLE.items()}
 
     assert all(faults.values())
     assert faults["private-eddsa"] == "it is a private key, and whoever can read it can sign"
     assert faults["short-rsa"] == "it is too short"
     assert faults["algorithm-none"] == "none is not in BETTER_AUTH_ALGORITHMS"
     assert faults["not-json"] == "it cannot be read (JSONDecodeError)"
-    assert keys.fault_of(jwk_of("EdDSA"), "EdDSA") == ""
+    assert keys.why_unusable(jwk_of("EdDSA"), "EdDSA") == ""
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_several_new_keys_within_a_second_are_all_found(signer: Signer, clock: C
     """Better Auth mints as many as there are requests that meet an expired key."""
     tokens.verify(signer.token())
 
-    for _ in range(keys.REFRESHES - 1):
+    for _ in range(keys.MAX_REFRESHES - 1):
         tokens.verify(Signer.in_jwks_table().token())
 
 
@@ -130,13 +130,13 @@ def test_whether_there_are_keys_is_known_and_looked_for_as_long_as_there_are_non
     auth: BetterAuth, db: None
 ) -> None:
     sql('DELETE FROM "jwks"')
-    assert (keys.known(), keys.are_there()) == ([], False)
+    assert (keys.known_ids(), keys.has_keys()) == ([], False)
 
     signers = [Signer.in_jwks_table() for _ in range(2)]
 
-    assert (queries_of(keys.are_there), keys.are_there()) == (1, True)
-    assert queries_of(keys.are_there) == 0
-    assert keys.known() == sorted(signer.kid for signer in signers)
+    assert (queries_of(keys.has_keys), keys.has_keys()) == (1, True)
+    assert queries_of(keys.has_keys) == 0
+    assert keys.known_ids() == sorted(signer.kid for signer in signers)
 
 
 # --- Forgers ---------------------------------------------------------------------------------------
@@ -163,11 +163,11 @@ def test_a_flood_of_unknown_kids_costs_no_more_queries_than_the_bucket_holds(
         for number in range(50):
             assert keys.find(f"forged-{number}") is None
 
-    assert queries_of(flood) == keys.REFRESHES - 1
-    clock.now += keys.PER_SECONDS / keys.REFRESHES
+    assert queries_of(flood) == keys.MAX_REFRESHES - 1
+    clock.now += keys.REFRESH_PERIOD_SECONDS / keys.MAX_REFRESHES
     assert queries_of(flood) == 1
-    clock.now += 100 * keys.PER_SECONDS
-    assert queries_of(flood) == keys.REFRESHES
+    clock.now += 100 * keys.REFRESH_PERIOD_SECONDS
+    assert queries_of(flood) == keys.MAX_REFRESHES
 
 
 def test_a_flood_keeps_no_known_key_out_and_a_new_one_for_a_moment_only(signer: Signer, clock: Clock) -> None:
@@ -178,18 +178,18 @@ def test_a_flood_keeps_no_known_key_out_and_a_new_one_for_a_moment_only(signer: 
 
     assert tokens.verify(signer.token()).key_id == signer.kid
     assert reason_for(rotated.token()) == "unknown_kid"
-    clock.now += keys.PER_SECONDS / keys.REFRESHES
+    clock.now += keys.REFRESH_PERIOD_SECONDS / keys.MAX_REFRESHES
     assert tokens.verify(rotated.token()).key_id == rotated.kid
 
 
 def test_what_forgers_ask_for_is_not_remembered(signer: Signer, clock: Clock) -> None:
     tokens.verify(signer.token())
-    known = len(keys._cache._keys or ())
+    known = len(keys._key_set._keys or ())
 
     for number in range(50):
         keys.find(f"forged-{number}")
 
-    assert len(keys._cache._keys or ()) == known
+    assert len(keys._key_set._keys or ()) == known
 
 
 # --- Retired and revoked keys ----------------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_without_any_set_nobody_gets_in_and_nobody_is_told_to_go(
         assert (unavailable.value.reason, unavailable.value.status_code) == ("keys_unavailable", 503)
 
     with pytest.raises(Unavailable, match="unavailable") as unavailable:
-        keys.are_there()
+        keys.has_keys()
     assert unavailable.value.reason == "keys_unavailable"
     assert failures(caplog) == 1
 
@@ -770,7 +770,7 @@ def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(
 def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 30.0)  # our own server has to get its turn
+    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # our own server has to get its turn
     signer = Signer.unknown()
     jwks.answer = gate = Gate(said(document(signer)))
 
@@ -792,11 +792,11 @@ def test_whoever_asks_whether_there_are_keys_does_not_wait_while_they_are_loaded
         loading = pool.submit(tokens.verify, signer.token())
         assert gate.reached.wait(15)
         with pytest.raises(Unavailable):
-            keys.are_there()
+            keys.has_keys()
         gate.opened.set()
 
     assert loading.result().key_id == signer.kid
-    assert keys.are_there()
+    assert keys.has_keys()
 
 
 def test_while_the_source_hangs_a_few_threads_are_enough_for_forgers_and_known_keys(
@@ -834,7 +834,7 @@ def test_while_the_first_load_hangs_others_wait_for_a_moment_only(
     monkeypatch.setattr(
         "authn.jwt.jwks.TIMEOUT_SECONDS", 30.0
     )  # longer than the gate, which tells who waited
-    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 0.2)
     signer = Signer.unknown()
     jwks.answer = gate = Gate(said(document(signer)))
 
@@ -855,7 +855,7 @@ def test_a_source_that_failed_is_tried_by_one_request_and_no_other_waits_for_it(
     jwks: JwksServer, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 30.0)
-    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 60.0)  # longer than the gate, too
+    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 60.0)  # longer than the gate, too
     signer = Signer.unknown()
     jwks.answer = said(b"", 500)
     with pytest.raises(Unavailable):
@@ -881,7 +881,7 @@ def test_for_a_turn_that_is_no_fetch_everybody_waits(jwks: JwksServer) -> None:
     assert keys.find("forged") is None
 
     with ThreadPoolExecutor(1) as pool:
-        with keys._cache._lock:  # as of a forger whom the bucket leaves nothing
+        with keys._key_set._lock:  # as of a forger whom the bucket leaves nothing
             turned_away = pool.submit(keys.find, "forged")
             assert not wait([turned_away], timeout=0.1).done
         assert turned_away.result() is None
@@ -890,7 +890,7 @@ def test_for_a_turn_that_is_no_fetch_everybody_waits(jwks: JwksServer) -> None:
 def test_a_new_key_is_waited_for_while_another_request_loads_it(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 30.0)  # our own server has to get its turn
+    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # our own server has to get its turn
     old, new = Signer.unknown(), Signer.unknown()
     jwks.lists(old)
     tokens.verify(old.token())

@@ -96,7 +96,7 @@ def test_a_remembered_token_is_refused_when_its_key_is_gone(signer: Signer) -> N
 
     with connection.cursor() as cursor:
         cursor.execute('DELETE FROM "jwks" WHERE "id" = %s', [signer.kid])
-    keys.forget()  # as the end of the TTL does
+    keys.clear_cache()  # as the end of the TTL does
 
     assert reason_for(token) == "unknown_kid"
 
@@ -108,7 +108,7 @@ def test_a_remembered_token_is_refused_when_its_kid_is_another_key_now(signer: S
     with connection.cursor() as cursor:
         another = json.dumps(Signer.unknown().public_jwk())
         cursor.execute('UPDATE "jwks" SET "publicKey" = %s WHERE "id" = %s', [another, signer.kid])
-    keys.forget()
+    keys.clear_cache()
 
     assert reason_for(token) == "signature"
 

@@ -33,7 +33,7 @@ def test_a_token_of_the_secret_is_good_whatever_it_calls_it(kid: str | None) -> 
     claims = tokens.verify(token)
 
     assert (claims.subject, claims.algorithm) == ("user-id", "HS256")
-    assert claims.key_id == keys.THE_SECRET
+    assert claims.key_id == keys.SECRET_KID
 
 
 @pytest.mark.parametrize("other", [SECRET + "!", SECRET.upper(), SECRET * 2])
