@@ -35,7 +35,7 @@ USER_AGENT_LENGTH = 256
 
 
 class Attempt:
-    """An attempt under way. Its clock starts here; ``accepted`` or ``refused`` writes the record."""
+    """An attempt under way. Its clock starts here; ``log_accepted`` or ``log_refused`` writes the record."""
 
     def __init__(self, request: Request, credential: str | None = None) -> None:
         self.request, self.credential = request, credential  # of BETTER_AUTH_CREDENTIALS
@@ -44,11 +44,11 @@ class Attempt:
         # Set once a signature is verified. From then on a refused attempt counts for this credential.
         self.verified_credential: VerifiedCredential | None = None
 
-    def accepted(self, identity: "Identity") -> None:
+    def log_accepted(self, identity: "Identity") -> None:
         """Status 200 stands for "let in": what the request comes to afterwards is not the audit's."""
         self._write(logging.INFO, "accepted", "ok", 200, session=identity.session)
 
-    def refused(
+    def log_refused(
         self,
         reason: str,
         status: int,
@@ -98,7 +98,7 @@ class Attempt:
         )
 
 
-def revoked(request: HttpRequest, user_id: str, session_id: str) -> None:
+def log_revoked(request: HttpRequest, user_id: str, session_id: str) -> None:
     """Somebody has ended the session in the admin: ``revoked_by`` is the name of their account there."""
     logger.info(
         "%s: %s",

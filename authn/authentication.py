@@ -227,9 +227,9 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
         )
         raise
     except Exception:
-        attempt.refused("error", 500)
+        attempt.log_refused("error", 500)
         raise
-    attempt.accepted(identity)
+    attempt.log_accepted(identity)
     # On Django's request, where DRF's finds it too: middleware and views see the same.
     setattr(request._request, "user_id", identity.user_id)  # noqa: B010
     return identity.user, identity

@@ -14,7 +14,7 @@ PUBLIC_KEY_ALGORITHMS = ["EdDSA", "ES256", "ES512", "PS256", "RS256"]  # those B
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")  # a name (others than ASCII as xn--), or IPv6
 
 
-class ReadOnce:
+class CachedSettings:
     """Keeps its ``cached_property``s until a setting changes, which only tests do."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class ReadOnce:
         vars(self).clear()
 
 
-class Conf(ReadOnce):
+class Conf(CachedSettings):
     @cached_property
     def BETTER_AUTH_URL(self) -> str:
         """Better Auth's ``baseURL``, with or without a path."""

@@ -54,7 +54,7 @@ for lookup in (lookups.Exact, lookups.In):
 IdField.register_lookup(Stored)
 
 
-class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
+class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
     """Aware UTC, from any column that Better Auth's adapters make."""
 
     def from_db_value(self, value: datetime | None, _expression: Any, connection: Any) -> datetime | None:
@@ -78,13 +78,13 @@ class User(models.Model):
     name = models.TextField(db_column=column("user", "name"))
     email = models.TextField(unique=True, db_column=column("user", "email"))
     email_verified = models.BooleanField(db_column=column("user", "emailVerified"))
-    created_at = MomentField(db_column=column("user", "createdAt"))
-    updated_at = MomentField(db_column=column("user", "updatedAt"))
+    created_at = UTCDateTimeField(db_column=column("user", "createdAt"))
+    updated_at = UTCDateTimeField(db_column=column("user", "updatedAt"))
     if "admin" in conf.BETTER_AUTH_PLUGINS:
         role = models.TextField(null=True, db_column=column("user", "role"))  # a list: "admin,user"
         banned = models.BooleanField(null=True, db_column=column("user", "banned"))
         ban_reason = models.TextField(null=True, db_column=column("user", "banReason"))
-        ban_expires = MomentField(null=True, db_column=column("user", "banExpires"))
+        ban_expires = UTCDateTimeField(null=True, db_column=column("user", "banExpires"))
     if "anonymous" in conf.BETTER_AUTH_PLUGINS:  # "is_anonymous" is Django's word for nobody at all
         signed_up_anonymously = models.BooleanField(null=True, db_column=column("user", "isAnonymous"))
     if "two-factor" in conf.BETTER_AUTH_PLUGINS:
@@ -119,9 +119,9 @@ class Session(models.Model):
     user = models.ForeignKey(
         User, models.DO_NOTHING, db_column=column("session", "userId"), related_name="sessions"
     )
-    expires_at = MomentField(db_column=column("session", "expiresAt"))
-    created_at = MomentField(db_column=column("session", "createdAt"))
-    updated_at = MomentField(db_column=column("session", "updatedAt"))
+    expires_at = UTCDateTimeField(db_column=column("session", "expiresAt"))
+    created_at = UTCDateTimeField(db_column=column("session", "createdAt"))
+    updated_at = UTCDateTimeField(db_column=column("session", "updatedAt"))
     ip_address = models.TextField(null=True, db_column=column("session", "ipAddress"))
     user_agent = models.TextField(null=True, db_column=column("session", "userAgent"))
     if "admin" in conf.BETTER_AUTH_PLUGINS:  # the id of the administrator who acts as this user
@@ -160,7 +160,7 @@ class SigningKey(models.Model):
     if exists("jwks", "alg"):
         alg = models.TextField(null=True, db_column=column("jwks", "alg"))
     if exists("jwks", "expiresAt"):
-        expires_at = MomentField(null=True, db_column=column("jwks", "expiresAt"))
+        expires_at = UTCDateTimeField(null=True, db_column=column("jwks", "expiresAt"))
 
     class Meta:
         managed = False

@@ -11,9 +11,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
-from authn.jwt.tokens import Claims, address
+from authn.jwt.tokens import Claims, normalize_email
 from authn.models import Session, User
-from authn.tables.compiled import Compiled
+from authn.tables.compiled import CompiledQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def resolve(claims: Claims) -> Identity:
     # An address can change hands while an old token still names it.
     if user.id != claims.subject:
         raise TokenRefused("subject_mismatch")
-    if address(user.email) != claims.email:
+    if normalize_email(user.email) != claims.email:
         raise TokenRefused("address_changed")
     if user.is_banned:
         raise UserBanned(session=session)
@@ -159,7 +159,7 @@ def _user_with_session(field: str, is_named: bool, now: datetime, session_id: st
 USER_COLUMNS = [field.attname for field in User._meta.concrete_fields]
 SESSION_COLUMNS = [field.attname for field in Session._meta.concrete_fields]
 
-_row_of = Compiled(
+_row_of = CompiledQuery(
     User,
     _user_with_session,
     email=User._meta.get_field("email"),

@@ -95,7 +95,7 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
     """
     # A 5xx is our own fault and not counted. Without keys, forged tokens get a 503 too, so that is counted.
     if status >= 500 and reason != "keys_unavailable":
-        attempt.refused(reason, status, **details)
+        attempt.log_refused(reason, status, **details)
         return
     who, token = _names(attempt, status)
     try:
@@ -104,13 +104,13 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
         signal_without_logging(attempt)
         _block(token, too_many.wait)
         raise
-    limit, seconds = rate(conf.REFUSED_RATE_PER_ADDRESS)
+    limit, seconds = parse_rate(conf.REFUSED_RATE_PER_ADDRESS)
     if _counted(who, seconds) <= limit:
-        attempt.refused(reason, status, **details)
+        attempt.log_refused(reason, status, **details)
         return
     _block(who, seconds)
     _block(token, seconds)
-    attempt.refused(TooManyAttempts.default_code, TooManyAttempts.status_code, **details)
+    attempt.log_refused(TooManyAttempts.default_code, TooManyAttempts.status_code, **details)
     raise TooManyAttempts(seconds)
 
 
@@ -120,7 +120,7 @@ def signal_without_logging(attempt: audit.Attempt) -> None:
     audit.attempted.send(None, outcome="refused", reason=TooManyAttempts.default_code, seconds=seconds)
 
 
-def rate(text: str) -> tuple[int, int]:
+def parse_rate(text: str) -> tuple[int, int]:
     """How many in how many seconds, from DRF's notation: ``60/min``. Raises ``ValueError``."""
     if text.partition("/")[2] not in PERIODS:  # of which DRF reads the first letter: a month is a minute
         raise ValueError(text)
@@ -133,7 +133,7 @@ def rate(text: str) -> tuple[int, int]:
     return number, seconds
 
 
-def forget() -> None:
+def clear() -> None:
     global cache_breaker
     _blocked_until.clear()
     _in_this_process.clear()

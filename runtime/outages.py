@@ -6,11 +6,11 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 # nothing was done.
 # - 25006: a write to a server that only reads, such as a standby during a failover.
 # - 0A000: a statement that was prepared for a table that has changed since.
-PASSING_FAULTS = {"25006", "0A000"}
+TRANSIENT_ERROR_CODES = {"25006", "0A000"}
 
 
 def is_outage(exc: BaseException) -> bool:
     """Whether a moment later the same query may work."""
     return isinstance(exc, OperationalError | InterfaceError) or (
-        isinstance(exc, DatabaseError) and getattr(exc.__cause__, "sqlstate", None) in PASSING_FAULTS
+        isinstance(exc, DatabaseError) and getattr(exc.__cause__, "sqlstate", None) in TRANSIENT_ERROR_CODES
     )

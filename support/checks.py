@@ -67,7 +67,7 @@ def _dotted_paths() -> list[CheckMessage]:
 
 def _rate() -> list[CheckMessage]:
     try:
-        throttling.rate(conf.SUPPORT_RATE_PER_USER)
+        throttling.parse_rate(conf.SUPPORT_RATE_PER_USER)
     except ValueError:
         hint = "Write a number and a period: 120/min (s, min, hour, day)."
         return [Error("SUPPORT_RATE_PER_USER is not a rate.", hint=hint, id="support.E003")]

@@ -253,7 +253,7 @@ def ids(request: pytest.FixtureRequest, auth: BetterAuth, db: None) -> str:
 def _nothing_is_remembered() -> Iterator[None]:
     """Keys and throttles outlive a request, and must not outlive a test."""
     keys.clear_cache()
-    throttling.forget()
+    throttling.clear()
     cache.clear()
     yield
     keys.clear_cache()

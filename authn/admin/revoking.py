@@ -60,7 +60,7 @@ def _revoke(request: HttpRequest, attname: str, values: list[str]) -> list[Revok
         revoked = _delete(attname, values)
         _log(request, revoked)
     for each in revoked:
-        audit.revoked(request, each.user_id, each.session_id)
+        audit.log_revoked(request, each.user_id, each.session_id)
     return revoked
 
 

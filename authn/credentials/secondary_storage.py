@@ -58,7 +58,7 @@ def live_sessions(user_id: str) -> Iterator[Session]:
             yield session
 
 
-def usable(url: str) -> bool:
+def is_redis_url(url: str) -> bool:
     """Whether it is an address of a Redis at all; nothing is connected."""
     try:
         pool = _client(url).connection_pool

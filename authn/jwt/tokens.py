@@ -16,7 +16,7 @@ from authn.conf import conf
 from authn.errors import TokenRefused
 from authn.jwt import keys
 
-REMEMBERED = 1024  # tokens: those of so many users who are busy in the same minute
+MAX_CACHED = 1024  # tokens: those of so many users who are busy in the same minute
 MAX_LENGTH = 8192  # characters; proxies allow about as much for all headers together
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
@@ -27,7 +27,7 @@ EMAIL_LENGTH = 320
 
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "email"]
 # Better Auth's oauth-provider signs access and id tokens with the same keys; these claims give them away.
-NOT_OURS = ("azp", "client_id", "scope")
+OAUTH_CLAIMS = ("azp", "client_id", "scope")
 
 REASONS: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "expired",
@@ -84,7 +84,7 @@ def verify(token: str) -> Claims:
 
 # The same token with the same key says the same each time: all but the hour. Only what is good is kept, and
 # no longer than the key is, which a refresh of the set replaces once a minute.
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_CACHED)
 def _verified(token: str, key: keys.Key) -> Claims:
     decoder = copy(_decoder)
     try:
@@ -172,7 +172,7 @@ def _payload(decoder: _Decoder, token: str, key: keys.Key) -> dict[str, Any]:
 
 
 def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
-    for name in NOT_OURS:
+    for name in OAUTH_CLAIMS:
         if name in payload:
             raise TokenRefused("other_token_kind")
     subject, email, session_id = payload["sub"], payload["email"], payload.get("sid")
@@ -189,22 +189,22 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
         raise TokenRefused("sid")
     return Claims(
         subject=subject,
-        email=address(email),
+        email=normalize_email(email),
         session_id=session_id,
-        issued_at=_moment(payload["iat"]),
-        expires_at=_moment(payload["exp"]),
+        issued_at=_datetime(payload["iat"]),
+        expires_at=_datetime(payload["exp"]),
         key_id=key.kid,
         algorithm=key.algorithm,
         payload=json.dumps(payload),
     )
 
 
-def address(email: str) -> str:
+def normalize_email(email: str) -> str:
     """As Better Auth stores it. It uses JavaScript's toLowerCase(), so lower() and not casefold()."""
     return email.strip().lower()
 
 
-def _moment(numeric_date: Any) -> datetime:
+def _datetime(numeric_date: Any) -> datetime:
     # PyJWT takes "1" and true for numbers; RFC 7519 §2 (NumericDate) does not.
     if type(numeric_date) not in (int, float):
         raise TokenRefused("malformed_date")

@@ -28,7 +28,7 @@ class Statement(NamedTuple):
     converters: dict[int, Any]
 
 
-class Compiled:
+class CompiledQuery:
     """``make(*shape, **values)`` gives a queryset of ``values_list``; calls with the same, its rows.
 
     ``shape``: what decides about the text, such as an order or a limit: compiled once for each.

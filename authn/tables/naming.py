@@ -10,7 +10,7 @@ from authn.conf import conf
 
 MODELS = ("user", "session", "jwks")
 fields: set[str] = set()  # "session.expiresAt", …: what BETTER_AUTH_COLUMNS may name
-LATECOMERS = {"jwks.expiresAt", "jwks.alg"}  # since Better Auth 1.4.0 and 1.7.0
+OPTIONAL_FIELDS = {"jwks.expiresAt", "jwks.alg"}  # since Better Auth 1.4.0 and 1.7.0
 
 
 def table(model: str) -> str:
@@ -26,9 +26,9 @@ def exists(model: str, field: str) -> bool:
 
 def column(model: str, field: str) -> str:
     fields.add(f"{model}.{field}")
-    return conf.BETTER_AUTH_COLUMNS.get(f"{model}.{field}", spelled(field, conf.BETTER_AUTH_NAMING))
+    return conf.BETTER_AUTH_COLUMNS.get(f"{model}.{field}", convert(field, conf.BETTER_AUTH_NAMING))
 
 
-def spelled(field: str, naming: str) -> str:
+def convert(field: str, naming: str) -> str:
     is_snake = naming == "snake"
     return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", field) if is_snake else field

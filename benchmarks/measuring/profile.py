@@ -39,7 +39,7 @@ BOUNDARIES = [
     Boundary("rest_framework.throttling.SimpleRateThrottle.allow_request", THROTTLE),
     Boundary("authn.jwt.tokens.verify", TOKEN),
     Boundary("authn.sessions.resolve", IDENTITY),
-    Boundary("authn.audit.Attempt.accepted", AUDIT),
+    Boundary("authn.audit.Attempt.log_accepted", AUDIT),
     Boundary("support.chat.protocol.parse", PARSING),
     Boundary("chatkit.server.ChatKitServer.process", CHATKIT),
     Boundary("support.storage.threads.load_page", STORE),

@@ -5,7 +5,7 @@ from typing import Any
 from chatkit.store import NotFoundError
 from django.db.models import BigIntegerField, QuerySet, Subquery
 
-from authn.tables.compiled import Compiled
+from authn.tables.compiled import CompiledQuery
 from support.models import INSERTION_ORDER, Item, Thread
 from support.storage import cursors
 
@@ -45,7 +45,7 @@ def items(
 
 
 def _page(
-    rows_query: Compiled, row_query: Compiled, limit: int, order: str, after: str | None, **owner: str
+    rows_query: CompiledQuery, row_query: CompiledQuery, limit: int, order: str, after: str | None, **owner: str
 ) -> tuple[list[list[Any]], str | None]:
     limit = min(max(limit, 1), MAX_PAGE)
     key = None if after is None else cursors.decode(after, *owner.values())
@@ -76,7 +76,7 @@ def _page_queryset(
 
 _ID, _KEY = Thread._meta.get_field("thread_id"), BigIntegerField()
 
-_thread = Compiled(
+_thread = CompiledQuery(
     Thread,
     lambda user_id, row_id: (
         Thread.objects.owned_by(user_id).filter(thread_id=row_id).values_list(*THREAD_COLUMNS)
@@ -84,7 +84,7 @@ _thread = Compiled(
     user_id=_ID,
     row_id=_ID,
 )
-_threads = Compiled(
+_threads = CompiledQuery(
     Thread,
     lambda *shape, user_id, after, key: _page_queryset(
         Thread.objects.owned_by(user_id), THREAD_COLUMNS, after, key, *shape
@@ -93,7 +93,7 @@ _threads = Compiled(
     after=_ID,
     key=_KEY,
 )
-_item = Compiled(
+_item = CompiledQuery(
     Item,
     lambda user_id, thread_id, row_id: (
         Item.objects.of_thread(user_id, thread_id).filter(item_id=row_id).values_list(*ITEM_COLUMNS)
@@ -102,7 +102,7 @@ _item = Compiled(
     thread_id=_ID,
     row_id=_ID,
 )
-_items = Compiled(
+_items = CompiledQuery(
     Item,
     lambda *shape, user_id, thread_id, after, key: _page_queryset(
         Item.objects.of_thread(user_id, thread_id), ITEM_COLUMNS, after, key, *shape

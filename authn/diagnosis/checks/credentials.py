@@ -76,7 +76,7 @@ def _is_redis_url(url: str) -> bool:
     # Imported here: it loads the Redis client. The check runs at the start, so no request has to load it.
     from authn.credentials import secondary_storage
 
-    return secondary_storage.usable(url)
+    return secondary_storage.is_redis_url(url)
 
 
 CHECKS = (check_credentials, check_secret, check_cookie_name, check_session_source)

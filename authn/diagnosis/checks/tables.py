@@ -52,7 +52,7 @@ def check_names() -> list[CheckMessage]:
     known = {"BETTER_AUTH_TABLES": set(naming.MODELS), "BETTER_AUTH_COLUMNS": naming.fields}
     for setting, names in known.items():
         for name, given in getattr(conf, setting).items():
-            if name in names and (given or name in naming.LATECOMERS) and '"' not in given:
+            if name in names and (given or name in naming.OPTIONAL_FIELDS) and '"' not in given:
                 continue
             errors.append(
                 Error(

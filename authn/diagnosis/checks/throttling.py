@@ -24,7 +24,7 @@ def check_proxies() -> list[CheckMessage]:
 
 def check_rate() -> list[CheckMessage]:
     try:
-        throttling.rate(conf.REFUSED_RATE_PER_ADDRESS)
+        throttling.parse_rate(conf.REFUSED_RATE_PER_ADDRESS)
     except ValueError:
         return [
             Error(

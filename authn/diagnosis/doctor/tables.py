@@ -109,7 +109,7 @@ def _naming_that_fits(found: dict[str, Table]) -> str | None:
     other = "camel" if conf.BETTER_AUTH_NAMING == "snake" else "snake"
     given = conf.BETTER_AUTH_COLUMNS
     renamed = (
-        given.get(f"{model}.{name}", naming.spelled(name, other)) in table.types
+        given.get(f"{model}.{name}", naming.convert(name, other)) in table.types
         for model, table in found.items()
         for name in fields_of(model)
     )

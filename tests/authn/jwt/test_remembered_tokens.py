@@ -122,10 +122,10 @@ def test_what_was_refused_is_not_remembered(signer: Signer, signatures: Callable
 
 
 def test_no_more_than_so_many_are_remembered(signer: Signer) -> None:
-    for number in range(tokens.REMEMBERED + 1):
+    for number in range(tokens.MAX_CACHED + 1):
         tokens.verify(signer.token(sub=f"user-{number}"))
 
-    assert tokens._verified.cache_info().currsize == tokens.REMEMBERED
+    assert tokens._verified.cache_info().currsize == tokens.MAX_CACHED
 
 
 def test_of_headers_that_anybody_can_make_up_few_are_remembered(signer: Signer) -> None:
