@@ -1,24 +1,25 @@
-"""A limit on refused attempts: REFUSED_RATE_PER_ADDRESS, for each client address and each genuine credential.
+"""Limits refused attempts to REFUSED_RATE_PER_ADDRESS, for each client address and each genuine credential.
 
-The signature is always verified first. Nothing else tells a good token from a flood at the same address, so a
-flood keeps no neighbour out. This check is about a fifth of what a forged token costs.
+The signature is always verified first. Only the signature tells a good token from a flood of forged ones at
+the same address, so a flood locks nobody else out. This check costs about a fifth of what a forged token
+costs.
 
-A refused attempt is counted by what was verified of it:
+A refused attempt is counted by what was verified:
 
 - nothing: by the client's address.
-- a signed session token: by that token, however it is encoded.
-- a JWT: by its session (``sid``), or by its user (``sub``) if it names none. All their JWTs count
-  together.
+- a signed session token: by that token, in every encoding.
+- a JWT: by its session (``sid``), or by its user (``sub``) if it names no session. All JWTs of the session or
+  user count together.
 
-A 401 for a JWT is counted separately at each address. A page gets a new token after a 401. Somebody at
-another address with an old token of the same user must not be able to turn that 401 into a 429.
+A 401 for a JWT is counted separately at each address. A page gets a new token after a 401. Otherwise somebody
+at another address with an old token of the same user could turn that 401 into a 429.
 
-Past the limit a refused attempt is a 429 and is not logged. A session token or JWT that a look-up has refused
-is then not looked up again. Other JWTs of the same session or user still are. One of them may be good, for
-example after a new sign-in or the end of a ban.
+Past the limit, a refused attempt gets a 429 and is not logged. A session token or JWT whose look-up was
+refused is not looked up again until the period ends. Other JWTs of the same session or user are still looked
+up: they may be good, for example after a new sign-in or the end of a ban.
 
-Counted in Django's cache, which servers may share; each remembers by itself who is over the limit, so that
-a good request asks nobody. While the cache does not answer, each server counts by itself.
+Django's cache counts, and all servers may share it. Each process remembers which keys are over the limit, so
+a good request needs no cache. While the cache does not answer, each process counts by itself.
 """
 
 import hashlib
@@ -41,16 +42,16 @@ from authn.errors import TooManyAttempts
 from runtime.circuit_breaker import CircuitBreaker
 
 PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
-MOST_REMEMBERED = 10_000
+MAX_KEYS = 10_000  # that a process remembers
 
 
-@dataclass(slots=True, repr=False)  # no error report shows the token
+@dataclass(slots=True, repr=False)  # no repr: error reports must not show the token
 class VerifiedCredential:
     """A credential whose signature is good.
 
-    ``counted_by``: the name under which its refused attempts are counted. ``token``: the token itself, which
-    is not looked up again past the limit; empty if it was never looked up. Both are only stored as hashes.
-    They are hashed later, because a good request needs no hash.
+    ``counted_by``: the key under which its refused attempts are counted. ``token``: the key of the token
+    itself. Past the limit it is not looked up again. Empty if it was never looked up. Only hashes of both are
+    stored. They are hashed later, because a good request needs no hash.
     """
 
     counted_by: str
@@ -58,34 +59,34 @@ class VerifiedCredential:
 
     @classmethod
     def session_token(cls, token: str) -> Self:
-        name = f"session-token:{token}"
-        return cls(name, name)
+        key = f"session-token:{token}"
+        return cls(key, key)
 
     @classmethod
     def jwt(cls, session_id: Any, user_id: Any, token: str = "") -> Self:
-        """``token``: given if its user and session are looked up next."""
+        """``token``: only if its user and session are looked up next."""
         counted_by = f"session:{session_id}" if session_id else f"user:{user_id}"
-        # Without its signature: ECDSA has two for one text, and anybody can compute the second one.
+        # Without the signature: each ECDSA signature has a second form, and anybody can compute it.
         return cls(counted_by, f"jwt:{token.rpartition('.')[0]}" if token else "")
 
 
-_blocked_until: dict[str, float] = {}  # who is over the limit, and until when (time.monotonic())
-_in_this_process = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MOST_REMEMBERED}})
-cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # for everything that counts in it
+_blocked_until: dict[str, float] = {}  # by key; time.monotonic()
+_local_counters = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MAX_KEYS}})
+cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # shared by everything that counts in the cache
 
 
 def check_token(attempt: audit.Attempt) -> None:
-    """Call it with a verified token, before any look-up. Raises ``TooManyAttempts``."""
+    """Call it with a verified token, before the look-up. Raises ``TooManyAttempts``."""
     if _blocked_until and attempt.verified_credential:
-        token = _hashed(attempt.verified_credential.token)
-        _check(token)
-        _check(_at_address(token, attempt.request))
+        token_key = _hashed(attempt.verified_credential.token)
+        _raise_if_blocked(token_key)
+        _raise_if_blocked(_at_address(token_key, attempt.request))
 
 
 def check_address(request: Request) -> None:
-    """For what nothing tells a forgery by but a look-up. Raises ``TooManyAttempts``."""
+    """Call it before the look-up of a token without a signature. Raises ``TooManyAttempts``."""
     if _blocked_until:
-        _check(_of_address(request))
+        _raise_if_blocked(_address_key(request))
 
 
 def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> None:
@@ -93,36 +94,36 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
 
     Raises ``TooManyAttempts`` if it is over the limit. Only the first attempt over the limit is logged.
     """
-    # A 5xx is our own fault and not counted. Without keys, forged tokens get a 503 too, so that is counted.
+    # A 5xx is our own fault and not counted. But without keys, forged tokens get a 503 too, so that counts.
     if status >= 500 and reason != "keys_unavailable":
         attempt.log_refused(reason, status, **details)
         return
-    who, token = _names(attempt, status)
+    counter_key, token_key = _keys(attempt, status)
     try:
-        _check(who)
+        _raise_if_blocked(counter_key)
     except TooManyAttempts as too_many:
         signal_without_logging(attempt)
-        _block(token, too_many.wait)
+        _block(token_key, too_many.wait)
         raise
     limit, seconds = parse_rate(conf.REFUSED_RATE_PER_ADDRESS)
-    if _counted(who, seconds) <= limit:
+    if _count(counter_key, seconds) <= limit:
         attempt.log_refused(reason, status, **details)
         return
-    _block(who, seconds)
-    _block(token, seconds)
+    _block(counter_key, seconds)
+    _block(token_key, seconds)
     attempt.log_refused(TooManyAttempts.default_code, TooManyAttempts.status_code, **details)
     raise TooManyAttempts(seconds)
 
 
 def signal_without_logging(attempt: audit.Attempt) -> None:
-    """For the metrics, which count every attempt."""
+    """Send the metrics signal: the metrics count every attempt."""
     seconds = time.perf_counter() - attempt.started
     audit.attempted.send(None, outcome="refused", reason=TooManyAttempts.default_code, seconds=seconds)
 
 
 def parse_rate(text: str) -> tuple[int, int]:
-    """How many in how many seconds, from DRF's notation: ``60/min``. Raises ``ValueError``."""
-    if text.partition("/")[2] not in PERIODS:  # of which DRF reads the first letter: a month is a minute
+    """The number and the seconds of a rate in DRF's notation, such as ``60/min``. Raises ``ValueError``."""
+    if text.partition("/")[2] not in PERIODS:  # DRF reads only the first letter: a month would be a minute
         raise ValueError(text)
     try:
         number, seconds = SimpleRateThrottle.parse_rate(None, text)  # type: ignore[arg-type]
@@ -134,71 +135,75 @@ def parse_rate(text: str) -> tuple[int, int]:
 
 
 def clear() -> None:
+    """Forget all counts. For tests."""
     global cache_breaker
     _blocked_until.clear()
-    _in_this_process.clear()
+    _local_counters.clear()
     cache_breaker = CircuitBreaker("Cache (CACHE_URL)")
 
 
-def _check(who: str) -> None:
-    wait = _blocked_until.get(who, 0.0) - time.monotonic()
+def _raise_if_blocked(key: str) -> None:
+    wait = _blocked_until.get(key, 0.0) - time.monotonic()
     if wait > 0:
         raise TooManyAttempts(math.ceil(wait))
 
 
-def _block(who: str, seconds: int) -> None:
-    if not who:
+def _block(key: str, seconds: int) -> None:
+    if not key:
         return
     now = time.monotonic()
-    if len(_blocked_until) >= MOST_REMEMBERED:
-        for each in [each for each, until in list(_blocked_until.items()) if until <= now]:
-            _blocked_until.pop(each, None)
-        if len(_blocked_until) >= MOST_REMEMBERED:  # a flood from everywhere: the cache still counts
+    if len(_blocked_until) >= MAX_KEYS:
+        for expired in [each for each, until in list(_blocked_until.items()) if until <= now]:
+            _blocked_until.pop(expired, None)
+        if len(_blocked_until) >= MAX_KEYS:  # a flood from many addresses: the cache still counts it
             _blocked_until.clear()
-    _blocked_until[who] = now + seconds
+    _blocked_until[key] = now + seconds
 
 
-def _counted(who: str, seconds: int) -> int:
-    key = f"refused:{who}"
+def _count(key: str, seconds: int) -> int:
+    """Count one more refused attempt. Returns the number in this period, with this one."""
+    cache_key = f"refused:{key}"
     if cache_breaker.allows_call():
         try:
-            count = _one_more(cache, key, seconds)
-        except Exception as exc:  # each cache has errors of its own
+            number = _increment(cache, cache_key, seconds)
+        except Exception as exc:  # each cache backend has its own exceptions
             cache_breaker.failed(exc)
         else:
             cache_breaker.succeeded()
-            return count
-    return _one_more(_in_this_process, key, seconds)
+            return number
+    return _increment(_local_counters, cache_key, seconds)
 
 
-def _one_more(counters: BaseCache, key: str, seconds: int) -> int:
-    counters.add(key, 0, seconds)
+def _increment(counters: BaseCache, cache_key: str, seconds: int) -> int:
+    counters.add(cache_key, 0, seconds)
     try:
-        return counters.incr(key)
-    except ValueError:  # its time was over in between
-        counters.set(key, 1, seconds)
+        return counters.incr(cache_key)
+    except ValueError:  # the entry expired between the two calls
+        counters.set(cache_key, 1, seconds)
         return 1
 
 
-def _names(attempt: audit.Attempt, status: int) -> tuple[str, str]:
-    """The name to count a refused attempt by, and the token not to look up again past the limit."""
-    if attempt.verified_credential is None:
-        return _of_address(attempt.request), ""
-    who, token = _hashed(attempt.verified_credential.counted_by), _hashed(attempt.verified_credential.token)
+def _keys(attempt: audit.Attempt, status: int) -> tuple[str, str]:
+    """The key to count a refused attempt by, and the key of the token (empty if it has none)."""
+    credential = attempt.verified_credential
+    if credential is None:
+        return _address_key(attempt.request), ""
+    counter_key, token_key = _hashed(credential.counted_by), _hashed(credential.token)
     if status != HTTPStatus.UNAUTHORIZED:
-        return who, token
-    return _at_address(who, attempt.request), _at_address(token, attempt.request)
+        return counter_key, token_key
+    return _at_address(counter_key, attempt.request), _at_address(token_key, attempt.request)
 
 
-def _of_address(request: Request) -> str:
+def _address_key(request: Request) -> str:
     return f"address:{client_address.network(request.META)}"
 
 
-def _at_address(name: str, request: Request) -> str:
-    return name and f"{name}:{client_address.network(request.META)}"
+def _at_address(key: str, request: Request) -> str:
+    """A separate key for each address. Empty for an empty key."""
+    return key and f"{key}:{client_address.network(request.META)}"
 
 
 @sensitive_variables()
-def _hashed(name: str) -> str:
-    kind, _, value = name.partition(":")
-    return name and f"{kind}:{hashlib.sha256(value.encode(errors='replace')).hexdigest()}"
+def _hashed(key: str) -> str:
+    kind, _, value = key.partition(":")
+    return key and f"{kind}:{hashlib.sha256(value.encode(errors='replace')).hexdigest()}"

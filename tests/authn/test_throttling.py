@@ -344,7 +344,7 @@ def test_a_good_request_asks_the_cache_nothing(
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttling, "MOST_REMEMBERED", 100)
+    monkeypatch.setattr(throttling, "MAX_KEYS", 100)
 
     for number in range(1000):
         throttling._block(f"address:{number}", 3600)
