@@ -1,8 +1,7 @@
-"""One record for each attempt to get in, accepted or refused, and for each session that staff has revoked, on
-the logger ``authn.audit``.
+"""The audit log: one record for each accepted or refused attempt, and for each session that staff revoke.
 
-The facts are attributes of the record (``extra``), so that a JSON formatter writes them as fields.
-Never a token, a cookie or a message.
+The facts are attributes of the record (``extra``), so a JSON formatter writes them as fields. A record never
+holds a token, a cookie or a message.
 """
 
 import logging
@@ -27,25 +26,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("authn.audit")
 
-attempted = Signal()  # outcome, reason, seconds: of every attempt; for whoever counts them
+attempted = Signal()  # sent for every attempt, for the metrics; arguments: outcome, reason, seconds
 
-# What proxies and tracers send (UUIDs, hex, AWS's "Root=1-…"), and nothing that could forge a log line.
+# The forms that proxies and tracers send (UUIDs, hex, AWS's "Root=1-…"). They cannot forge a log line.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
 USER_AGENT_LENGTH = 256
 
 
 class Attempt:
-    """An attempt under way. Its clock starts here; ``log_accepted`` or ``log_refused`` writes the record."""
+    """One attempt to authenticate. Ends with ``log_accepted`` or ``log_refused``, which write the record.
+
+    ``credential``: one of BETTER_AUTH_CREDENTIALS, or several joined with commas.
+    """
 
     def __init__(self, request: Request, credential: str | None = None) -> None:
-        self.request, self.credential = request, credential  # of BETTER_AUTH_CREDENTIALS
+        self.request, self.credential = request, credential
         self.started = time.perf_counter()
         self.claims: Claims | None = None
         # Set once a signature is verified. From then on a refused attempt counts for this credential.
         self.verified_credential: VerifiedCredential | None = None
 
     def log_accepted(self, identity: "Identity") -> None:
-        """Status 200 stands for "let in": what the request comes to afterwards is not the audit's."""
+        """The status is 200 for every accepted attempt. The audit log does not see the response's status."""
         self._write(logging.INFO, "accepted", "ok", 200, session=identity.session)
 
     def log_refused(
@@ -56,8 +58,8 @@ class Attempt:
         algorithm: str | None = None,
         session: "Session | None" = None,
     ) -> None:
-        """``status``: the HTTP status the caller gets. A 5xx is our fault, not the caller's. A 503 is only a
-        warning, because the outage itself is logged as an error."""
+        """``status``: the HTTP status that the client gets. A 5xx is our fault and logged as an error, but a
+        503 is only a warning, because the outage itself is logged as an error."""
         level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
         self._write(level, "refused", reason, status, session=session, key_id=key_id, algorithm=algorithm)
 
@@ -99,7 +101,7 @@ class Attempt:
 
 
 def log_revoked(request: HttpRequest, user_id: str, session_id: str) -> None:
-    """Somebody has ended the session in the admin: ``revoked_by`` is the name of their account there."""
+    """Log that staff revoked a session in the admin. ``revoked_by``: the name of the staff account."""
     logger.info(
         "%s: %s",
         "revoked",
@@ -120,7 +122,7 @@ def log_revoked(request: HttpRequest, user_id: str, session_id: str) -> None:
 def request_id_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Gives each request a ``request_id``, the caller's own where it is well-formed, and sends it back."""
+    """Gives each request a ``request_id`` and sends it back. A well-formed id of the client is kept."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         request_id = request.META.get("HTTP_X_REQUEST_ID", "")

@@ -1,4 +1,4 @@
-"""DRF's side of it: from headers to ``request.user``, ``request.auth`` and ``request.user_id``."""
+"""DRF authentication classes. They set ``request.user``, ``request.auth`` and ``request.user_id``."""
 
 import re
 from collections.abc import Container, Iterable
@@ -26,19 +26,19 @@ from authn.models import User
 from authn.sessions import Identity
 from authn.throttling import VerifiedCredential
 
-CHALLENGE = 'Bearer realm="chatbackend"'  # without one DRF answers 403 in place of 401
+CHALLENGE = 'Bearer realm="chatbackend"'  # without a challenge, DRF answers 403 instead of 401
 # Only the whitespace (WSP) of RFC 6265 §5.2. Python's strip() also removes \xa0 and \x85. A browser lets a
-# page without https set a cookie named "\xa0__Secure-…", and strip() would make that name ours.
+# page without https set a cookie named "\xa0__Secure-…", and strip() would turn it into our cookie's name.
 WHITESPACE = " \t"
-MAX_SESSION_COOKIES = 4  # with one name: one of the host, and one of each parent domain
-ANOTHER_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
+MAX_SESSION_COOKIES = 4  # of one name: one for the host and one for each parent domain
+NEXT_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
 class Credential(BaseAuthentication):
-    """One way of saying who is calling. It takes its own kind and leaves every other to others.
+    """One kind of credential. It ignores credentials of other kinds.
 
-    Gives ``request.user`` (``authn.models.User``), ``request.auth`` (``Identity``) and
-    ``request.user_id`` (``str``).
+    Sets ``request.user`` (``authn.models.User``), ``request.auth`` (``Identity``) and ``request.user_id``
+    (``str``).
     """
 
     name: str
@@ -49,8 +49,8 @@ class Credential(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
 
-    def offered(self, request: Request) -> list[str]:
-        """The values of this kind that the request carries."""
+    def find(self, request: Request) -> list[str]:
+        """The request's credentials of this kind."""
         raise NotImplementedError
 
     def identify(self, value: str, attempt: Attempt) -> Identity:
@@ -63,7 +63,7 @@ class BetterAuthJWTAuthentication(Credential):
 
     name = "jwt"
 
-    def offered(self, request: Request) -> list[str]:
+    def find(self, request: Request) -> list[str]:
         return _bearers(request, dots=(2,))
 
     @sensitive_variables("value")
@@ -82,21 +82,21 @@ class BetterAuthJWTAuthentication(Credential):
 
 
 class BetterAuthBearerAuthentication(Credential):
-    """``Authorization: Bearer <session token, signed>``, as Better Auth's bearer() plugin gives it out.
+    """``Authorization: Bearer <signed session token>``, from Better Auth's bearer() plugin.
 
-    The bare token, too, where ``BETTER_AUTH_BEARER_REQUIRE_SIGNATURE`` is off.
+    Also the token without a signature, if ``BETTER_AUTH_BEARER_REQUIRE_SIGNATURE`` is off.
     """
 
     name = "bearer"
 
-    def offered(self, request: Request) -> list[str]:
+    def find(self, request: Request) -> list[str]:
         return _bearers(request, dots=(1,) if conf.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE else (0, 1))
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
         if "." in value:
             return _signed(value, attempt)
-        throttling.check_address(attempt.request)  # the look-up alone will tell
+        throttling.check_address(attempt.request)  # only the look-up shows whether the token is genuine
         token = session_tokens.bare(value)
         try:
             return sessions.resolve_token(token, is_signed=False)
@@ -107,7 +107,7 @@ class BetterAuthBearerAuthentication(Credential):
 
 
 class BetterAuthCookieAuthentication(Credential):
-    """Better Auth's session cookie, from pages that may send it.
+    """Better Auth's session cookie, sent from an allowed page.
 
     A browser may send several cookies of one name. After ``crossSubDomainCookies`` was turned on, it may send
     an old cookie of the host and a new one of the domain. We join them with semicolons and treat them as one
@@ -116,17 +116,17 @@ class BetterAuthCookieAuthentication(Credential):
 
     name = "cookie"
 
-    def offered(self, request: Request) -> list[str]:
-        # Not request.COOKIES: of two with one name it keeps the last, and Better Auth takes the first.
-        pairs = [pair.partition("=") for pair in request.META.get("HTTP_COOKIE", "").split(";")]
-        name = conf.BETTER_AUTH_COOKIE_NAME
-        values = [value.strip(WHITESPACE) for each, _, value in pairs if each.strip(WHITESPACE) == name]
+    def find(self, request: Request) -> list[str]:
+        # Not request.COOKIES: it keeps the last of two cookies with one name, and Better Auth uses the first.
+        cookies = [cookie.partition("=") for cookie in request.META.get("HTTP_COOKIE", "").split(";")]
+        wanted = conf.BETTER_AUTH_COOKIE_NAME
+        values = [value.strip(WHITESPACE) for name, _, value in cookies if name.strip(WHITESPACE) == wanted]
         return [";".join(dict.fromkeys(values))] if values else []
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
-        # A browser sends cookies along with whatever any page has it send (CSRF). The Origin it adds to
-        # every unsafe request is the browser's word and no script's, so no second token is needed.
+        # Any page can make a browser send its cookies (CSRF). The browser itself adds Origin to every unsafe
+        # request, and no script can change it. So no CSRF token is needed.
         origin = attempt.request.META.get("HTTP_ORIGIN")
         if attempt.request.method not in SAFE_METHODS and origin not in conf.BETTER_AUTH_COOKIE_ORIGINS:
             raise OriginRefused
@@ -135,10 +135,11 @@ class BetterAuthCookieAuthentication(Credential):
 
 @sensitive_variables("values", "value")
 def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
-    """The identity of the one good cookie. Two are refused: a sub-domain may have planted one."""
+    """The identity of the one valid cookie. Two valid cookies are refused: a sub-domain may have planted
+    one."""
     if len(values) > MAX_SESSION_COOKIES:
         raise SeveralSessionCookies
-    good: dict[str, Identity] = {}  # by session id: one token can be encoded in several ways
+    valid: dict[str, Identity] = {}  # by session id: one token has several encodings
     refused: list[tuple[Refused, VerifiedCredential | None]] = []
     for value in values:
         attempt.verified_credential = None
@@ -149,13 +150,13 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
         except Refused as exc:
             refused.append((exc, attempt.verified_credential))
         else:
-            good[identity.session.id] = identity
-    if len(good) > 1:
-        attempt.verified_credential = None  # counted by address: each cookie must still work alone
+            valid[identity.session.id] = identity
+    if len(valid) > 1:
+        attempt.verified_credential = None  # count it by address: each cookie must still work alone
         raise SeveralSessionCookies
-    if good:
-        return good.popitem()[1]
-    refused.sort(key=lambda each: _order(each[0]))
+    if valid:
+        return valid.popitem()[1]
+    refused.sort(key=lambda each: _priority(each[0]))
     attempt.verified_credential = refused[0][1]
     try:
         raise refused[0][0]
@@ -163,8 +164,8 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
         refused.clear()  # break the cycle exception → traceback → frame → exception
 
 
-def _order(refused: Refused) -> int:
-    """A cookie that was looked up comes first, so that each look-up is counted."""
+def _priority(refused: Refused) -> int:
+    """Cookies that were looked up come first, so every look-up is counted."""
     return 2 if isinstance(refused, TokenRefused) else 1 if isinstance(refused, TooManyAttempts) else 0
 
 
@@ -187,12 +188,12 @@ CREDENTIALS: dict[str, Credential] = {
 
 
 class BetterAuthAuthentication(BaseAuthentication):
-    """Whichever of the ``BETTER_AUTH_CREDENTIALS`` the request carries, and none that is not listed."""
+    """Accepts every kind of credential that ``BETTER_AUTH_CREDENTIALS`` lists."""
 
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
         enabled = [CREDENTIALS[name] for name in conf.BETTER_AUTH_CREDENTIALS]
         identified = _authenticate(request, enabled)
-        if identified is None and _scheme(request) == "bearer":  # of a kind that is not listed, or of none
+        if identified is None and _scheme(request) == "bearer":  # not a kind that is listed
             throttling.record(Attempt(request), "malformed", TokenRefused.status_code)
             raise TokenRefused("malformed")
         return identified
@@ -201,16 +202,16 @@ class BetterAuthAuthentication(BaseAuthentication):
         return CHALLENGE
 
 
-@sensitive_variables("offered", "value")
+@sensitive_variables("found", "value")
 def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[User, Identity] | None:
-    offered = [(each, value) for each in credentials for value in each.offered(request)]
-    if not offered:
-        return None  # no credentials, or somebody else's; past this line the answer is ours
-    credential, value = offered[0]
-    attempt = Attempt(request, ",".join(each.name for each, _ in offered))
+    found = [(each, value) for each in credentials for value in each.find(request)]
+    if not found:
+        return None  # DRF then asks the next authentication class
+    credential, value = found[0]
+    attempt = Attempt(request, ",".join(each.name for each, _ in found))
     try:
-        # Behind "Bearer" may also stand what none of these takes: "undefined" is still not the cookie.
-        if len(offered) > 1 or (credential.name == "cookie" and _scheme(request) == "bearer"):
+        # A cookie beside any Bearer header is refused, even beside a value of no known kind ("undefined").
+        if len(found) > 1 or (credential.name == "cookie" and _scheme(request) == "bearer"):
             raise TwoCredentials
         identity = credential.identify(value, attempt)
     except TooManyAttempts:
@@ -230,20 +231,21 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
         attempt.log_refused("error", 500)
         raise
     attempt.log_accepted(identity)
-    # On Django's request, where DRF's finds it too: middleware and views see the same.
+    # Set it on Django's request: middleware sees it there, and DRF's request forwards to it.
     setattr(request._request, "user_id", identity.user_id)  # noqa: B010
     return identity.user, identity
 
 
 def _bearers(request: Request, dots: Container[int]) -> list[str]:
-    """What stands behind ``Bearer``, if it has so many dots: a JWT two, a signed token one, a bare one none.
+    """The values after ``Bearer`` with one of these numbers of dots.
 
-    Several headers, which an ASGI server joins with commas, count whatever they hold: which of them was
-    meant would be a guess, and a proxy in front of us may have made another one.
+    A JWT has two dots, a signed session token has one, and an unsigned one has none. An ASGI server joins
+    several headers with commas. Then every value is returned, whatever its dots: the request is refused,
+    because a proxy in front of us may have used another one.
     """
     if _scheme(request) != "bearer":
         return []
-    values = ANOTHER_BEARER.split(request.META["HTTP_AUTHORIZATION"][len("bearer ") :])
+    values = NEXT_BEARER.split(request.META["HTTP_AUTHORIZATION"][len("bearer ") :])
     return [value for value in values if len(values) > 1 or value.count(".") in dots]
 
 

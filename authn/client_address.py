@@ -1,4 +1,4 @@
-"""Where a request comes from: as far back as our own proxies tell, and no further."""
+"""The client's IP address, as seen by the outermost of our own proxies."""
 
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -8,32 +8,34 @@ from authn.conf import conf
 
 
 def address(meta: Mapping[str, Any]) -> str | None:
-    """Whom the outermost of our ``NUM_PROXIES`` proxies has seen; without a proxy, who is connected.
+    """The address that the outermost of our ``NUM_PROXIES`` proxies saw. Without a proxy: the peer's address.
 
-    Each proxy appends whom it sees to ``X-Forwarded-For``, so ours are counted from the right, and what
-    stands further left is the caller's own word. Where there are too few, or no address, the request has
-    not come that way: then it is from whoever is connected. ``meta``: of Django's request.
+    Each proxy appends the address it sees to ``X-Forwarded-For``. So our proxies' entries are counted from
+    the right, and the client can forge everything further left. If there are too few entries, or the entry is
+    not an address, the request did not come through our proxies, and the peer's address counts. ``meta``:
+    ``request.META``.
     """
-    connected: str | None = meta.get("REMOTE_ADDR")
-    seen, proxies = meta.get("HTTP_X_FORWARDED_FOR", "").split(","), conf.NUM_PROXIES
-    told = _address_in(seen[-proxies]) if 0 < proxies <= len(seen) else ""
-    # Who is connected to a socket of both protocols (uvicorn's --host :: with several workers) by IPv4 has
-    # an address of IPv6, and all of those are in one network.
-    return told or _address_in(connected or "") or connected
+    peer: str | None = meta.get("REMOTE_ADDR")
+    forwarded, proxies = meta.get("HTTP_X_FORWARDED_FOR", "").split(","), conf.NUM_PROXIES
+    entry = _parse(forwarded[-proxies]) if 0 < proxies <= len(forwarded) else ""
+    # The peer's address is parsed too: on a dual-stack socket (uvicorn's --host :: with several workers), an
+    # IPv4 peer has an IPv4-mapped IPv6 address, and all of these are in one /64 network.
+    return entry or _parse(peer or "") or peer
 
 
 def network(meta: Mapping[str, Any]) -> str:
-    """Where one client's addresses are: of IPv6 everybody has 2^64 of their own."""
-    told = address(meta) or ""
+    """The IPv4 address, or the /64 network of an IPv6 address: one IPv6 client may use 2^64 addresses."""
+    client = address(meta) or ""
     try:
-        parsed = ip_address(told)
-    except ValueError:  # a Unix socket's has none
-        return told
-    return str(ip_network((told, 64), strict=False)) if isinstance(parsed, IPv6Address) else told
+        parsed = ip_address(client)
+    except ValueError:  # a Unix socket has no address
+        return client
+    return str(ip_network((client, 64), strict=False)) if isinstance(parsed, IPv6Address) else client
 
 
-def _address_in(entry: str) -> str:
-    """Of "203.0.113.7", and as some proxies write it "203.0.113.7:4711" or "[2001:db8::1]:4711"; else ""."""
+def _parse(entry: str) -> str:
+    """The address, without a port that some proxies append ("203.0.113.7:4711", "[2001:db8::1]:4711"). "" if
+    it is none."""
     entry = entry.strip()
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""The refusals. ``authn.responses`` turns them into HTTP."""
+"""The exceptions of this app. ``authn.responses`` turns them into HTTP responses."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class Refused(APIException):
-    """A request that is not let in. What is more than the message is for the audit record alone."""
+    """The request is refused. The client gets the message; the other attributes are only for the audit
+    log."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class Refused(APIException):
 
 
 class TokenRefused(Refused, AuthenticationFailed):
-    """One answer for every bad token, so that a forger learns nothing from it.
+    """Every bad token gets the same response, so an attacker learns nothing from it.
 
     ``verified_payload``: every claim of a JWT whose signature is good. ``None`` if it was not verified.
     """
@@ -41,7 +42,7 @@ class TokenRefused(Refused, AuthenticationFailed):
 
 
 class TwoCredentials(Refused):
-    """Which of the two counts would be a guess, and whoever planted one of them would know it."""
+    """We cannot know which of the two is meant, and an attacker may have planted one."""
 
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = "More than one credential on one request"
@@ -49,7 +50,7 @@ class TwoCredentials(Refused):
 
 
 class SeveralSessionCookies(Refused):
-    """More than one session cookie is good, or there are too many to try."""
+    """More than one session cookie is valid, or there are too many to try."""
 
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = "More than one session cookie on one request"
@@ -81,7 +82,7 @@ class UserBanned(Refused):
 
 
 class TooManyAttempts(Refused):
-    """``wait``: seconds, which REST framework says in ``Retry-After``."""
+    """``wait``: seconds. REST framework sends them as ``Retry-After``."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_detail = "Too many refused attempts. Try again later"
@@ -93,7 +94,7 @@ class TooManyAttempts(Refused):
 
 
 class Unavailable(Refused):
-    """What is needed to answer cannot be reached: nobody gets in, nobody is told to go."""
+    """A needed service does not answer. Nobody is let in, and no credential is called bad."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Service temporarily unavailable"
@@ -101,7 +102,7 @@ class Unavailable(Refused):
 
     @property
     def is_logged(self) -> bool:
-        """Whether a circuit breaker has logged the outage. For the database it has not."""
+        """Whether a circuit breaker has logged the outage. The database has no circuit breaker."""
         return self.reason != self.default_code
 
 
@@ -111,12 +112,10 @@ class BodyTooLarge(APIException):
 
 
 @contextmanager
-def database_or_unavailable() -> Iterator[None]:
+def unavailable_on_outage() -> Iterator[None]:
     try:
         yield
-    except DatabaseError as exc:
+    except (DatabaseError, InterfaceError) as exc:
         if not is_outage(exc):
             raise
-        raise Unavailable from exc
-    except InterfaceError as exc:
         raise Unavailable from exc

@@ -1,7 +1,8 @@
-"""The one place that turns errors into HTTP.
+"""Turns errors into HTTP responses.
 
-Every error body is ``{"error": "<message>", "status": <int>, "message": "<the same>"}``;
-``message`` is there because it is the key ChatKit's client shows.
+Every error body is ``{"error": "<message>", "status": <int>, "message": "<the same>"}``. ChatKit's client
+shows
+``message``.
 """
 
 import json
@@ -26,11 +27,12 @@ from runtime.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = 2  # a restarted or woken database is usually back by then
+RETRY_AFTER_SECONDS = 2  # a database that restarts is usually back by then
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's EXCEPTION_HANDLER. ``None`` leaves an unforeseen exception to Django: logged, answered 500."""
+    """DRF's EXCEPTION_HANDLER. For an unexpected exception it returns ``None``: Django logs it and answers
+    500."""
     if isinstance(exc, NotAuthenticated):
         exc.detail = ErrorDetail("Authentication credentials were not provided")
         try:
@@ -44,11 +46,11 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         response["WWW-Authenticate"] += ', error="invalid_token"'
     is_logged = isinstance(exc, TooManyAttempts) or (isinstance(exc, Unavailable) and exc.is_logged)
     if is_logged:
-        setattr(response, "_has_been_logged", True)  # noqa: B010 - or Django would write a line for each
+        setattr(response, "_has_been_logged", True)  # noqa: B010 - otherwise Django logs each one
     if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         if not is_logged:
-            # One line, for there will be many; PostgreSQL's words name hosts and roles, never passwords.
+            # One line without a traceback: there will be many. PostgreSQL's messages hold no passwords.
             logger.error("Unavailable: %s", exc.__cause__ or exc)
     detail = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else ""
     response.data = error_body(str(detail), response.status_code)
@@ -73,7 +75,7 @@ def error_body(message: str, status_code: int) -> dict[str, str | int]:
 def json_errors_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Says as JSON what Django says as HTML: an unknown path, a bad host, a crash, DEBUG's pages."""
+    """Replaces Django's HTML error pages with JSON: unknown path, bad host, server error, DEBUG's pages."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         return as_json(request, get_response(request))
@@ -90,9 +92,9 @@ def as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
         or response.headers.get("Content-Type", "").startswith("application/json")
     ):
         return response
-    # The body alone: what others have said in headers (Allow, CORS, HSTS) stays true.
+    # Replace only the body: headers of others (Allow, CORS, HSTS) stay true.
     response.content = json.dumps(error_body(response.reason_phrase, response.status_code))
     response.headers["Content-Type"] = "application/json"
-    if response.has_header("Content-Length"):  # Django's, of the page that this replaces
+    if response.has_header("Content-Length"):  # of the replaced page
         response.headers["Content-Length"] = str(len(response.content))
     return response

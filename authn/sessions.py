@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from authn.conf import conf
-from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, database_or_unavailable
+from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, unavailable_on_outage
 from authn.jwt.tokens import Claims, normalize_email
 from authn.models import Session, User
 from authn.tables.compiled import CompiledQuery
@@ -74,7 +74,7 @@ def resolve_token(token: str, *, is_signed: bool) -> Identity:
 def _with_token(token: str) -> Session | None:
     """Whether or not it is still alive, and with its user."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
-        with database_or_unavailable():
+        with unavailable_on_outage():
             return Session.with_token(token).select_related("user").first()
     session: Session | None = _secondary_storage().with_token(token)
     if session is None:
@@ -117,14 +117,14 @@ def _secondary_storage() -> ModuleType:
 
 
 def _user(**named: str) -> User | None:
-    with database_or_unavailable():
+    with unavailable_on_outage():
         return User.objects.filter(**named).first()
 
 
 def _in_one_statement(claims: Claims, **by: str) -> Found | None:
     (field,) = by
     session_id = claims.session_id
-    with database_or_unavailable():
+    with unavailable_on_outage():
         rows = _row_of(field, session_id is not None, now=timezone.now(), session_id=session_id, **by)
     if not rows:
         return None

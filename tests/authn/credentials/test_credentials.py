@@ -272,7 +272,7 @@ def test_a_secure_cookie_name_with_a_character_before_it_is_another_name(
     ]
     request = RequestFactory().get("/support/somewhere", HTTP_COOKIE=";".join(cookies))
 
-    assert BetterAuthCookieAuthentication().offered(Request(request)) == [f"good{before}"]
+    assert BetterAuthCookieAuthentication().find(Request(request)) == [f"good{before}"]
 
 
 SPOILT = {
