@@ -45,7 +45,12 @@ def items(
 
 
 def _page(
-    rows_query: CompiledQuery, row_query: CompiledQuery, limit: int, order: str, after: str | None, **owner: str
+    rows_query: CompiledQuery,
+    row_query: CompiledQuery,
+    limit: int,
+    order: str,
+    after: str | None,
+    **owner: str,
 ) -> tuple[list[list[Any]], str | None]:
     limit = min(max(limit, 1), MAX_PAGE)
     key = None if after is None else cursors.decode(after, *owner.values())
