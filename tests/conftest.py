@@ -30,10 +30,10 @@ from tests.fixtures.accounts.signer import Signer
 from tests.fixtures.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
 from tests.fixtures.programs import missing_line
 from tests.fixtures.servers.api import Api
-from tests.fixtures.servers.forked import uvicorn
+from tests.fixtures.servers.forkserver import uvicorn
 from tests.fixtures.servers.redis import redis_server
 
-pytest_plugins = ["tests.fixtures.assistants"]
+pytest_plugins = ["tests.fixtures.assistant"]
 
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(TEST_BETTER_AUTH / 'light_passwords.mjs').as_uri()}"}
 

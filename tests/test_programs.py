@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.fixtures.programs import missing_line
-from tests.fixtures.servers.forked import python
+from tests.fixtures.servers.forkserver import python
 
 WITHOUT_PROGRAMS = """
 import pytest

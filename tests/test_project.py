@@ -23,7 +23,7 @@ from chatbackend.environment import flag, from_json, mapping, names, number
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import PAGE_ORIGIN, of_a_process
 from tests.fixtures.servers.api import Api, create, http, operation
-from tests.fixtures.servers.forked import manage, python, runserver
+from tests.fixtures.servers.forkserver import manage, python, runserver
 
 TOP = Path(__file__).parent.parent
 

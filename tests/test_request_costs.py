@@ -22,7 +22,7 @@ from support.views import chatkit_server
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import PAGE_ORIGIN
 from tests.fixtures.servers.api import add, create, operation
-from tests.fixtures.servers.forked import python
+from tests.fixtures.servers.forkserver import python
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -21,10 +21,10 @@ import pytest
 
 from chatbackend.dev.frontend import TEST_BETTER_AUTH
 from chatbackend.dev.postgres import create_database
-from tests.fixtures.accounts.deployments import DEPLOYMENTS, WITH_ADMIN, Deployment
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import Api, operation
+from tests.fixtures.servers.deployments import DEPLOYMENTS, WITH_ADMIN, Deployment
 
 TOP = Path(__file__).parent.parent.parent
 PAGE = TOP / "docs/compatibility.md"

@@ -13,7 +13,7 @@ from benchmarks.environment import Environment, prepare
 from benchmarks.targets import OURS, Target
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import StartError
-from tests.fixtures.servers.forked import python
+from tests.fixtures.servers.forkserver import python
 
 USERS, SESSIONS = 50, 100
 

@@ -14,7 +14,7 @@ from chatbackend.database_url import LIBPQ, UnusableAddress, parse
 from chatbackend.settings import DATABASE_FAULTS, database
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import operation
-from tests.fixtures.servers.forked import manage, python
+from tests.fixtures.servers.forkserver import manage, python
 
 PLACE = "postgresql://shop:geheim@db.example.com:5433/shop"
 NOTHING_PREPARED = {"prepare_threshold": None}

@@ -28,7 +28,7 @@ from tests.fixtures.conversations import deltas_of
 from tests.fixtures.environment import of_a_process
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually, http, operation
-from tests.fixtures.servers.forked import python, uvicorn
+from tests.fixtures.servers.forkserver import python, uvicorn
 
 TOP = Path(__file__).parents[2]
 ATTEMPTS = "chatbackend_authentication_attempts_total"

@@ -1,6 +1,6 @@
 """A look at a database that is too slow, in a process that goes on taking connections meanwhile."""
 
-from tests.fixtures.servers.forked import python
+from tests.fixtures.servers.forkserver import python
 
 LOOKS = """
 import asyncio, socket, threading

@@ -38,7 +38,7 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.code_blocks import TOP, blocks
 from tests.fixtures.environment import of_a_process
 from tests.fixtures.servers.api import Api, arrive_one_by_one, create, eventually
-from tests.fixtures.servers.forked import uvicorn
+from tests.fixtures.servers.forkserver import uvicorn
 
 HOST = "api.example.com"
 NAME_AND_PASSWORD = "chatbackend_server:another-password-of-its-own"

@@ -18,7 +18,7 @@ from authn.admin.devices import MAX_LENGTH, device
 from authn.models import Session
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
-from tests.fixtures.servers.forked import manage
+from tests.fixtures.servers.forkserver import manage
 
 pytestmark = pytest.mark.django_db
 

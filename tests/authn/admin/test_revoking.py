@@ -18,7 +18,7 @@ from chatbackend.dev.postgres import create_database
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.servers.api import Api, operation
-from tests.fixtures.servers.forked import manage
+from tests.fixtures.servers.forkserver import manage
 
 Audit = Callable[[], list[dict[str, Any]]]
 

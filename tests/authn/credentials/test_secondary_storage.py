@@ -29,7 +29,7 @@ from tests.authn.test_refusals import BAD_TOKEN, body_of
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import operation
-from tests.fixtures.servers.forked import manage
+from tests.fixtures.servers.forkserver import manage
 from tests.test_project import starting
 
 pytestmark = pytest.mark.django_db

@@ -26,7 +26,7 @@ from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.accounts.signer import Signer
 from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
-from tests.fixtures.servers.forked import manage
+from tests.fixtures.servers.forkserver import manage
 
 SQL = ("CREATE ", "GRANT ", "REVOKE ", "REINDEX ")
 

@@ -12,9 +12,9 @@ import pytest
 
 from chatbackend.dev.postgres import create_database
 from tests.authn.test_compatibility import DOOR
-from tests.fixtures.accounts.deployments import with_plugins
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.servers.api import Api, eventually, operation
+from tests.fixtures.servers.deployments import with_plugins
 
 IN_FLIGHT = 50
 TTL = 1.0  # BETTER_AUTH_KEYS_TTL_SECONDS

@@ -18,9 +18,9 @@ from django.test import Client
 
 from authn.models import Session, SigningKey, User
 from chatbackend.dev.postgres import create_database
-from tests.fixtures.accounts.deployments import with_plugins
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.servers.api import Api, eventually, operation
+from tests.fixtures.servers.deployments import with_plugins
 
 PAGE = Path(__file__).parents[3] / "docs/compatibility.md"
 GRANT = re.compile(r"^GRANT SELECT \((?P<columns>.*)\) ON (?P<table>\S+) TO \w+;", re.MULTILINE)

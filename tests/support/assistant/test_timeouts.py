@@ -20,7 +20,7 @@ from support.assistant.mcp import tools
 from support.assistant.provider import client, model_errors
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.assistants import APIS
+from tests.fixtures.assistant import APIS
 from tests.fixtures.conversations import deltas_of, items_of, of_type, said_in, thread_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import create, operation

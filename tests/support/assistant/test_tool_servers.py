@@ -12,7 +12,7 @@ import pytest
 from support.assistant.mcp import servers
 from support.assistant.mcp.servers import ToolServer
 from support.assistant.mcp.tools import CallerAuth
-from tests.fixtures.assistants import ToolProcess
+from tests.fixtures.assistant import ToolProcess
 from tests.fixtures.servers.api import http
 
 TOP = Path(__file__).parents[3]

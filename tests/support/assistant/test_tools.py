@@ -21,7 +21,7 @@ from support.assistant.provider import model_errors
 from support.assistant.provider.input_items import FILE_NOT_SHOWN
 from support.assistant.provider.requests import FILES_NOT_READ
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.assistants import APIS, ToolProcess
+from tests.fixtures.assistant import APIS, ToolProcess
 from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
 from tests.fixtures.model.server import Call, Model
 from tests.fixtures.servers.api import Api, add, create, eventually, operation

@@ -18,7 +18,7 @@ from chatkit.types import AssistantMessageContent, AssistantMessageItem, ThreadM
 from support.assistant.provider import client
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.assistants import APIS, ToolProcess
+from tests.fixtures.assistant import APIS, ToolProcess
 from tests.fixtures.conversations import deltas_of, items_of, kinds_of, leave_after, said_in
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
