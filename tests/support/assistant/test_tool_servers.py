@@ -12,8 +12,8 @@ import pytest
 from support.assistant.mcp import servers
 from support.assistant.mcp.servers import ToolServer
 from support.assistant.mcp.tools import CallerAuth
-from tests.fixtures.assistant import ToolProcess
 from tests.fixtures.servers.api import http
+from tests.fixtures.servers.tool_server import ToolServerProcess
 
 TOP = Path(__file__).parents[3]
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -68,13 +68,13 @@ def test_the_repr_of_a_tool_server_has_no_secret() -> None:
 # --- What the documented server makes of it -------------------------------------------------------
 
 
-def status_of(server: ToolProcess, token: str | None) -> int:
+def status_of(server: ToolServerProcess, token: str | None) -> int:
     headers = {"Accept": "application/json, text/event-stream"}
     headers |= {"Authorization": f"Bearer {token}"} if token else {}
     return http.post(server.url, json=INITIALIZE, headers=headers).status_code
 
 
-def forged(server: ToolProcess, key: str = "", algorithm: str = "HS256", **changes: Any) -> str:
+def forged(server: ToolServerProcess, key: str = "", algorithm: str = "HS256", **changes: Any) -> str:
     good = jwt.decode(
         ToolServer("todo", server.url, server.secret).token_for("ada"), options={"verify_signature": False}
     )
@@ -82,7 +82,7 @@ def forged(server: ToolProcess, key: str = "", algorithm: str = "HS256", **chang
     return jwt.encode(claims, key or server.secret, algorithm=algorithm)
 
 
-def test_the_documented_server_accepts_our_token(todo_server: ToolProcess) -> None:
+def test_the_documented_server_accepts_our_token(todo_server: ToolServerProcess) -> None:
     assert status_of(todo_server, forged(todo_server)) == 200
 
 
@@ -102,12 +102,12 @@ def test_the_documented_server_accepts_our_token(todo_server: ToolProcess) -> No
     ids=str,
 )
 def test_the_documented_server_refuses_any_other_token(
-    todo_server: ToolProcess, changes: dict[str, Any]
+    todo_server: ToolServerProcess, changes: dict[str, Any]
 ) -> None:
     assert status_of(todo_server, forged(todo_server, **changes)) == 401
 
 
-def test_the_documented_server_refuses_unsigned_and_missing_tokens(todo_server: ToolProcess) -> None:
+def test_the_documented_server_refuses_unsigned_and_missing_tokens(todo_server: ToolServerProcess) -> None:
     unsigned = jwt.encode({"sub": "ada", "aud": todo_server.url}, "", algorithm="none")
 
     assert status_of(todo_server, unsigned) == 401

@@ -21,11 +21,12 @@ from support.assistant.provider import model_errors
 from support.assistant.provider.input_items import FILE_NOT_SHOWN
 from support.assistant.provider.requests import FILES_NOT_READ
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.assistant import APIS, ToolProcess
+from tests.fixtures.assistant import APIS
 from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
 from tests.fixtures.model.server import Call, Model
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 from tests.fixtures.servers.slow_tools import PICTURE
+from tests.fixtures.servers.tool_server import ToolServerProcess
 
 pytestmark = pytest.mark.django_db
 
@@ -40,8 +41,8 @@ def configured(*entries: dict[str, str]) -> str:
 def api(
     request: pytest.FixtureRequest,
     start_assistant: Callable[..., Any],
-    todo_server: ToolProcess,
-    slow_server: ToolProcess,
+    todo_server: ToolServerProcess,
+    slow_server: ToolServerProcess,
 ) -> Iterator[Api]:
     servers = configured(todo_server.entry("todo"), slow_server.entry("slow"))
     with start_assistant(request.param, SUPPORT_MCP_SERVERS=servers) as running:
@@ -206,7 +207,7 @@ def test_an_idle_connection_to_a_tool_server_is_not_used_again(
 def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
     start_assistant: Callable[..., Any],
     start_tool_server: Callable[..., Any],
-    todo_server: ToolProcess,
+    todo_server: ToolServerProcess,
     person: Person,
     model: Model,
 ) -> None:

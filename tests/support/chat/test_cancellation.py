@@ -18,10 +18,11 @@ from chatkit.types import AssistantMessageContent, AssistantMessageItem, ThreadM
 from support.assistant.provider import client
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.assistant import APIS, ToolProcess
+from tests.fixtures.assistant import APIS
 from tests.fixtures.conversations import deltas_of, items_of, kinds_of, leave_after, said_in
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
+from tests.fixtures.servers.tool_server import ToolServerProcess
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +42,7 @@ NOISE = (
 
 @pytest.fixture(scope="module", params=APIS)
 def api(
-    request: pytest.FixtureRequest, start_assistant: Callable[..., Any], slow_server: ToolProcess
+    request: pytest.FixtureRequest, start_assistant: Callable[..., Any], slow_server: ToolServerProcess
 ) -> Iterator[Api]:
     with start_assistant(
         request.param, SUPPORT_MCP_SERVERS=json.dumps([slow_server.entry("slow")])
@@ -76,14 +77,14 @@ def test_if_the_client_leaves_the_model_stops_and_the_partial_answer_is_stored_o
 
 
 def test_if_the_client_leaves_a_running_tool_call_stops(
-    api: Api, person: Person, model: Model, slow_server: ToolProcess
+    api: Api, person: Person, model: Model, slow_server: ToolServerProcess
 ) -> None:
-    before = slow_server.said().count("stopped")
+    before = slow_server.printed().count("stopped")
     model.will_answer("Let me see. ", tools=[(LOOK_UP, {})])
 
     thread_id = leave_after(api, person, create("Look it up"), "Let me see. ", "Look it up")
 
-    eventually(lambda: slow_server.said().count("stopped"), lambda count: count == before + 1)
+    eventually(lambda: slow_server.printed().count("stopped"), lambda count: count == before + 1)
     stored = stays(person, thread_id, 3)
     assert kinds_of(stored) == STOPPED  # the message was whole before the tool began
     assert said_in(stored) == ["Look it up", "Let me see. "]
@@ -154,12 +155,12 @@ def test_a_late_cancellation_does_not_overwrite_a_complete_answer(
 @pytest.mark.parametrize("model_api", APIS)
 def test_a_shutdown_stops_models_and_tools_and_stores_partial_answers(
     start_assistant: Callable[..., Any],
-    slow_server: ToolProcess,
+    slow_server: ToolServerProcess,
     person: Person,
     model: Model,
     model_api: str,
 ) -> None:
-    token, before = person.token(), slow_server.said().count("stopped")
+    token, before = person.token(), slow_server.printed().count("stopped")
     model.will_answer("Let me see. ", tools=[(LOOK_UP, {})]).then("Once ", "upon", ending="silence")
     model.title.ending = "silence"
     servers = json.dumps([slow_server.entry("slow")])
@@ -178,7 +179,7 @@ def test_a_shutdown_stops_models_and_tools_and_stores_partial_answers(
     failure = {"type": "error", "code": "stream.error", "allow_retry": True}
     assert [ending.result()[-1][1] for ending in endings] == [failure] * 3
     assert all(call.abandoned.wait(15) for call in [*model.calls[1:], *model.title_calls])
-    assert slow_server.said().count("stopped") == before + 1
+    assert slow_server.printed().count("stopped") == before + 1
     for thread_id, said in zip(threads, ["Let me see. ", "Once upon", "Once upon"], strict=True):
         stored = items_of(person, thread_id)
         assert kinds_of(stored) == STOPPED
@@ -191,7 +192,11 @@ def test_a_shutdown_stops_models_and_tools_and_stores_partial_answers(
 
 @pytest.fixture(params=APIS)
 def in_process(
-    request: pytest.FixtureRequest, person: Person, model: Model, slow_server: ToolProcess, settings: Any
+    request: pytest.FixtureRequest,
+    person: Person,
+    model: Model,
+    slow_server: ToolServerProcess,
+    settings: Any,
 ) -> Any:
     """The context of a turn in the test's own process, with the model and the tools configured there, too."""
     settings.OPENAI_BASE_URL, settings.SUPPORT_MODEL = model.base_url, "model-of-the-tests"
