@@ -27,7 +27,12 @@ from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.accounts.signer import Signer
-from tests.fixtures.environment import BETTER_AUTH_PORT, BETTER_AUTH_SECRET, BETTER_AUTH_URL, of_a_process
+from tests.fixtures.environment import (
+    BETTER_AUTH_PORT,
+    BETTER_AUTH_SECRET,
+    BETTER_AUTH_URL,
+    process_environment,
+)
 from tests.fixtures.programs import missing_line
 from tests.fixtures.servers.api import Api
 from tests.fixtures.servers.forkserver import uvicorn
@@ -192,7 +197,7 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
         known = {"DATABASE_URL": database_url, "PUBLIC_URL": f"http://localhost:{port}"}
         try:
             # Its own log file: what is said there is production's JSON, and the tests read it.
-            with uvicorn([application, *options], of_a_process(**known | env), port, log):
+            with uvicorn([application, *options], process_environment(**known | env), port, log):
                 yield Api(f"http://localhost:{port}", log)
         except Exception:
             print(log.read_text())

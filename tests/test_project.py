@@ -21,7 +21,7 @@ from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port
 from chatbackend.environment import flag, from_json, mapping, names, number
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.environment import PAGE_ORIGIN, of_a_process
+from tests.fixtures.environment import PAGE_ORIGIN, process_environment
 from tests.fixtures.servers.api import Api, create, http, operation
 from tests.fixtures.servers.forkserver import manage, python, runserver
 
@@ -82,7 +82,7 @@ def test_a_management_command_waits_neither_for_the_agent_stack_nor_for_the_docu
         " call_command('check');"
         " print({'agents', 'openai', 'mcp', 'drf_spectacular.openapi'} & set(sys.modules))"
     )
-    env = of_a_process(DATABASE_URL="postgresql://localhost/chat")
+    env = process_environment(DATABASE_URL="postgresql://localhost/chat")
 
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=TOP, env=env, capture_output=True, text=True, timeout=180
@@ -202,7 +202,7 @@ def test_options_of_a_storage_that_are_no_json_are_named_and_not_shown() -> None
 
 
 def test_runserver_serves_asgi_and_streams(database_url: str, person: Person, tmp_path: Path) -> None:
-    port, env = free_port(), of_a_process(DATABASE_URL=database_url, DEBUG="True")
+    port, env = free_port(), process_environment(DATABASE_URL=database_url, DEBUG="True")
 
     with runserver(env, port, tmp_path / "log"):
         running = Api(f"http://localhost:{port}", tmp_path / "log")

@@ -25,7 +25,7 @@ from chatbackend.dev.processes import free_port
 from support import views
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import deltas_of
-from tests.fixtures.environment import of_a_process
+from tests.fixtures.environment import process_environment
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually, http, operation
 from tests.fixtures.servers.forkserver import python, uvicorn
@@ -383,7 +383,7 @@ class Workers(Scraped):
 def workers(auth: Any, database_url: str, tmp_path: Path) -> Iterator[Workers]:
     """Two of them, of one server."""
     port, metrics_port = free_port(), free_port()
-    env = of_a_process(
+    env = process_environment(
         DATABASE_URL=database_url,
         CHATKIT_SERVER="tests.fixtures.chatkit.servers.SlowServer",
         SUPPORT_RATE_PER_USER="100000/min",

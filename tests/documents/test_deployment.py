@@ -36,7 +36,7 @@ from support.conf import conf
 from tests.fixtures import programs
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.code_blocks import TOP, blocks
-from tests.fixtures.environment import of_a_process
+from tests.fixtures.environment import process_environment
 from tests.fixtures.servers.api import Api, arrive_one_by_one, create, eventually
 from tests.fixtures.servers.forkserver import uvicorn
 
@@ -65,7 +65,7 @@ def deployed(
     with psycopg.connect(database_url) as database:
         database.execute(ROLE.text)
     written = dict(re.findall(r"^(NUM_PROXIES|TRUST_X_FORWARDED_PROTO|PUBLIC_URL)=(.*)$", PAGE, re.MULTILINE))
-    env = of_a_process(
+    env = process_environment(
         **written,
         ALLOWED_HOSTS=HOST,
         BETTER_AUTH_DATABASE_URL=database_url,

@@ -17,7 +17,7 @@ from chatbackend.dev.processes import free_port
 from tests.fixtures import programs
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.code_blocks import blocks
-from tests.fixtures.conversations import items_of, of_type, said_in, thread_of
+from tests.fixtures.conversations import events_of_type, items_of, texts_of, thread_id_of
 from tests.fixtures.servers.api import Api, create, eventually, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,12 +122,12 @@ def test_a_rolling_restart_refuses_nobody_and_keeps_what_was_said(
         for client in asking:
             client.result()
 
-    whole = [events for events in answered if not of_type(events, "error")]
-    cut = [events for events in answered if of_type(events, "error")]
+    whole = [events for events in answered if not events_of_type(events, "error")]
+    cut = [events for events in answered if events_of_type(events, "error")]
     assert set(listed) == {200}
     assert whole
     assert len(cut) >= 2  # each of the long ones ended with its replica
     for events in cut:
         assert events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
-        [_, words] = said_in(items_of(person, thread_of(events)))
+        [_, words] = texts_of(items_of(person, thread_id_of(events)))
         assert set(words.split()) == {"word"}

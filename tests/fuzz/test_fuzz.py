@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.assistant import local_responder
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.accounts.signer import Signer, jwks_table_put_back
+from tests.fixtures.accounts.signer import Signer, restored_jwks_table
 from tests.fixtures.owner import Owner
 from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Cases
@@ -27,7 +27,7 @@ def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Ite
     monkeypatch.setattr(local_responder, "PAUSE_SECONDS", 0)
     settings.SUPPORT_RATE_PER_USER = settings.REFUSED_RATE_PER_ADDRESS = "100000000/min"
     person.token()  # with a key of Better Auth's own, which it makes now if it has none
-    with jwks_table_put_back():
+    with restored_jwks_table():
         signer = Signer.in_jwks_table()
         Owner(person.user_id).starts("thr_1")
         yield Cases(person, signer, "thr_1")

@@ -22,7 +22,7 @@ from faults.database import Database, Fault
 from runtime import worker_threads as workers
 from runtime.worker_threads import retry_on_outage
 from support.chat import streaming
-from tests.fixtures.conversations import deltas_of, of_type, thread_of
+from tests.fixtures.conversations import deltas_of, events_of_type, thread_id_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually, http, operation
 
@@ -183,8 +183,8 @@ def test_an_answer_that_is_under_way_is_stored_when_the_database_is_back(stage: 
         seen += [event for _, event in stream]
 
     assert missed == {503}
-    assert of_type(seen, "error") == []
-    assert said(stage, thread_of(seen)) == ["A story", "Once upon"]
+    assert events_of_type(seen, "error") == []
+    assert said(stage, thread_id_of(seen)) == ["A story", "Once upon"]
 
 
 def said(stage: Stage, thread_id: str) -> list[str]:
@@ -205,10 +205,10 @@ def test_words_of_a_client_that_left_meanwhile_are_stored_too(stage: Stage, mode
     stage.database.start()
 
     eventually(
-        lambda: said_or_nothing(stage, thread_of(seen)), lambda words: words == ["A story", "Once upon"]
+        lambda: said_or_nothing(stage, thread_id_of(seen)), lambda words: words == ["A story", "Once upon"]
     )
     model.will_answer("a time")
-    assert deltas_of(stage.api.events(add(thread_of(seen)), stage.token)) == ["a time"]
+    assert deltas_of(stage.api.events(add(thread_id_of(seen)), stage.token)) == ["a time"]
 
 
 def said_or_nothing(stage: Stage, thread_id: str) -> list[str]:

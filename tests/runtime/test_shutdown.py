@@ -13,7 +13,7 @@ import pytest
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.concurrent_commits import wait_for_lock
-from tests.fixtures.conversations import items_of, kinds_of
+from tests.fixtures.conversations import items_of, types_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create, eventually
 from tests.support.assistant.test_tools import black_hole, configured
@@ -72,7 +72,7 @@ def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
     failure = {"type": "error", "code": "stream.error", "allow_retry": True}
     assert [each.result()[-1][1] for each in endings] == [failure] * 2
     for thread_id in threads:
-        assert kinds_of(items_of(person, thread_id)) == ["user_message", "sdk_hidden_context"]
+        assert types_of(items_of(person, thread_id)) == ["user_message", "sdk_hidden_context"]
     assert late.result().status_code == 200
     assert len(stored() - before) == 1
     assert row(late.result().json()).size == len(PNG)

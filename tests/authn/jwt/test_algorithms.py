@@ -14,7 +14,7 @@ from pytest_django import DjangoDbBlocker
 from authn.errors import TokenRefused
 from authn.jwt import keys, tokens
 from tests.fixtures.accounts.people import BetterAuth
-from tests.fixtures.accounts.signer import PRIVATE_KEYS, Signer, jwks_table_put_back
+from tests.fixtures.accounts.signer import PRIVATE_KEYS, Signer, restored_jwks_table
 from tests.fixtures.environment import BETTER_AUTH_URL
 
 
@@ -165,7 +165,7 @@ def test_a_kid_may_be_a_number_or_a_uuid_in_the_table(
 @pytest.fixture
 def no_live_key(auth: BetterAuth, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Every key has expired, so that whoever signs next makes a new one."""
-    with django_db_blocker.unblock(), jwks_table_put_back():
+    with django_db_blocker.unblock(), restored_jwks_table():
         with connection.cursor() as cursor:
             cursor.execute('UPDATE "jwks" SET "expiresAt" = now() - interval \'1 minute\'')
         yield

@@ -25,7 +25,7 @@ from chatbackend.dev.processes import free_port
 from runtime import circuit_breaker
 from runtime.circuit_breaker import PAUSE_SECONDS
 from tests.fixtures.accounts.people import BetterAuth, Person
-from tests.fixtures.accounts.signer import Signer, jwks_table_put_back
+from tests.fixtures.accounts.signer import Signer, restored_jwks_table
 from tests.fixtures.clock import Clock
 
 TTL = 60.0
@@ -909,7 +909,7 @@ def test_no_request_in_flight_is_refused_while_keys_rotate(
     auth: BetterAuth, django_db_blocker: DjangoDbBlocker
 ) -> None:
     """In the table, committed, with real threads and the real clock."""
-    with django_db_blocker.unblock(), jwks_table_put_back():
+    with django_db_blocker.unblock(), restored_jwks_table():
         live = [Signer.in_jwks_table().token()]
         over = threading.Event()
 

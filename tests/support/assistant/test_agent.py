@@ -29,7 +29,7 @@ from support.assistant.instructions import instructions_for
 from support.assistant.provider.input_items import EARLIER_MESSAGES_MISSING
 from support.storage.store import Store
 from tests.fixtures.accounts.people import BetterAuth, Person
-from tests.fixtures.conversations import deltas_of, items_of, of_type, said_in, thread_of
+from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
 
@@ -59,26 +59,26 @@ def test_the_answer_is_streamed_word_by_word_and_stored(assistant: Api, person: 
     events = assistant.events(create("Hello"), person.token())
 
     assert deltas_of(events) == ["Good ", "morning", "!"]
-    stored = items_of(person, thread_of(events))
-    assert said_in(stored) == ["Hello", "Good morning!"]
-    assert stored[1].id == of_type(events, "thread.item.done")[-1]["item"]["id"]
+    stored = items_of(person, thread_id_of(events))
+    assert texts_of(stored) == ["Hello", "Good morning!"]
+    assert stored[1].id == events_of_type(events, "thread.item.done")[-1]["item"]["id"]
 
 
 def test_every_answer_has_its_own_id(assistant: Api, person: Person, model: Model) -> None:
     first = assistant.events(create("First"), person.token())
-    second = assistant.events(add(thread_of(first), "Second"), person.token())
+    second = assistant.events(add(thread_id_of(first), "Second"), person.token())
 
     ids = set()
     for events in (first, second):
-        [added] = of_type(events, "thread.item.added")
+        [added] = events_of_type(events, "thread.item.added")
         answer_id = added["item"]["id"]
-        assert {event["item_id"] for event in of_type(events, "thread.item.updated")} == {answer_id}
-        assert of_type(events, "thread.item.done")[-1]["item"]["id"] == answer_id
+        assert {event["item_id"] for event in events_of_type(events, "thread.item.updated")} == {answer_id}
+        assert events_of_type(events, "thread.item.done")[-1]["item"]["id"] == answer_id
         ids.add(answer_id)
     assert len(ids) == 2
     assert "__fake_id__" not in ids
-    stored = items_of(person, thread_of(first))
-    assert said_in(stored) == ["First", "Good morning!", "Second", "Good morning!"]
+    stored = items_of(person, thread_id_of(first))
+    assert texts_of(stored) == ["First", "Good morning!", "Second", "Good morning!"]
 
 
 def test_the_configured_model_is_called_with_the_key_and_for_a_stream(
@@ -101,10 +101,10 @@ def test_two_concurrent_conversations_do_not_mix(
             clients.submit(assistant.events, create(f"I am {who.user_id}"), who.token())
             for who in (person, other_person)
         ]
-        threads = [thread_of(turn.result()) for turn in turns]
+        threads = [thread_id_of(turn.result()) for turn in turns]
 
     for who, thread_id in zip((person, other_person), threads, strict=True):
-        assert said_in(items_of(who, thread_id)) == [f"I am {who.user_id}", "Good morning!"]
+        assert texts_of(items_of(who, thread_id)) == [f"I am {who.user_id}", "Good morning!"]
     assert {tuple(call.conversation) for call in model.calls} == {
         (("user", f"I am {who.user_id}"),) for who in (person, other_person)
     }
@@ -117,12 +117,12 @@ def test_a_message_may_begin_without_an_event_that_opens_it(
 
     events = assistant.events(create("Hello"), person.token())
 
-    assert said_in(items_of(person, thread_of(events))) == ["Hello", "Good morning!"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Hello", "Good morning!"]
 
 
 @pytest.mark.parametrize("status", [LockedStatus(reason="Under review"), ClosedStatus()])
 def test_a_closed_thread_is_not_answered(assistant: Api, person: Person, model: Model, status: Any) -> None:
-    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     thread = async_to_sync(STORE.load_thread)(thread_id, person)
     async_to_sync(STORE.save_thread)(thread.model_copy(update={"status": status}), person)
     model.will_answer("Still here")
@@ -144,7 +144,7 @@ def test_a_closed_thread_is_not_answered(assistant: Api, person: Person, model: 
 def test_the_model_reads_the_whole_conversation_in_order(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    thread_id = thread_of(assistant.events(create("First"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("First"), person.token()))
     assistant.events(add(thread_id, "Second"), person.token())
     assistant.events(add(thread_id, "Third"), person.token())
 
@@ -159,7 +159,7 @@ def test_the_model_reads_the_whole_conversation_in_order(
 def test_the_model_reads_only_the_newest_messages_of_a_long_conversation(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    thread_id = thread_of(assistant.events(create("Message 0"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Message 0"), person.token()))
     store(person, *(answer(thread_id, f"Message {number}") for number in range(1, history.MAX_ITEMS + 5)))
     model.will_answer("Yes")
 
@@ -175,7 +175,7 @@ def test_one_enormous_message_does_not_block_the_next_message(
     assistant: Api, person: Person, model: Model
 ) -> None:
     enormous = "word " * (history.MAX_LENGTH // 5)
-    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     assistant.events(add(thread_id, enormous), person.token())
     model.will_answer("Yes")
 
@@ -189,7 +189,7 @@ def test_items_of_all_types_are_converted_for_the_model(assistant: Api, person: 
     tag = {"type": "input_tag", "id": "o1", "text": "order", "data": {"number": 7}}
     tagged = create()
     tagged["params"]["input"]["content"] = [tag]
-    thread_id = thread_of(assistant.events(tagged, person.token()))
+    thread_id = thread_id_of(assistant.events(tagged, person.token()))
     card = DynamicWidgetRoot.model_validate({"type": "Card", "children": [{"type": "Text", "value": "Blue"}]})
     store(
         person,
@@ -225,7 +225,7 @@ def test_items_of_all_types_are_converted_for_the_model(assistant: Api, person: 
 def test_the_model_gets_a_tool_call_and_its_output_together_or_neither(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     called = {"name": "look", "call_id": "call_1", "arguments": {"at": "the door"}, "output": "it is open"}
     call = ClientToolCallItem(**common(thread_id), status="completed", **called)
     store(person, call, *(answer(thread_id, str(number)) for number in range(history.MAX_ITEMS - 2)))

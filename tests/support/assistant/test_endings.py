@@ -6,7 +6,7 @@ import pytest
 
 from support.assistant.provider import model_errors
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
+from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create
@@ -30,11 +30,11 @@ def test_a_models_refusal_is_shown_as_its_answer(assistant: Api, person: Person,
     events = assistant.events(create("Do harm"), person.token())
 
     assert deltas_of(events) == ["I cannot ", "help with that."]
-    assert of_type(events, "error") == of_type(events, "notice") == []
-    assert said_in(items_of(person, thread_of(events))) == ["Do harm", "I cannot help with that."]
+    assert events_of_type(events, "error") == events_of_type(events, "notice") == []
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Do harm", "I cannot help with that."]
 
     model.will_answer("Yes")
-    assistant.events(add(thread_of(events), "Why?"), person.token())
+    assistant.events(add(thread_id_of(events), "Why?"), person.token())
     assert model.calls[0].conversation[1] == ("assistant", "I cannot help with that.")
 
 
@@ -46,7 +46,7 @@ def test_a_models_refusal_after_some_text_is_added_to_the_answer(
     events = assistant.events(create("Do harm"), person.token())
 
     assert deltas_of(events) == ["Sorry: ", "I cannot ", "do that."]
-    [_, answer] = items_of(person, thread_of(events))
+    [_, answer] = items_of(person, thread_id_of(events))
     assert [part.text for part in answer.content] == ["Sorry: ", "I cannot do that."]
 
 
@@ -68,12 +68,12 @@ def test_an_incomplete_answer_is_stored_and_a_notice_gives_the_reason(
     events = assistant.events(create("A story"), person.token())
 
     assert deltas_of(events) == ["Once ", "upon"]
-    assert [notice["message"] for notice in of_type(events, "notice")] == [message]
-    assert of_type(events, "error") == []
-    assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
+    assert [notice["message"] for notice in events_of_type(events, "notice")] == [message]
+    assert events_of_type(events, "error") == []
+    assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon"]
 
     model.will_answer("a time")
-    assistant.events(add(thread_of(events), "Go on"), person.token())
+    assistant.events(add(thread_id_of(events), "Go on"), person.token())
     assert model.calls[0].conversation[1] == ("assistant", "Once upon")
 
 
@@ -97,9 +97,9 @@ def test_an_answer_without_text_is_an_error_and_no_message_is_stored(
 
     events = assistant.events(create("A story"), person.token())
 
-    assert of_type(events, "error") == [told]
-    assert deltas_of(events) == of_type(events, "notice") == []
-    kinds = kinds_of(items_of(person, thread_of(events)))
+    assert events_of_type(events, "error") == [told]
+    assert deltas_of(events) == events_of_type(events, "notice") == []
+    kinds = types_of(items_of(person, thread_id_of(events)))
     assert [kind for kind in kinds if kind != "workflow"] == ["user_message"]
 
 
@@ -108,7 +108,7 @@ def test_finish_reasons_of_other_providers_are_known(assistants: Any, person: Pe
 
     events = assistants("chat_completions").events(create("Hello"), person.token())
 
-    assert of_type(events, "notice") == []
+    assert events_of_type(events, "notice") == []
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,10 @@ def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
     events = assistant.events(create("Look it up"), person.token())
 
     assert len(model.calls) == 1
-    assert [event["message"] for kind in ("notice", "error") for event in of_type(events, kind)] == [told]
-    assert said_in(items_of(person, thread_of(events))) == ["Look it up", *words]
+    assert [event["message"] for kind in ("notice", "error") for event in events_of_type(events, kind)] == [
+        told
+    ]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", *words]
 
 
 def test_an_empty_answer_after_a_tool_call_gets_a_notice(
@@ -134,8 +136,8 @@ def test_an_empty_answer_after_a_tool_call_gets_a_notice(
     events = assistant.events(create("Look it up"), person.token())
 
     assert len(model.calls) == 2
-    assert [notice["message"] for notice in of_type(events, "notice")] == [model_errors.EMPTY_NOTICE]
-    assert of_type(events, "error") == []
+    assert [notice["message"] for notice in events_of_type(events, "notice")] == [model_errors.EMPTY_NOTICE]
+    assert events_of_type(events, "error") == []
 
 
 @pytest.mark.parametrize(
@@ -154,4 +156,4 @@ def test_an_incomplete_title_is_not_used(assistant: Api, person: Person, model: 
     events = assistant.events(create("Where is my parcel?"), person.token())
 
     assert deltas_of(events) == ["Good ", "morning", "!"]
-    assert title_of(person, thread_of(events)) is None
+    assert title_of(person, thread_id_of(events)) is None

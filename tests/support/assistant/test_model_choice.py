@@ -6,7 +6,7 @@ import pytest
 
 from support.models import Item
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.conversations import deltas_of, items_of, thread_of
+from tests.fixtures.conversations import deltas_of, items_of, thread_id_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, operation
 
@@ -23,7 +23,7 @@ def test_the_picked_model_answers_and_also_answers_a_retry(
 ) -> None:
     token = person.token()
     events = assistant.events(picking("another-model", create()), token)
-    thread_id, message_id = thread_of(events), events[1]["item"]["id"]
+    thread_id, message_id = thread_id_of(events), events[1]["item"]["id"]
     assistant.events(operation("threads.retry_after_item", thread_id=thread_id, item_id=message_id), token)
     assistant.events(add(thread_id), token)
     assistant.events(picking("model-of-the-tests", add(thread_id)), token)
@@ -52,7 +52,7 @@ def test_a_picked_model_that_is_no_longer_on_offer_is_replaced_by_the_default(
 ) -> None:
     token = person.token()
     events = assistant.events(create("Hello"), token)
-    thread_id, message = thread_of(events), items_of(person, thread_of(events))[0]
+    thread_id, message = thread_id_of(events), items_of(person, thread_id_of(events))[0]
     message.inference_options.model = "model-of-last-year"
     Item.objects.filter(item_id=message.id).update(data=message.model_dump(mode="json"))
 

@@ -12,8 +12,8 @@ import pytest
 from chatbackend.dev.processes import free_port, server
 from support.assistant.provider import model_errors
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
-from tests.fixtures.environment import of_a_process
+from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
+from tests.fixtures.environment import process_environment
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, operation
 
@@ -53,9 +53,9 @@ def test_a_failing_model_is_one_error_event_and_the_next_message_works(
 
     events = assistant.events(create("Hello, my name is Rumpelstiltskin"), person.token())
 
-    assert of_type(events, "error") == [told]
-    thread_id = thread_of(events)
-    assert kinds_of(items_of(person, thread_id)) == ["user_message"]
+    assert events_of_type(events, "error") == [told]
+    thread_id = thread_id_of(events)
+    assert types_of(items_of(person, thread_id)) == ["user_message"]
 
     model.will_answer("Back ", "again")
     assert deltas_of(assistant.events(add(thread_id, "And now?"), person.token())) == ["Back ", "again"]
@@ -90,10 +90,10 @@ def test_a_model_that_fails_in_mid_answer_gives_an_error_and_its_text_is_stored_
     events = break_off_after("upon", assistant, person, model)
 
     assert deltas_of(events) == ["Once ", "upon"]
-    assert of_type(events, "error") == [error(model_errors.BROKE_OFF)]
-    assert of_type(events, "thread.item.done")[-1]["item"]["content"][0]["text"] == "Once upon"
-    thread_id = thread_of(events)
-    assert said_in(items_of(person, thread_id)) == ["A story", "Once upon"]
+    assert events_of_type(events, "error") == [error(model_errors.BROKE_OFF)]
+    assert events_of_type(events, "thread.item.done")[-1]["item"]["content"][0]["text"] == "Once upon"
+    thread_id = thread_id_of(events)
+    assert texts_of(items_of(person, thread_id)) == ["A story", "Once upon"]
 
     model.will_answer("a time")
     assert deltas_of(assistant.events(add(thread_id, "Go on"), person.token())) == ["a time"]
@@ -102,13 +102,13 @@ def test_a_model_that_fails_in_mid_answer_gives_an_error_and_its_text_is_stored_
 def test_a_retry_replaces_the_partial_answer(assistant: Api, person: Person, model: Model) -> None:
     model.will_answer("Once ", ending="hang up")
     events = break_off_after("Once ", assistant, person, model)
-    thread_id, message_id = thread_of(events), events[1]["item"]["id"]
+    thread_id, message_id = thread_id_of(events), events[1]["item"]["id"]
     model.will_answer("Once ", "upon a time")
 
     retry = operation("threads.retry_after_item", thread_id=thread_id, item_id=message_id)
     assistant.events(retry, person.token())
 
-    assert said_in(items_of(person, thread_id)) == ["A story", "Once upon a time"]
+    assert texts_of(items_of(person, thread_id)) == ["A story", "Once upon a time"]
     assert model.calls[0].conversation == [("user", "A story")]
 
 
@@ -118,7 +118,7 @@ def test_an_error_that_a_retry_fixes_is_not_shown(assistant: Api, person: Person
     events = assistant.events(create("Hello"), person.token())
 
     assert deltas_of(events) == ["Here I am"]
-    assert of_type(events, "error") == []
+    assert events_of_type(events, "error") == []
 
 
 def test_a_long_retry_after_of_a_busy_model_is_not_waited_for(
@@ -140,7 +140,7 @@ def test_a_model_that_is_killed_in_mid_answer_gives_an_error_and_its_text_is_sto
     command = [sys.executable, "-m", "tests.fixtures.model.server", *options]
     with (
         start_assistant(OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1", SUPPORT_TITLE_MODEL="") as api,
-        server("model", command, of_a_process(), port, "/", show=False) as process,
+        server("model", command, process_environment(), port, "/", show=False) as process,
         api.stream(create("A story"), person.token()) as stream,
     ):
         events = []
@@ -150,11 +150,11 @@ def test_a_model_that_is_killed_in_mid_answer_gives_an_error_and_its_text_is_sto
                 process.kill()
         process.wait()
 
-        down = api.events(add(thread_of(events), "Go on"), person.token())
+        down = api.events(add(thread_id_of(events), "Go on"), person.token())
 
-    assert of_type(events, "error") == [error(model_errors.BROKE_OFF)]
-    assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon", "Go on"]
-    assert of_type(down, "error") == [error(model_errors.UNREACHABLE)]
+    assert events_of_type(events, "error") == [error(model_errors.BROKE_OFF)]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon", "Go on"]
+    assert events_of_type(down, "error") == [error(model_errors.UNREACHABLE)]
 
 
 @pytest.mark.parametrize(

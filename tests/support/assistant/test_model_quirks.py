@@ -20,12 +20,12 @@ from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import (
     deltas_of,
+    disconnect_after,
+    events_of_type,
     items_of,
-    kinds_of,
-    leave_after,
-    of_type,
-    said_in,
-    thread_of,
+    texts_of,
+    thread_id_of,
+    types_of,
 )
 from tests.fixtures.model.quirks import SHORT_CONTEXT
 from tests.fixtures.model.server import Model
@@ -45,7 +45,7 @@ def a_new(file: bytes) -> bytes:
 
 
 def notices_of(events: list[dict[str, Any]]) -> list[str]:
-    return [event["message"] for event in of_type(events, "notice")]
+    return [event["message"] for event in events_of_type(events, "notice")]
 
 
 # --- Files that a model does not take -------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_a_refused_file_is_replaced_by_its_name_and_the_user_gets_one_notice(
     model.quirks = {quirk}
 
     events = assistant.events(sending(attached["id"]), person.token())
-    more = assistant.events(add(thread_of(events), "And now?"), person.token())
+    more = assistant.events(add(thread_id_of(events), "And now?"), person.token())
 
     named = f'The user attached a file named "{name}", {kind}:'
     assert (deltas_of(events), notices_of(events)) == (REPLY, [FILES_NOT_READ])
@@ -96,7 +96,7 @@ def test_a_model_that_always_fails_with_a_file_answers_without_the_file(
     model.quirks = {"fails-at-files"}
 
     events = assistant.events(sending(attached["id"]), person.token())
-    more = assistant.events(add(thread_of(events), "And now?"), person.token())
+    more = assistant.events(add(thread_id_of(events), "And now?"), person.token())
 
     assert (deltas_of(events), notices_of(events)) == (REPLY, [FILES_NOT_READ])
     assert (deltas_of(more), notices_of(more)) == (REPLY, [])
@@ -164,14 +164,14 @@ def test_a_message_that_is_refused_for_another_reason_gets_an_error(
     assistant: Api, person: Person, model: Model
 ) -> None:
     attached = attach(assistant, person, a_new(PNG))
-    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     model.will_answer(status=400)
 
     events = assistant.events(sending(attached["id"], thread_id=thread_id), person.token())
     model.will_answer(*REPLY)
     more = assistant.events(add(thread_id, "And now?"), person.token())
 
-    assert [event["message"] for event in of_type(events, "error")] == [model_errors.REFUSED]
+    assert [event["message"] for event in events_of_type(events, "error")] == [model_errors.REFUSED]
     assert notices_of(events) == []
     assert deltas_of(more) == REPLY
     assert b"image/png;base64" in model.calls[-1].raw  # the picture was not remembered as refused
@@ -184,16 +184,16 @@ def test_if_the_conversation_is_too_long_the_newest_message_is_answered_alone(
     assistant: Api, person: Person, model: Model
 ) -> None:
     long = "word " * SHORT_CONTEXT
-    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     model.quirks = {"short-context"}
     refused = assistant.events(add(thread_id, long), person.token())
 
     events = assistant.events(add(thread_id, "And now?"), person.token())
 
-    assert [event["message"] for event in of_type(refused, "error")] == [model_errors.REFUSED]
+    assert [event["message"] for event in events_of_type(refused, "error")] == [model_errors.REFUSED]
     assert (deltas_of(events), notices_of(events)) == (REPLY, [HISTORY_NOT_READ])
     assert model.calls[-1].conversation == [("user", "And now?")]
-    assert said_in(items_of(person, thread_id)) == [
+    assert texts_of(items_of(person, thread_id)) == [
         "Hello",
         "Good morning!",
         long,
@@ -206,7 +206,7 @@ def test_if_the_conversation_is_too_long_its_files_are_not_remembered_as_refused
     assistant: Api, person: Person, model: Model
 ) -> None:
     picture = a_new(PNG)
-    thread_id = thread_of(assistant.events(create("word " * SHORT_CONTEXT), person.token()))
+    thread_id = thread_id_of(assistant.events(create("word " * SHORT_CONTEXT), person.token()))
     model.quirks = {"short-context"}
     first = sending(attach(assistant, person, picture)["id"], thread_id=thread_id)
     events = assistant.events(first, person.token())
@@ -245,7 +245,7 @@ def of_a_team(thread_id: str) -> list[ThreadItem]:
 def test_a_model_that_accepts_only_plain_messages_gets_items_of_all_types(
     assistant: Api, person: Person, model: Model, stored: Callable[[str], list[ThreadItem]]
 ) -> None:
-    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     store(person, *stored(thread_id))
     model.quirks = PLAIN
 
@@ -259,8 +259,8 @@ def test_after_a_stopped_answer_and_a_failed_one_the_next_message_is_answered(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("Once ", ending="silence")
-    thread_id = leave_after(assistant, person, create("First"), "Once ")
-    eventually(lambda: kinds_of(items_of(person, thread_id)), lambda kinds: "sdk_hidden_context" in kinds)
+    thread_id = disconnect_after(assistant, person, create("First"), "Once ")
+    eventually(lambda: types_of(items_of(person, thread_id)), lambda kinds: "sdk_hidden_context" in kinds)
     model.will_answer(status=401)
     assistant.events(add(thread_id, "Second"), person.token())
     model.will_answer(*REPLY)
@@ -279,7 +279,7 @@ def test_after_an_empty_message_the_next_message_is_answered(
     empty["params"]["input"]["content"] = []
     model.quirks = PLAIN
 
-    thread_id = thread_of(assistant.events(empty, person.token()))
+    thread_id = thread_id_of(assistant.events(empty, person.token()))
     events = assistant.events(add(thread_id, "And now?"), person.token())
 
     assert deltas_of(events) == REPLY
@@ -287,7 +287,7 @@ def test_after_an_empty_message_the_next_message_is_answered(
 
 
 def test_content_without_files_is_sent_as_one_string(assistant: Api, person: Person, model: Model) -> None:
-    thread_id = thread_of(assistant.events(create("Hello"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     assistant.events(add(thread_id, "And now?"), person.token())
 
     body = model.calls[-1].body

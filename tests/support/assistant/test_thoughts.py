@@ -15,12 +15,12 @@ from support.storage.store import Store
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import (
     deltas_of,
+    disconnect_after,
+    events_of_type,
     items_of,
-    kinds_of,
-    leave_after,
-    of_type,
-    said_in,
-    thread_of,
+    texts_of,
+    thread_id_of,
+    types_of,
 )
 from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
@@ -129,7 +129,7 @@ def test_only_a_limited_number_of_blanks_after_a_tag_is_held_back(blanks: int) -
 
 def thoughts_in(events: list[dict[str, Any]]) -> list[str]:
     """The thoughts that the client shows in the end, and that they have ended."""
-    done = [event["item"] for event in of_type(events, "thread.item.done")]
+    done = [event["item"] for event in events_of_type(events, "thread.item.done")]
     workflows = [item["workflow"] for item in done if item["type"] == "workflow"]
     assert all(each["type"] == "reasoning" and each["summary"]["duration"] >= 0 for each in workflows)
     return [task["content"] for each in workflows for task in each["tasks"]]
@@ -158,11 +158,11 @@ def test_thoughts_are_shown_as_a_workflow_and_not_in_the_answer(
         for kind in ("workflow.task", "text_delta")
     ]
     assert max(updates) < min(answers)
-    stored = items_of(person, thread_of(events))
-    assert kinds_of(stored) == ["user_message", "workflow", "assistant_message"]
-    assert said_in(stored) == ["Hi", "Hello there!"]
+    stored = items_of(person, thread_id_of(events))
+    assert types_of(stored) == ["user_message", "workflow", "assistant_message"]
+    assert texts_of(stored) == ["Hi", "Hello there!"]
 
-    assistant.events(add(thread_of(events), "And now?"), person.token())
+    assistant.events(add(thread_id_of(events), "And now?"), person.token())
     assert "greets" not in str(model.calls[1].body)
 
 
@@ -174,15 +174,18 @@ def test_text_that_was_a_thought_is_removed_from_the_answer(
 
     events = assistant.events(create("Hi"), person.token())
 
-    [taken_back, answer] = of_type(events, "thread.item.added")[0], of_type(events, "thread.item.added")[-1]
-    assert of_type(events, "thread.item.removed") == [
+    [taken_back, answer] = (
+        events_of_type(events, "thread.item.added")[0],
+        events_of_type(events, "thread.item.added")[-1],
+    )
+    assert events_of_type(events, "thread.item.removed") == [
         {"type": "thread.item.removed", "item_id": taken_back["item"]["id"]}
     ]
     assert answer["item"]["id"] != taken_back["item"]["id"]
     assert thoughts_in(events) == ["She greets me."]
-    stored = items_of(person, thread_of(events))
-    assert kinds_of(stored) == ["user_message", "workflow", "assistant_message"]
-    assert said_in(stored) == ["Hi", "Hello there!"]
+    stored = items_of(person, thread_id_of(events))
+    assert types_of(stored) == ["user_message", "workflow", "assistant_message"]
+    assert texts_of(stored) == ["Hi", "Hello there!"]
     assert stored[-1].id == answer["item"]["id"]
 
 
@@ -192,7 +195,7 @@ def test_thoughts_without_an_answer_end_and_a_retry_replaces_them(
 ) -> None:
     model.will_answer("<think>", "Hmm")
     events = assistant.events(create("A story"), person.token())
-    thread_id, message_id = thread_of(events), events[1]["item"]["id"]
+    thread_id, message_id = thread_id_of(events), events[1]["item"]["id"]
     model.will_answer("Once ", "upon")
 
     retry = operation("threads.retry_after_item", thread_id=thread_id, item_id=message_id)
@@ -200,8 +203,8 @@ def test_thoughts_without_an_answer_end_and_a_retry_replaces_them(
 
     assert thoughts_in(events) == ["Hmm"]
     stored = items_of(person, thread_id)
-    assert kinds_of(stored) == ["user_message", "assistant_message"]
-    assert said_in(stored) == ["A story", "Once upon"]
+    assert types_of(stored) == ["user_message", "assistant_message"]
+    assert texts_of(stored) == ["A story", "Once upon"]
 
 
 @pytest.mark.django_db
@@ -213,7 +216,7 @@ def test_thoughts_before_a_tool_call_are_not_sent_to_the_model_again(
 
     events = assistant.events(create("Look it up"), person.token())
 
-    assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Let me see. ", "Here it is."]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", "Let me see. ", "Here it is."]
     assert model.calls[1].conversation == [("user", "Look it up"), ("assistant", "Let me see. ")]
     assert "I need it" not in str(model.calls[1].body)
     assert thoughts_in(events) == ["I need it.", "Found."]
@@ -223,7 +226,7 @@ def test_thoughts_before_a_tool_call_are_not_sent_to_the_model_again(
 def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    thread_id = thread_of(assistant.events(create("Hi"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hi"), person.token()))
     for number, text in enumerate(["<think>She greets me.</think>Hello!", "<think>Only thoughts"]):
         item = AssistantMessageItem(
             id=f"msg_{number}",
@@ -245,7 +248,7 @@ def test_long_thoughts_do_not_count_for_the_length_of_the_history(
     assistant: Api, person: Person, model: Model
 ) -> None:
     model.will_answer("Good morning", reasoning=["word " * (history.MAX_LENGTH // 5)])
-    thread_id = thread_of(assistant.events(create("Hi"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("Hi"), person.token()))
     model.will_answer("Yes")
 
     assistant.events(add(thread_id, "And now?"), person.token())
@@ -270,7 +273,7 @@ def test_a_title_has_no_thoughts(assistant: Api, person: Person, model: Model, t
 
     events = assistant.events(create("Where is my parcel?"), person.token())
 
-    assert title_of(person, thread_of(events)) == "Lost parcel"
+    assert title_of(person, thread_id_of(events)) == "Lost parcel"
 
 
 @pytest.mark.django_db
@@ -279,10 +282,10 @@ def test_if_the_client_leaves_after_the_thoughts_the_partial_answer_is_stored(
 ) -> None:
     model.will_answer("<think>She greets me.</think>", "Hello", ending="silence")
 
-    thread_id = leave_after(assistant, person, create("Hi"), "Hello")
+    thread_id = disconnect_after(assistant, person, create("Hi"), "Hello")
 
     assert model.calls[0].abandoned.wait(15)
-    said = eventually(lambda: said_in(items_of(person, thread_id)), lambda said: len(said) > 1)
+    said = eventually(lambda: texts_of(items_of(person, thread_id)), lambda said: len(said) > 1)
     assert said == ["Hi", "Hello"]
 
 

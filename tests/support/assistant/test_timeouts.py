@@ -21,7 +21,7 @@ from support.assistant.provider import client, model_errors
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistant import APIS
-from tests.fixtures.conversations import deltas_of, items_of, of_type, said_in, thread_of
+from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import create, operation
 
@@ -54,7 +54,7 @@ def chat(request: pytest.FixtureRequest, person: Person, model: Model, settings:
 
 def retried(chat: Chat, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     said = events[1]["item"]
-    return chat(operation("threads.retry_after_item", thread_id=thread_of(events), item_id=said["id"]))
+    return chat(operation("threads.retry_after_item", thread_id=thread_id_of(events), item_id=said["id"]))
 
 
 # --- Models ---------------------------------------------------------------------------------------
@@ -67,11 +67,11 @@ def test_a_model_that_is_down_gives_an_error_and_a_retry_works(
 
     events = chat(create("Hello"))
 
-    [error] = of_type(events, "error")
+    [error] = events_of_type(events, "error")
     assert (error["message"], error["allow_retry"]) == (model_errors.UNREACHABLE, True)
     settings.OPENAI_BASE_URL = model.base_url
     assert deltas_of(retried(chat, events)) == ["Good ", "morning", "!"]
-    assert said_in(items_of(person, thread_of(events))) == ["Hello", "Good morning!"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Hello", "Good morning!"]
 
 
 def test_a_silent_model_gives_an_error_after_one_timeout_and_a_retry_works(
@@ -82,10 +82,10 @@ def test_a_silent_model_gives_an_error_after_one_timeout_and_a_retry_works(
 
     events = chat(create("Hello"))
 
-    [error] = of_type(events, "error")
+    [error] = events_of_type(events, "error")
     assert (error["message"], error["allow_retry"]) == (model_errors.UNREACHABLE, True)
     assert len(model.calls) == 1
-    assert said_in(items_of(person, thread_of(events))) == ["Hello"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Hello"]
     monkeypatch.undo()
     model.will_answer("Here ", "I am")
     assert deltas_of(retried(chat, events)) == ["Here ", "I am"]
@@ -100,13 +100,13 @@ def test_text_before_a_failure_is_stored_and_a_retry_replaces_it(
 
     events = chat(create("A story"))
 
-    [error] = of_type(events, "error")
+    [error] = events_of_type(events, "error")
     assert (error["message"], error["allow_retry"]) == (model_errors.BROKE_OFF, True)
-    assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon"]
     monkeypatch.undo()
     model.will_answer("Twice ", "upon")
     assert deltas_of(retried(chat, events)) == ["Twice ", "upon"]
-    assert said_in(items_of(person, thread_of(events))) == ["A story", "Twice upon"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Twice upon"]
     assert model.calls[0].conversation == [("user", "A story")]
 
 
@@ -123,12 +123,12 @@ def test_a_retry_works_after_a_failure_before_the_first_word(
 ) -> None:
     model.will_answer(**turn)
     events = chat(create("A story"))
-    assert [error["allow_retry"] for error in of_type(events, "error")] == [True]
+    assert [error["allow_retry"] for error in events_of_type(events, "error")] == [True]
 
     model.will_answer("Once ", "upon")
 
     assert deltas_of(retried(chat, events)) == ["Once ", "upon"]
-    assert said_in(items_of(person, thread_of(events))) == ["A story", "Once upon"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon"]
 
 
 # --- Tools ----------------------------------------------------------------------------------------
@@ -217,15 +217,15 @@ def test_a_failing_tool_call_gives_one_notice_and_the_answer_continues(
         settings.SUPPORT_MCP_SERVERS = [{"name": "odd", "url": url}]
         events = chat(create("Look it up"))
 
-    assert [event["message"] for event in of_type(events, "notice")] == [
+    assert [event["message"] for event in events_of_type(events, "notice")] == [
         "The tools of “odd” are not available at the moment."
     ]
-    assert of_type(events, "error") == []
-    assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Let me see. ", "Never mind"]
+    assert events_of_type(events, "error") == []
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", "Let me see. ", "Never mind"]
     [told] = model.calls[1].tool_outputs
     assert "nothing is known of its effect" in told
     assert "Welcome" not in told
 
     model.will_answer("Without ", "tools")
     assert deltas_of(retried(chat, events)) == ["Without ", "tools"]
-    assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Without tools"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", "Without tools"]

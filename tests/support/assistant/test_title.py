@@ -11,7 +11,7 @@ from support.assistant import title
 from support.conf import conf
 from support.storage.store import Store
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.conversations import deltas_of, of_type, thread_of
+from tests.fixtures.conversations import deltas_of, events_of_type, thread_id_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
@@ -34,18 +34,18 @@ def test_the_title_model_makes_a_title_from_the_first_message_and_the_client_get
 
     (call,) = model.title_calls
     assert (call.body["model"], call.conversation) == ("small-model", [("user", "Where is my parcel?")])
-    assert [event["thread"]["title"] for event in of_type(events, "thread.updated")] == ["Lost parcel"]
-    assert title_of(person, thread_of(events)) == "Lost parcel"
+    assert [event["thread"]["title"] for event in events_of_type(events, "thread.updated")] == ["Lost parcel"]
+    assert title_of(person, thread_id_of(events)) == "Lost parcel"
 
 
 def test_a_thread_with_a_title_keeps_it(assistant: Api, person: Person, model: Model) -> None:
-    thread_id = thread_of(assistant.events(create("First"), person.token()))
+    thread_id = thread_id_of(assistant.events(create("First"), person.token()))
     model.will_answer("Yes")
 
     events = assistant.events(add(thread_id, "Second"), person.token())
 
     assert model.title_calls == []
-    assert of_type(events, "thread.updated") == []
+    assert events_of_type(events, "thread.updated") == []
 
 
 def test_changes_of_a_thread_while_its_title_is_generated_are_kept(
@@ -98,12 +98,12 @@ def test_if_the_title_fails_the_answer_is_complete_and_the_next_message_tries_ag
     events = assistant.events(create("Where is my parcel?"), person.token())
 
     assert deltas_of(events) == ["Good ", "morning", "!"]
-    assert of_type(events, "error") == of_type(events, "thread.updated") == []
-    assert title_of(person, thread_of(events)) is None
+    assert events_of_type(events, "error") == events_of_type(events, "thread.updated") == []
+    assert title_of(person, thread_id_of(events)) is None
 
     model.title = Turn(["Lost parcel"])
-    assistant.events(add(thread_of(events), "And now?"), person.token())
-    assert title_of(person, thread_of(events)) == "Lost parcel"
+    assistant.events(add(thread_id_of(events), "And now?"), person.token())
+    assert title_of(person, thread_id_of(events)) == "Lost parcel"
 
 
 def test_a_slow_title_is_cancelled_soon_after_the_answer(

@@ -22,7 +22,7 @@ from support.assistant.provider.input_items import FILE_NOT_SHOWN
 from support.assistant.provider.requests import FILES_NOT_READ
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistant import APIS
-from tests.fixtures.conversations import deltas_of, items_of, kinds_of, of_type, said_in, thread_of
+from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
 from tests.fixtures.model.server import Call, Model
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 from tests.fixtures.servers.slow_tools import PICTURE
@@ -61,8 +61,8 @@ def test_a_tool_is_called_in_the_middle_of_an_answer(api: Api, person: Person, m
     assert deltas_of(events) == ["Wait, ", "Done", "."]
     assert todo_tools(model.calls[0]) == [ADD, SHOW]
     assert model.calls[1].tool_outputs == ["Added. The list: ['Buy milk']"]
-    stored = items_of(person, thread_of(events))
-    assert said_in(stored) == ["Remind me of the milk", "Wait, ", "Done."]
+    stored = items_of(person, thread_id_of(events))
+    assert texts_of(stored) == ["Remind me of the milk", "Wait, ", "Done."]
     assert len({item.id for item in stored}) == 3
 
 
@@ -73,7 +73,7 @@ def test_the_client_sees_the_tools_title_and_not_its_arguments(
 
     events = api.events(create("Hello"), person.token())
 
-    shown = of_type(events, "progress_update")
+    shown = events_of_type(events, "progress_update")
     assert {event["text"] for event in shown} == {"Add to the to-do list", "Look at the to-do list"}
     assert "A surprise" not in json.dumps(shown)
 
@@ -95,7 +95,7 @@ def test_tools_act_for_the_user_who_asks(
 
 def test_the_next_message_can_use_the_tools_again(api: Api, person: Person, model: Model) -> None:
     model.will_answer(tools=[(ADD, {"text": "One"})]).then("First done")
-    thread_id = thread_of(api.events(create("One"), person.token()))
+    thread_id = thread_id_of(api.events(create("One"), person.token()))
     model.will_answer(tools=[(ADD, {"text": "Two"})]).then("Second done")
 
     events = api.events(add(thread_id, "Two"), person.token())
@@ -110,10 +110,10 @@ def test_a_model_that_never_stops_calling_tools_is_stopped(api: Api, person: Per
 
     events = api.events(create("Hello"), person.token())
 
-    [error] = of_type(events, "error")
+    [error] = events_of_type(events, "error")
     assert (error["message"], error["allow_retry"]) == (model_errors.ENDLESS, True)
     assert len(model.calls) == agent.MAX_TURNS
-    assert kinds_of(items_of(person, thread_of(events))) == ["user_message"]
+    assert types_of(items_of(person, thread_id_of(events))) == ["user_message"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_model_gets_an_error_for_a_wrong_tool_call_and_can_try_again(
     events = api.events(create("Hello"), person.token())
 
     assert deltas_of(events) == ["I have tried"]
-    assert of_type(events, "notice") == of_type(events, "error") == []
+    assert events_of_type(events, "notice") == events_of_type(events, "error") == []
     assert model.calls[1].tool_outputs != ["Added. The list: []"]
 
 
@@ -236,7 +236,7 @@ def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
 
     assert deltas_of(events) == ["Done"]
     assert model.calls[1].tool_outputs == ["Added. The list: ['Mine']", "The list: []"]
-    told = {(event["level"], event["message"]) for event in of_type(events, "notice")}
+    told = {(event["level"], event["message"]) for event in events_of_type(events, "notice")}
     assert told == {
         ("warning", f"The tools of “{name}” are not available at the moment.")
         for name in ("locked", "down", "silent", "page", "signed")
@@ -273,13 +273,13 @@ def test_a_tool_server_that_is_killed_during_a_call_gives_one_notice_and_the_ans
                 slow.process.kill()
 
     assert deltas_of(events) == ["Never mind"]
-    assert [event["message"] for event in of_type(events, "notice")] == [
+    assert [event["message"] for event in events_of_type(events, "notice")] == [
         "The tools of “slow” are not available at the moment."
     ]
     assert ["nothing is known of its effect" in output for output in model.calls[2].tool_outputs] == [
         True
     ] * 2
-    assert said_in(items_of(person, thread_of(events))) == ["Look it up", "Never mind"]
+    assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", "Never mind"]
 
 
 def test_the_result_of_a_tool_is_cut_to_the_limit_over_all_its_parts(
@@ -292,7 +292,7 @@ def test_the_result_of_a_tool_is_cut_to_the_limit_over_all_its_parts(
 
     lengths = [len(output.replace("\n\n", "")) for output in model.calls[1].tool_outputs]
     assert lengths == [tools.MAX_OUTPUT_LENGTH + len(" … (cut off here)")] * 2
-    assert of_type(events, "progress_update")[0]["text"] == "recite everything"
+    assert events_of_type(events, "progress_update")[0]["text"] == "recite everything"
 
 
 # --- Models that take less than OpenAI's ----------------------------------------------------------
@@ -339,11 +339,11 @@ def test_a_provider_that_stores_nothing_gets_no_ids_of_earlier_items(
     model.quirks = {"stores-nothing"}
 
     events = api.events(first, person.token())
-    second["params"]["thread_id"] = thread_of(events)
+    second["params"]["thread_id"] = thread_id_of(events)
     events += api.events(second, person.token())
 
     assert deltas_of(events) == ["Wait", "Done", "Wait", "Done again"]
-    assert of_type(events, "notice") == []
+    assert events_of_type(events, "notice") == []
     assert outputs(model) == ["The list: []"]
     # Chat Completions has no ids. Over Responses the refusal is remembered, so there is only one.
     assert len(model.refused) == ("input" in model.calls[0].body)
@@ -355,7 +355,7 @@ def test_a_picture_that_a_tool_returns_is_shown_to_the_model(api: Api, person: P
     events = api.events(create("Is it open?"), person.token())
 
     assert deltas_of(events) == ["It is open"]
-    assert of_type(events, "notice") == []
+    assert events_of_type(events, "notice") == []
     sent = json.dumps(model.calls[1].body)
     assert sent.count(PICTURE) == 1
     assert "omitted" not in sent
@@ -371,7 +371,7 @@ def test_a_tools_picture_that_the_model_refuses_gives_one_notice(
     events = api.events(create("Is it open?"), person.token())
 
     assert deltas_of(events) == ["I cannot see it"]
-    assert [event["message"] for event in of_type(events, "notice")] == [FILES_NOT_READ]
+    assert [event["message"] for event in events_of_type(events, "notice")] == [FILES_NOT_READ]
     assert FILE_NOT_SHOWN in json.dumps(model.calls[-1].body)
 
 
@@ -387,7 +387,7 @@ def test_the_picked_tool_is_called_first(api: Api, person: Person, model: Model)
     model.will_answer(tools=[(SHOW, {})]).then("Done").then("You are welcome")
 
     events = api.events(picking(SHOW, create("What is on it?")), person.token())
-    api.events(add(thread_of(events), "Thank you"), person.token())
+    api.events(add(thread_id_of(events), "Thank you"), person.token())
 
     chosen = [call.body.get("tool_choice") for call in model.calls]
     assert SHOW in json.dumps(chosen[0])
@@ -399,11 +399,11 @@ def test_a_picked_tool_that_no_server_has_is_an_error_before_the_model_is_called
 ) -> None:
     events = api.events(picking("mcp_todo__fly", create("Fly")), person.token())
 
-    [error] = of_type(events, "error")
+    [error] = events_of_type(events, "error")
     assert error["message"].startswith("The tool that you picked is not available.")
     assert model.calls == []
-    thread_id = thread_of(events)
-    assert said_in(items_of(person, thread_id)) == ["Fly"]
+    thread_id = thread_id_of(events)
+    assert texts_of(items_of(person, thread_id)) == ["Fly"]
     assert deltas_of(api.events(add(thread_id, "Walk"), person.token())) == ["Good ", "morning", "!"]
 
 

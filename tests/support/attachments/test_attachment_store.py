@@ -78,7 +78,7 @@ def carrying(attachment_id: str, item_id: str, thread_id: str) -> UserMessageIte
     )
 
 
-def thread_of(attachment_id: str) -> str | None:
+def thread_id_of(attachment_id: str) -> str | None:
     row = models.Attachment.objects.select_related("thread").get(attachment_id=attachment_id)
     return row.thread and row.thread.thread_id
 
@@ -90,11 +90,11 @@ def test_an_attachment_is_of_a_thread_whose_message_carries_it(ada: Owner) -> No
         ada.save_attachment(attachment(thread_id=thread_id))
         ada.add_thread_item(thread_id, carrying("atc_1", "msg_1", thread_id))
     ada.add_thread_item("thr_2", carrying("atc_1", "msg_2", "thr_2"))
-    seen = [thread_of("atc_1")]
+    seen = [thread_id_of("atc_1")]
 
     for thread_id, item_id in (("thr_2", "msg_1"), ("thr_2", "msg_2"), ("thr_1", "msg_1")):
         ada.delete_thread_item(thread_id, item_id)
-        seen.append(thread_of("atc_1"))
+        seen.append(thread_id_of("atc_1"))
 
     assert seen == ["thr_2", "thr_2", "thr_1", None]
     assert ada.load_attachment("atc_1")
@@ -109,7 +109,7 @@ def test_a_message_that_is_stored_after_its_attachment_was_released_binds_it_aga
     ada.delete_thread_item("thr_1", "msg_1")
     ada.add_thread_item("thr_1", carrying("atc_1", "msg_2", "thr_1"))
 
-    assert thread_of("atc_1") == "thr_1"
+    assert thread_id_of("atc_1") == "thr_1"
 
 
 def test_releasing_an_attachment_sees_the_message_that_is_being_stored(ada: Owner, postgres_url: str) -> None:
@@ -127,7 +127,7 @@ def test_releasing_an_attachment_sees_the_message_that_is_being_stored(ada: Owne
         )
         commit_meanwhile(elsewhere, partial(ada.delete_thread_item, "thr_1", "msg_1"))
 
-    assert thread_of("atc_1") == "thr_1"
+    assert thread_id_of("atc_1") == "thr_1"
 
 
 def test_a_message_of_another_owner_carries_nothing_of_ours(ada: Owner, bob: Owner) -> None:
@@ -150,7 +150,7 @@ def test_deleting_an_item_that_carries_nothing_leaves_the_threads_files_alone(ad
 
     ada.delete_thread_item("thr_1", "msg_1")
 
-    assert thread_of("atc_1") == "thr_1"
+    assert thread_id_of("atc_1") == "thr_1"
 
 
 def test_two_people_may_have_attachments_of_one_id(ada: Owner, bob: Owner) -> None:

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from chatbackend.dev.processes import free_port, server
 from support.files import stored_files
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.environment import of_a_process
+from tests.fixtures.environment import process_environment
 from tests.fixtures.servers.api import Api, http, operation
 from tests.support.attachments.test_attachments import NOT_FOUND, PNG, attach, row, send
 
@@ -29,7 +29,7 @@ def s3() -> Iterator[str]:
     """Options of a storage on a running S3."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-p", str(port)]
-    with server("s3", command, of_a_process(**KEYS), port, "/", show=False):
+    with server("s3", command, process_environment(**KEYS), port, "/", show=False):
         http.put(f"http://127.0.0.1:{port}/chat").raise_for_status()
         yield f'{{"bucket_name": "chat", "endpoint_url": "http://127.0.0.1:{port}", "location": "files"}}'
 

@@ -19,7 +19,7 @@ from support.assistant.provider import client
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistant import APIS
-from tests.fixtures.conversations import deltas_of, items_of, kinds_of, leave_after, said_in
+from tests.fixtures.conversations import deltas_of, disconnect_after, items_of, texts_of, types_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
 from tests.fixtures.servers.tool_server import ToolServerProcess
@@ -68,12 +68,12 @@ def test_if_the_client_leaves_the_model_stops_and_the_partial_answer_is_stored_o
 ) -> None:
     model.will_answer("Once ", "upon", ending="silence")
 
-    thread_id = leave_after(api, person, create("A story"), "upon")
+    thread_id = disconnect_after(api, person, create("A story"), "upon")
 
     assert model.calls[0].abandoned.wait(15)
     stored = stays(person, thread_id, 3)
-    assert kinds_of(stored) == STOPPED
-    assert said_in(stored) == ["A story", "Once upon"]
+    assert types_of(stored) == STOPPED
+    assert texts_of(stored) == ["A story", "Once upon"]
 
 
 def test_if_the_client_leaves_a_running_tool_call_stops(
@@ -82,12 +82,12 @@ def test_if_the_client_leaves_a_running_tool_call_stops(
     before = slow_server.printed().count("stopped")
     model.will_answer("Let me see. ", tools=[(LOOK_UP, {})])
 
-    thread_id = leave_after(api, person, create("Look it up"), "Let me see. ", "Look it up")
+    thread_id = disconnect_after(api, person, create("Look it up"), "Let me see. ", "Look it up")
 
     eventually(lambda: slow_server.printed().count("stopped"), lambda count: count == before + 1)
     stored = stays(person, thread_id, 3)
-    assert kinds_of(stored) == STOPPED  # the message was whole before the tool began
-    assert said_in(stored) == ["Look it up", "Let me see. "]
+    assert types_of(stored) == STOPPED  # the message was whole before the tool began
+    assert texts_of(stored) == ["Look it up", "Let me see. "]
     assert len(model.calls) == 1
 
 
@@ -97,11 +97,11 @@ def test_if_the_client_leaves_the_title_is_not_generated_further(
     model.will_answer("Once ", ending="silence")
     model.title.ending = "silence"
 
-    thread_id = leave_after(api, person, create("A story"), "Once ")
+    thread_id = disconnect_after(api, person, create("A story"), "Once ")
 
     assert model.title_calls[0].abandoned.wait(15)
     assert model.calls[0].abandoned.wait(15)
-    assert said_in(stays(person, thread_id, 3)) == ["A story", "Once "]
+    assert texts_of(stays(person, thread_id, 3)) == ["A story", "Once "]
 
 
 def test_if_the_client_leaves_before_the_first_word_no_empty_message_is_stored(
@@ -113,12 +113,12 @@ def test_if_the_client_leaves_before_the_first_word_no_empty_message_is_stored(
         eventually(lambda: len(model.calls), lambda calls: calls == 1)
 
     assert model.calls[0].abandoned.wait(15)
-    assert kinds_of(stays(person, thread_id, 2)) == ["user_message", "sdk_hidden_context"]
+    assert types_of(stays(person, thread_id, 2)) == ["user_message", "sdk_hidden_context"]
 
 
 def test_a_conversation_goes_on_after_the_client_has_left(api: Api, person: Person, model: Model) -> None:
     model.will_answer("Once ", "upon", ending="silence")
-    thread_id = leave_after(api, person, create("A story"), "upon")
+    thread_id = disconnect_after(api, person, create("A story"), "upon")
     stays(person, thread_id, 3)
     model.will_answer("a time")
 
@@ -146,7 +146,7 @@ def test_a_late_cancellation_does_not_overwrite_a_complete_answer(
 
     async_to_sync(cancel_late)()
 
-    assert said_in(items_of(person, "thr_1")) == ["Once upon a time"]
+    assert texts_of(items_of(person, "thr_1")) == ["Once upon a time"]
 
 
 # --- The server's end -----------------------------------------------------------------------------
@@ -182,8 +182,8 @@ def test_a_shutdown_stops_models_and_tools_and_stores_partial_answers(
     assert slow_server.printed().count("stopped") == before + 1
     for thread_id, said in zip(threads, ["Let me see. ", "Once upon", "Once upon"], strict=True):
         stored = items_of(person, thread_id)
-        assert kinds_of(stored) == STOPPED
-        assert said_in(stored) == ["A story", said]
+        assert types_of(stored) == STOPPED
+        assert texts_of(stored) == ["A story", said]
     assert noise_in(stopping) == []
 
 

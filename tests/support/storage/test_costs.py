@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 from support import models
 from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.owner import Owner, message, thread_of
+from tests.fixtures.owner import Owner, message, thread_metadata
 from tests.fixtures.servers.api import Api, add, create, operation
 
 # --- Statements, counted at a server that logs its SQL --------------------------------------------
@@ -130,8 +130,8 @@ def heard(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
 def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: list[Statement]) -> None:
     ada.starts("thr_0")
     calls: list[tuple[str, list[Any]]] = [
-        ("save_thread", [thread_of()]),
-        ("save_thread", [thread_of(title="again")]),
+        ("save_thread", [thread_metadata()]),
+        ("save_thread", [thread_metadata(title="again")]),
         ("add_thread_item", ["thr_1", message()]),
         ("save_item", ["thr_1", message()]),
         ("add_missing_items", ["thr_1", [message("msg_2")]]),

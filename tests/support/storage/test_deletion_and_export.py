@@ -24,7 +24,7 @@ from support.storage import deletion
 from support.storage.export import export
 from support.storage.feedback import save_feedback
 from tests.fixtures.concurrent_commits import commit_meanwhile
-from tests.fixtures.environment import of_a_process
+from tests.fixtures.environment import process_environment
 from tests.fixtures.owner import Owner, answer, message
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -292,7 +292,7 @@ def test_a_reader_that_leaves_ends_the_export_with_an_error(ada: Owner, postgres
     process = subprocess.Popen(
         [sys.executable, "manage.py", "export_user", "ada"],
         cwd=Path(__file__).parents[3],
-        env=of_a_process(DATABASE_URL=postgres_url),
+        env=process_environment(DATABASE_URL=postgres_url),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ from django.db.models import Model
 
 from runtime.worker_threads import run_inline
 from support.models import Attachment, Feedback, Item, Thread
-from tests.fixtures.owner import STORE, Owner, answer, message, thread_of
+from tests.fixtures.owner import STORE, Owner, answer, message, thread_metadata
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +33,7 @@ def said(ada: Owner, bob: Owner) -> None:
     for model in MODELS:  # of what servers of tests before have kept
         model._default_manager.all().delete()
     for owner in (ada, bob):
-        run_inline(STORE.save_thread(thread_of(title="A ring"), owner))
+        run_inline(STORE.save_thread(thread_metadata(title="A ring"), owner))
         for item in (message(), answer()):
             run_inline(STORE.add_thread_item("thr_1", item, owner))
     rated = Item.objects.owned_by("ada").get(item_id="msg_2")

@@ -89,7 +89,7 @@ from support.storage.reads import MAX_PAGE
 from support.storage.serialization import UnreadableRow
 from support.storage.store import Store
 from tests.fixtures.concurrent_commits import commit_meanwhile
-from tests.fixtures.owner import MOMENT, STORE, Owner, answer, message, thread_of
+from tests.fixtures.owner import MOMENT, STORE, Owner, answer, message, thread_metadata
 
 # Store calls run in threads of their own, with connections of their own: no transaction around a test.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -310,7 +310,7 @@ def test_any_text_can_be_stored_and_loses_only_what_postgresql_refuses(ada: Owne
 
     ada.save_item("thr_1", HiddenContextItem(**ITEM, content=[{"said": text}, [text]]))
 
-    assert ada.load_thread("thr_1") == thread_of(title=kept, metadata={"said": kept})
+    assert ada.load_thread("thr_1") == thread_metadata(title=kept, metadata={"said": kept})
     assert ada.load_item("thr_1", "item_1").content == [{"said": kept}, [kept]]
 
 
@@ -321,7 +321,7 @@ def test_a_nul_that_a_model_utters_is_left_out(ada: Owner) -> None:
     ada.add_thread_item("thr_1", said)
 
     assert ada.load_item("thr_1", "item_1").content[0].text == "Hello \\u0000"
-    assert ada.load_thread("thr_1") == thread_of(title="Rings", metadata={"a": "b"})
+    assert ada.load_thread("thr_1") == thread_metadata(title="Rings", metadata={"a": "b"})
 
 
 # --- The contract's form ---------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def test_a_method_takes_its_arguments_by_the_names_and_in_the_order_of_the_contr
 def test_one_task_may_save_change_delete_and_save_again(ada: Owner) -> None:
     async def work() -> None:
         for title in ("first", "again"):
-            thread = thread_of(title=title, metadata={"test": title})
+            thread = thread_metadata(title=title, metadata={"test": title})
             await STORE.save_thread(thread, ada)
             thread.title = None
             await STORE.save_thread(thread=thread, context=ada)
@@ -381,7 +381,7 @@ def test_a_thread_with_items_is_stored_as_its_metadata_alone(ada: Owner) -> None
 
     ada.save_thread(whole)
 
-    assert ada.load_thread("thr_1") == thread_of(title="Ring")
+    assert ada.load_thread("thr_1") == thread_metadata(title="Ring")
     assert "items" not in models.Thread.objects.get().data
     assert ada.page().data == []
 
@@ -416,7 +416,7 @@ def test_of_two_who_change_a_thread_at_once_the_last_one_stays_whole(ada: Owner)
     theirs.metadata = {"tries": 2}
     ada.save_thread(theirs)
 
-    assert ada.load_thread("thr_1") == thread_of(title="Ring", metadata={"tries": 2})
+    assert ada.load_thread("thr_1") == thread_metadata(title="Ring", metadata={"tries": 2})
 
 
 @pytest.mark.parametrize("came_by", ["load_thread", "save_thread"])
@@ -426,7 +426,7 @@ def test_who_has_a_thread_at_hand_does_not_bring_it_back_when_it_was_deleted_mea
     ada.starts()
 
     async def answer_with_a_title() -> None:
-        thread = thread_of()
+        thread = thread_metadata()
         await (
             STORE.load_thread("thr_1", ada) if came_by == "load_thread" else STORE.save_thread(thread, ada)
         )
@@ -449,7 +449,7 @@ def test_a_title_that_comes_with_the_answer_is_the_rows_as_well(ada: Owner) -> N
 
     async_to_sync(answer_with_a_title)()
 
-    assert ada.load_thread("thr_1") == thread_of(title="Ring")
+    assert ada.load_thread("thr_1") == thread_metadata(title="Ring")
     assert models.Thread.objects.get().title == "Ring"
 
 
@@ -459,7 +459,7 @@ def test_a_task_knows_its_own_thread_also_when_saving_it_was_cancelled(ada: Owne
             task = asyncio.current_task()
             assert task
             task.cancel()
-            await STORE.save_thread(thread_of(), ada)
+            await STORE.save_thread(thread_metadata(), ada)
         return known_thread.of_current_task()
 
     async def work() -> list[Any]:
@@ -482,17 +482,17 @@ def test_who_has_a_thread_at_hand_can_begin_another_one(ada: Owner) -> None:
 
     async def go_on_elsewhere() -> None:
         await STORE.load_thread("thr_1", ada)
-        await STORE.save_thread(thread_of("thr_2"), ada)
+        await STORE.save_thread(thread_metadata("thr_2"), ada)
 
     async_to_sync(go_on_elsewhere)()
 
-    assert ada.load_thread("thr_2") == thread_of("thr_2")
+    assert ada.load_thread("thr_2") == thread_metadata("thr_2")
 
 
 def test_a_thread_can_be_loaded_without_an_event_loop(ada: Owner) -> None:
     ada.starts()
 
-    assert run_inline(STORE.load_thread("thr_1", ada)) == thread_of()
+    assert run_inline(STORE.load_thread("thr_1", ada)) == thread_metadata()
 
 
 def test_the_next_request_has_nothing_at_hand(ada: Owner) -> None:
@@ -622,7 +622,7 @@ def test_a_limit_is_kept_within_bounds(ada: Owner, limit: int, length: int) -> N
             user_id="ada",
             thread_id=f"thr_{number}",
             created_at="2026-01-01T00:00Z",
-            data=thread_of(f"thr_{number}").model_dump(mode="json"),
+            data=thread_metadata(f"thr_{number}").model_dump(mode="json"),
         )
 
     items = ada.page(limit=limit)
@@ -823,7 +823,7 @@ def test_ids_have_their_prefix_and_128_bits_and_do_not_repeat(item_type: StoreIt
     def make() -> str:
         if item_type == "thread":
             return STORE.generate_thread_id(ada)
-        return STORE.generate_item_id(item_type, thread_of(), ada)
+        return STORE.generate_item_id(item_type, thread_metadata(), ada)
 
     ids = {make() for _ in range(10_000)}
 
