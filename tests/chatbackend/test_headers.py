@@ -17,7 +17,7 @@ from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.servers.api import Api, create, http, operation
 from tests.support.admin.test_admin import a_thread, say, user_says
 from tests.support.attachments.test_attachments import attach
-from tests.test_project import manage
+from tests.fixtures.servers.forkserver import manage
 
 pytestmark = pytest.mark.django_db
 

@@ -29,12 +29,12 @@ from tests.authn.test_refusals import BAD_TOKEN, body_of
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import operation
-from tests.fixtures.servers.forkserver import manage
-from tests.test_project import starting
+from tests.fixtures.servers.forkserver import manage, python
 
 pytestmark = pytest.mark.django_db
 
 UNAVAILABLE = body_of("Service temporarily unavailable", 503)
+START = "import chatbackend.asgi"  # as an ASGI server starts
 
 
 @pytest.fixture(scope="module")
@@ -600,7 +600,7 @@ def test_where_sessions_are_in_redis_the_server_needs_no_table_of_them(
 def test_an_empty_database_can_be_migrated_but_not_served_from(postgres_url: str) -> None:
     url = create_database(postgres_url, "still_empty")
 
-    migrated, refused = manage("migrate", DATABASE_URL=url), starting(DATABASE_URL=url)
+    migrated, refused = manage("migrate", DATABASE_URL=url), python(START, DATABASE_URL=url)
 
     assert migrated.returncode == 0, migrated.stderr
     assert "Run Better Auth's own migrations" in migrated.stderr
@@ -613,6 +613,6 @@ def test_an_empty_database_can_be_migrated_but_not_served_from(postgres_url: str
 def test_a_database_that_is_down_does_not_keep_the_server_from_starting() -> None:
     down = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
 
-    started = starting(**down)
+    started = python(START, **down)
 
     assert started.returncode == 0, started.stderr

@@ -25,7 +25,7 @@ from tests.fixtures.environment import PAGE_ORIGIN, process_environment
 from tests.fixtures.servers.api import Api, create, http, operation
 from tests.fixtures.servers.forkserver import manage, python, runserver
 
-TOP = Path(__file__).parent.parent
+TOP = Path(__file__).parents[2]
 
 COLUMNS = """
     SELECT table_name, column_name, data_type, column_default, is_nullable FROM information_schema.columns
