@@ -15,9 +15,9 @@ from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.servers.api import Api, create, http, operation
+from tests.fixtures.servers.forkserver import manage
 from tests.support.admin.test_admin import a_thread, say, user_says
 from tests.support.attachments.test_attachments import attach
-from tests.fixtures.servers.forkserver import manage
 
 pytestmark = pytest.mark.django_db
 

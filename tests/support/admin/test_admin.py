@@ -566,3 +566,13 @@ def test_who_may_not_view_sees_nothing(db: None) -> None:
 
     assert [client.get(address).status_code for address in pages] == [403] * 5
     assert "/support/" not in client.get(reverse("admin:index")).content.decode()
+
+
+@pytest.mark.parametrize("chosen", ["abc", "1' OR '1", "", "9" * 40, "-1"])
+def test_an_invalid_selection_of_threads_is_a_400(auth: Any, chosen: str) -> None:
+    staff = signed_in(*VIEW, "delete_thread")
+    a_thread()
+
+    answer = staff.post(LIST, {"action": "delete_selected", "_selected_action": chosen})
+
+    assert answer.status_code == 400
