@@ -2,7 +2,6 @@
 
 import gc
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -230,30 +229,6 @@ def signer(auth: BetterAuth, db: None) -> Signer:
     return Signer.in_jwks_table()
 
 
-@pytest.fixture(params=["text", "integer", "uuid"])
-def ids(request: pytest.FixtureRequest, auth: BetterAuth, db: None) -> str:
-    """Better Auth's tables with ids of another type, each with a row, in the test's transaction."""
-    kind, row = request.param, {"text": "a" * 32, "integer": "7", "uuid": str(uuid.uuid4())}[request.param]
-    with connection.cursor() as cursor:
-        for table in ("session", "account"):
-            cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_userId_fkey"')
-        for table in ("user", "session"):
-            cursor.execute(f'TRUNCATE "{table}" CASCADE')
-            cursor.execute(f'ALTER TABLE "{table}" ALTER COLUMN "id" TYPE {kind} USING NULL::{kind}')
-        cursor.execute(f'ALTER TABLE "session" ALTER COLUMN "userId" TYPE {kind} USING NULL::{kind}')
-        cursor.execute(
-            'INSERT INTO "user" ("id", "name", "email", "emailVerified") '
-            "VALUES (%s, 'Ada', 'ada@example.com', false)",
-            [row],
-        )
-        cursor.execute(
-            'INSERT INTO "session" ("id", "userId", "token", "expiresAt", "updatedAt") '
-            "VALUES (%s, %s, 'secret', now() + interval '1 day', now())",
-            [row, row],
-        )
-    return row
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered() -> Iterator[None]:
     """Keys and throttles outlive a request, and must not outlive a test."""
@@ -262,13 +237,3 @@ def _nothing_is_remembered() -> Iterator[None]:
     cache.clear()
     yield
     keys.clear_cache()
-
-
-@pytest.fixture
-def audit(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """The audit records of this test, as dicts of what a JSON log would have."""
-
-    def records() -> list[dict[str, Any]]:
-        return [vars(record) for record in caplog.records if record.name == "authn.audit"]
-
-    return records
