@@ -1,4 +1,4 @@
-"""The real parts, started once for the whole run: PostgreSQL, Better Auth and our own server."""
+"""Fixtures that start PostgreSQL, Better Auth, Redis and our server, once for each process of the run."""
 
 import gc
 import os
@@ -41,9 +41,9 @@ pytest_plugins = ["tests.fixtures.assistant", "tests.fixtures.owner", "tests.fix
 
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(TEST_BETTER_AUTH / 'light_passwords.mjs').as_uri()}"}
 
-# What takes longest comes first, so that in the end no process has much left to do while the others wait.
-# (With the Makefile's --no-loadscope-reorder: xdist would begin with the files of most tests.)
-FIRST = [
+# The slowest files start first. Otherwise one process would still run such a file at the end while the others
+# wait. The Makefile's --no-loadscope-reorder keeps this order: xdist would start with the largest files.
+SLOWEST_FIRST = [
     "test_compatibility.py",
     "test_chat.py",
     "test_looks.py",
@@ -68,12 +68,12 @@ FIRST = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ranks = {name: rank for rank, name in enumerate(FIRST)}
-    items.sort(key=lambda item: ranks.get(item.path.name, len(FIRST)))
+    ranks = {name: rank for rank, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # what is imported stays: no test that looks for garbage has to look through it
+    gc.freeze()  # imported modules are never garbage, so the collector need not look at them again
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -89,7 +89,10 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def every_connection() -> Iterator[WeakSet[Any]]:
-    """Django's connections in all threads of this process; workers keep theirs from test to test."""
+    """All Django connections that any thread of this process has opened.
+
+    Worker threads keep their connections from one test to the next. They are closed at the end of the run.
+    """
     opened: WeakSet[Any] = WeakSet()
 
     def remember(connection: Any, **_: Any) -> None:
@@ -106,7 +109,7 @@ def every_connection() -> Iterator[WeakSet[Any]]:
 def django_db_setup(
     postgres_url: str, every_connection: WeakSet[Any], django_db_blocker: DjangoDbBlocker
 ) -> None:
-    """In place of pytest-django's: the server is new and thrown away, so its database is ours as it is."""
+    """Replace pytest-django's fixture: this server is new and temporary, so it needs no test database."""
     address = environ.Env.db_url_config(postgres_url)
     connections.settings["default"].update(address | {"ENGINE": "runtime.postgresql"})
     with django_db_blocker.unblock():
@@ -116,10 +119,12 @@ def django_db_setup(
 
 
 def _empty_our_tables(_: Any) -> None:
-    """After a test that commits, in place of Django's flush, which takes a tenth of a second to truncate
-    every table and make all rights anew; and before it, as servers write into the same tables.
+    """Delete the rows of our tables before and after a test that commits.
+
+    Before, because servers of earlier tests write into the same tables. After, in place of Django's flush: it
+    truncates every table and creates all permissions again, which takes a tenth of a second.
     """
-    kept = (ContentType, Permission)  # as migrate has made them
+    kept = (ContentType, Permission)  # migrate created these rows
     ours = [each for each in apps.get_models(include_auto_created=True) if each._meta.managed]
     delete = "; ".join(f'DELETE FROM "{each._meta.db_table}"' for each in ours if each not in kept)
     with transaction.atomic(), connection.cursor() as cursor:
@@ -128,13 +133,16 @@ def _empty_our_tables(_: Any) -> None:
 
 @pytest.fixture(scope="session")
 def database_url(postgres_url: str, django_db_setup: None) -> str:
-    """The tests' database: Django has migrated it, and Better Auth adds its own tables."""
+    """The database of the tests, migrated by Django. Better Auth adds its tables when ``auth`` starts."""
     return postgres_url
 
 
 @pytest.fixture(scope="session")
 def start_better_auth(database_url: str) -> Callable[..., Any]:
-    """Start another Better Auth; names are of frontend/config.mjs. On the tests' database, unless told."""
+    """Start the frontend's Better Auth. ``env``: variables of frontend/config.mjs.
+
+    It uses the tests' database unless ``DATABASE_URL`` names another.
+    """
     install_packages(FRONTEND)
 
     @contextmanager
@@ -148,7 +156,7 @@ def start_better_auth(database_url: str) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def start_other_better_auth() -> Callable[..., Any]:
-    """Start a Better Auth as another team has it; names are of tests/better_auth/server.mjs."""
+    """Start a Better Auth with other options. ``env``: variables of tests/better_auth/server.mjs."""
     install_packages(TEST_BETTER_AUTH)
 
     @contextmanager
@@ -171,7 +179,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def auth(start_better_auth: Callable[..., Any]) -> Iterator[BetterAuth]:
-    """Better Auth, as the frontend has it."""
+    """The frontend's Better Auth, running."""
     with start_better_auth(
         BETTER_AUTH_PORT,
         BETTER_AUTH_URL=BETTER_AUTH_URL,
@@ -183,7 +191,7 @@ def auth(start_better_auth: Callable[..., Any]) -> Iterator[BetterAuth]:
 
 @pytest.fixture(scope="session")
 def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Callable[..., Any]:
-    """Start our server in a process of its own, under production's settings but for those given."""
+    """Start our server in its own process, with production settings. ``env`` overrides them."""
 
     @contextmanager
     def start(
@@ -195,7 +203,7 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
         options = ["--port", str(port), "--ws", "none", "--no-access-log", "--timeout-graceful-shutdown", "2"]
         known = {"DATABASE_URL": database_url, "PUBLIC_URL": f"http://localhost:{port}"}
         try:
-            # Its own log file: what is said there is production's JSON, and the tests read it.
+            # The log has production's format, JSON. Tests read this file.
             with uvicorn([application, *options], process_environment(**known | env), port, log):
                 yield Api(f"http://localhost:{port}", log)
         except Exception:
@@ -207,14 +215,14 @@ def start_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Ca
 
 @pytest.fixture(scope="session")
 def api(auth: BetterAuth, start_api: Callable[..., Any]) -> Iterator[Api]:
-    """Our server, running."""
+    """Our server, running on the tests' database."""
     with start_api(SUPPORT_RATE_PER_USER="100000/min") as running:
         yield running
 
 
 @pytest.fixture
 def person(auth: BetterAuth) -> Person:
-    """Somebody new, signed up and signed in."""
+    """A new user of ``auth``, signed in."""
     return auth.sign_up()
 
 
@@ -225,13 +233,13 @@ def other_person(auth: BetterAuth) -> Person:
 
 @pytest.fixture
 def signer(auth: BetterAuth, db: None) -> Signer:
-    """Signs whatever a test wants, with a key that Better Auth's table lists as its own."""
+    """Signs JWTs with a key that is in Better Auth's table of keys."""
     return Signer.in_jwks_table()
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_remembered() -> Iterator[None]:
-    """Keys and throttles outlive a request, and must not outlive a test."""
+def _clear_caches() -> Iterator[None]:
+    """The caches of keys and throttles live as long as the process. No test may see those of another."""
     keys.clear_cache()
     throttling.clear()
     cache.clear()

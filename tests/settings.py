@@ -1,4 +1,4 @@
-"""The project's own settings, in the environment of the tests, which has to be there first."""
+"""The project's settings for the tests. The tests' environment must be set before Django reads it."""
 
 from tests.fixtures import environment  # noqa: F401, I001
 

@@ -124,7 +124,7 @@ def test_its_user_reads_everything_and_writes_nothing_but_attachments(image: Sta
         assert run(image, "touch", "/app/authn/audit.py").returncode != 0
         assert run(image, "touch", "/opt/venv/new").returncode != 0
     assert run(image, "touch", "/var/lib/chatbackend/attachments/new").returncode == 0
-    assert image.said["VOLUME"] == image.env["ATTACHMENT_DIRECTORY"]
+    assert image.metadata["VOLUME"] == image.env["ATTACHMENT_DIRECTORY"]
 
 
 @pytest.mark.image
@@ -155,7 +155,7 @@ def test_it_migrates_serves_says_that_it_is_well_and_stops(
         assert kept.read_bytes() == b"To be kept"
         assert subprocess.run(healthcheck, env=env).returncode == 0
 
-        process.send_signal(signal.Signals[image.said["STOPSIGNAL"]])
+        process.send_signal(signal.Signals[image.metadata["STOPSIGNAL"]])
         assert process.wait(timeout=20) in (0, -signal.SIGTERM)
 
 

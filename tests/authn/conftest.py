@@ -21,7 +21,7 @@ def ended_cookie(person: Person) -> str:
 
 @pytest.fixture
 def audit(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """Returns the audit records of this test, as dicts with the fields of the JSON log."""
+    """A function that returns this test's audit records, as dicts with the fields of the JSON log."""
 
     def records() -> list[dict[str, Any]]:
         return [vars(record) for record in caplog.records if record.name == "authn.audit"]
@@ -31,7 +31,7 @@ def audit(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]
 
 @pytest.fixture(params=["text", "integer", "uuid"])
 def ids(request: pytest.FixtureRequest, auth: BetterAuth, db: None) -> str:
-    """Gives Better Auth's tables ids of this type, and one user with one session; returns the id of both.
+    """Give Better Auth's tables ids of this type and one user with one session; return the id of both.
 
     The tables change in the test's transaction and are as before after its rollback.
     """

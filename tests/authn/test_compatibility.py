@@ -61,10 +61,11 @@ class Running:
         [record] = self.api.audit_records(request_id)
         return response.status_code, response.json().get("error", ""), record
 
-    def told(self, session_id: str) -> dict[str, Any]:
-        """What the backend made of that session's rows (``servers.build_and_tell``)."""
-        lines = [json.loads(line) for line in self.api.log.read_text().splitlines() if "told" in line]
-        return [line["told"] for line in lines if line.get("told", {}).get("session_id") == session_id][-1]
+    def logged_identity(self, session_id: str) -> dict[str, Any]:
+        """What our server has read from the rows of this session (``log_identity``)."""
+        lines = [json.loads(line) for line in self.api.log.read_text().splitlines()]
+        logged: list[dict[str, Any]] = [line["identity"] for line in lines if "identity" in line]
+        return [identity for identity in logged if identity["session_id"] == session_id][-1]
 
     def move_expiry(self, session_id: str, moment: datetime) -> None:
         """Write it as this Better Auth would."""
@@ -133,7 +134,7 @@ def test_a_token_gets_in_as_the_user_and_session_it_names(running: Running) -> N
 
     assert (status, record["outcome"]) == (200, "accepted")
     assert (record["user_id"], record["session_id"]) == (str(person.user_id), session_id)
-    told = running.told(session_id)
+    told = running.logged_identity(session_id)
     assert told["types"] == ["str", "str", "str"]
     assert told["user"] == [person.name, person.email, False]
     created, expires, signed_up = map(datetime.fromisoformat, told["times"])
