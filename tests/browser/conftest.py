@@ -1,6 +1,7 @@
-"""Chromium in front of the whole local stack: the page, Better Auth, our server, PostgreSQL.
+"""Fixtures: Chromium and the whole local stack, which is the page, Better Auth, our server and PostgreSQL.
 
-Once the browser runs nothing here may touch Django's ORM: Playwright keeps an event loop in the thread.
+While the browser runs, no test here may use Django's ORM: Playwright runs an event loop in the thread of the
+tests, and Django refuses queries in such a thread.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,30 +18,30 @@ from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth, Person
-from tests.fixtures.programs import program as program_of
+from tests.fixtures.programs import program
 from tests.fixtures.servers.api import Api
 
 DESKTOP = {"width": 1120, "height": 800}
-RATE = 60  # requests a minute and user
+RATE = 60  # requests per minute and user
 
 expect.set_options(timeout=15_000)
 
 
-@pytest.fixture(scope="session", autouse=True)  # before anything else is started in vain
-def program() -> str:
-    return program_of("chromium-headless-shell")
+@pytest.fixture(scope="session", autouse=True)  # first, so that nothing starts if Chromium is missing
+def chromium_program() -> str:
+    return program("chromium-headless-shell")
 
 
 @dataclass
 class Stack:
-    """What `make run` starts. ``auth`` serves the page, too."""
+    """The servers that ``make run`` starts. ``auth`` also serves the page."""
 
     auth: BetterAuth
     start_api: Callable[[], Any]
     api: Api = field(init=False)
     running: ExitStack = field(default_factory=ExitStack)
 
-    def up(self) -> None:
+    def start(self) -> None:
         self.api = self.running.enter_context(self.start_api())
 
     @contextmanager
@@ -49,7 +50,7 @@ class Stack:
         try:
             yield
         finally:
-            self.up()
+            self.start()
 
 
 @pytest.fixture(scope="package")
@@ -69,35 +70,38 @@ def stack(start_better_auth: Callable[..., Any], start_api: Callable[..., Any]) 
     with start_better_auth(page_port, BETTER_AUTH_URL=page_origin, CHATKIT_URL=chatkit_url) as auth:
         stack = Stack(auth, our_server)
         with stack.running:
-            stack.up()
+            stack.start()
             yield stack
             stack.running.close()
 
 
 @pytest.fixture(scope="package")
 def staff_cookie(database_url: str, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """The session of somebody who may see everything in the admin."""
+    """The admin's session cookie of a superuser."""
     client = Client()
     with django_db_blocker.unblock():
-        member = Staff.objects.create_superuser("iris")
-        client.force_login(member)
+        superuser = Staff.objects.create_superuser("iris")
+        client.force_login(superuser)
     yield client.cookies["sessionid"].value
     with django_db_blocker.unblock():
-        member.delete()
+        superuser.delete()
 
 
 @pytest.fixture(scope="package")
-def chromium(program: str, stack: Stack, staff_cookie: str) -> Iterator[Browser]:
-    """After what needs the ORM."""
+def chromium(chromium_program: str, stack: Stack, staff_cookie: str) -> Iterator[Browser]:
+    """A running Chromium. It starts after the fixtures that use the ORM, so it takes them as parameters."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=chromium_program, args=["--disable-gpu"])
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def new_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """A page of a browser that knows nothing; options are those of Playwright's contexts."""
+    """Open a page in a new browser context. The options are those of Playwright's ``new_context``.
+
+    The test fails at its end if a page raised an exception or violated its Content-Security-Policy.
+    """
     faults: list[str] = []
 
     with ExitStack() as contexts:
@@ -116,7 +120,7 @@ def new_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def open_page(new_page: Callable[..., Page], stack: Stack) -> Callable[..., Page]:
-    """Open the chat page, signed out or in the browser of a person who is signed in."""
+    """Open the chat page, signed out or signed in as ``person``."""
 
     def open_page(person: Person | None = None, address: str = "/", **options: Any) -> Page:
         page = new_page(base_url=stack.auth.origin, **options)
@@ -132,11 +136,11 @@ def open_page(new_page: Callable[..., Page], stack: Stack) -> Callable[..., Page
 
 
 def _violations(message: ConsoleMessage) -> list[str]:
-    """Of the Content-Security-Policy: the browser says so in the console alone."""
+    """Violations of the Content-Security-Policy. The browser reports them only in the console."""
     return [message.text] if "Content Security Policy" in message.text else []
 
 
 @pytest.fixture
 def visitor(stack: Stack) -> Person:
-    """Somebody new, signed up and signed in."""
+    """A new user of the page, signed in."""
     return stack.auth.sign_up()

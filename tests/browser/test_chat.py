@@ -1,4 +1,4 @@
-"""What somebody does with the page, and what they see of it when something goes wrong."""
+"""The use of the chat page, and what it shows when something fails."""
 
 import re
 import uuid
@@ -15,10 +15,10 @@ from tests.fixtures.servers.api import operation
 
 OpenPage = Callable[..., Page]
 
-# --- What the page is for -------------------------------------------------------------------------
+# --- Chatting -------------------------------------------------------------------------------------
 
 
-def test_a_newcomer_signs_up_and_is_answered_by_name(open_page: OpenPage) -> None:
+def test_a_new_user_signs_up_and_gets_an_answer_with_their_name(open_page: OpenPage) -> None:
     page = open_page()
 
     button(page, "Create an account").click()
@@ -31,7 +31,7 @@ def test_a_newcomer_signs_up_and_is_answered_by_name(open_page: OpenPage) -> Non
     expect(messages(page)).to_have_text(["YouHello", re.compile("^AssistantHello Grace Hopper!")])
 
 
-def test_an_answer_is_seen_to_grow_and_what_was_said_until_stop_is_kept(
+def test_an_answer_grows_on_the_page_and_stop_keeps_what_has_arrived(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
@@ -40,17 +40,17 @@ def test_an_answer_is_seen_to_grow_and_what_was_said_until_stop_is_kept(
 
     growing = page.locator(".growing")
     expect(growing).to_contain_text("word ")
-    expect(growing).to_contain_text("word word word word ")  # more of it, and it has not ended:
+    expect(growing).to_contain_text("word word word word ")  # it still grows
     button(page, "Stop").click()
     expect(page.get_by_text("Stopped.")).to_be_visible()
     said = messages(page).last.inner_text().split()
     page.reload()
     expect(messages(page)).to_have_text(["Youfor 60 seconds", re.compile("^Assistant(word )+$")])
     kept = messages(page).last.inner_text().split()
-    assert kept[: len(said)] == said  # and perhaps a word that was on its way
+    assert kept[: len(said)] == said  # a few words may have arrived after the click
 
 
-def test_an_answer_is_silent_while_it_grows_and_read_once_when_it_is_whole(
+def test_a_screen_reader_reads_an_answer_once_when_it_is_complete(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
@@ -67,7 +67,9 @@ def test_an_answer_is_silent_while_it_grows_and_read_once_when_it_is_whole(
     expect(log).to_have_attribute("aria-live", "polite")
 
 
-def test_files_go_with_a_message_and_are_there_after_a_reload(open_page: OpenPage, visitor: Person) -> None:
+def test_attached_files_are_sent_with_a_message_and_shown_after_a_reload(
+    open_page: OpenPage, visitor: Person
+) -> None:
     page = open_page(visitor)
     attach(page, NOTE, PICTURE)
     expect(button(page, "Send")).to_be_enabled()
@@ -84,7 +86,9 @@ def test_files_go_with_a_message_and_are_there_after_a_reload(open_page: OpenPag
     assert download.value.path().read_bytes() == NOTE["buffer"]
 
 
-def test_a_chat_is_found_again_after_a_reload_and_in_the_list(open_page: OpenPage, visitor: Person) -> None:
+def test_a_chat_is_shown_after_a_reload_and_can_be_opened_from_the_list(
+    open_page: OpenPage, visitor: Person
+) -> None:
     page = open_page(visitor)
     say(page, "Remember me")
     expect_answer(page, to="Remember me")
@@ -98,7 +102,9 @@ def test_a_chat_is_found_again_after_a_reload_and_in_the_list(open_page: OpenPag
     expect_answer(page, to="Remember me")
 
 
-def test_a_second_account_sees_none_of_it(open_page: OpenPage, visitor: Person, stack: Stack) -> None:
+def test_another_user_cannot_open_a_chat_by_its_url(
+    open_page: OpenPage, visitor: Person, stack: Stack
+) -> None:
     page = open_page(visitor)
     say(page, "A secret of mine")
     expect_answer(page, to="A secret of mine")
@@ -114,7 +120,9 @@ def test_a_second_account_sees_none_of_it(open_page: OpenPage, visitor: Person, 
 # --- Sessions and tokens --------------------------------------------------------------------------
 
 
-def test_who_signs_out_is_asked_to_sign_in_again(open_page: OpenPage, visitor: Person) -> None:
+def test_after_sign_out_the_page_shows_no_chat_until_the_next_sign_in(
+    open_page: OpenPage, visitor: Person
+) -> None:
     page = open_page(visitor)
     say(page, "Not for the next one here")
     expect_answer(page, to="Not for the next one here")
@@ -127,19 +135,17 @@ def test_who_signs_out_is_asked_to_sign_in_again(open_page: OpenPage, visitor: P
         expect(page.locator("body")).not_to_contain_text("Not for the next one here")
         page.goto(chat)
         page.reload()
-    page.get_by_label("E-mail").fill(visitor.email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, visitor.email)
     expect_answer(page, to="Not for the next one here")
 
 
-def sign_in(page: Page, person: Person) -> None:
-    page.get_by_label("E-mail").fill(person.email)
+def sign_in(page: Page, email: str) -> None:
+    page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_the_next_person_at_a_tab_acts_as_themselves_and_sees_nothing_of_the_one_before(
+def test_the_next_user_of_a_tab_sees_nothing_of_the_user_before(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
     page, bob = open_page(visitor), stack.auth.sign_up("Bob")
@@ -151,7 +157,7 @@ def test_the_next_person_at_a_tab_acts_as_themselves_and_sees_nothing_of_the_one
         page.goto(page.url.partition("#")[0] + "#/thr_that_takes_long_to_load")
 
     button(page, "Sign out").click()
-    sign_in(page, bob)
+    sign_in(page, bob.email)
     expect(field(page)).to_be_visible()
     late[0].fulfill(status=404, json={"message": "No active sessions found for user"})
     say(page, "Who am I?")
@@ -161,16 +167,16 @@ def test_the_next_person_at_a_tab_acts_as_themselves_and_sees_nothing_of_the_one
     expect(page.get_by_role("navigation").get_by_role("listitem")).to_have_count(1)
 
 
-COME_BACK: dict[str, Callable[[Page], None]] = {
+USES_OF_THE_TAB: dict[str, Callable[[Page], None]] = {
     "send": lambda page: say(page, "From Ada, who thinks she is signed in"),
     "sign out": lambda page: button(page, "Sign out").click(),
     "look": lambda page: page.evaluate("document.dispatchEvent(new Event('visibilitychange'))"),
 }
 
 
-@pytest.mark.parametrize("come_back", COME_BACK.values(), ids=COME_BACK)
-def test_an_open_tab_is_signed_out_once_somebody_else_signs_in_at_another_tab(
-    open_page: OpenPage, visitor: Person, stack: Stack, come_back: Callable[[Page], None]
+@pytest.mark.parametrize("use_tab", USES_OF_THE_TAB.values(), ids=USES_OF_THE_TAB)
+def test_an_open_tab_is_signed_out_when_another_user_signs_in_in_another_tab(
+    open_page: OpenPage, visitor: Person, stack: Stack, use_tab: Callable[[Page], None]
 ) -> None:
     page, bob = open_page(visitor), stack.auth.sign_up("Bob")
     say(page, "Mine alone")
@@ -178,23 +184,23 @@ def test_an_open_tab_is_signed_out_once_somebody_else_signs_in_at_another_tab(
     tab = page.context.new_page()
     tab.goto("/")
     button(tab, "Sign out").click()
-    sign_in(tab, bob)
+    sign_in(tab, bob.email)
     expect(field(tab)).to_be_visible()
-    asked: list[Request] = []
-    page.on("request", lambda request: asked.append(request) if request.url == stack.api.url else None)
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request) if request.url == stack.api.url else None)
 
-    come_back(page)
+    use_tab(page)
 
     expect(page.get_by_text("Somebody else has signed in with this browser.")).to_be_visible()
     expect(page.locator("body")).not_to_contain_text("Mine alone")
-    assert asked == []
+    assert sent == []
     tab.reload()
     expect(tab.get_by_text(bob.email)).to_be_visible()
     expect(tab.locator("#thread-list")).to_have_attribute("aria-busy", "false")
     expect(tab.get_by_role("navigation").get_by_role("listitem")).to_have_count(0)
 
 
-def test_who_was_signed_out_elsewhere_signs_in_and_finds_the_message_unsent(
+def test_a_user_who_was_signed_out_elsewhere_signs_in_and_finds_the_unsent_message(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
@@ -203,15 +209,13 @@ def test_who_was_signed_out_elsewhere_signs_in_and_finds_the_message_unsent(
     say(page, "Half a thought")
 
     expect(page.get_by_text("Sign in again to go on.")).to_be_visible()
-    page.get_by_label("E-mail").fill(visitor.email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, visitor.email)
     expect(field(page)).to_have_value("Half a thought")
     button(page, "Send").click()
     expect_answer(page, to="Half a thought")
 
 
-def test_a_message_unsent_is_not_for_the_next_one_at_this_browser(
+def test_another_user_of_the_browser_does_not_see_an_unsent_message(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
     page = open_page(visitor)
@@ -219,23 +223,25 @@ def test_a_message_unsent_is_not_for_the_next_one_at_this_browser(
     say(page, "Half a thought")
     expect(page.get_by_text("Sign in again to go on.")).to_be_visible()
 
-    page.get_by_label("E-mail").fill(stack.auth.sign_up().email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, stack.auth.sign_up().email)
 
     expect(field(page)).to_have_value("")
 
 
-def test_who_comes_back_when_the_token_has_expired_goes_on_without_noticing(
-    open_page: OpenPage, visitor: Person
-) -> None:
+def refused_statuses(page: Page) -> list[int]:
+    """A list that gets the status of every response above 400 from now on."""
+    statuses: list[int] = []
+    page.on("response", lambda response: statuses.append(response.status) if response.status > 400 else None)
+    return statuses
+
+
+def test_an_expired_token_is_replaced_before_the_next_request(open_page: OpenPage, visitor: Person) -> None:
     page = open_page(visitor)
     page.clock.install()
     page.reload()
     say(page, "Before lunch")
     expect_answer(page, to="Before lunch")
-    refused: list[int] = []
-    page.on("response", lambda response: refused.append(response.status) if response.status > 400 else None)
+    refused = refused_statuses(page)
 
     page.clock.fast_forward("01:00:00")
     with page.expect_request("**/api/auth/token"):
@@ -245,16 +251,13 @@ def test_who_comes_back_when_the_token_has_expired_goes_on_without_noticing(
     assert refused == []
 
 
-def test_a_token_that_is_refused_is_replaced_without_anybody_noticing(
+def test_a_refused_token_is_replaced_and_the_request_is_sent_again(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
-    refused: list[int] = []
-    page.on("response", lambda response: refused.append(response.status) if response.status > 400 else None)
+    refused, forged = refused_statuses(page), visitor.token()[:-8] + "AAAAAAAA"
 
-    spoilt = visitor.token()[:-8] + "AAAAAAAA"
-
-    page.route("**/api/auth/token", lambda route: route.fulfill(json={"token": spoilt}), times=1)
+    page.route("**/api/auth/token", lambda route: route.fulfill(json={"token": forged}), times=1)
     with page.expect_response(lambda response: response.status == 401):
         page.reload()
     say(page, "Hello")
@@ -263,10 +266,10 @@ def test_a_token_that_is_refused_is_replaced_without_anybody_noticing(
     assert set(refused) == {401}
 
 
-# --- When something is in the way -----------------------------------------------------------------
+# --- Failures -------------------------------------------------------------------------------------
 
 
-def test_without_the_backend_a_message_is_kept_and_goes_out_when_it_is_back(
+def test_a_message_that_cannot_be_sent_is_kept_and_can_be_sent_later(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
     page = open_page(visitor)
@@ -282,7 +285,7 @@ def test_without_the_backend_a_message_is_kept_and_goes_out_when_it_is_back(
     expect_answer(page, to="Is anybody there?")
 
 
-def test_without_the_backend_a_chat_opens_when_it_is_back(
+def test_a_chat_that_cannot_be_loaded_can_be_loaded_later(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
     page = open_page(visitor)
@@ -303,7 +306,7 @@ def test_without_the_backend_a_chat_opens_when_it_is_back(
     expect(button(page, "Try again")).to_have_count(0)
 
 
-def test_an_answer_that_broke_off_is_asked_for_again(open_page: OpenPage, visitor: Person) -> None:
+def test_a_user_can_ask_again_for_an_answer_that_broke_off(open_page: OpenPage, visitor: Person) -> None:
     page = open_page(visitor)
 
     say(page, BREAK_ONCE)
@@ -316,7 +319,7 @@ def test_an_answer_that_broke_off_is_asked_for_again(open_page: OpenPage, visito
     expect_answer(page, to=BREAK_ONCE)
 
 
-def test_who_asks_too_often_is_told_for_how_long_to_wait(
+def test_a_user_over_the_rate_limit_is_told_how_long_to_wait(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
     page = open_page(visitor)
@@ -333,9 +336,7 @@ def test_who_asks_too_often_is_told_for_how_long_to_wait(
     expect(button(page, "Try again")).to_be_visible()
 
 
-def test_a_file_that_is_too_large_or_of_no_use_is_named_and_the_rest_is_sent(
-    open_page: OpenPage, visitor: Person
-) -> None:
+def test_the_page_names_a_rejected_file_and_sends_the_others(open_page: OpenPage, visitor: Person) -> None:
     page = open_page(visitor)
     alert = page.locator("#composer").get_by_role("alert")
 
@@ -351,7 +352,7 @@ def test_a_file_that_is_too_large_or_of_no_use_is_named_and_the_rest_is_sent(
     expect(messages(page).first.get_by_role("listitem")).to_have_text(["note.txt"])
 
 
-def test_who_is_offline_is_told_so_and_sends_when_connected_again(
+def test_an_offline_user_is_told_so_and_can_send_when_online_again(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)

@@ -1,4 +1,4 @@
-"""How the page and the admin look, and whether everybody can use them."""
+"""The layout and the accessibility of the page and the admin."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from tests.browser.conftest import DESKTOP, Stack
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.browser import axe
 from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, field, messages, say
-from tests.fixtures.browser.screenshots import keep
+from tests.fixtures.browser.screenshots import save_screenshot
 from tests.fixtures.chatkit.talking_server import ANSWERS, BREAK_ONCE, THINK
 from tests.fixtures.servers.api import create, operation
 
@@ -41,14 +41,15 @@ ADD_SESSIONS = """
 
 @pytest.fixture(scope="module")
 def a_few_people(stack: Stack, database_url: str) -> Iterator[None]:
-    """Signed in from here and there, some of them no longer."""
+    """Three users with three sessions each. Some sessions have expired."""
     with psycopg.connect(database_url, autocommit=True) as database:
         for name, agent in PEOPLE.items():
             row = {"id": name.split()[0].lower(), "name": name, "agent": agent}
             database.execute(ADD_USER, row)
             database.execute(ADD_SESSIONS, row)
         yield
-        database.execute('DELETE FROM "user" WHERE "name" = ANY(%s)', [list(PEOPLE)])  # and their sessions
+        # This deletes their sessions as well.
+        database.execute('DELETE FROM "user" WHERE "name" = ANY(%s)', [list(PEOPLE)])
 
 
 @pytest.fixture
@@ -63,10 +64,10 @@ def open_admin(new_page: OpenPage, stack: Stack, staff_cookie: str) -> OpenPage:
     return open_admin
 
 
-# The last one first signs somebody up, who would be in the others' pictures.
+# admin-chat comes last: it signs up a user, who would otherwise appear on the other screenshots.
 @pytest.mark.usefixtures("a_few_people")
 @pytest.mark.parametrize("name", ["admin-sessions", "admin-user", "admin-chat"])
-def test_nothing_serious_keeps_anybody_from_using_the_admin(
+def test_axe_finds_no_serious_fault_in_the_admin(
     open_admin: OpenPage, open_page: OpenPage, stack: Stack, name: str
 ) -> None:
     match name:
@@ -75,26 +76,26 @@ def test_nothing_serious_keeps_anybody_from_using_the_admin(
         case "admin-user":
             page = open_admin("authn/user/ada/change/")
         case _:
-            chat(open_page(stack.auth.sign_up()), stack)
+            chat_with_attachments(open_page(stack.auth.sign_up()), stack)
             page = open_admin("support/thread/")
             page.locator("#result_list tbody th a").first.click()
             page.wait_for_url("**/change/**")
     expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
 
-    keep(page, name)
+    save_screenshot(page, name)
 
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.reload()  # or its colours would be on their way to the new ones
+        page.reload()  # otherwise a transition still runs between the colours of both schemes
         assert axe.faults(page, impacts={"serious", "critical"}) == [], scheme
 
 
-# --- The page, in each of its states --------------------------------------------------------------
+# --- The page in each of its states ---------------------------------------------------------------
 
 PHONE = {"width": 390, "height": 844}
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
 
-# What can be pressed, by what a thumb presses of it.
+# Elements for a finger that are lower than 44 pixels. The input for files is hidden behind its label.
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, input, textarea")]
   .map((element) => (element.id === "attach" ? element.nextElementSibling : element))
   .filter((element) => element.checkVisibility() && element.getBoundingClientRect().height < 44)
@@ -111,11 +112,11 @@ FOCUSED = """() => {
 }"""
 
 
-def signing_in(page: Page, stack: Stack) -> None:
+def show_sign_in(page: Page, stack: Stack) -> None:
     page.get_by_role("heading", name="Sign in").wait_for()
 
 
-def signing_up_in_vain(page: Page, stack: Stack) -> None:
+def fail_to_sign_up(page: Page, stack: Stack) -> None:
     button(page, "Create an account").click()
     page.get_by_label("Name").fill("Ada")
     page.get_by_label("E-mail").fill(stack.auth.sign_up().email)
@@ -124,11 +125,11 @@ def signing_up_in_vain(page: Page, stack: Stack) -> None:
     expect(page.get_by_role("alert").filter(has_text="already exists")).to_be_visible()
 
 
-def new_chat(page: Page, stack: Stack) -> None:
+def show_new_chat(page: Page, stack: Stack) -> None:
     page.get_by_role("heading", name="New chat").wait_for()
 
 
-def chat(page: Page, stack: Stack) -> None:
+def chat_with_attachments(page: Page, stack: Stack) -> None:
     first, second = ANSWERS
     say(page, first)
     expect(messages(page)).to_have_count(2)
@@ -139,7 +140,7 @@ def chat(page: Page, stack: Stack) -> None:
     expect(button(page, "Send")).to_be_enabled()
 
 
-def failed_chat(page: Page, stack: Stack) -> None:
+def break_an_answer(page: Page, stack: Stack) -> None:
     say(page, BREAK_ONCE)
     attach(page, NOTE, {"name": "page.html", "mimeType": "text/html", "buffer": b"<h1>Hello</h1>"})
     expect(button(page, "Try again")).to_be_visible()
@@ -147,45 +148,47 @@ def failed_chat(page: Page, stack: Stack) -> None:
     expect(page.get_by_role("button", name="Remove note.txt")).to_be_visible()
 
 
-def long_words(page: Page, stack: Stack) -> None:
+def send_long_words(page: Page, stack: Stack) -> None:
     say(page, "for (let i=0;i<1;i++){" + "donaudampfschifffahrtsgesellschaft" * 9)
     attach(page, NOTE | {"name": "word" * 25 + ".txt"})
     expect(page.get_by_role("button", name="Remove word")).to_be_visible()
     expect(messages(page)).to_have_count(1)
 
 
-def thinking(page: Page, stack: Stack) -> None:
+def show_thoughts(page: Page, stack: Stack) -> None:
     say(page, THINK)
     page.get_by_text("Thought for 3 seconds").click()
     expect(button(page, "Send")).to_be_enabled()
 
 
-STATES = {
-    "sign-in": (signing_in, False),
-    "sign-up": (signing_up_in_vain, False),
-    "new-chat": (new_chat, True),
-    "chat": (chat, True),
-    "thinking": (thinking, True),
-    "failed-chat": (failed_chat, True),
-    "long-words": (long_words, True),
+STATES = {  # name -> the function that leads to this state, and whether a user is signed in
+    "sign-in": (show_sign_in, False),
+    "sign-up": (fail_to_sign_up, False),
+    "new-chat": (show_new_chat, True),
+    "chat": (chat_with_attachments, True),
+    "thinking": (show_thoughts, True),
+    "failed-chat": (break_an_answer, True),
+    "long-words": (send_long_words, True),
 }
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_everybody_can_use_the_page_on_every_screen(open_page: OpenPage, stack: Stack, state: str) -> None:
-    bring_about, signed_in = STATES[state]
-    person = _with_some_chats(stack, f"ada.{secrets.token_hex(2)}@example.com") if signed_in else None
+def test_the_page_is_accessible_in_every_state_size_and_colour_scheme(
+    open_page: OpenPage, stack: Stack, state: str
+) -> None:
+    lead_to_state, signed_in = STATES[state]
+    person = _user_with_two_chats(stack, f"ada.{secrets.token_hex(2)}@example.com") if signed_in else None
     page = open_page(person, device_scale_factor=2)
 
-    bring_about(page, stack)
+    lead_to_state(page, stack)
 
     for size, viewport in SIZES.items():
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            keep(page, f"{state}-{size}-{scheme}")
-            only_colours = None if scheme == "light" else ["color-contrast"]
-            assert axe.faults(page, rules=only_colours) == [], (size, scheme)
+            save_screenshot(page, f"{state}-{size}-{scheme}")
+            rules = None if scheme == "light" else ["color-contrast"]  # the schemes differ only in colours
+            assert axe.faults(page, rules=rules) == [], (size, scheme)
         assert not page.evaluate(TOO_WIDE)
         if signed_in:
             expect(field(page)).to_be_in_viewport(ratio=1)
@@ -193,7 +196,7 @@ def test_everybody_can_use_the_page_on_every_screen(open_page: OpenPage, stack: 
     assert page.evaluate(SMALL_TARGETS) == []
 
 
-def _with_some_chats(stack: Stack, email: str = "") -> Person:
+def _user_with_two_chats(stack: Stack, email: str = "") -> Person:
     person = stack.auth.sign_up(email=email)
     for title in ("Change of address", "Invoice for October"):
         [created, *_] = stack.api.events(create(), person.token())
@@ -202,8 +205,8 @@ def _with_some_chats(stack: Stack, email: str = "") -> Person:
     return person
 
 
-def test_on_a_phone_the_list_of_chats_takes_the_place_of_the_chat(open_page: OpenPage, stack: Stack) -> None:
-    page = open_page(_with_some_chats(stack), viewport=PHONE)
+def test_on_a_phone_the_list_of_chats_replaces_the_chat(open_page: OpenPage, stack: Stack) -> None:
+    page = open_page(_user_with_two_chats(stack), viewport=PHONE)
     toggle, chats = button(page, "Chats"), page.get_by_role("navigation", name="Chats")
     expect(chats).to_be_hidden()
 
@@ -222,8 +225,8 @@ def test_on_a_phone_the_list_of_chats_takes_the_place_of_the_chat(open_page: Ope
     expect(chats).to_be_hidden()
 
 
-def test_a_keyboard_is_enough(open_page: OpenPage, stack: Stack) -> None:
-    page = open_page(_with_some_chats(stack))
+def test_the_page_can_be_used_with_the_keyboard_alone(open_page: OpenPage, stack: Stack) -> None:
+    page = open_page(_user_with_two_chats(stack))
     expect(field(page)).to_be_focused()
 
     page.keyboard.type("for 60 seconds")
@@ -235,20 +238,20 @@ def test_a_keyboard_is_enough(open_page: OpenPage, stack: Stack) -> None:
     page.keyboard.press("Escape")
     expect(messages(page)).to_have_count(2)
     expect(messages(page).first).to_have_text("Youfor 60 seconds\nplease")
-    seen = [page.evaluate(FOCUSED)]
+    focused = [page.evaluate(FOCUSED)]
     for _ in range(7):
         page.keyboard.press("Shift+Tab")
-        seen.append(page.evaluate(FOCUSED))
+        focused.append(page.evaluate(FOCUSED))
 
-    names = [name for name, _ in reversed(seen)]
+    names = [name for name, _ in reversed(focused)]
     assert names[:2] == ["Sign out", "New chat"]
     assert names[3:] == ["Invoice for October", "Change of address", "Messages", "Attach files", "Message"]
-    assert all(ring for _, ring in seen), seen
+    assert all(has_ring for _, has_ring in focused), focused
 
 
-def test_nothing_moves_for_who_would_rather_not_see_it(open_page: OpenPage, stack: Stack) -> None:
+def test_a_user_who_prefers_reduced_motion_sees_no_animation(open_page: OpenPage, stack: Stack) -> None:
     page = open_page(stack.auth.sign_up())
-    page.route(stack.api.url, lambda route: None)  # no answer comes
+    page.route(stack.api.url, lambda route: None)  # the request gets no response
     say(page, "Hello")
     expect(page.get_by_text("Thinking…")).to_be_visible()
     animations = "document.getAnimations().length"

@@ -1,4 +1,4 @@
-"""What somebody sees of a model's thoughts."""
+"""How the page shows a model's thoughts."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def thoughts(page: Page) -> Locator:
     return page.get_by_text(THOUGHTS)
 
 
-def test_thoughts_can_be_read_beside_the_answer_also_after_a_reload(
+def test_thoughts_can_be_read_beside_the_answer_and_after_a_reload(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
@@ -31,7 +31,7 @@ def test_thoughts_can_be_read_beside_the_answer_also_after_a_reload(
         page.reload()
 
 
-def test_words_that_turn_out_to_be_thoughts_are_no_answer_and_an_answer_is_still_awaited(
+def test_text_that_turns_out_to_be_thoughts_is_removed_and_the_page_still_waits_for_an_answer(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
@@ -44,7 +44,7 @@ def test_words_that_turn_out_to_be_thoughts_are_no_answer_and_an_answer_is_still
     expect(page.get_by_role("status").filter(has_text="Thinking…")).to_be_visible()
 
 
-def test_thoughts_that_are_stopped_are_gone_as_after_a_reload(open_page: OpenPage, visitor: Person) -> None:
+def test_after_stop_unfinished_thoughts_disappear(open_page: OpenPage, visitor: Person) -> None:
     page = open_page(visitor)
     say(page, THINK_ON)
     expect(page.get_by_text("Thoughts", exact=True)).to_be_visible()
