@@ -149,6 +149,14 @@ LAYERS: dict[str, list[list[str]]] = {
 }
 
 
+def test_every_line_of_the_readme_s_diagram_follows_mermaid_s_grammar() -> None:
+    message = r"\w+(?:->>|-->>|--x)\w+: [^;#]+"
+    line = rf"sequenceDiagram|participant \w+ as [\w ]+|Note over \w+(?:,\w+)?: [^;#]+|{message}"
+    [diagram] = blocks("test_structure.py", "mermaid")
+
+    assert [each for each in diagram.text.split("\n") if not re.fullmatch(rf"\s*({line})?", each)] == []
+
+
 def test_the_readme_shows_exactly_the_folders_that_there_are() -> None:
     shown = re.findall(r"^(\S+)/ +\S", TREE, re.MULTILINE)
     rooms = {str(each) for each in folders(*ORDERED, "tests") if len(each.parts) <= 2}
