@@ -8,7 +8,7 @@ from django.conf import global_settings
 from chatbackend import database_url
 from chatbackend.environment import env, flag, from_json, mapping, names, number
 from chatbackend.logs.configuration import logging_configuration
-from support.files import media_types
+from support import media_types
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

@@ -12,9 +12,10 @@ from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
 from authn import throttling
+from support import media_types
 from support.assistant.mcp import servers
 from support.conf import DEFAULT_SERVER, conf
-from support.files import media_types, stored_files
+from support.files import stored_files
 
 MODEL_APIS = ("responses", "chat_completions")
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}

@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.conf import settings
 
 from authn.conf import CachedSettings
-from support.files import media_types
+from support import media_types
 
 DEFAULT_SERVER = "support.server.SupportServer"
 

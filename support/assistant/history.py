@@ -29,9 +29,10 @@ from openai.types.responses import (
     ResponseInputTextParam,
 )
 
+from support import media_types
 from support.assistant.provider import thoughts
 from support.context import RequestContext
-from support.files import media_types, stored_files
+from support.files import stored_files
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,9 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from runtime.worker_threads import on_database
+from support import media_types
 from support.conf import conf
-from support.files import media_types, signed_urls, stored_files, validation
+from support.files import signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.storage.serialization import attachment_from, serialize_attachment
 from support.storage.store import OwnerT, new_id

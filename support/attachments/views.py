@@ -21,10 +21,11 @@ from rest_framework.request import Request
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge
 from authn.sessions import Identity
+from support import media_types
 from support.attachments import store
 from support.chat import server_errors
 from support.conf import conf
-from support.files import media_types, signed_urls, stored_files, validation
+from support.files import signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
 from support.views import NO_STORE, AnyAccept, MeasuredView, NotSupported, chatkit_server

@@ -4,9 +4,10 @@ import os
 from pathlib import PurePosixPath
 from typing import IO, NamedTuple
 
+from support import media_types
 from support.conf import conf
-from support.files import detection, media_types
-from support.files.media_types import IMAGES, PDF, TEXTS, UNKNOWN
+from support.files import detection
+from support.media_types import IMAGES, PDF, TEXTS, UNKNOWN
 
 
 class FileRefused(Exception):

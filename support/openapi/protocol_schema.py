@@ -8,8 +8,8 @@ from chatkit import icons, types, widgets
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from support import media_types
 from support.chat import protocol
-from support.files import media_types
 from support.storage import attachments, feedback
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ from drf_spectacular.utils import (
     extend_schema_view,
 )
 
-from support.files import media_types
+from support import media_types
 from support.openapi import operations
 from support.openapi.components import STREAM_EVENT, ref
 from support.openapi.responses import COMMON_ERRORS, HEADERS, errors

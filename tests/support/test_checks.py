@@ -8,8 +8,8 @@ import pytest
 from chatkit.server import ChatKitServer
 from django.core.checks import run_checks
 
+from support import media_types
 from support.checks import check_settings
-from support.files import media_types
 from support.server import SupportServer
 
 GOOD: list[dict[str, Any]] = [

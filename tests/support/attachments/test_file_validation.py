@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.files import detection, media_types, validation
+from support import media_types
+from support.files import detection, validation
 from support.files.detection import text_encoding
 
 WESTERN = "„Grüße“ Ørsted, 5 €\r\n"
