@@ -6,28 +6,21 @@ place to another thread meanwhile. So a process never has more connections than 
 leave all places free.
 """
 
-import asyncio
-import contextvars
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
-from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
-from asgiref.sync import AsyncToSync, ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connections
-from django.urls import get_script_prefix, set_script_prefix
+from django.db import connections
 
-from runtime.outages import is_outage
-
-P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
@@ -35,11 +28,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_WORKER_THREADS = 4
 MAX_WAITING = 100  # threads that wait for the event loop; each of them costs some memory, and no connection
 LONG_CALL_SECONDS = 1.0  # a longer call suggests that something hangs, not that the machine is busy
-RETRY_FOR_SECONDS = 8.0  # a restart takes one or two; a shutdown waits ten (support.chat.streaming)
-RETRY_EVERY_SECONDS = 0.5
-
-# Whether this is the work of a stream of which the client has had an event.
-has_begun: ContextVar[bool] = ContextVar("has_begun", default=False)
 
 Place = dict[str, Any]  # its database connections, by their alias
 
@@ -202,102 +190,3 @@ async def use_worker_threads() -> AsyncIterator[None]:
     """
     async with ThreadSensitiveContext(executor=workers):
         yield
-
-
-def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make an async function of one that uses the ORM. It runs in a worker thread.
-
-    Inside ``run_inline`` it runs in the same thread.
-    """
-
-    @wraps(query)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        loop = _running_loop()
-        if loop is None:  # run_inline: this is a worker thread already
-            return query(*args, **kwargs)
-        prefix = get_script_prefix()  # URLs begin with it, and asgiref does not pass it on to threads
-
-        def run() -> R:
-            set_script_prefix(prefix)
-            return query(*args, **kwargs)
-
-        # Submitted here and not in a task: a task may be cancelled before it begins, and a partial answer is
-        # stored while everything around it is being cancelled. And waited for: a thread cannot be
-        # interrupted, so the write happens even if the client leaves. Code that cleans up afterwards has to
-        # find it done.
-        return await _wait_to_the_end(_submit(contextvars.copy_context().run, run))
-
-    return call
-
-
-def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """As ``on_database``, for a query that may run twice.
-
-    A stream that has begun cannot answer 503. So during an outage of the database its queries are tried
-    again for ``RETRY_FOR_SECONDS``. Otherwise the answer would be lost.
-    """
-    once = on_database(query)
-
-    @wraps(query)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await once(*args, **kwargs)
-        except (DatabaseError, InterfaceError) as exc:
-            if not has_begun.get() or not is_outage(exc):
-                raise
-        return await _wait_to_the_end(asyncio.ensure_future(again(*args, **kwargs)))
-
-    async def again(*args: P.args, **kwargs: P.kwargs) -> R:
-        give_up_at = time.monotonic() + RETRY_FOR_SECONDS
-        while True:
-            await asyncio.sleep(RETRY_EVERY_SECONDS)
-            try:
-                return await once(*args, **kwargs)
-            except (DatabaseError, InterfaceError) as exc:
-                if not is_outage(exc) or time.monotonic() > give_up_at:
-                    raise
-
-    return call
-
-
-def run_inline(work: Coroutine[Any, Any, R]) -> R:
-    """Run in this thread, without an event loop, a coroutine that only awaits ``on_database``."""
-    try:
-        contextvars.copy_context().run(work.send, None)
-    except StopIteration as finished:
-        result: R = finished.value
-        return result
-    work.close()
-    raise RuntimeError("It awaits something other than the database")
-
-
-def _submit(call: Callable[..., R], *args: Any) -> "asyncio.Future[R]":
-    # A sync view may wait for this call in ``async_to_sync``, and keep its place. Then its thread runs the
-    # call, as asgiref does for thread-sensitive code. If all threads waited for another one, none would end.
-    waiting_thread = getattr(AsyncToSync.executors, "current", None)
-    if waiting_thread is not None:
-        with suppress(RuntimeError):  # it no longer waits
-            return asyncio.wrap_future(waiting_thread.submit(call, *args))
-    return asyncio.wrap_future(workers.submit(call, *args))
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    # A separate function: else the traceback of a failed query would begin with this RuntimeError.
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-async def _wait_to_the_end(work: "asyncio.Future[R]") -> R:
-    """Wait for the work, also when cancelled again and again. A server that shuts down waits for tasks, but
-    not for threads."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
-        raise
-    finally:
-        del work  # break the cycle future → exception → traceback → future, which would keep the request

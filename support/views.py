@@ -27,8 +27,9 @@ from rest_framework.views import APIView
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from authn.sessions import Identity
+from runtime.database_calls import run_inline
 from runtime.deferred_response import wait_for_response
-from runtime.worker_threads import TooManyWaiting, run_inline
+from runtime.worker_threads import TooManyWaiting
 from support.assistant import dictation, model_choice
 from support.chat import protocol, server_errors, streaming, unstored_messages
 from support.conf import conf

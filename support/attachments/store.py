@@ -22,7 +22,7 @@ from chatkit.types import (
 from django.db import connection, transaction
 from django.db.models import Sum
 
-from runtime.worker_threads import on_database
+from runtime.database_calls import on_database
 from support import media_types
 from support.conf import conf
 from support.files import signed_urls, stored_files, validation

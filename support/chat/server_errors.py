@@ -21,7 +21,7 @@ from django.http import Http404
 from rest_framework.exceptions import APIException
 
 from authn.errors import Refused
-from runtime import worker_threads
+from runtime.database_calls import stream_has_begun
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ async def _write_to_store(method: Callable[..., Awaitable[None]], *args: Any, **
     try:
         await method(*args, **kwargs)
     except Exception as exc:
-        if not worker_threads.has_begun.get() or not _is_4xx_refusal(exc):
+        if not stream_has_begun.get() or not _is_4xx_refusal(exc):
             raise
         raise custom_stream_error(exc) from exc  # type: ignore[misc]
 

@@ -24,6 +24,7 @@ from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 
 from runtime import worker_threads
+from runtime.database_calls import stream_has_begun
 from runtime.outages import is_outage
 from support.chat import server_errors
 from support.conf import conf
@@ -170,7 +171,7 @@ async def _run(
                 events.put_nowait(event)
                 if not has_begun:
                     has_begun, ending = True, "complete"
-                    worker_threads.has_begun.set(True)
+                    stream_has_begun.set(True)
                     began.send(None, seconds=time.perf_counter() - opened_at)
                 if event.startswith(ERROR):
                     ending = "error"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from chatkit.types import ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.db import transaction
 
-from runtime.worker_threads import on_database
+from runtime.database_calls import on_database
 from support.models import Attachment, Thread
 from support.storage import known_thread
 

@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection
 from django.db.models import F, Subquery
 from django.db.models.functions import Coalesce
 
-from runtime.worker_threads import on_database
+from runtime.database_calls import on_database
 from support.files import stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.models import Thread

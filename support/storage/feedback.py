@@ -4,7 +4,7 @@ from chatkit.store import NotFoundError
 from chatkit.types import FeedbackKind
 from django.db import IntegrityError
 
-from runtime.worker_threads import on_database
+from runtime.database_calls import on_database
 from support.models import Feedback, Item
 
 MAX_ITEMS = 100  # in one call. An answer has a few items, and the protocol sets no limit.

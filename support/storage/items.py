@@ -6,7 +6,7 @@ from chatkit.store import NotFoundError
 from chatkit.types import Page, ThreadItem, UserMessageItem
 from django.db import connection, transaction
 
-from runtime.worker_threads import on_database, retry_on_outage
+from runtime.database_calls import on_database, retry_on_outage
 from support.models import Attachment
 from support.storage import attachments, reads
 from support.storage.serialization import as_utc, item_from, serialize

@@ -33,6 +33,6 @@ def _current_task() -> Any:
         task = asyncio.current_task()
     except (
         RuntimeError
-    ):  # no event loop, in worker_threads.run_inline: it runs each call in a context of its own
+    ):  # no event loop, in database_calls.run_inline: it runs each call in a context of its own
         task = None
     return task and ref(task)

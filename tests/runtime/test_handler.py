@@ -19,9 +19,10 @@ from django.test import Client
 from django.urls import get_script_prefix, include, path
 from django.views.decorators.csrf import csrf_exempt
 
+from runtime.database_calls import on_database
 from runtime.deferred_response import wait_for_response
 from runtime.handler import OneHopHandler
-from runtime.worker_threads import on_database, workers
+from runtime.worker_threads import workers
 from support.models import Thread
 
 # None of these asks the database, but the workers look after the connections that other tests have left them.

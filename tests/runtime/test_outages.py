@@ -20,7 +20,7 @@ from authn.responses import RETRY_AFTER_SECONDS
 from faults import database as faults
 from faults.database import Database, Fault
 from runtime import worker_threads as workers
-from runtime.worker_threads import retry_on_outage
+from runtime.database_calls import retry_on_outage
 from support.chat import streaming
 from tests.fixtures.conversations import deltas_of, events_of_type, thread_id_of
 from tests.fixtures.model.server import Model

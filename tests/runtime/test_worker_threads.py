@@ -14,7 +14,8 @@ from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 
 from runtime import worker_threads
-from runtime.worker_threads import on_database, run_inline, use_worker_threads, workers
+from runtime.database_calls import on_database, run_inline
+from runtime.worker_threads import use_worker_threads, workers
 from support.models import Thread
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.owner import STORE, Owner, message

@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Model
 
-from runtime.worker_threads import run_inline
+from runtime.database_calls import run_inline
 from support.models import Attachment, Feedback, Item, Thread
 from tests.fixtures.owner import STORE, Owner, answer, message, thread_metadata
 

@@ -81,7 +81,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from runtime.worker_threads import run_inline
+from runtime.database_calls import run_inline
 from support import models
 from support.storage import known_thread
 from support.storage.feedback import save_feedback

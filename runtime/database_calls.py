@@ -1,0 +1,125 @@
+"""Calls of async code to the database, in the worker threads."""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import AsyncToSync
+from django.db import DatabaseError, InterfaceError
+from django.urls import get_script_prefix, set_script_prefix
+
+from runtime.outages import is_outage
+from runtime.worker_threads import workers
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRY_FOR_SECONDS = 8.0  # a restart takes one or two; a shutdown waits ten (support.chat.streaming)
+RETRY_EVERY_SECONDS = 0.5
+
+# Whether this code works for a stream whose client has got an event.
+stream_has_begun: ContextVar[bool] = ContextVar("stream_has_begun", default=False)
+
+
+def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Make an async function of one that uses the ORM. It runs in a worker thread.
+
+    Inside ``run_inline`` it runs in the same thread.
+    """
+
+    @wraps(query)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        loop = _running_loop()
+        if loop is None:  # run_inline: this is a worker thread already
+            return query(*args, **kwargs)
+        prefix = get_script_prefix()  # URLs begin with it, and asgiref does not pass it on to threads
+
+        def run() -> R:
+            set_script_prefix(prefix)
+            return query(*args, **kwargs)
+
+        # Submitted here and not in a task: a task may be cancelled before it begins, and a partial answer is
+        # stored while everything around it is being cancelled. And waited for: a thread cannot be
+        # interrupted, so the write happens even if the client leaves. Code that cleans up afterwards has to
+        # find it done.
+        return await _wait_to_the_end(_submit(contextvars.copy_context().run, run))
+
+    return call
+
+
+def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """As ``on_database``, for a query that may run twice.
+
+    A stream that has begun cannot answer 503. So during an outage of the database its queries are tried
+    again for ``RETRY_FOR_SECONDS``. Otherwise the answer would be lost.
+    """
+    once = on_database(query)
+
+    @wraps(query)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await once(*args, **kwargs)
+        except (DatabaseError, InterfaceError) as exc:
+            if not stream_has_begun.get() or not is_outage(exc):
+                raise
+        return await _wait_to_the_end(asyncio.ensure_future(again(*args, **kwargs)))
+
+    async def again(*args: P.args, **kwargs: P.kwargs) -> R:
+        give_up_at = time.monotonic() + RETRY_FOR_SECONDS
+        while True:
+            await asyncio.sleep(RETRY_EVERY_SECONDS)
+            try:
+                return await once(*args, **kwargs)
+            except (DatabaseError, InterfaceError) as exc:
+                if not is_outage(exc) or time.monotonic() > give_up_at:
+                    raise
+
+    return call
+
+
+def run_inline(work: Coroutine[Any, Any, R]) -> R:
+    """Run in this thread, without an event loop, a coroutine that only awaits ``on_database``."""
+    try:
+        contextvars.copy_context().run(work.send, None)
+    except StopIteration as finished:
+        result: R = finished.value
+        return result
+    work.close()
+    raise RuntimeError("It awaits something other than the database")
+
+
+def _submit(call: Callable[..., R], *args: Any) -> "asyncio.Future[R]":
+    # A sync view may wait for this call in ``async_to_sync``, and keep its place. Then its thread runs the
+    # call, as asgiref does for thread-sensitive code. If all threads waited for another one, none would end.
+    waiting_thread = getattr(AsyncToSync.executors, "current", None)
+    if waiting_thread is not None:
+        with suppress(RuntimeError):  # it no longer waits
+            return asyncio.wrap_future(waiting_thread.submit(call, *args))
+    return asyncio.wrap_future(workers.submit(call, *args))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    # A separate function: else the traceback of a failed query would begin with this RuntimeError.
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _wait_to_the_end(work: "asyncio.Future[R]") -> R:
+    """Wait for the work, also when cancelled again and again. A server that shuts down waits for tasks, but
+    not for threads."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        raise
+    finally:
+        del work  # break the cycle future → exception → traceback → future, which would keep the request
