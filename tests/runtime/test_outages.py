@@ -19,7 +19,7 @@ from pytest_django import DjangoDbBlocker
 from authn.responses import RETRY_AFTER_SECONDS
 from faults import database as faults
 from faults.database import Database, Fault
-from runtime import worker_threads as workers
+from runtime import database_calls
 from runtime.database_calls import retry_on_outage
 from support.chat import streaming
 from tests.fixtures.conversations import deltas_of, events_of_type, thread_id_of
@@ -219,8 +219,8 @@ def said_or_nothing(stage: Stage, thread_id: str) -> list[str]:
 def test_a_database_that_stays_away_is_told_in_the_stream_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workers, "RETRY_FOR_SECONDS", 0.05)
-    monkeypatch.setattr(workers, "RETRY_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(database_calls, "RETRY_FOR_SECONDS", 0.05)
+    monkeypatch.setattr(database_calls, "RETRY_EVERY_SECONDS", 0.01)
     tries = []
 
     @retry_on_outage
