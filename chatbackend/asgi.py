@@ -29,7 +29,7 @@ from runtime import graceful_shutdown
 from runtime.postgresql import statement_timeout
 from runtime.worker_threads import workers
 from support.chat import streaming
-from support.views import chatkit_server
+from support.chat.configured_server import chatkit_server
 
 logger = logging.getLogger(__name__)
 

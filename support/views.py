@@ -1,28 +1,21 @@
-"""HTTP on one side, ChatKit's server on the other."""
+"""``POST /support/chatkit``: passes a request to the ChatKit server, and its answer back."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache, partial
+from functools import partial
 from typing import Any, cast
 
 from chatkit.store import NotFoundError
 from chatkit.types import ChatKitReq, InputTranscribeReq, ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from pydantic import ValidationError
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
@@ -30,75 +23,28 @@ from authn.sessions import Identity
 from runtime.database_calls import run_inline
 from runtime.deferred_response import wait_for_response
 from runtime.worker_threads import TooManyWaiting
+from support.api_view import NO_STORE, AnyAccept, MeasuredView, NotSupported
 from support.assistant import dictation, model_choice
 from support.chat import protocol, server_errors, streaming, unstored_messages
+from support.chat.configured_server import chatkit_server, context_builder, overrides_process
 from support.conf import conf
 from support.files import signed_urls, validation
 from support.storage import feedback
 from support.storage.store import Store
 from support.throttling import PerUserThrottle
 
-NO_STORE = {"Cache-Control": "no-store"}
-
 # The SDK answers these operations with calls of the store, and calls no method that a team writes.
 STORE_OPERATIONS = {"threads.list", "threads.get_by_id", "threads.update", "threads.delete", "items.list"}
 
 Operation = ChatKitReq | protocol.OtherOperation
 
-answered = Signal()  # operation, status, seconds: of a request to a MeasuredView; for whoever counts them
-
-
-class NotSupported(APIException):
-    status_code = status.HTTP_501_NOT_IMPLEMENTED
-    default_detail = "This server does not support that operation"
-
 
 class TooManyStreams(APIException):
-    """``wait``: seconds, which REST framework says in ``Retry-After``: an answer takes about as long."""
+    """``wait``: seconds, about as long as an answer takes. REST framework sends it as ``Retry-After``."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_detail = "Too many answers at once. Wait for one of them to end"
     wait = 10
-
-
-class AnyAccept(BaseContentNegotiation):
-    """ChatKit's client accepts text/event-stream alone, to which DRF would answer 406."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        return renderers[0], renderers[0].media_type
-
-
-class MeasuredView(APIView):
-    """Sends the signal ``answered`` for each request. ``operation``: set as soon as it is known.
-
-    REST framework's requests and responses refer to themselves, and its views to both. Only Python's garbage
-    collector would delete them, with the body of the request, and it seldom runs (chatbackend/asgi.py). So
-    these references are removed here.
-    """
-
-    operation = "unknown"
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        begun_at = time.perf_counter()
-        status_code = 500  # Django's answer to an exception
-        try:
-            response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
-            status_code = response.status_code
-        finally:
-            seconds = time.perf_counter() - begun_at
-            answered.send(None, operation=self.operation, status=status_code, seconds=seconds)
-        self.request.parser_context.clear()
-        del self.response
-        return response
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
-        finalized = super().finalize_response(request, response, *args, **kwargs)
-        if isinstance(finalized, Response):
-            finalized.add_post_render_callback(lambda rendered: rendered.renderer_context.clear())
-        return finalized
 
 
 class ChatKitView(MeasuredView):
@@ -111,7 +57,7 @@ class ChatKitView(MeasuredView):
 
     def post(self, request: Request) -> HttpResponseBase:
         server = chatkit_server()
-        body, operation = _read(request, allow_unknown_types=_has_own_process(server))
+        body, operation = _read(request, allow_unknown_types=overrides_process(server))
         self.operation = operation.type
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
@@ -119,7 +65,7 @@ class ChatKitView(MeasuredView):
             context = context_builder()(request)
         with _api_exceptions(), signed_urls.use_host_of(request._request):
             # In this thread: a third faster than through the event loop.
-            if operation.type in STORE_OPERATIONS and _awaits_our_store_only(server):
+            if operation.type in STORE_OPERATIONS and _uses_only_our_store(server):
                 return _json(run_inline(server.process(body, context)).json)
             user_id = cast(Identity, request.auth).user_id
             respond = partial(_respond, server, operation, body, context, user_id)
@@ -153,21 +99,13 @@ def _api_exceptions() -> Iterator[None]:
         raise NotSupported from exc
 
 
+def _uses_only_our_store(server: Any) -> bool:
+    """Whether the SDK's own ``process`` answers ``STORE_OPERATIONS`` from our store."""
+    return type(server.store) is Store and not overrides_process(server)
+
+
 def _json(content: bytes) -> HttpResponse:
     return HttpResponse(content, content_type="application/json", headers=NO_STORE)
-
-
-def _awaits_our_store_only(server: Any) -> bool:
-    """Whether the SDK's own ``process`` answers ``STORE_OPERATIONS``, and from our store."""
-    return type(server.store) is Store and not _has_own_process(server)
-
-
-@cache
-def _has_own_process(server: Any) -> bool:
-    """Whether a team has overridden ``process``. It may then know more operations than the SDK."""
-    from chatkit.server import ChatKitServer
-
-    return getattr(server.process, "__func__", None) is not ChatKitServer.process
 
 
 def _read(request: Request, allow_unknown_types: bool) -> tuple[bytes, Operation]:
@@ -233,30 +171,7 @@ async def _require_attachments(
             await store.load_attachment(attachment_id, context)
 
 
-def chatkit_server() -> Any:
-    """The ``ChatKitServer`` of CHATKIT_SERVER, one for the whole process."""
-    return _server(conf.CHATKIT_SERVER)
-
-
-def context_builder() -> Callable[[Request], Any]:
-    builder: Callable[[Request], Any] = import_string(conf.CHATKIT_CONTEXT)
-    return builder
-
-
-@cache
-def _server(path: str) -> Any:
-    from chatkit.server import ChatKitServer
-
-    protocol.cache_request_parser()
-    named = import_string(path)
-    server = named if isinstance(named, ChatKitServer) else named()
-    if not isinstance(server, ChatKitServer):
-        raise ImproperlyConfigured(f"CHATKIT_SERVER={path} gives no ChatKitServer.")
-    server_errors.send_refusals_as_events(server)
-    return server
-
-
-@csrf_exempt  # it would call itself forbidden, where it is not allowed
+@csrf_exempt  # Django's CSRF check would answer 403 where 405 is right
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "healthy"}, headers=NO_STORE)

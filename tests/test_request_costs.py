@@ -18,7 +18,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from runtime.handler import OneHopHandler
 from runtime.worker_threads import workers
-from support.views import chatkit_server
+from support.chat.configured_server import chatkit_server
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import PAGE_ORIGIN
 from tests.fixtures.servers.api import add, create, operation

@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from authn import audit
 from authn.diagnosis.reasons import REASONS
 from runtime import worker_threads
-from support import views
+from support import api_view
 from support.assistant import agent
 from support.assistant.provider import model_errors
 from support.chat import streaming
@@ -103,7 +103,7 @@ def listen() -> None:
     """Connect the metrics to the signals."""
     receivers: list[tuple[Signal, Any]] = [
         (audit.attempted, _attempted),
-        (views.answered, _answered),
+        (api_view.answered, _answered),
         (streaming.opened, _opened),
         (streaming.began, _began),
         (streaming.closed, _closed),

@@ -1,7 +1,7 @@
-"""A limit to the bodies that are stored before anybody is asked for a token, and to headers.
+"""Limits for the length of bodies and headers, before anybody is authenticated.
 
-Django's handler reads a request's whole body first. Its own limits come later, and believe the
-Content-Length that was said, of which a chunked body has none.
+Django's handler stores the whole body first. Its own limits come later, and trust the Content-Length header.
+A chunked body has no such header.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from authn.responses import error_body
 from support import views
 from support.attachments import views as attachment_views
 
-HEADERS_LENGTH = 32 * 1024  # bytes, of names and values; as much as nginx takes
-LENGTH = "chatbackend.body_length"  # in a request's scope: what was measured, in bytes
+MAX_HEADERS_LENGTH = 32 * 1024  # bytes of all names and values; nginx accepts as much
+BODY_LENGTH = "chatbackend.body_length"  # a key of the ASGI scope: the measured length in bytes
 
 
 def limited(application: Any) -> Any:
-    """The ASGI application, with bodies that end at the longest that any view takes."""
+    """Wrap the ASGI application: bodies are cut off at the longest body that any view accepts."""
 
     async def limited_application(scope: Any, receive: Any, send: Any) -> None:
         async def receive_within_limit() -> Any:
@@ -28,11 +28,11 @@ def limited(application: Any) -> Any:
                 if message["type"] != "http.request":
                     return message
                 body = message.get("body", b"")
-                scope[LENGTH] = length = scope.get(LENGTH, 0) + len(body)
+                scope[BODY_LENGTH] = length = scope.get(BODY_LENGTH, 0) + len(body)
                 if length <= limit:
                     return message
                 if length - len(body) <= limit:
-                    return {"type": "http.request"}  # to Django the body ends here; the rest is dropped
+                    return {"type": "http.request"}  # Django sees the end of the body; the rest is dropped
 
         limit = longest_body()
         await application(scope, receive_within_limit, send)
@@ -43,14 +43,17 @@ def limited(application: Any) -> Any:
 def body_limit_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Last of all, so that the refusal has what other middleware adds: CORS, a request id, a log line."""
+    """Answers 413 and 431.
+
+    It is the last middleware. So the others add to its answer: CORS headers, a request id, a log line.
+    """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         scope = getattr(request, "scope", {})
-        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) > HEADERS_LENGTH:
-            return JsonResponse(error_body(f"The headers exceed {HEADERS_LENGTH} bytes", 431), status=431)
-        length, limit = scope.get(LENGTH), longest_body()
-        if length is None:  # no ASGI server's: the test client's
+        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) > MAX_HEADERS_LENGTH:
+            return JsonResponse(error_body(f"The headers exceed {MAX_HEADERS_LENGTH} bytes", 431), status=431)
+        length, limit = scope.get(BODY_LENGTH), longest_body()
+        if length is None:  # a request of Django's test client
             return get_response(request)
         if length > limit:
             return JsonResponse(error_body(f"The request body exceeds {limit} bytes", 413), status=413)

@@ -1,4 +1,4 @@
-"""503 where a request cannot be answered now: nothing was done, and a moment later it may work."""
+"""Answers 503 if a request cannot be answered now: nothing was done, and a moment later it may work."""
 
 import math
 import sys
@@ -23,17 +23,19 @@ RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 def overload_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Whoever has waited too long for a thread, behind calls that hang, is not worked for: those who come
-    later would wait for each of them. Half the time that one statement may take, which may follow. Behind
-    many quick calls nobody is turned away: they would only come again.
+    """Refuses requests that have waited too long for a worker thread, because other calls hang.
 
-    Below other middleware, as its headers are wanted.
+    Otherwise each of them could hang as well, and later requests would wait for it. The limit is half of
+    DATABASE_TIMEOUT_SECONDS, because a statement may still follow. If all calls are short, the server is only
+    busy. Then it refuses nothing, because clients would only try again.
+
+    It comes after the other middleware, because they add headers to its answer.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         queued_at = getattr(request, "scope", {}).get(QUEUED_AT, math.inf)
-        patience = settings.DATABASE_TIMEOUT_SECONDS / 2
-        if time.monotonic() - queued_at > patience and workers.last_long_call_at > queued_at:
+        limit = settings.DATABASE_TIMEOUT_SECONDS / 2
+        if time.monotonic() - queued_at > limit and workers.last_long_call_at > queued_at:
             body = error_body(str(Unavailable.default_detail), HTTPStatus.SERVICE_UNAVAILABLE)
             return JsonResponse(body, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=RETRY)
         return get_response(request)
@@ -41,8 +43,8 @@ def overload_middleware(
     return middleware
 
 
-def crash(request: HttpRequest) -> HttpResponse:
-    """Django's handler500, for what DRF does not answer: the admin, and middleware."""
+def server_error_or_unavailable(request: HttpRequest) -> HttpResponse:
+    """Django's ``handler500``, for exceptions outside REST framework: in the admin and in middleware."""
     _, exc, _ = sys.exc_info()
     if exc is not None and is_outage(exc):
         message = str(Unavailable.default_detail)

@@ -22,13 +22,14 @@ from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge
 from authn.sessions import Identity
 from support import media_types
+from support.api_view import NO_STORE, AnyAccept, MeasuredView, NotSupported
 from support.attachments import store
 from support.chat import server_errors
+from support.chat.configured_server import chatkit_server
 from support.conf import conf
 from support.files import signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
-from support.views import NO_STORE, AnyAccept, MeasuredView, NotSupported, chatkit_server
 
 FORM_BYTES = 64 * 1024  # what a form may add to its file
 

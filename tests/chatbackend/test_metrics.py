@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chatbackend.checks import check_settings
 from chatbackend.dev.processes import free_port
-from support import views
+from support import api_view
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import deltas_of
 from tests.fixtures.environment import process_environment
@@ -212,7 +212,7 @@ def test_how_many_threads_are_at_work_and_how_many_calls_wait_is_told(
 
 
 def test_a_view_that_breaks_is_counted_as_the_500_that_it_becomes(rf: Any) -> None:
-    class Broken(views.MeasuredView):
+    class Broken(api_view.MeasuredView):
         authentication_classes = permission_classes = []
 
         def get(self, request: Any) -> None:
@@ -223,7 +223,7 @@ def test_a_view_that_breaks_is_counted_as_the_500_that_it_becomes(rf: Any) -> No
     def count(operation: str, status: int, **kwargs: Any) -> None:
         counted.append((operation, status))
 
-    views.answered.connect(count)
+    api_view.answered.connect(count)
     with pytest.raises(RuntimeError):
         Broken.as_view()(rf.get("/"))
 

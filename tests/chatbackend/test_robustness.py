@@ -46,7 +46,7 @@ def fails(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("hello", hello), path("support/deferred", deferred), path("fails", fails)]
-handler500 = "chatbackend.web.service_unavailable.crash"
+handler500 = "chatbackend.web.service_unavailable.server_error_or_unavailable"
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from django.core.exceptions import ImproperlyConfigured
 from rest_framework.request import Request
 
 from authn.authentication import BetterAuthJWTAuthentication
+from support.chat.configured_server import chatkit_server
 from support.context import build
-from support.views import chatkit_server
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.chatkit.servers import EchoServer
 from tests.fixtures.servers.api import create, http, operation

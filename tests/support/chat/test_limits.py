@@ -14,7 +14,7 @@ from chatkit.store import NotFoundError
 from django.db import OperationalError, connections
 from rest_framework.exceptions import NotFound, ParseError
 
-from chatbackend.web.body_limit import HEADERS_LENGTH
+from chatbackend.web.body_limit import MAX_HEADERS_LENGTH
 from support.admin import transcript
 from support.attachments import store
 from support.chat import streaming
@@ -385,7 +385,7 @@ def test_headers_over_32_kib_are_a_431(api: Api) -> None:
         return http.post(api.url, headers={"X-Filling": "a" * filling}, content=b"{}")
 
     without = ask(0).request.headers.raw
-    room = HEADERS_LENGTH - sum(len(name) + len(value) for name, value in without)
+    room = MAX_HEADERS_LENGTH - sum(len(name) + len(value) for name, value in without)
 
     fits, exceeds = ask(room), ask(room + 1)
 

@@ -1,0 +1,44 @@
+"""The ChatKit server and the context that the settings name."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+from rest_framework.request import Request
+
+from support.chat import protocol, server_errors
+from support.conf import conf
+
+
+def chatkit_server() -> Any:
+    """The ``ChatKitServer`` that CHATKIT_SERVER names: one for the whole process."""
+    return _server(conf.CHATKIT_SERVER)
+
+
+def context_builder() -> Callable[[Request], Any]:
+    """The function that CHATKIT_CONTEXT names. It returns the context of a request."""
+    builder: Callable[[Request], Any] = import_string(conf.CHATKIT_CONTEXT)
+    return builder
+
+
+@cache
+def _server(path: str) -> Any:
+    from chatkit.server import ChatKitServer
+
+    protocol.cache_request_parser()
+    named = import_string(path)
+    server = named if isinstance(named, ChatKitServer) else named()
+    if not isinstance(server, ChatKitServer):
+        raise ImproperlyConfigured(f"CHATKIT_SERVER={path} gives no ChatKitServer.")
+    server_errors.send_refusals_as_events(server)
+    return server
+
+
+@cache
+def overrides_process(server: Any) -> bool:
+    """Whether a team has overridden ``process``. It may then accept more operations than the SDK."""
+    from chatkit.server import ChatKitServer
+
+    return getattr(server.process, "__func__", None) is not ChatKitServer.process
