@@ -68,20 +68,26 @@ class WorkerThreads(Executor):
 
         Raises ``TooManyWaiting``.
         """
-        # A transaction belongs to this thread's call. No other call may use its connection.
-        is_in_transaction = any(each.in_atomic_block for each in connections.all(initialized_only=True))
-        if is_in_transaction or not self._is_worker():
+        if not self._is_worker():
             yield
             return
         with self._lock:
             if self._waiting >= MAX_WAITING:
                 raise TooManyWaiting
             self._waiting += 1
-        self._give_place_away()
+        # A transaction belongs to this thread's call. So its connections stay here. The other thread makes new
+        # ones.
+        is_in_transaction = any(each.in_atomic_block for each in connections.all(initialized_only=True))
+        self._give_away({} if is_in_transaction else _remove_connections())
         try:
             yield
         finally:
-            _use_connections(self._next_place())
+            place = self._next_place()
+            if is_in_transaction:
+                for connection in place.values():
+                    connection.close()
+            else:
+                _use_connections(place)
             self._current.begun_at = time.monotonic()
             with self._lock:
                 self._waiting -= 1
@@ -129,11 +135,11 @@ class WorkerThreads(Executor):
         with self._lock:
             if self._queue and not isinstance(self._queue[0], Future):
                 return self._queue.popleft()  # type: ignore[return-value]
-        self._give_place_away()
+        self._give_away(_remove_connections())
         return None
 
-    def _give_place_away(self) -> None:
-        place = _remove_connections()
+    def _give_away(self, place: Place) -> None:
+        """To the first in the queue, if anybody waits."""
         with self._lock:
             next_one = self._queue.popleft() if self._queue else None
             if next_one is None:

@@ -15,7 +15,7 @@ from authn.errors import Unavailable
 from authn.responses import RETRY_AFTER_SECONDS, error_body
 from runtime.handler import QUEUED_AT
 from runtime.outages import is_outage
-from runtime.worker_threads import workers
+from runtime.worker_threads import TooManyWaiting, workers
 
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
@@ -46,7 +46,7 @@ def overload_middleware(
 def server_error_or_unavailable(request: HttpRequest) -> HttpResponse:
     """Django's ``handler500``, for exceptions outside REST framework: in the admin and in middleware."""
     _, exc, _ = sys.exc_info()
-    if exc is not None and is_outage(exc):
+    if exc is not None and (is_outage(exc) or isinstance(exc, TooManyWaiting)):
         message = str(Unavailable.default_detail)
         return HttpResponse(message, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=RETRY)
     return server_error(request)

@@ -40,6 +40,8 @@ def fails(request: HttpRequest) -> HttpResponse:
     match request.GET["with"]:
         case "silence":
             raise OperationalError("the server does not answer")
+        case "many waiting":
+            raise worker_threads.TooManyWaiting
         case "standby":
             raise InternalError from ReadOnlySqlTransaction()
     raise RuntimeError
@@ -119,7 +121,7 @@ async def all_well(_: Any) -> dict[str, str]:
     return {"database": "ok"}
 
 
-@pytest.mark.parametrize("fault", ["silence", "standby"])
+@pytest.mark.parametrize("fault", ["silence", "standby", "many waiting"])
 def test_a_page_that_the_database_fails_is_a_503_that_says_when_to_come_again(
     client: Client, fault: str
 ) -> None:

@@ -19,6 +19,7 @@ from runtime.worker_threads import use_worker_threads, workers
 from support.models import Thread
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.owner import STORE, Owner, message
+from tests.fixtures.servers.api import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -254,7 +255,15 @@ def test_a_thread_that_waits_gives_its_place_and_connection_to_another(made: lis
     assert made == []
 
 
-def test_a_thread_that_waits_in_a_transaction_keeps_its_connection() -> None:
+def number_of_connections() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
+
+
+def test_a_thread_that_waits_in_a_transaction_keeps_its_connection_and_others_get_new_ones() -> None:
+    all_process_ids()
+    before_all = number_of_connections()
     go_on = threading.Event()
 
     def wait() -> tuple[int, int]:
@@ -264,13 +273,14 @@ def test_a_thread_that_waits_in_a_transaction_keeps_its_connection() -> None:
                 go_on.wait(10)
             return before, own_process_id()
 
-    waiting = workers.submit(wait)
+    waiting = [workers.submit(wait) for _ in range(workers.size)]
     others = {workers.submit(own_process_id).result(10) for _ in range(3 * workers.size)}
     go_on.set()
-    before, after = waiting.result(10)
+    before_and_after = [each.result(10) for each in waiting]
 
-    assert before == after
-    assert before not in others
+    assert all(before == after for before, after in before_and_after)
+    assert not others & {before for before, _ in before_and_after}
+    eventually(number_of_connections, lambda number: number <= before_all)
 
 
 def test_only_so_many_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
