@@ -75,7 +75,7 @@ class WorkerThreads(Executor):
             if self._waiting >= MAX_WAITING:
                 raise TooManyWaiting
             self._waiting += 1
-        # A transaction belongs to this thread's call. So its connections stay here. The other thread makes new
+        # A transaction belongs to this call. So its connections stay here, and the other thread makes new
         # ones.
         is_in_transaction = any(each.in_atomic_block for each in connections.all(initialized_only=True))
         self._give_away({} if is_in_transaction else _remove_connections())
