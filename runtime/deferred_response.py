@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
 from django.core.exceptions import RequestAborted
-from django.http import HttpRequest, HttpResponse
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from runtime.worker_threads import use_worker_threads, workers
@@ -30,6 +31,7 @@ def wait_for_response(
     """Run ``respond`` in the event loop. Raises what it raises, and ``TooManyWaiting``.
 
     With our ASGI handler, ``respond`` is cancelled when the client leaves. The response then has status 499.
+    With WSGI and in Django's test client, the response of a stream is there when the stream has ended.
     """
     # Requests of Django's own handlers and of its test client have no ``receive``.
     receive: Receive | None = getattr(request, "receive", None)
@@ -39,7 +41,11 @@ def wait_for_response(
     async def respond_in_event_loop() -> HttpResponseBase:
         try:
             async with use_worker_threads():
-                return await (while_connected(receive, respond()) if receive else respond())
+                response = await (while_connected(receive, respond()) if receive else respond())
+                # WSGI or Django's test client: the event loop ends here, so the stream has to end, too.
+                if isinstance(response, StreamingHttpResponse) and not isinstance(request, ASGIRequest):
+                    response.streaming_content = [part async for part in response]
+                return response
         except RequestAborted:
             return HttpResponse(status=CLIENT_CLOSED_REQUEST, reason="Client Closed Request")
         except Exception as exc:  # raised below: asgiref would keep it in a cycle, with the request's body

@@ -1,0 +1,105 @@
+"""What middleware sees of ``POST /support/chatkit``: the response that the client gets, with each handler."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from asgiref.testing import ApplicationCommunicator
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.test import Client
+
+from runtime.handler import OneHopHandler
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.servers.api import add, create, operation
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SEEN: list[tuple[int, bool, str]] = []  # status, whether there is a ``streaming_content``, Content-Type
+
+
+class Watching:
+    """Middleware that looks at responses, as an APM does."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        is_stream = isinstance(response, StreamingHttpResponse) and response.streaming_content is not None
+        SEEN.append((response.status_code, is_stream, response.headers["Content-Type"]))
+        return response
+
+
+@pytest.fixture(autouse=True)
+def _watched(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As chatbackend.settings does for Django's own handler, whose threads end with their request.
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    settings.MIDDLEWARE = [f"{__name__}.Watching", *settings.MIDDLEWARE]
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["testserver"], False
+    SEEN.clear()
+
+
+def post_with_test_client(body: Any, token: str) -> int:
+    client = Client(headers={"Authorization": f"Bearer {token}"})
+    return client.post("/support/chatkit", body, content_type="application/json").status_code
+
+
+def post_with(handler: Callable[[], Any]) -> Callable[[Any, str], int]:
+    async def post(body: Any, token: str) -> int:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/support/chatkit",
+            "query_string": b"",
+            "http_version": "1.1",
+            "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {token}".encode())],
+        }
+        communicator = ApplicationCommunicator(handler(), scope)
+        await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
+        start = await communicator.receive_output(10)
+        while (await communicator.receive_output(10)).get("more_body"):
+            pass
+        await communicator.wait(10)
+        return int(start["status"])
+
+    return async_to_sync(post)
+
+
+@pytest.mark.parametrize(
+    "post",
+    [post_with(OneHopHandler), post_with(ASGIHandler), post_with_test_client],
+    ids=["our handler", "Django's handler", "Django's test client"],
+)
+@pytest.mark.parametrize(
+    ("body", "seen"),
+    [
+        (create("Hello"), (200, True, "text/event-stream")),
+        (add("thr_none"), (404, False, "application/json")),
+        (operation("threads.list"), (200, False, "application/json")),
+        (operation("threads.get_by_id", thread_id="thr_none"), (404, False, "application/json")),
+        ({"type": "nothing"}, (400, False, "application/json")),
+    ],
+    ids=["stream", "not found before a stream", "json", "not found", "bad"],
+)
+def test_middleware_sees_what_the_client_gets(
+    person: Person, post: Callable[[Any, str], int], body: Any, seen: tuple[int, bool, str]
+) -> None:
+    status = post(body, person.token())
+
+    assert [seen] == SEEN
+    assert status == seen[0]
+
+
+def test_django_s_test_client_gets_the_whole_stream(person: Person) -> None:
+    client = Client(headers={"Authorization": f"Bearer {person.token()}"})
+
+    response = client.post("/support/chatkit", create("Hello"), content_type="application/json")
+
+    events = [json.loads(line[6:]) for line in response.getvalue().splitlines() if line.startswith(b"data: ")]
+    assert [events[0]["type"], events[-1]["type"]] == ["thread.created", "thread.item.done"]
+    assert person.user_id in events[-1]["item"]["content"][0]["text"]
