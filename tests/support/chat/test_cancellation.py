@@ -1,4 +1,4 @@
-"""Leaving, Stop, the server's own end: the model and its tools stop at once; what was said is kept once."""
+"""After a disconnect, Stop or a shutdown, the model and its tools stop. The partial answer is stored once."""
 
 import asyncio
 import gc
@@ -29,8 +29,9 @@ pytestmark = pytest.mark.django_db
 STOPPED = ["user_message", "assistant_message", "sdk_hidden_context"]
 LOOK_UP = "mcp_slow__look_up"
 
-# How asyncio and anyio complain of work that was not put away. Our server runs in development mode.
-NOISE = (
+# Parts of the warnings of asyncio and anyio about tasks that were not cleaned up. Our server runs in Python's
+# development mode.
+ASYNCIO_WARNINGS = (
     "was destroyed",
     "never retrieved",
     "never awaited",
@@ -48,19 +49,21 @@ def api(
         request.param, SUPPORT_MCP_SERVERS=json.dumps([slow_server.entry("slow")])
     ) as running:
         yield running
-    assert noise_in(running) == []
+    assert asyncio_warnings(running) == []
 
 
-def noise_in(api: Api) -> list[str]:
-    return [line for line in api.log.read_text().splitlines() if any(word in line for word in NOISE)]
+def asyncio_warnings(api: Api) -> list[str]:
+    return [
+        line for line in api.log.read_text().splitlines() if any(word in line for word in ASYNCIO_WARNINGS)
+    ]
 
 
-def stays(person: Person, thread_id: str, length: int) -> list[Any]:
-    """The items of the thread, once there are so many, and nothing more follows when the work has ended."""
+def items_when_stored(person: Person, thread_id: str, length: int) -> list[Any]:
+    """Wait until the thread has this number of items, and return them."""
     return eventually(lambda: items_of(person, thread_id), lambda items: len(items) == length)
 
 
-# --- A client that leaves -------------------------------------------------------------------------
+# --- A client that disconnects --------------------------------------------------------------------
 
 
 def test_if_the_client_leaves_the_model_stops_and_the_partial_answer_is_stored_once(
@@ -71,7 +74,7 @@ def test_if_the_client_leaves_the_model_stops_and_the_partial_answer_is_stored_o
     thread_id = disconnect_after(api, person, create("A story"), "upon")
 
     assert model.calls[0].abandoned.wait(15)
-    stored = stays(person, thread_id, 3)
+    stored = items_when_stored(person, thread_id, 3)
     assert types_of(stored) == STOPPED
     assert texts_of(stored) == ["A story", "Once upon"]
 
@@ -85,8 +88,8 @@ def test_if_the_client_leaves_a_running_tool_call_stops(
     thread_id = disconnect_after(api, person, create("Look it up"), "Let me see. ", "Look it up")
 
     eventually(lambda: slow_server.printed().count("stopped"), lambda count: count == before + 1)
-    stored = stays(person, thread_id, 3)
-    assert types_of(stored) == STOPPED  # the message was whole before the tool began
+    stored = items_when_stored(person, thread_id, 3)
+    assert types_of(stored) == STOPPED  # the message was complete before the tool call
     assert texts_of(stored) == ["Look it up", "Let me see. "]
     assert len(model.calls) == 1
 
@@ -101,7 +104,7 @@ def test_if_the_client_leaves_the_title_is_not_generated_further(
 
     assert model.title_calls[0].abandoned.wait(15)
     assert model.calls[0].abandoned.wait(15)
-    assert texts_of(stays(person, thread_id, 3)) == ["A story", "Once "]
+    assert texts_of(items_when_stored(person, thread_id, 3)) == ["A story", "Once "]
 
 
 def test_if_the_client_leaves_before_the_first_word_no_empty_message_is_stored(
@@ -113,21 +116,21 @@ def test_if_the_client_leaves_before_the_first_word_no_empty_message_is_stored(
         eventually(lambda: len(model.calls), lambda calls: calls == 1)
 
     assert model.calls[0].abandoned.wait(15)
-    assert types_of(stays(person, thread_id, 2)) == ["user_message", "sdk_hidden_context"]
+    assert types_of(items_when_stored(person, thread_id, 2)) == ["user_message", "sdk_hidden_context"]
 
 
 def test_a_conversation_goes_on_after_the_client_has_left(api: Api, person: Person, model: Model) -> None:
     model.will_answer("Once ", "upon", ending="silence")
     thread_id = disconnect_after(api, person, create("A story"), "upon")
-    stays(person, thread_id, 3)
+    items_when_stored(person, thread_id, 3)
     model.will_answer("a time")
 
     events = api.events(add(thread_id, "Go on"), person.token())
 
     assert deltas_of(events) == ["a time"]
-    said = model.calls[0].conversation
-    assert said[:2] == [("user", "A story"), ("assistant", "Once upon")]
-    (stopped, newest) = said[2][1].rsplit("\n\n", 1)
+    conversation = model.calls[0].conversation
+    assert conversation[:2] == [("user", "A story"), ("assistant", "Once upon")]
+    (stopped, newest) = conversation[2][1].rsplit("\n\n", 1)
     assert ("not shown to the user" in stopped, newest) == (True, "Go on")
 
 
@@ -135,21 +138,21 @@ def test_a_late_cancellation_does_not_overwrite_a_complete_answer(
     person: Person,
 ) -> None:
     server, thread = SupportServer(), ThreadMetadata(id="thr_1", created_at=datetime.now())
-    said = {"id": "msg_1", "thread_id": "thr_1", "created_at": datetime.now()}
-    whole = AssistantMessageItem(**said, content=[AssistantMessageContent(text="Once upon a time")])
-    part = AssistantMessageItem(**said, content=[AssistantMessageContent(text="Once")])
+    common = {"id": "msg_1", "thread_id": "thr_1", "created_at": datetime.now()}
+    complete = AssistantMessageItem(**common, content=[AssistantMessageContent(text="Once upon a time")])
+    partial = AssistantMessageItem(**common, content=[AssistantMessageContent(text="Once")])
 
     async def cancel_late() -> None:
         await server.store.save_thread(thread, person)
-        await server.store.add_thread_item("thr_1", whole, person)
-        await server.handle_stream_cancelled(thread, [part], person)
+        await server.store.add_thread_item("thr_1", complete, person)
+        await server.handle_stream_cancelled(thread, [partial], person)
 
     async_to_sync(cancel_late)()
 
     assert texts_of(items_of(person, "thr_1")) == ["Once upon a time"]
 
 
-# --- The server's end -----------------------------------------------------------------------------
+# --- A shutdown -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model_api", APIS)
@@ -174,20 +177,20 @@ def test_a_shutdown_stops_models_and_tools_and_stores_partial_answers(
             events = streams.enter_context(stopping.stream(create("A story"), token))
             threads.append(next(events)[1]["thread"]["id"])
             next(event for _, event in events if deltas_of([event]) == [word] or event.get("text") == word)
-            endings.append(clients.submit(list, events))  # reads on, until the server is gone
+            endings.append(clients.submit(list, events))  # reads until the server has stopped
 
-    failure = {"type": "error", "code": "stream.error", "allow_retry": True}
-    assert [ending.result()[-1][1] for ending in endings] == [failure] * 3
+    error = {"type": "error", "code": "stream.error", "allow_retry": True}
+    assert [ending.result()[-1][1] for ending in endings] == [error] * 3
     assert all(call.abandoned.wait(15) for call in [*model.calls[1:], *model.title_calls])
     assert slow_server.printed().count("stopped") == before + 1
-    for thread_id, said in zip(threads, ["Let me see. ", "Once upon", "Once upon"], strict=True):
+    for thread_id, text in zip(threads, ["Let me see. ", "Once upon", "Once upon"], strict=True):
         stored = items_of(person, thread_id)
         assert types_of(stored) == STOPPED
-        assert texts_of(stored) == ["A story", said]
-    assert noise_in(stopping) == []
+        assert texts_of(stored) == ["A story", text]
+    assert asyncio_warnings(stopping) == []
 
 
-# --- Nothing is left behind -----------------------------------------------------------------------
+# --- Tasks that remain ----------------------------------------------------------------------------
 
 
 @pytest.fixture(params=APIS)
@@ -198,7 +201,7 @@ def in_process(
     slow_server: ToolServerProcess,
     settings: Any,
 ) -> Any:
-    """The context of a turn in the test's own process, with the model and the tools configured there, too."""
+    """A context for an answer in the test's own process. Its settings name the model and the tools."""
     settings.OPENAI_BASE_URL, settings.SUPPORT_MODEL = model.base_url, "model-of-the-tests"
     settings.SUPPORT_MODEL_API = request.param
     settings.SUPPORT_MCP_SERVERS = [slow_server.entry("slow")]
@@ -212,16 +215,16 @@ def test_after_a_disconnect_or_a_failure_no_asyncio_task_remains(
     tool = {"tools": [(LOOK_UP, {})]} if ending == "tool" else {"ending": ending}
     model.will_answer("Once ", **tool)
     model.title.ending = "silence"
-    complaints: list[str] = []
+    warnings: list[str] = []
 
-    async def turn() -> set[str]:
+    async def answer() -> set[str]:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, complaint: complaints.append(complaint["message"]))
+        loop.set_exception_handler(lambda _, warning: warnings.append(warning["message"]))
         before = asyncio.all_tasks()
         result = await SupportServer().process(json.dumps(create("A story")), in_process)
         assert isinstance(result, StreamingResult)
         reached = asyncio.Event()
-        reading = asyncio.create_task(read_on(result, reached))
+        reading = asyncio.create_task(read(result, reached))
         await reached.wait()
         model.may_go_on.set()
         if ending == "hang up":
@@ -235,22 +238,22 @@ def test_after_a_disconnect_or_a_failure_no_asyncio_task_remains(
             gc.collect()
         return {repr(task) for task in asyncio.all_tasks() - before}
 
-    async def read_on(result: StreamingResult, reached: asyncio.Event) -> None:
+    async def read(result: StreamingResult, reached: asyncio.Event) -> None:
         async for event in result:
             if (b"Look it up" if ending == "tool" else b"Once") in event:
                 reached.set()
 
-    left = async_to_sync(turn)()
+    remaining = async_to_sync(answer)()
 
     assert ending != "silence" or model.calls[0].abandoned.wait(15)
-    assert complaints == []
-    assert left == set()
+    assert warnings == []
+    assert remaining == set()
 
 
 def test_a_stream_that_is_closed_between_two_events_stops_the_model(in_process: Any, model: Model) -> None:
     model.will_answer("Once ", ending="silence")
 
-    async def turn() -> None:
+    async def answer() -> None:
         result = await SupportServer().process(json.dumps(create("A story")), in_process)
         assert isinstance(result, StreamingResult)
         while b"Once" not in await anext(result.json_events):
@@ -259,4 +262,4 @@ def test_a_stream_that_is_closed_between_two_events_stops_the_model(in_process: 
         assert await asyncio.to_thread(model.calls[0].abandoned.wait, 15)
         await client.client().close()
 
-    async_to_sync(turn)()
+    async_to_sync(answer)()

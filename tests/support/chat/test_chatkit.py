@@ -1,4 +1,4 @@
-"""A signed-in person chats: Better Auth, our server and the database are the real ones."""
+"""A signed-in person sends a message. Better Auth, our server and the database are real."""
 
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import Api, create, operation

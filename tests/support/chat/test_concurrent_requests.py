@@ -1,4 +1,4 @@
-"""Two clients at one conversation at the same time, over HTTP."""
+"""Concurrent requests to one thread, over HTTP."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +22,12 @@ def slow(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
         yield running
 
 
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Each in a thread of its own, begun in the same moment."""
-    together = Barrier(len(calls))
+def concurrently(*calls: Callable[[], Any]) -> list[Any]:
+    """The results of these calls. Each call has a thread, and all threads start together."""
+    start = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:
-        together.wait(10)
+        start.wait(10)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as clients:
@@ -35,8 +35,8 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
 
 def items(api: Api, token: str, thread_id: str, order: str = "asc") -> list[dict[str, Any]]:
-    asked = operation("items.list", thread_id=thread_id, order=order, limit=100)
-    return list(api.post(asked, token).json()["data"])
+    request = operation("items.list", thread_id=thread_id, order=order, limit=100)
+    return list(api.post(request, token).json()["data"])
 
 
 def test_two_concurrent_messages_are_both_answered_and_every_list_has_one_order(
@@ -53,13 +53,13 @@ def test_two_concurrent_messages_are_both_answered_and_every_list_has_one_order(
             if event["type"] == "thread.item.done"
         ]
 
-    told = at_once(lambda: say(first, "left"), lambda: say(second, "right"))
+    sent = concurrently(lambda: say(first, "left"), lambda: say(second, "right"))
 
     listed = items(api, first, thread_id)
     assert len(listed) == 2 + 2 * 3 * 2
-    assert [item for item in listed if item in told[0]] == told[0]
-    assert [item for item in listed if item in told[1]] == told[1]
-    assert sorted(item["id"] for item in listed[2:]) == sorted(item["id"] for item in told[0] + told[1])
+    assert [item for item in listed if item in sent[0]] == sent[0]
+    assert [item for item in listed if item in sent[1]] == sent[1]
+    assert sorted(item["id"] for item in listed[2:]) == sorted(item["id"] for item in sent[0] + sent[1])
     assert items(api, second, thread_id) == listed
     assert items(api, second, thread_id, "desc") == listed[::-1]
 
@@ -72,7 +72,7 @@ def test_after_two_concurrent_renames_the_thread_has_one_of_the_titles(api: Api,
     def rename(title: str) -> int:
         return api.post(operation("threads.update", thread_id=thread_id, title=title), token).status_code
 
-    assert at_once(lambda: rename("Left"), lambda: rename("Right")) == [200, 200]
+    assert concurrently(lambda: rename("Left"), lambda: rename("Right")) == [200, 200]
 
     thread = api.post(operation("threads.get_by_id", thread_id=thread_id), token).json()
     assert thread["title"] in ("Left", "Right")
@@ -90,12 +90,12 @@ def test_a_title_that_is_set_during_an_answer_is_kept(slow: Api, person: Person)
     assert slow.post(operation("threads.get_by_id", thread_id=thread_id), token).json()["title"] == "Ring"
 
 
-@pytest.mark.parametrize("order", ["for 3 seconds", "title 3"])
+@pytest.mark.parametrize("command", ["for 3 seconds", "title 3"])
 def test_a_thread_that_is_deleted_during_an_answer_stays_deleted(
-    slow: Api, person: Person, order: str
+    slow: Api, person: Person, command: str
 ) -> None:
     token = person.token()
-    with slow.stream(create(order), token) as events:
+    with slow.stream(create(command), token) as events:
         thread_id = next(events)[1]["thread"]["id"]
         deleted = slow.post(operation("threads.delete", thread_id=thread_id), token)
         last = [event for _, event in events][-1]
@@ -112,9 +112,9 @@ def test_concurrent_feedback_for_one_item_is_stored_once(api: Api, person: Perso
     thread_id, item_id = events[0]["thread"]["id"], events[-1]["item"]["id"]
 
     def rate(kind: str) -> int:
-        given = operation("items.feedback", thread_id=thread_id, item_ids=[item_id], kind=kind)
-        return api.post(given, token).status_code
+        feedback = operation("items.feedback", thread_id=thread_id, item_ids=[item_id], kind=kind)
+        return api.post(feedback, token).status_code
 
-    assert at_once(*[lambda kind=kind: rate(kind) for kind in ["positive", "negative"] * 4]) == [200] * 8
+    assert concurrently(*[lambda kind=kind: rate(kind) for kind in ["positive", "negative"] * 4]) == [200] * 8
 
     assert Item.objects.get(item_id=item_id).feedback.kind in ("positive", "negative")

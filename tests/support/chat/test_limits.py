@@ -1,4 +1,4 @@
-"""What one user may have and send at most: at the limit it is taken, and one more is not."""
+"""The limits of one user: streams, files, messages, bodies and headers."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from tests.fixtures.servers.api import Api, create, eventually, http, message, o
 from tests.support.assistant.test_dictation import dictated
 from tests.support.attachments.test_attachments import announce, direct, put, sending, stored
 
-STREAMS, LENGTH, ROOM, FILE = 2, 1000, 2500, 1000
+STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
 
 TOO_MANY = "Too many answers at once. Wait for one of them to end"
 NO_ROOM = "There is no room for this file: all of yours may take 0.0025 MB. Delete a conversation with files"
@@ -36,7 +36,7 @@ NO_ROOM = "There is no room for this file: all of yours may take 0.0025 MB. Dele
 @pytest.fixture(scope="module")
 def limited(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
     with start_api(
-        ATTACHMENT_BYTES_PER_USER=str(ROOM),
+        ATTACHMENT_BYTES_PER_USER=str(QUOTA),
         ATTACHMENT_MAX_BYTES=str(FILE),
         CHATKIT_SERVER="tests.fixtures.chatkit.servers.SlowServer",
         SUPPORT_MESSAGE_LENGTH=str(LENGTH),
@@ -46,7 +46,7 @@ def limited(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
         yield running
 
 
-# --- Answers at once ------------------------------------------------------------------------------
+# --- Streams --------------------------------------------------------------------------------------
 
 
 def test_a_stream_over_the_users_limit_is_a_429_and_other_users_get_answers(
@@ -65,7 +65,7 @@ def test_a_stream_over_the_users_limit_is_a_429_and_other_users_get_answers(
     assert refused.json() == {"error": TOO_MANY, "status": 429, "message": TOO_MANY}
     assert refused.headers["Retry-After"] == "10"
     assert (others.status_code, lists.status_code) == (200, 200)
-    assert len(lists.json()["data"]) == STREAMS  # nothing was begun for the one that was refused
+    assert len(lists.json()["data"]) == STREAMS  # the refused request made no thread
 
 
 def test_dictation_counts_as_a_stream(limited: Api, person: Person, other_person: Person) -> None:
@@ -78,7 +78,8 @@ def test_dictation_counts_as_a_stream(limited: Api, person: Person, other_person
         others = [limited.post(dictated(), other_person.token()) for _ in range(STREAMS + 1)]
 
     assert (refused.status_code, refused.json()["error"]) == (429, TOO_MANY)
-    assert {answer.status_code for answer in others} == {501}  # there are no ears, and a place each time
+    # Each of these requests releases its slot. There is no transcription model.
+    assert {answer.status_code for answer in others} == {501}
 
 
 @pytest.mark.parametrize("ending", ["for 0 seconds", "break", "leave", "missing"])
@@ -126,30 +127,30 @@ async def broken() -> None:
     raise RuntimeError
 
 
-async def is_over_when(ends: str) -> None:
-    match ends:
-        case "it is done":
+async def check_slot_after(ending: str) -> None:
+    match ending:
+        case "the stream is complete":
             answer = (await streaming.start(first_then(lambda: asyncio.sleep(0)), "ada")).response()
             [part async for part in answer]
-        case "it fails":
+        case "the stream fails":
             answer = (await streaming.start(first_then(broken), "ada")).response()
             [part async for part in answer]
-        case "it is refused":
+        case "the request is refused":
             with pytest.raises(NotFound):
                 await streaming.start(fails(NotFound()), "ada")
         case "the database is down":
             with pytest.raises(OperationalError):
                 await streaming.start(fails(OperationalError()), "ada")
-        case "there is nothing":
+        case "there are no events":
             with pytest.raises(NotFoundError):
                 await streaming.start(nothing(), "ada")
-        case "its client leaves before the first event":
+        case "the client leaves before the first event":
             request = asyncio.create_task(streaming.start(waits(), "ada"))
             await asyncio.sleep(0)
             assert streaming._slots_in_use["ada"] == 1
             request.cancel()
             await asyncio.wait([request])
-        case "its client leaves before there is an answer":
+        case "the client leaves before the response":
             await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")
             await asyncio.wait(streaming._tasks)
         case "the server is shut down":
@@ -162,20 +163,20 @@ async def is_over_when(ends: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "ends",
+    "ending",
     [
-        "it is done",
-        "it fails",
-        "it is refused",
+        "the stream is complete",
+        "the stream fails",
+        "the request is refused",
         "the database is down",
-        "there is nothing",
-        "its client leaves before the first event",
-        "its client leaves before there is an answer",
+        "there are no events",
+        "the client leaves before the first event",
+        "the client leaves before the response",
         "the server is shut down",
     ],
 )
-def test_a_slot_is_released_when(ends: str) -> None:
-    asyncio.run(is_over_when(ends))
+def test_a_slot_is_released_after_every_ending(ending: str) -> None:
+    asyncio.run(check_slot_after(ending))
 
 
 def test_a_slot_counts_as_a_stream_and_is_released_after_an_exception(settings: Any) -> None:
@@ -191,10 +192,10 @@ def test_a_slot_counts_as_a_stream_and_is_released_after_an_exception(settings: 
 
 def test_a_stream_over_the_limit_is_never_started(settings: Any) -> None:
     settings.SUPPORT_STREAMS_PER_USER = 1
-    begun = []
+    started = []
 
     async def source(number: int) -> AsyncIterator[bytes]:
-        begun.append(number)
+        started.append(number)
         yield b"data: {}\n\n"
         await asyncio.sleep(60)
 
@@ -205,7 +206,7 @@ def test_a_stream_over_the_limit_is_never_started(settings: Any) -> None:
         return [type(each).__name__ for each in answers]
 
     assert asyncio.run(two_at_once()) == ["EventStream", "StreamLimitReached"]
-    assert begun == [0]
+    assert started == [0]
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -222,15 +223,15 @@ def test_a_file_over_the_users_quota_is_refused_by_both_uploads_and_not_stored(
     before = stored()
 
     refusals = [
-        announce(limited, person, *text, size=ROOM - 2 * FILE + 1),
-        put(limited, person, announced[0], b"a" * (ROOM - 2 * FILE + 1)),
-        direct(limited, person, b"a" * (ROOM - 2 * FILE + 1), *text),
+        announce(limited, person, *text, size=QUOTA - 2 * FILE + 1),
+        put(limited, person, announced[0], b"a" * (QUOTA - 2 * FILE + 1)),
+        direct(limited, person, b"a" * (QUOTA - 2 * FILE + 1), *text),
     ]
 
     assert {(each.status_code, each.json()["message"]) for each in refusals} == {(400, NO_ROOM)}
     assert stored() == before
     assert direct(limited, other_person, b"a" * FILE, *text).status_code == 200
-    assert put(limited, person, announced[0], b"a" * (ROOM - 2 * FILE)).status_code == 200
+    assert put(limited, person, announced[0], b"a" * (QUOTA - 2 * FILE)).status_code == 200
     assert put(limited, person, announced[1], b"a").json()["message"] == NO_ROOM
     assert limited.post(
         operation("attachments.delete", attachment_id=announced[0]), person.token()
@@ -242,11 +243,11 @@ def test_a_file_over_the_users_quota_is_refused_by_both_uploads_and_not_stored(
 def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
     settings: Any, monkeypatch: pytest.MonkeyPatch, django_db_setup: None
 ) -> None:
-    settings.ATTACHMENT_BYTES_PER_USER = ROOM
-    both_have_looked, really_keep = threading.Barrier(2, timeout=30), stored_files.save
+    settings.ATTACHMENT_BYTES_PER_USER = QUOTA
+    both_have_checked, really_keep = threading.Barrier(2, timeout=30), stored_files.save
 
     def keep(content: Any) -> str:
-        both_have_looked.wait()
+        both_have_checked.wait()
         return really_keep(content)
 
     monkeypatch.setattr(stored_files, "save", keep)
@@ -296,16 +297,16 @@ def test_a_message_carries_ten_attachments_and_no_more(api: Api, person: Person)
     ]
 
     refused = api.post(sending(*uploaded), person.token())
-    taken = api.post(sending(*uploaded[1:]), person.token())
+    accepted = api.post(sending(*uploaded[1:]), person.token())
 
-    assert (refused.status_code, taken.status_code) == (400, 200)
+    assert (refused.status_code, accepted.status_code) == (400, 200)
     assert refused.json()["message"] == "A message carries up to 10 attachments, each once"
 
 
 # --- Messages, bodies, headers --------------------------------------------------------------------
 
 
-def said(*parts: dict[str, Any], **more: Any) -> bytes:
+def message_body(*parts: dict[str, Any], **more: Any) -> bytes:
     body = {"type": "threads.create", "params": {"input": message("") | {"content": list(parts)} | more}}
     return json.dumps(body).encode()
 
@@ -321,10 +322,10 @@ def tag(length: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "body",
     [
-        said(text(1001)),
-        said(text(500), text(501)),
-        said(text(1), quoted_text="a" * 1000),
-        said(text(1), tag(1000)),
+        message_body(text(1001)),
+        message_body(text(500), text(501)),
+        message_body(text(1), quoted_text="a" * 1000),
+        message_body(text(1), tag(1000)),
     ],
     ids=["one text", "two texts", "a quotation", "a tag"],
 )
@@ -337,7 +338,11 @@ def test_a_message_that_is_too_long_is_refused(settings: Any, body: bytes) -> No
 
 @pytest.mark.parametrize(
     "body",
-    [said(text(1000)), said(text(500), text(500)), said(text(1), quoted_text="a" * 999)],
+    [
+        message_body(text(1000)),
+        message_body(text(500), text(500)),
+        message_body(text(1), quoted_text="a" * 999),
+    ],
     ids=["one text", "two texts", "a quotation"],
 )
 def test_a_message_of_the_maximum_length_is_accepted(settings: Any, body: bytes) -> None:
@@ -347,25 +352,26 @@ def test_a_message_of_the_maximum_length_is_accepted(settings: Any, body: bytes)
 
 
 def test_a_message_has_a_hundred_parts_and_no_more() -> None:
-    assert parse(said(*[text(1)] * MAX_PARTS))
+    assert parse(message_body(*[text(1)] * MAX_PARTS))
     with pytest.raises(ParseError, match=r"^params.input.content has more than 100 parts$"):
-        parse(said(*[text(0)] * (MAX_PARTS + 1)))
+        parse(message_body(*[text(0)] * (MAX_PARTS + 1)))
 
 
 def test_a_title_has_two_hundred_characters_and_no_more() -> None:
-    def naming(length: int) -> bytes:
+    def rename(length: int) -> bytes:
         return json.dumps(operation("threads.update", thread_id="thr_1", title="ü" * length)).encode()
 
-    assert parse(naming(MAX_TITLE))
+    assert parse(rename(MAX_TITLE))
     with pytest.raises(ParseError, match=r"^params.title is longer than 200 characters$"):
-        parse(naming(MAX_TITLE + 1))
+        parse(rename(MAX_TITLE + 1))
 
 
 def test_a_message_that_is_too_long_gets_the_usual_error_body(limited: Api, person: Person) -> None:
     refused = limited.post(create("a" * (LENGTH + 1)), person.token())
 
-    told = "params.input is longer than 1000 characters"
-    assert (refused.status_code, refused.json()) == (400, {"error": told, "status": 400, "message": told})
+    message = "params.input is longer than 1000 characters"
+    body = {"error": message, "status": 400, "message": message}
+    assert (refused.status_code, refused.json()) == (400, body)
 
 
 def test_a_body_over_a_million_bytes_is_a_413(limited: Api, person: Person) -> None:
@@ -389,9 +395,10 @@ def test_headers_over_32_kib_are_a_431(api: Api) -> None:
 
     fits, exceeds = ask(room), ask(room + 1)
 
-    told = "The headers exceed 32768 bytes"
+    message = "The headers exceed 32768 bytes"
+    body = {"error": message, "status": 431, "message": message}
     assert fits.status_code == 401
-    assert (exceeds.status_code, exceeds.json()) == (431, {"error": told, "status": 431, "message": told})
+    assert (exceeds.status_code, exceeds.json()) == (431, body)
     assert exceeds.headers["X-Request-ID"]
 
 

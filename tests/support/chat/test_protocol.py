@@ -1,4 +1,4 @@
-"""What is a ChatKit request, and how the rest is refused: by the field, without a word of the body."""
+"""Which bodies are ChatKit requests. An error names the wrong field and quotes nothing of the body."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ RICH_INPUT = {
 }
 ANSWERS = {"status": "answered", "answers": {"q1": {"values": ["Low"]}}}
 ACTION = {"type": "rebook", "payload": {"flight": "X1"}}
-OF_ITEM = {"thread_id": "thr_1", "item_id": "msg_1"}
+ITEM_IDS = {"thread_id": "thr_1", "item_id": "msg_1"}
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("threads.create", {"input": INPUT}),
     ("threads.create", {"input": RICH_INPUT}),
@@ -40,9 +40,9 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("threads.add_user_message", {"thread_id": "thr_1", "input": INPUT}),
     ("threads.add_client_tool_output", {"thread_id": "thr_1", "result": {"ok": True}}),
     ("threads.add_client_tool_output", {"thread_id": "thr_1", "result": None}),
-    ("threads.add_structured_input", OF_ITEM | {"input": ANSWERS}),
-    ("threads.retry_after_item", OF_ITEM),
-    ("threads.custom_action", OF_ITEM | {"action": ACTION}),
+    ("threads.add_structured_input", ITEM_IDS | {"input": ANSWERS}),
+    ("threads.retry_after_item", ITEM_IDS),
+    ("threads.custom_action", ITEM_IDS | {"action": ACTION}),
     ("threads.custom_action", {"thread_id": "thr_1", "action": {"type": "toggle"}}),
     ("threads.get_by_id", {"thread_id": "thr_1"}),
     ("threads.list", {}),
@@ -58,41 +58,43 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("threads.delete", {"thread_id": "thr_1"}),
     ("input.transcribe", {"audio_base64": "AAAA", "mime_type": "audio/webm;codecs=opus"}),
     ("input.transcribe", {"audio_base64": "AAAA\r\nAAAA\n", "mime_type": "audio/mp4"}),
-    ("threads.sync_custom_action", OF_ITEM | {"action": {"type": "toggle"}}),
+    ("threads.sync_custom_action", ITEM_IDS | {"action": {"type": "toggle"}}),
 ]
 KINDS = sorted({kind for kind, _ in REQUESTS})
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths to everything in a JSON value."""
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths to all parts of a JSON value."""
     yield path
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(part, (*path, key))
+            yield from paths_of(part, (*path, key))
 
 
-def put(value: Any, path: tuple[Any, ...], what: Any) -> Any:
-    """A copy of the value that has ``what`` at the path."""
+def replace(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """A copy of the value that has ``new`` at the path."""
     if not path:
-        return what
+        return new
     copy = value.copy()
-    copy[path[0]] = put(value[path[0]], path[1:], what)
+    copy[path[0]] = replace(value[path[0]], path[1:], new)
     return copy
 
 
-EVERYWHERE = [
+ALL_PATHS = [
     ({"type": kind, "params": params, "metadata": {"page": "/"}}, path)
     for kind, params in REQUESTS
-    for path in places({"type": kind, "params": params, "metadata": {"page": "/"}})
+    for path in paths_of({"type": kind, "params": params, "metadata": {"page": "/"}})
 ]
 
 
-def refusal_of(body: Any) -> str:
-    """What the caller is told about a body that is not accepted."""
+def error_of(body: Any) -> str:
+    """The error's message for a body that is not accepted."""
     with pytest.raises(ParseError) as caught:
         parse(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert caught.value.status_code == 400
-    assert "pydantic" not in "".join(traceback.format_exception(caught.value))  # its text quotes the body
+    assert "pydantic" not in "".join(
+        traceback.format_exception(caught.value)
+    )  # pydantic's error quotes the body
     return str(caught.value.detail)
 
 
@@ -111,14 +113,14 @@ def test_every_request_of_the_protocol_is_accepted(kind: str, params: dict[str, 
 
 def test_requests_are_accepted_and_parsed_as_the_sdk_does() -> None:
     sdk_parser = pydantic.TypeAdapter(ChatKitReq)
-    for (request, path), value in product(EVERYWHERE, ["20", "yes", False, 1, 2.0, 0.5, None]):
-        body = json.dumps(put(request, path, value)).encode()
+    for (request, path), value in product(ALL_PATHS, ["20", "yes", False, 1, 2.0, 0.5, None]):
+        body = json.dumps(replace(request, path, value)).encode()
         try:
             read_by_the_sdk = sdk_parser.validate_json(body)
         except pydantic.ValidationError:
-            refusal_of(body)
+            error_of(body)
             continue
-        if path[-1:] != ("audio_base64",):  # the SDK decodes only what it can
+        if path[-1:] != ("audio_base64",):  # the SDK ignores characters that are not base64
             assert parse(body) == read_by_the_sdk
 
 
@@ -132,7 +134,7 @@ def test_there_is_an_example_of_every_operation_of_the_sdk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"", "The request body is not valid JSON"),
         (b"hello", "The request body is not valid JSON"),
@@ -152,12 +154,12 @@ def test_there_is_an_example_of_every_operation_of_the_sdk() -> None:
         (b'{"type": "threads.list", "params": {}, "metadata": 1}', "metadata is not valid"),
     ],
 )
-def test_a_body_that_is_not_a_request_is_refused(body: bytes, told: str) -> None:
-    assert refusal_of(body) == told
+def test_a_body_that_is_not_a_request_is_refused(body: bytes, message: str) -> None:
+    assert error_of(body) == message
 
 
 @pytest.mark.parametrize(
-    ("kind", "params", "told"),
+    ("kind", "params", "message"),
     [
         ("threads.create", {}, "params.input is missing"),
         ("threads.create", {"input": {}}, "params.input.content is missing"),
@@ -197,14 +199,14 @@ def test_a_body_that_is_not_a_request_is_refused(body: bytes, told: str) -> None
         ("threads.list", {"order": "newest"}, "params.order is not one of the allowed values"),
         ("threads.list", {"limit": "many"}, "params.limit is not valid"),
         ("threads.list", {"limit": "20 or so"}, "params.limit is not valid"),
-        ("items.feedback", OF_ITEM | {"item_ids": []}, "params.kind is missing"),
+        ("items.feedback", ITEM_IDS | {"item_ids": []}, "params.kind is missing"),
         (
             "threads.add_structured_input",
-            OF_ITEM | {"input": {"answers": {"q1": {"values": "Low"}}}},
+            ITEM_IDS | {"input": {"answers": {"q1": {"values": "Low"}}}},
             "params.input.answers.values is not valid",
         ),
-        ("threads.custom_action", OF_ITEM | {"action": {"type": 5}}, "params.action.type is not valid"),
-        ("threads.custom_action", OF_ITEM, "params.action is missing"),
+        ("threads.custom_action", ITEM_IDS | {"action": {"type": 5}}, "params.action.type is not valid"),
+        ("threads.custom_action", ITEM_IDS, "params.action is missing"),
         (
             "attachments.create",
             {"name": "a", "size": "big", "mime_type": "x/y"},
@@ -212,62 +214,64 @@ def test_a_body_that_is_not_a_request_is_refused(body: bytes, told: str) -> None
         ),
     ],
 )
-def test_the_error_names_the_wrong_field(kind: str, params: dict[str, Any], told: str) -> None:
-    assert refusal_of({"type": kind, "params": params}) == told
+def test_the_error_names_the_wrong_field(kind: str, params: dict[str, Any], message: str) -> None:
+    assert error_of({"type": kind, "params": params}) == message
 
 
-# None of these characters is in any of our words, so a message that has one has it from the caller.
+# Our messages have none of these characters. A message with one of them would quote the request.
 JUNK = st.text("ΩЖ中💍<>&\\\"'\n\x1b", min_size=1)
-CHOICES = {"type", "order", "status", "kind"}  # fields with a few known values
+CHOICES = {"type", "order", "status", "kind"}  # fields with a fixed list of values
 NOT_JSON = st.sampled_from(["{%s", "[%s]", '"%s', "%s"])
 
 
-@given(place=st.sampled_from(EVERYWHERE), junk=JUNK, shape=st.sampled_from(["text", "list", "key", "extra"]))
-def test_no_error_quotes_the_request(place: tuple[Any, tuple[Any, ...]], junk: str, shape: str) -> None:
-    request, path = place
-    what = {"text": junk, "list": [junk], "key": {junk: {junk: [junk]}}, "extra": {"type": junk, "id": 5}}
-    body = json.dumps(put(request, path, what[shape])).encode()
+@given(
+    position=st.sampled_from(ALL_PATHS), junk=JUNK, shape=st.sampled_from(["text", "list", "key", "extra"])
+)
+def test_no_error_quotes_the_request(position: tuple[Any, tuple[Any, ...]], junk: str, shape: str) -> None:
+    request, path = position
+    values = {"text": junk, "list": [junk], "key": {junk: {junk: [junk]}}, "extra": {"type": junk, "id": 5}}
+    body = json.dumps(replace(request, path, values[shape])).encode()
 
     with suppress(pydantic.ValidationError):
         protocol.CHATKIT_REQUEST.validate_json(body)
-        return  # some places take any text
+        return  # some fields accept any text
 
-    assert not set(junk) & set(refusal_of(body))
+    assert not set(junk) & set(error_of(body))
 
 
 @given(junk=JUNK, frame=NOT_JSON)
 def test_no_error_quotes_a_body_that_is_not_json(junk: str, frame: str) -> None:
-    told = refusal_of((frame % junk).encode())
+    message = error_of((frame % junk).encode())
 
-    assert told in ("The request body is not valid JSON", "The request is not valid")
+    assert message in ("The request body is not valid JSON", "The request is not valid")
 
 
 @given(body=st.binary())
 def test_random_bytes_raise_nothing_but_a_parse_error(body: bytes) -> None:
-    refusal_of(body)
+    error_of(body)
 
 
 # --- NUL, surrogates, depth and size --------------------------------------------------------------
 
 
 def test_a_nul_character_is_refused_in_every_field() -> None:
-    for request, path in EVERYWHERE:
-        found = functools.reduce(lambda value, key: value[key], path, request)
-        if isinstance(found, dict):
-            with_nul: Any = found | {"key\0": {"values": []}}
-        elif isinstance(found, str) and path[-1] not in CHOICES:
-            with_nul = found + "\0"
+    for request, path in ALL_PATHS:
+        value = functools.reduce(lambda part, key: part[key], path, request)
+        if isinstance(value, dict):
+            with_nul: Any = value | {"key\0": {"values": []}}
+        elif isinstance(value, str) and path[-1] not in CHOICES:
+            with_nul = value + "\0"
         else:
             continue
 
-        told = refusal_of(put(request, path, with_nul))
+        message = error_of(replace(request, path, with_nul))
 
-        assert told == "The request contains a NUL character", path
+        assert message == "The request contains a NUL character", path
 
 
 @pytest.mark.parametrize("text", [r"\u0000", r"a\\u0000b", r"C:\u0000", "\\" * 7 + "u0000"])
 def test_the_escape_sequence_of_nul_as_plain_text_is_accepted(text: str) -> None:
-    request = parse(json.dumps({"type": "threads.update", "params": OF_ITEM | {"title": text}}).encode())
+    request = parse(json.dumps({"type": "threads.update", "params": ITEM_IDS | {"title": text}}).encode())
 
     assert request.params.title == text
 
@@ -275,7 +279,7 @@ def test_the_escape_sequence_of_nul_as_plain_text_is_accepted(text: str) -> None
 def test_a_raw_nul_byte_is_not_valid_json() -> None:
     body = b'{"type": "threads.update", "params": {"thread_id": "t", "title": "a\0b"}}'
 
-    assert refusal_of(body) == "The request body is not valid JSON"
+    assert error_of(body) == "The request body is not valid JSON"
 
 
 @pytest.mark.parametrize(
@@ -284,7 +288,7 @@ def test_a_raw_nul_byte_is_not_valid_json() -> None:
 def test_half_a_surrogate_pair_is_refused(half: bytes) -> None:
     body = b'{"type": "threads.update", "params": {"thread_id": "t", "title": "' + half + b'"}}'
 
-    assert refusal_of(body) == "The request body is not valid JSON"
+    assert error_of(body) == "The request body is not valid JSON"
 
 
 RESULT = '{"type": "threads.add_client_tool_output", "params": {"thread_id": "t", "result": %s}}'
@@ -305,19 +309,19 @@ RESULT = '{"type": "threads.add_client_tool_output", "params": {"thread_id": "t"
     ids=["lists", "objects", "open", "and a NUL", "number", "negative", "number and a NUL", "two exponents"],
 )
 def test_extreme_depth_and_extreme_numbers_are_refused(deep: str) -> None:
-    told = refusal_of((RESULT % deep).encode())
+    message = error_of((RESULT % deep).encode())
 
-    assert told == "The request body is not valid JSON"
+    assert message == "The request body is not valid JSON"
 
 
 @pytest.mark.parametrize("limit", ["1e999", "-1e999", "NaN", "Infinity", "0.5", "9" * 5_000, "true " + "1"])
 def test_a_limit_that_is_not_an_integer_is_refused(limit: str) -> None:
-    told = refusal_of(b'{"type": "threads.list", "params": {"limit": %s}}' % limit.encode())
+    message = error_of(b'{"type": "threads.list", "params": {"limit": %s}}' % limit.encode())
 
-    assert told in ("params.limit is not valid", "The request body is not valid JSON")
+    assert message in ("params.limit is not valid", "The request body is not valid JSON")
 
 
-# --- The kept parser ------------------------------------------------------------------------------
+# --- The cached parser ----------------------------------------------------------------------------
 
 
 class Context:
@@ -325,7 +329,7 @@ class Context:
 
 
 class Shop(ChatKitServer[Context]):
-    """A team's server, which overrides ``process`` as some do to look at the request first."""
+    """A team's server that overrides ``process``, to read the request first."""
 
     seen = 0
 
@@ -341,7 +345,7 @@ class Shop(ChatKitServer[Context]):
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What type adapters are built for, from here on. The SDK's module is as it is when imported."""
+    """The types that type adapters are built for from now on. The SDK's module is as after its import."""
     kinds: list[Any] = []
     build = pydantic.TypeAdapter.__init__
 
@@ -364,7 +368,7 @@ def ask(shop: Shop) -> bytes:
 
 
 def test_the_sdk_builds_a_parser_for_every_request(built: list[Any]) -> None:
-    """Should this fail, ``cache_request_parser`` has had its day."""
+    """If this test fails, ``cache_request_parser`` is not needed any more."""
     for _ in range(2):
         ask(Shop(Store()))
 

@@ -1,4 +1,4 @@
-"""What a team's server raises: faults are logged, refusals keep their status, mistakes are the caller's."""
+"""A team's exceptions: faults are logged, refusals keep their status, the caller's mistakes are a 4xx."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def failing(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
 
 
 class Chat:
-    """A conversation with the failing server, and what the server has logged since it began."""
+    """A thread on the failing server, and the server's log since ``forget_the_log``."""
 
     def __init__(self, api: Api, token: str) -> None:
         self._api, self._token, self._bearer = api, token, {"Authorization": f"Bearer {token}"}
@@ -37,7 +37,7 @@ class Chat:
         self._logged_before = self._api.log.stat().st_size
 
     def ask(self, kind: str, raised: str = "", /, **params: Any) -> httpx2.Response:
-        """``raised``: the place and the exception."""
+        """``raised``: where the server raises an exception, and which one, such as "respond: http"."""
         body = operation(kind, **DEFAULTS.get(kind, {}) | {"thread_id": self.id} | params)
         return self._api.post(body, self._token, X_Fails=raised)
 
@@ -72,7 +72,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "items.feedback": {"item_ids": ["msg_1"], "kind": "positive"},
     "input.transcribe": {"audio_base64": "AAAA", "mime_type": "audio/webm"},
 }
-# Places where a team's code may raise, each with an operation that reaches it and is answered with JSON.
+# Where a team's code may raise, and an operation that calls that code and is answered with JSON.
 PLACES = {
     "context": "threads.update",
     "process": "threads.update",
@@ -99,10 +99,10 @@ def body(status: int, message: str) -> dict[str, Any]:
     return {"error": message, "status": status, "message": message}
 
 
-NO_WORDS = {"type": "error", "code": "stream.error", "allow_retry": True}
+ERROR_WITHOUT_TEXT = {"type": "error", "code": "stream.error", "allow_retry": True}
 
 
-def in_words(message: str, *, allow_retry: bool = False) -> dict[str, Any]:
+def error_with_text(message: str, *, allow_retry: bool = False) -> dict[str, Any]:
     return {"type": "error", "code": "custom", "message": message, "allow_retry": allow_retry}
 
 
@@ -143,14 +143,14 @@ def test_a_fault_while_a_server_answers_is_an_error_event_and_its_traceback_is_l
 ) -> None:
     events = chat.stream("threads.custom_action", f"{place}: {error}")
 
-    assert events[-1] == NO_WORDS
+    assert events[-1] == ERROR_WITHOUT_TEXT
     assert "failing_server.py" in chat.traceback()
 
 
 def test_a_not_found_error_while_a_server_answers_is_a_fault(chat: Chat) -> None:
     events = chat.stream("threads.add_user_message", "respond, asking the store: -")
 
-    assert events[-1] == NO_WORDS
+    assert events[-1] == ERROR_WITHOUT_TEXT
     assert "failing_server.py" in chat.traceback()
 
 
@@ -158,11 +158,11 @@ def test_a_not_found_error_while_a_server_answers_is_a_fault(chat: Chat) -> None
 def test_a_fault_before_the_first_event_is_an_error_event_and_not_a_5xx(chat: Chat, error: str) -> None:
     events = chat.stream("threads.custom_action", f"get_stream_options: {error}")
 
-    assert events == [NO_WORDS]
+    assert events == [ERROR_WITHOUT_TEXT]
     assert "failing_server.py" in chat.traceback()
 
 
-# --- Mistakes of the caller's ---------------------------------------------------------------------
+# --- Mistakes of the caller -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_refusal_in_a_stream_is_an_error_event_with_its_text_and_no_retry(
 ) -> None:
     events = chat.stream(kind, f"{place}: http")
 
-    assert events[-1] == in_words("The plan of your company ends here")
+    assert events[-1] == error_with_text("The plan of your company ends here")
     assert chat.traceback() == ""
 
 
@@ -296,7 +296,7 @@ def test_a_refusal_in_a_stream_is_an_error_event_with_its_text_and_no_retry(
 def test_a_custom_stream_error_reaches_the_client_wherever_it_is_raised(chat: Chat, place: str) -> None:
     events = chat.stream("threads.add_user_message", f"{place}: CustomStreamError")
 
-    assert events[-1] == in_words("Sorry", allow_retry=True)
+    assert events[-1] == error_with_text("Sorry", allow_retry=True)
     assert chat.traceback() == ""
 
 

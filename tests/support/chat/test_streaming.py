@@ -1,4 +1,4 @@
-"""Streams, observed from outside at a real server: when events arrive, what is held, what stays."""
+"""Streams of a real server: when events arrive, which resources a stream holds, and how it ends."""
 
 import asyncio
 import gc
@@ -53,12 +53,12 @@ def test_if_the_client_leaves_the_stream_ends_and_the_partial_answer_is_stored_o
 ) -> None:
     with few_threads.stream(create("until I leave"), person.token()) as events:
         thread_id = next(events)[1]["thread"]["id"]
-        [said] = next(said for _, event in events if (said := deltas_of([event])))
+        [delta] = next(deltas for _, event in events if (deltas := deltas_of([event])))
 
     items = eventually(lambda: items_of(few_threads, person, thread_id), lambda items: len(items) > 1)
     assert [item["type"] for item in items] == ["user_message", "assistant_message"]
     kept = items[1]["content"][0]["text"]
-    assert kept.startswith(said)
+    assert kept.startswith(delta)
     time.sleep(0.5)
     assert items_of(few_threads, person, thread_id)[1]["content"][0]["text"] == kept
 
@@ -75,12 +75,12 @@ def test_with_fifty_open_streams_and_two_threads_other_requests_are_answered(
     few_threads: Api, person: Person
 ) -> None:
     token = person.token()
-    alone = timed(few_threads, token)
+    without_streams = median_seconds(few_threads, token)
 
     measured = Event()
 
     def stream(number: int) -> bool:
-        """Whether it was still open, and well, when all was measured."""
+        """Whether the stream was still open and had no error after the measurement."""
         with few_threads.stream(create("until I leave"), token) as events:
             return any(measured.is_set() for _, event in events if event["type"] == "thread.item.updated")
 
@@ -90,12 +90,12 @@ def test_with_fifty_open_streams_and_two_threads_other_requests_are_answered(
             lambda: few_threads.post(operation("threads.list", limit=100), token).json(),
             lambda page: len(page["data"]) == 50,
         )
-        beside = timed(few_threads, token)
+        with_streams = median_seconds(few_threads, token)
         measured.set()
         assert all(still_open.result() for still_open in streams)
 
-    # Were threads or connections held, this would wait for a stream's end, which is a minute away.
-    assert beside < 20 * alone + 2
+    # If a stream held a thread or a connection, this would wait a minute for the stream's end.
+    assert with_streams < 20 * without_streams + 2
 
 
 def test_a_teams_server_may_use_djangos_async_orm_and_holds_no_connection_between_calls(
@@ -124,7 +124,7 @@ def test_a_shutdown_stores_the_partial_answers(
                 events = streams.enter_context(stopping.stream(create("until the end"), token))
                 threads.append(next(events)[1]["thread"]["id"])
                 next(event for _, event in events if deltas_of([event]))
-                clients.submit(list, events)  # reads on, until the server is gone
+                clients.submit(list, events)  # reads until the server has stopped
         for thread_id in threads:
             items = items_of(api, person, thread_id)
             assert [item["type"] for item in items] == ["user_message", "assistant_message"]
@@ -136,7 +136,7 @@ def test_keep_alive_comments_are_not_messages(few_threads: Api, person: Person) 
 
     stream = http.post(few_threads.url, json=create("for 1 seconds"), headers=headers).text
 
-    # By the specification an empty line ends a message. Most clients ignore a message without data.
+    # In the specification, an empty line ends a message. Most clients ignore a message without data.
     messages = stream.removesuffix("\n\n").split("\n\n")
     assert ": keep-alive\ndata: " in stream
     assert all(message.splitlines()[-1].startswith("data: {") for message in messages)
@@ -148,23 +148,23 @@ def test_keep_alive_comments_lose_no_event(
 ) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.01)
 
-    async def source(heard: asyncio.Event) -> AsyncIterator[bytes]:
+    async def source(go_on: asyncio.Event) -> AsyncIterator[bytes]:
         for number in range(3):
             yield b"data: %d\n\n" % number
-            await heard.wait()
-            heard.clear()
+            await go_on.wait()
+            go_on.clear()
 
-    async def listen() -> tuple[list[bytes], set[Any]]:
-        heard = asyncio.Event()
-        stream = await streaming.start(source(heard), "ada")
+    async def read() -> tuple[list[bytes], set[Any]]:
+        go_on = asyncio.Event()
+        stream = await streaming.start(source(go_on), "ada")
         before, parts = asyncio.all_tasks(), []
         async for part in stream.response():
             parts.append(part)
             if parts[-2:] == [streaming.KEEP_ALIVE] * 2:
-                heard.set()
+                go_on.set()
         return parts, asyncio.all_tasks() - before
 
-    parts, tasks = asyncio.run(listen())
+    parts, tasks = asyncio.run(read())
 
     assert [part for part in parts if part != streaming.KEEP_ALIVE] == [
         b"data: %d\n\n" % number for number in range(3)
@@ -187,15 +187,15 @@ def test_a_stream_without_a_reader_is_cancelled() -> None:
         await streaming.start(source(), "ada")
         gc.collect()
         await asyncio.sleep(0.05)
-        return list(ended)  # now, for the loop's own end would end it too
+        return list(ended)  # a copy, because the end of the loop also cancels the stream
 
     assert asyncio.run(client_leaves_before_there_is_a_response()) == [True]
 
 
-@pytest.mark.parametrize("fault", [OperationalError, InterfaceError, PermissionDenied])
-def test_an_exception_with_a_status_before_the_first_event_is_raised(fault: type[Exception]) -> None:
-    with pytest.raises(fault):
-        asyncio.run(first_event(failing_with(fault())))
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, PermissionDenied])
+def test_an_exception_with_a_status_before_the_first_event_is_raised(error: type[Exception]) -> None:
+    with pytest.raises(error):
+        asyncio.run(first_event(failing_with(error())))
 
 
 def test_a_stream_without_events_raises_not_found() -> None:
@@ -203,18 +203,18 @@ def test_a_stream_without_events_raises_not_found() -> None:
         asyncio.run(first_event(failing_with(None)))
 
 
-@pytest.mark.parametrize("fault", [RuntimeError(), ValueError(), NotFoundError(), DataError()])
+@pytest.mark.parametrize("error", [RuntimeError(), ValueError(), NotFoundError(), DataError()])
 def test_any_other_exception_before_the_first_event_is_an_error_event(
-    fault: Exception,
+    error: Exception,
 ) -> None:
-    event = asyncio.run(first_event(failing_with(fault)))
+    event = asyncio.run(first_event(failing_with(error)))
 
     assert event == b'data: {"type":"error","code":"stream.error","allow_retry":true}\n\n'
 
 
-async def failing_with(fault: Exception | None) -> AsyncIterator[bytes]:
-    if fault:
-        raise fault
+async def failing_with(error: Exception | None) -> AsyncIterator[bytes]:
+    if error:
+        raise error
     return
     yield
 
@@ -276,8 +276,8 @@ def items_of(api: Api, person: Person, thread_id: str) -> list[dict[str, Any]]:
     return list(page["data"])
 
 
-def timed(api: Api, token: str) -> float:
-    """The median time of a request, in seconds."""
+def median_seconds(api: Api, token: str) -> float:
+    """The median time of a request."""
     times = []
     for _ in range(9):
         started = time.perf_counter()
@@ -287,9 +287,9 @@ def timed(api: Api, token: str) -> float:
 
 
 def test_a_missing_thread_is_not_logged_with_a_traceback(few_threads: Api, person: Person) -> None:
-    said = few_threads.log.stat().st_size
+    logged_before = few_threads.log.stat().st_size
 
     response = few_threads.post(add("thr_made_up"), person.token())
 
     assert response.status_code == 404
-    assert b"Traceback" not in few_threads.log.read_bytes()[said:]
+    assert b"Traceback" not in few_threads.log.read_bytes()[logged_before:]

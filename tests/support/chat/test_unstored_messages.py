@@ -1,4 +1,4 @@
-"""Sending a message: whenever the client leaves, it can send again, and nothing is half stored."""
+"""If a request ends before its message is stored, the client can send it again and nothing else remains."""
 
 import json
 import socket
@@ -29,19 +29,19 @@ from tests.support.attachments.test_attachments import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# What the server is about to write when the client leaves: each table waits for our lock.
-MOMENTS = ["support_thread", "support_attachment", "support_item"]
+# In the order in which the server writes. A lock on one of them stops the server before that write.
+TABLES = ["support_thread", "support_attachment", "support_item"]
 
 
 @contextmanager
 def locked(database_url: str, table: str) -> Iterator[Any]:
-    """Until the block ends, nobody else can write to the table."""
-    with psycopg.connect(database_url) as elsewhere:
-        elsewhere.execute(f"LOCK TABLE {table} IN SHARE MODE")
-        yield elsewhere
+    """During the block, no other connection can write to the table."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        yield connection
 
 
-def leave_while_it_waits(
+def disconnect_during_write(
     api: Api, person: Person, body: dict[str, Any], database_url: str, table: str
 ) -> None:
     """Send the request, and close the connection while the server waits to write to the table."""
@@ -50,11 +50,11 @@ def leave_while_it_waits(
         f"POST /support/chatkit HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
-    with locked(database_url, table) as elsewhere:
+    with locked(database_url, table) as connection:
         with socket.create_connection(("localhost", int(api.origin.rpartition(":")[2]))) as client:
             client.sendall(head.encode() + content)
-            wait_for_lock(elsewhere)
-        # When the server has answered this, its event loop has seen the connection close.
+            wait_for_lock(connection)
+        # After this answer, the server's event loop has seen the disconnect.
         assert api.post(operation("threads.list"), token).status_code == 200
 
 
@@ -62,12 +62,12 @@ def threads_of(person: Person) -> list[Thread]:
     return list(Thread.objects.owned_by(person.user_id).order_by("id"))
 
 
-@pytest.mark.parametrize("table", MOMENTS)
+@pytest.mark.parametrize("table", TABLES)
 def test_a_message_with_a_file_can_be_sent_again_after_a_disconnect_at_any_write(
     api: Api, person: Person, database_url: str, table: str
 ) -> None:
     attachment = attach(api, person)
-    leave_while_it_waits(api, person, sending(attachment["id"]), database_url, table)
+    disconnect_during_write(api, person, sending(attachment["id"]), database_url, table)
 
     thread_id = send(api, person, attachment["id"])
 
@@ -75,19 +75,19 @@ def test_a_message_with_a_file_can_be_sent_again_after_a_disconnect_at_any_write
     assert http.get(attachment["preview_url"]).content == PNG
 
 
-@pytest.mark.parametrize(("table", "files"), [(MOMENTS[0], 0), (MOMENTS[0], 1), (MOMENTS[1], 2)])
+@pytest.mark.parametrize(("table", "files"), [(TABLES[0], 0), (TABLES[0], 1), (TABLES[1], 2)])
 def test_a_disconnect_before_the_message_is_stored_leaves_no_thread(
     api: Api, person: Person, database_url: str, table: str, files: int
 ) -> None:
     attachments = [attach(api, person) for _ in range(files)]
     body = sending(*(attachment["id"] for attachment in attachments))
-    so_far = len(api.log.read_text())
+    logged_before = len(api.log.read_text())
 
-    leave_while_it_waits(api, person, body, database_url, table)
+    disconnect_during_write(api, person, body, database_url, table)
 
     eventually(lambda: threads_of(person), lambda threads: threads == [])
     assert [row(attachment).thread for attachment in attachments] == [None] * files
-    assert "Traceback" not in api.log.read_text()[so_far:]
+    assert "Traceback" not in api.log.read_text()[logged_before:]
 
 
 def test_a_disconnect_after_the_message_is_stored_keeps_the_thread_and_its_file(
@@ -95,7 +95,7 @@ def test_a_disconnect_after_the_message_is_stored_keeps_the_thread_and_its_file(
 ) -> None:
     attachment = attach(api, person)
 
-    leave_while_it_waits(api, person, sending(attachment["id"]), database_url, "support_item")
+    disconnect_during_write(api, person, sending(attachment["id"]), database_url, "support_item")
 
     eventually(lambda: Item.objects.owned_by(person.user_id).count(), lambda count: count == 1)
     (thread,) = threads_of(person)
@@ -108,7 +108,7 @@ def test_the_file_of_a_message_that_was_not_stored_is_released(
     attachment, thread_id = attach(api, person), send(api, person)
     body = sending(attachment["id"], thread_id=thread_id)
 
-    leave_while_it_waits(api, person, body, database_url, "support_attachment")
+    disconnect_during_write(api, person, body, database_url, "support_attachment")
 
     eventually(lambda: row(attachment).thread, lambda thread: thread is None)
     assert [thread.thread_id for thread in threads_of(person)] == [thread_id]
@@ -118,14 +118,14 @@ def test_the_file_of_a_message_that_was_not_stored_is_released(
 def test_a_failure_before_the_message_is_stored_leaves_no_thread(
     api: Api, person: Person, database_url: str
 ) -> None:
-    """For example, the file is deleted in another window at that moment."""
+    """For example, the user deletes the file in another window at the same time."""
     body, token = sending(attach(api, person)["id"]), person.token()
 
-    with ThreadPoolExecutor(1) as client, locked(database_url, "support_thread") as elsewhere:
+    with ThreadPoolExecutor(1) as client, locked(database_url, "support_thread") as connection:
         answer = client.submit(api.post, body, token)
-        wait_for_lock(elsewhere)
-        elsewhere.execute("DELETE FROM support_attachment WHERE user_id = %s", [person.user_id])
-        elsewhere.commit()
+        wait_for_lock(connection)
+        connection.execute("DELETE FROM support_attachment WHERE user_id = %s", [person.user_id])
+        connection.commit()
 
     assert (answer.result().status_code, answer.result().json()) == (404, NOT_FOUND)
     assert threads_of(person) == []
@@ -136,14 +136,14 @@ def test_thread_created_is_sent_only_after_the_message_is_stored(
 ) -> None:
     token = person.token()
     with ThreadPoolExecutor(1) as client:
-        with locked(database_url, "support_item") as elsewhere:
+        with locked(database_url, "support_item") as connection:
             first = client.submit(first_event, api, token)
-            wait_for_lock(elsewhere)
-            api.post(operation("threads.list"), token)  # time enough for an event to arrive
-            told_early = first.done()
+            wait_for_lock(connection)
+            api.post(operation("threads.list"), token)  # meanwhile an event could arrive
+            sent_early = first.done()
 
         assert first.result()["type"] == "thread.created"
-    assert not told_early
+    assert not sent_early
 
 
 def first_event(api: Api, token: str) -> Any:
