@@ -16,7 +16,7 @@ from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.conversations import items_of, types_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create, eventually
-from tests.support.assistant.test_tools import black_hole, configured
+from tests.support.assistant.test_tools import as_setting, silent_server
 from tests.support.attachments.test_attachments import PNG, announce, bearer, direct, put, row, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,7 @@ def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
     model.will_answer(ending="silence")
     token, before, endings, threads = person.token(), stored(), [], []
     with ExitStack() as left_open, ThreadPoolExecutor(4) as clients:
-        servers = configured({"name": "silent", "url": left_open.enter_context(black_hole())})
+        servers = as_setting({"name": "silent", "url": left_open.enter_context(silent_server())})
         lock = left_open.enter_context(psycopg.connect(database_url))
         with start_assistant(SUPPORT_MCP_SERVERS=servers) as ending:
             # One answer waits for the model, and one for the tools' server; one upload for its other half,

@@ -1,4 +1,4 @@
-"""The default agent on a real server, over both APIs, with a person who signed up; the model is scripted."""
+"""Answers of a model on a real server, over both APIs. The model says what the test tells it to say."""
 
 import json
 import time
@@ -44,7 +44,7 @@ def store(person: Person, *items: ThreadItem) -> None:
 
 
 def common(thread_id: str) -> dict[str, Any]:
-    """What every item has."""
+    """The fields that every item has."""
     return {"id": f"msg_{uuid.uuid4().hex}", "thread_id": thread_id, "created_at": datetime.now()}
 
 
@@ -52,7 +52,7 @@ def answer(thread_id: str, text: str) -> AssistantMessageItem:
     return AssistantMessageItem(**common(thread_id), content=[AssistantMessageContent(text=text)])
 
 
-# --- A turn ---------------------------------------------------------------------------------------
+# --- One answer -----------------------------------------------------------------------------------
 
 
 def test_the_answer_is_streamed_word_by_word_and_stored(assistant: Api, person: Person, model: Model) -> None:
@@ -98,15 +98,15 @@ def test_two_concurrent_conversations_do_not_mix(
 ) -> None:
     with ThreadPoolExecutor(2) as clients:
         turns = [
-            clients.submit(assistant.events, create(f"I am {who.user_id}"), who.token())
-            for who in (person, other_person)
+            clients.submit(assistant.events, create(f"I am {user.user_id}"), user.token())
+            for user in (person, other_person)
         ]
         threads = [thread_id_of(turn.result()) for turn in turns]
 
-    for who, thread_id in zip((person, other_person), threads, strict=True):
-        assert texts_of(items_of(who, thread_id)) == [f"I am {who.user_id}", "Good morning!"]
+    for user, thread_id in zip((person, other_person), threads, strict=True):
+        assert texts_of(items_of(user, thread_id)) == [f"I am {user.user_id}", "Good morning!"]
     assert {tuple(call.conversation) for call in model.calls} == {
-        (("user", f"I am {who.user_id}"),) for who in (person, other_person)
+        (("user", f"I am {user.user_id}"),) for user in (person, other_person)
     }
 
 
@@ -138,7 +138,7 @@ def test_a_closed_thread_is_not_answered(assistant: Api, person: Person, model: 
     assert model.calls == []
 
 
-# --- What the model reads -------------------------------------------------------------------------
+# --- The model's input ----------------------------------------------------------------------------
 
 
 def test_the_model_reads_the_whole_conversation_in_order(
@@ -166,9 +166,9 @@ def test_the_model_reads_only_the_newest_messages_of_a_long_conversation(
     assistant.events(add(thread_id, "The newest"), person.token())
 
     (call,) = model.calls
-    beginning, (_, read), newest = call.conversation
-    assert read.split("\n\n") == [f"Message {number}" for number in range(6, history.MAX_ITEMS + 5)]
-    assert (beginning, newest) == (("user", EARLIER_MESSAGES_MISSING), ("user", "The newest"))
+    first, (_, history_text), newest = call.conversation
+    assert history_text.split("\n\n") == [f"Message {number}" for number in range(6, history.MAX_ITEMS + 5)]
+    assert (first, newest) == (("user", EARLIER_MESSAGES_MISSING), ("user", "The newest"))
 
 
 def test_one_enormous_message_does_not_block_the_next_message(
@@ -204,30 +204,30 @@ def test_items_of_all_types_are_converted_for_the_model(assistant: Api, person: 
             output={"city": "Vienna"},
         ),
     )
-    quoting = add(thread_id, "Where is it?")
-    quoting["params"]["input"]["quoted_text"] = "We ship within a week"
+    quotation = add(thread_id, "Where is it?")
+    quotation["params"]["input"]["quoted_text"] = "We ship within a week"
     model.will_answer("Here")
 
-    events = assistant.events(quoting, person.token())
+    events = assistant.events(quotation, person.token())
 
     assert deltas_of(events) == ["Here"]
-    (_, first), answered, (_, second) = model.calls[0].conversation
+    (_, first), reply, (_, second) = model.calls[0].conversation
     assert first.startswith("@order\n\n")
     assert '{"order": {"number": 7}}' in first
-    assert answered == ("assistant", "Good morning!")
-    read = [
+    assert reply == ("assistant", "Good morning!")
+    expected = [
         *('"value":"Blue"', '{"chosen": "blue"}', '"result": {"city": "Vienna"}'),
         *("Where is it?", "We ship within a week"),
     ]
-    assert [second.index(text) for text in read] == sorted(second.index(text) for text in read)
+    assert [second.index(text) for text in expected] == sorted(second.index(text) for text in expected)
 
 
 def test_the_model_gets_a_tool_call_and_its_output_together_or_neither(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
-    called = {"name": "look", "call_id": "call_1", "arguments": {"at": "the door"}, "output": "it is open"}
-    call = ClientToolCallItem(**common(thread_id), status="completed", **called)
+    fields = {"name": "look", "call_id": "call_1", "arguments": {"at": "the door"}, "output": "it is open"}
+    call = ClientToolCallItem(**common(thread_id), status="completed", **fields)
     store(person, call, *(answer(thread_id, str(number)) for number in range(history.MAX_ITEMS - 2)))
     model.will_answer("Yes")
 
@@ -238,7 +238,7 @@ def test_the_model_gets_a_tool_call_and_its_output_together_or_neither(
     assert [("the door" in body, "it is open" in body) for body in sent] == [(True, True), (False, False)]
 
 
-# --- What it is told ------------------------------------------------------------------------------
+# --- The instructions -----------------------------------------------------------------------------
 
 
 def test_the_instructions_quote_the_users_name(assistant: Api, auth: BetterAuth, model: Model) -> None:
@@ -251,7 +251,7 @@ def test_the_instructions_quote_the_users_name(assistant: Api, auth: BetterAuth,
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("locale", "lines"),
     [
         ("de", ["Answer in German, unless the user writes in another language."]),
         ("de-AT,de;q=0.9,en;q=0.8", ["Answer in German, unless the user writes in another language."]),
@@ -262,12 +262,12 @@ def test_the_instructions_quote_the_users_name(assistant: Api, auth: BetterAuth,
     ],
 )
 def test_the_instructions_name_the_locales_language_and_never_quote_the_locale(
-    assistant: Api, person: Person, model: Model, sent: str, told: list[str]
+    assistant: Api, person: Person, model: Model, locale: str, lines: list[str]
 ) -> None:
-    with assistant.stream(create("Hello"), person.token(), Accept_Language=sent) as events:
+    with assistant.stream(create("Hello"), person.token(), Accept_Language=locale) as events:
         list(events)
 
-    assert model.calls[0].instructions.splitlines()[2:] == told
+    assert model.calls[0].instructions.splitlines()[2:] == lines
 
 
 def test_the_instructions_may_come_from_a_file(person: Person, settings: Any, tmp_path: Path) -> None:
@@ -275,9 +275,9 @@ def test_the_instructions_may_come_from_a_file(person: Person, settings: Any, tm
     file.write_text("Sei freundlich — 💍\n", encoding="utf-8")
     settings.SUPPORT_INSTRUCTIONS_FILE = str(file)
 
-    told = instructions_for(person, "").splitlines()
+    lines = instructions_for(person, "").splitlines()
 
-    assert told == ["Sei freundlich — 💍", f'The user\'s name is "{person.name}".']
+    assert lines == ["Sei freundlich — 💍", f'The user\'s name is "{person.name}".']
 
 
 def test_the_default_instructions_describe_a_support_assistant(person: Person) -> None:
@@ -288,13 +288,13 @@ def test_a_long_user_name_is_cut_in_the_instructions() -> None:
     assert "N" * 100 + '"' in instructions_for(SimpleNamespace(name="N" * 10_000), "")
 
 
-# --- Where it goes --------------------------------------------------------------------------------
+# --- Other hosts ----------------------------------------------------------------------------------
 
 
 def test_nothing_is_sent_to_other_hosts(assistant: Api, person: Person, model: Model) -> None:
     assistant.events(create("Hello"), person.token())
 
-    # The Agents SDK posts its traces five seconds after the first turn.
+    # The Agents SDK sends traces five seconds after the first run.
     time.sleep(max(0.0, model.first_called_at + 6 - time.monotonic()))
     assert model.tunnels == []
 

@@ -1,4 +1,4 @@
-"""What is dictated is written down by a model, if there is one; for that alone a body may be longer."""
+"""Dictation: a model turns audio into text. Only these requests may have a longer body."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ USUAL_LIMIT = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def listening(start_assistant: Callable[..., Any]) -> Iterator[Api]:
-    """Our server with dictation."""
-    with start_assistant(SUPPORT_TRANSCRIPTION_MODEL="model-with-ears") as running:
+def dictation_api(start_assistant: Callable[..., Any]) -> Iterator[Api]:
+    """A server with a transcription model."""
+    with start_assistant(SUPPORT_TRANSCRIPTION_MODEL="transcription-model") as running:
         yield running
 
 
@@ -38,15 +38,15 @@ def dictated(audio: bytes | str = SPEECH, mime_type: str = "audio/webm;codecs=op
     ],
 )
 def test_dictated_audio_is_transcribed(
-    listening: Api, person: Person, model: Model, mime_type: str, name: bytes
+    dictation_api: Api, person: Person, model: Model, mime_type: str, name: bytes
 ) -> None:
-    response = listening.post(dictated(mime_type=mime_type), person.token())
+    response = dictation_api.post(dictated(mime_type=mime_type), person.token())
 
     assert (response.status_code, response.json()) == (200, {"text": "What was said"})
     (call,) = model.transcriptions
     assert SPEECH in call.raw
     assert b'filename="%s"' % name in call.raw
-    assert b"model-with-ears" in call.raw
+    assert b"transcription-model" in call.raw
     assert call.headers["authorization"] == "Bearer the-key-of-the-model"
 
 
@@ -71,9 +71,9 @@ def test_without_a_transcription_model_dictation_is_a_501(
     ],
 )
 def test_audio_of_a_wrong_type_or_without_bytes_is_a_400(
-    listening: Api, person: Person, model: Model, body: dict[str, Any], message: str
+    dictation_api: Api, person: Person, model: Model, body: dict[str, Any], message: str
 ) -> None:
-    response = listening.post(body, person.token())
+    response = dictation_api.post(body, person.token())
 
     assert (response.status_code, response.json()["message"]) == (400, message)
     assert model.transcriptions == []
@@ -81,11 +81,11 @@ def test_audio_of_a_wrong_type_or_without_bytes_is_a_400(
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_audio_that_the_model_refuses_is_a_400(
-    listening: Api, person: Person, model: Model, status: int
+    dictation_api: Api, person: Person, model: Model, status: int
 ) -> None:
     model.transcript = Turn(status=status)
 
-    response = listening.post(dictated(), person.token())
+    response = dictation_api.post(dictated(), person.token())
 
     assert response.status_code == 400
     assert response.json()["message"] == "params.audio_base64 is no audio that can be written down"
@@ -93,46 +93,48 @@ def test_audio_that_the_model_refuses_is_a_400(
 
 @pytest.mark.parametrize("status", [401, 429, 500])
 def test_a_failing_transcription_model_is_a_503_without_details(
-    listening: Api, person: Person, model: Model, status: int
+    dictation_api: Api, person: Person, model: Model, status: int
 ) -> None:
     model.transcript = Turn(status=status)
 
-    response = listening.post(dictated(), person.token())
+    response = dictation_api.post(dictated(), person.token())
 
     assert response.status_code == 503
     assert response.json()["error"] == "Service temporarily unavailable"
     assert response.headers["Retry-After"]
     assert len(model.transcriptions) == 1
-    assert "The model is not well" not in listening.log.read_text()
+    assert "The model is not well" not in dictation_api.log.read_text()
 
 
-# --- How long a body may be -----------------------------------------------------------------------
+# --- The length of a body -------------------------------------------------------------------------
 
 
-def test_a_recording_of_the_maximum_length_is_accepted(listening: Api, person: Person, model: Model) -> None:
-    response = listening.post(dictated(b"x" * 2 * USUAL_LIMIT), person.token())
+def test_a_recording_over_the_usual_limit_is_accepted(
+    dictation_api: Api, person: Person, model: Model
+) -> None:
+    response = dictation_api.post(dictated(b"x" * 2 * USUAL_LIMIT), person.token())
 
     assert response.status_code == 200
 
 
-def test_a_recording_that_is_too_long_is_a_413(listening: Api, person: Person, model: Model) -> None:
-    response = listening.post(dictated(b"x" * (dictation.MAX_AUDIO_BYTES + 2_000)), person.token())
+def test_a_recording_that_is_too_long_is_a_413(dictation_api: Api, person: Person, model: Model) -> None:
+    response = dictation_api.post(dictated(b"x" * (dictation.MAX_AUDIO_BYTES + 2_000)), person.token())
 
     assert response.status_code == 413
     assert str(dictation.MAX_BODY_BYTES) in response.json()["error"]
 
 
-def test_only_dictation_may_have_a_body_of_that_length(listening: Api, person: Person, model: Model) -> None:
-    action = {"type": "shout", "payload": "x" * USUAL_LIMIT}
+def test_other_operations_have_the_usual_limit(dictation_api: Api, person: Person, model: Model) -> None:
+    action = {"type": "long", "payload": "x" * USUAL_LIMIT}
     long = operation("threads.custom_action", thread_id="thr_1", action=action)
 
-    response = listening.post(long, person.token())
+    response = dictation_api.post(long, person.token())
 
     assert response.status_code == 413
     assert str(USUAL_LIMIT) in response.json()["error"]
 
 
-def test_without_a_transcription_model_no_body_may_have_that_length(
+def test_without_a_transcription_model_dictation_has_the_usual_limit(
     assistant: Api, person: Person, model: Model
 ) -> None:
     response = assistant.post(dictated(b"x" * USUAL_LIMIT), person.token())
@@ -140,7 +142,7 @@ def test_without_a_transcription_model_no_body_may_have_that_length(
     assert response.status_code == 413
 
 
-def test_a_chunked_body_has_the_same_limit(assistant: Api, person: Person, model: Model) -> None:
+def test_a_chunked_body_has_the_usual_limit(assistant: Api, person: Person, model: Model) -> None:
     body = b'{"type": "threads.update", "params": {"thread_id": "t", "title": "%s"}}' % (b"x" * USUAL_LIMIT)
     headers = {"Authorization": f"Bearer {person.token()}"}
 

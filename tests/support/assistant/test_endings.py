@@ -1,4 +1,4 @@
-"""How an answer ends, and what the user is told of it: the same over both APIs."""
+"""The ends of an answer, and the notice or the error for each of them, over both APIs."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from tests.support.assistant.test_title import title_of
 
 pytestmark = pytest.mark.django_db
 
-NO_WORDS_LEFT = {"finish_reason": "length"}
+CUT_OFF = {"finish_reason": "length"}
 FILTERED = {"finish_reason": "content_filter"}
-WITHOUT_A_REASON = {"finish_reason": None}
-FOR_A_REASON_OF_ITS_OWN = {"finish_reason": "the_moon"}
+NO_REASON = {"finish_reason": None}
+UNKNOWN_REASON = {"finish_reason": "the_moon"}
 
 
 def error(message: str, *, allow_retry: bool = True) -> dict[str, Any]:
@@ -53,10 +53,10 @@ def test_a_models_refusal_after_some_text_is_added_to_the_answer(
 @pytest.mark.parametrize(
     ("ending", "message"),
     [
-        (NO_WORDS_LEFT, model_errors.LENGTH_NOTICE),
+        (CUT_OFF, model_errors.LENGTH_NOTICE),
         (FILTERED, model_errors.FILTER_NOTICE),
-        (WITHOUT_A_REASON, model_errors.UNKNOWN_NOTICE),
-        (FOR_A_REASON_OF_ITS_OWN, model_errors.UNKNOWN_NOTICE),
+        (NO_REASON, model_errors.UNKNOWN_NOTICE),
+        (UNKNOWN_REASON, model_errors.UNKNOWN_NOTICE),
     ],
     ids=str,
 )
@@ -78,11 +78,11 @@ def test_an_incomplete_answer_is_stored_and_a_notice_gives_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("turn", "told"),
+    ("turn", "expected"),
     [
-        (NO_WORDS_LEFT, error(model_errors.LENGTH_ERROR)),
+        (CUT_OFF, error(model_errors.LENGTH_ERROR)),
         (FILTERED, error(model_errors.FILTER_ERROR, allow_retry=False)),
-        (WITHOUT_A_REASON, error(model_errors.EMPTY_ERROR)),
+        (NO_REASON, error(model_errors.EMPTY_ERROR)),
         ({}, error(model_errors.EMPTY_ERROR)),
         ({"tokens": ["", " \n"]}, error(model_errors.EMPTY_ERROR)),
         ({"reasoning": ["Hmm"]}, error(model_errors.EMPTY_ERROR)),
@@ -91,13 +91,13 @@ def test_an_incomplete_answer_is_stored_and_a_notice_gives_the_reason(
     ids=str,
 )
 def test_an_answer_without_text_is_an_error_and_no_message_is_stored(
-    assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
+    assistant: Api, person: Person, model: Model, turn: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     model.will_answer(*turn.get("tokens", []), **{name: turn[name] for name in turn if name != "tokens"})
 
     events = assistant.events(create("A story"), person.token())
 
-    assert events_of_type(events, "error") == [told]
+    assert events_of_type(events, "error") == [expected]
     assert deltas_of(events) == events_of_type(events, "notice") == []
     kinds = types_of(items_of(person, thread_id_of(events)))
     assert [kind for kind in kinds if kind != "workflow"] == ["user_message"]
@@ -112,18 +112,18 @@ def test_finish_reasons_of_other_providers_are_known(assistants: Any, person: Pe
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["Let me see. "], model_errors.LENGTH_NOTICE), ([], model_errors.LENGTH_ERROR)]
+    ("words", "message"), [(["Let me see. "], model_errors.LENGTH_NOTICE), ([], model_errors.LENGTH_ERROR)]
 )
 def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
-    assistant: Api, person: Person, model: Model, words: list[str], told: str
+    assistant: Api, person: Person, model: Model, words: list[str], message: str
 ) -> None:
-    model.will_answer(*words, tools=[("no_such_tool", {})], **NO_WORDS_LEFT)
+    model.will_answer(*words, tools=[("no_such_tool", {})], **CUT_OFF)
 
     events = assistant.events(create("Look it up"), person.token())
 
     assert len(model.calls) == 1
     assert [event["message"] for kind in ("notice", "error") for event in events_of_type(events, kind)] == [
-        told
+        message
     ]
     assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", *words]
 
@@ -143,7 +143,7 @@ def test_an_empty_answer_after_a_tool_call_gets_a_notice(
 @pytest.mark.parametrize(
     "turn",
     [
-        Turn(["Lost par"], **NO_WORDS_LEFT),
+        Turn(["Lost par"], **CUT_OFF),
         Turn(["Lost parcel"], **FILTERED),
         Turn(refusal=["I cannot help with that."]),
         Turn(["<think>The user asks for a title"]),

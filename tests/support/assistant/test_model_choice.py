@@ -1,4 +1,4 @@
-"""The model that a person picks in ChatKit's composer: used if it is listed, refused if not."""
+"""The model that the user picks in ChatKit's composer is used if it is on offer, and refused if not."""
 
 from typing import Any
 
@@ -28,8 +28,8 @@ def test_the_picked_model_answers_and_also_answers_a_retry(
     assistant.events(add(thread_id), token)
     assistant.events(picking("model-of-the-tests", add(thread_id)), token)
 
-    asked = [call.body["model"] for call in model.calls]
-    assert asked == ["another-model", "another-model", "model-of-the-tests", "model-of-the-tests"]
+    models = [call.body["model"] for call in model.calls]
+    assert models == ["another-model", "another-model", "model-of-the-tests", "model-of-the-tests"]
     assert {call.body["model"] for call in model.title_calls} == {"small-model"}
 
 
@@ -38,11 +38,11 @@ def test_a_picked_model_that_is_not_on_offer_is_refused_before_anything_is_store
 ) -> None:
     token = person.token()
 
-    # The other server has no model at all: a local responder answers there.
+    # The second server has no model. The local responder answers there.
     refused = [each.post(picking("secret-model", create()), token) for each in (assistant, api)]
 
-    told = "params.input.inference_options.model is not one of the models on offer"
-    assert [(each.status_code, each.json()["error"]) for each in refused] == [(400, told)] * 2
+    error = "params.input.inference_options.model is not one of the models on offer"
+    assert [(each.status_code, each.json()["error"]) for each in refused] == [(400, error)] * 2
     assert assistant.post(operation("threads.list"), token).json()["data"] == []
     assert model.calls == model.title_calls == []
 
@@ -56,8 +56,8 @@ def test_a_picked_model_that_is_no_longer_on_offer_is_replaced_by_the_default(
     message.inference_options.model = "model-of-last-year"
     Item.objects.filter(item_id=message.id).update(data=message.model_dump(mode="json"))
 
-    again = operation("threads.retry_after_item", thread_id=thread_id, item_id=message.id)
-    events = assistant.events(again, token)
+    retry = operation("threads.retry_after_item", thread_id=thread_id, item_id=message.id)
+    events = assistant.events(retry, token)
 
     assert deltas_of(events) == ["Good ", "morning", "!"]
     assert model.calls[-1].body["model"] == "model-of-the-tests"

@@ -1,4 +1,4 @@
-"""A model that fails: one sentence for the user, what was said is kept, and the next message works."""
+"""If a model fails, the user gets one error, the partial answer is stored, and the next message works."""
 
 import json
 import sys
@@ -25,14 +25,14 @@ def error(message: str, *, allow_retry: bool = True) -> dict[str, Any]:
 
 
 def refusal(status: int, headers: dict[str, str] | None = None, code: str = "") -> openai.APIStatusError:
-    """As the OpenAI client raises it."""
+    """The exception that OpenAI's client raises for this status."""
     kind = {429: openai.RateLimitError, 400: openai.BadRequestError}[status]
     response = httpx2.Response(status, headers=headers, request=httpx2.Request("POST", "http://model"))
     return kind("A secret: sk-1234", response=response, body={"code": code})
 
 
 @pytest.mark.parametrize(
-    ("turn", "told"),
+    ("turn", "expected"),
     [
         ({"status": 500}, error(model_errors.UNREACHABLE)),
         ({"status": 503}, error(model_errors.UNREACHABLE)),
@@ -47,31 +47,34 @@ def refusal(status: int, headers: dict[str, str] | None = None, code: str = "") 
     ids=lambda value: json.dumps(value) if "type" not in value else "",
 )
 def test_a_failing_model_is_one_error_event_and_the_next_message_works(
-    assistant: Api, person: Person, model: Model, turn: dict[str, Any], told: dict[str, Any]
+    assistant: Api, person: Person, model: Model, turn: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     model.will_answer(**turn)
 
     events = assistant.events(create("Hello, my name is Rumpelstiltskin"), person.token())
 
-    assert events_of_type(events, "error") == [told]
+    assert events_of_type(events, "error") == [expected]
     thread_id = thread_id_of(events)
     assert types_of(items_of(person, thread_id)) == ["user_message"]
 
     model.will_answer("Back ", "again")
     assert deltas_of(assistant.events(add(thread_id, "And now?"), person.token())) == ["Back ", "again"]
     assert model.calls[0].conversation == [
-        ("user", "Hello, my name is Rumpelstiltskin\n\nAnd now?")  # some providers refuse two of one role
+        (
+            "user",
+            "Hello, my name is Rumpelstiltskin\n\nAnd now?",
+        )  # some providers refuse two messages of one role
     ]
 
     log = assistant.log.read_text()
     assert "The model failed" in log
     assert "Rumpelstiltskin" not in log
     assert "the-key-of-the-model" not in log
-    assert "The model is not well" not in log  # the provider's words may quote anything
+    assert "The model is not well" not in log  # a provider's message may quote the conversation
 
 
-def break_off_after(word: str, api: Api, person: Person, model: Model) -> list[dict[str, Any]]:
-    """Let the model tell a story, and stop it at that word."""
+def fail_after(word: str, api: Api, person: Person, model: Model) -> list[dict[str, Any]]:
+    """Read an answer. After that word, the model may go on, and fails."""
     events = []
     with api.stream(create("A story"), person.token()) as stream:
         for _, event in stream:
@@ -87,7 +90,7 @@ def test_a_model_that_fails_in_mid_answer_gives_an_error_and_its_text_is_stored_
 ) -> None:
     model.will_answer("Once ", "upon", ending=ending)
 
-    events = break_off_after("upon", assistant, person, model)
+    events = fail_after("upon", assistant, person, model)
 
     assert deltas_of(events) == ["Once ", "upon"]
     assert events_of_type(events, "error") == [error(model_errors.BROKE_OFF)]
@@ -101,7 +104,7 @@ def test_a_model_that_fails_in_mid_answer_gives_an_error_and_its_text_is_stored_
 
 def test_a_retry_replaces_the_partial_answer(assistant: Api, person: Person, model: Model) -> None:
     model.will_answer("Once ", ending="hang up")
-    events = break_off_after("Once ", assistant, person, model)
+    events = fail_after("Once ", assistant, person, model)
     thread_id, message_id = thread_id_of(events), events[1]["item"]["id"]
     model.will_answer("Once ", "upon a time")
 

@@ -1,4 +1,4 @@
-"""Providers that refuse what OpenAI accepts: the next plain question is still answered, over both APIs."""
+"""Providers that refuse requests that OpenAI accepts. The next message is still answered, over both APIs."""
 
 import os
 import time
@@ -39,8 +39,8 @@ PLAIN = {"strict-roles", "strings-only", "no-empty-text", "foreign-ids"}
 REPLY = ["Good ", "morning", "!"]
 
 
-def a_new(file: bytes) -> bytes:
-    """Each picture has its own bytes, because refused files are remembered across tests."""
+def unique(file: bytes) -> bytes:
+    """The file with some random bytes, because refused files are remembered across tests."""
     return file + os.urandom(8)
 
 
@@ -48,7 +48,7 @@ def notices_of(events: list[dict[str, Any]]) -> list[str]:
     return [event["message"] for event in events_of_type(events, "notice")]
 
 
-# --- Files that a model does not take -------------------------------------------------------------
+# --- Files that a model refuses -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_refused_file_is_replaced_by_its_name_and_the_user_gets_one_notice(
     mime_type: str,
     kind: str,
 ) -> None:
-    attached = attach(assistant, person, a_new(content), name, mime_type)
+    attached = attach(assistant, person, unique(content), name, mime_type)
     model.quirks = {quirk}
 
     events = assistant.events(sending(attached["id"]), person.token())
@@ -91,8 +91,8 @@ def test_a_refused_file_is_replaced_by_its_name_and_the_user_gets_one_notice(
 def test_a_model_that_always_fails_with_a_file_answers_without_the_file(
     assistant: Api, person: Person, model: Model, content: bytes, name: str, mime_type: str
 ) -> None:
-    """Some servers answer 500 to a file that their model does not take."""
-    attached = attach(assistant, person, a_new(content), name, mime_type)
+    """Some servers answer 500 if their model cannot read a file."""
+    attached = attach(assistant, person, unique(content), name, mime_type)
     model.quirks = {"fails-at-files"}
 
     events = assistant.events(sending(attached["id"]), person.token())
@@ -106,7 +106,7 @@ def test_a_model_that_always_fails_with_a_file_answers_without_the_file(
 def test_a_picture_is_sent_again_after_a_temporary_failure(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    attached = attach(assistant, person, a_new(PNG))
+    attached = attach(assistant, person, unique(PNG))
     model.will_answer(status=500).then(*REPLY)
 
     events = assistant.events(sending(attached["id"]), person.token())
@@ -118,8 +118,8 @@ def test_a_picture_is_sent_again_after_a_temporary_failure(
 def test_a_model_that_accepts_pictures_but_no_documents_gets_the_pictures(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    picture = attach(assistant, person, a_new(PNG))
-    document = attach(assistant, person, a_new(PDF), "terms.pdf", "application/pdf")
+    picture = attach(assistant, person, unique(PNG))
+    document = attach(assistant, person, unique(PDF), "terms.pdf", "application/pdf")
     model.quirks = {"no-files"}
 
     events = assistant.events(sending(picture["id"], document["id"]), person.token())
@@ -133,7 +133,7 @@ def test_a_model_that_accepts_pictures_but_no_documents_gets_the_pictures(
 def test_after_a_refused_file_the_model_still_gets_other_files(
     assistant: Api, person: Person, other_person: Person, model: Model
 ) -> None:
-    broken, good = attach(assistant, person, a_new(PNG)), attach(assistant, other_person, a_new(PNG))
+    broken, good = attach(assistant, person, unique(PNG)), attach(assistant, other_person, unique(PNG))
     model.quirks = {"no-pictures"}
     assistant.events(sending(broken["id"]), person.token())
     model.quirks = set()
@@ -147,8 +147,8 @@ def test_after_a_refused_file_the_model_still_gets_other_files(
 def test_a_file_that_was_refused_for_one_user_is_still_sent_for_another(
     assistant: Api, person: Person, other_person: Person, model: Model
 ) -> None:
-    logo = a_new(PNG)
-    planted, broken = attach(assistant, person, logo), attach(assistant, person, a_new(PNG))
+    logo = unique(PNG)
+    planted, broken = attach(assistant, person, logo), attach(assistant, person, unique(PNG))
     model.quirks = {"no-pictures"}
     assistant.events(sending(planted["id"], broken["id"]), person.token())
     model.quirks = set()
@@ -163,7 +163,7 @@ def test_a_file_that_was_refused_for_one_user_is_still_sent_for_another(
 def test_a_message_that_is_refused_for_another_reason_gets_an_error(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    attached = attach(assistant, person, a_new(PNG))
+    attached = attach(assistant, person, unique(PNG))
     thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     model.will_answer(status=400)
 
@@ -177,7 +177,7 @@ def test_a_message_that_is_refused_for_another_reason_gets_an_error(
     assert b"image/png;base64" in model.calls[-1].raw  # the picture was not remembered as refused
 
 
-# --- A conversation that is longer than a model reads ---------------------------------------------
+# --- Conversations that are too long for a model --------------------------------------------------
 
 
 def test_if_the_conversation_is_too_long_the_newest_message_is_answered_alone(
@@ -205,7 +205,7 @@ def test_if_the_conversation_is_too_long_the_newest_message_is_answered_alone(
 def test_if_the_conversation_is_too_long_its_files_are_not_remembered_as_refused(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    picture = a_new(PNG)
+    picture = unique(PNG)
     thread_id = thread_id_of(assistant.events(create("word " * SHORT_CONTEXT), person.token()))
     model.quirks = {"short-context"}
     first = sending(attach(assistant, person, picture)["id"], thread_id=thread_id)
@@ -220,14 +220,14 @@ def test_if_the_conversation_is_too_long_its_files_are_not_remembered_as_refused
     assert b"image/png;base64" in model.calls[-1].raw
 
 
-# --- Conversations of every shape -----------------------------------------------------------------
+# --- Conversations with items of all types --------------------------------------------------------
 
 
-def of_a_window(thread_id: str) -> list[ThreadItem]:
+def many_answers(thread_id: str) -> list[ThreadItem]:
     return [answer(thread_id, f"Message {number}") for number in range(50)]
 
 
-def of_a_team(thread_id: str) -> list[ThreadItem]:
+def items_of_a_teams_server(thread_id: str) -> list[ThreadItem]:
     call = {"call_id": "toolu_of_another_provider", "name": "locate", "arguments": {}}
     return [
         HiddenContextItem(**common(thread_id), content="Chosen: blue"),
@@ -241,7 +241,7 @@ def of_a_team(thread_id: str) -> list[ThreadItem]:
     ]
 
 
-@pytest.mark.parametrize("stored", [of_a_window, of_a_team])
+@pytest.mark.parametrize("stored", [many_answers, items_of_a_teams_server])
 def test_a_model_that_accepts_only_plain_messages_gets_items_of_all_types(
     assistant: Api, person: Person, model: Model, stored: Callable[[str], list[ThreadItem]]
 ) -> None:
@@ -292,7 +292,7 @@ def test_content_without_files_is_sent_as_one_string(assistant: Api, person: Per
 
     body = model.calls[-1].body
     assert [
-        said["content"] for said in body.get("input", body.get("messages")) if said["role"] != "system"
+        item["content"] for item in body.get("input", body.get("messages")) if item["role"] != "system"
     ] == [
         "Hello",
         "Good morning!",
@@ -300,7 +300,7 @@ def test_content_without_files_is_sent_as_one_string(assistant: Api, person: Per
     ]
 
 
-# --- Parts ----------------------------------------------------------------------------------------
+# --- ToolCallIndexes and ExpiringSet --------------------------------------------------------------
 
 
 def delta(
@@ -325,7 +325,7 @@ PARTS = {
         *(delta(0, "a", "{", "1"), delta(0, None, "}", "2")),
         *(delta(0, "b", "{", "3"), delta(0, None, "}", "4")),
     ],
-    "as they should": [
+    "with separate indexes": [
         *(delta(0, "a", "{", "1"), delta(1, "b", "{", "2")),
         *(delta(0, None, "}"), delta(1, None, "}")),
     ],
@@ -349,16 +349,16 @@ def test_an_expiring_set_drops_expired_keys_and_the_oldest_keys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(requests, "MAX_KEYS", 2)
-    remembered, hour = ExpiringSet(), requests.KEY_LIFETIME_SECONDS
+    keys, hour = ExpiringSet(), requests.KEY_LIFETIME_SECONDS
 
     for key in ("oldest", "older", "newest"):
-        remembered.add(key)
+        keys.add(key)
 
-    assert [key in remembered for key in ("oldest", "older", "newest", "another")] == [
+    assert [key in keys for key in ("oldest", "older", "newest", "another")] == [
         False,
         True,
         True,
         False,
     ]
     monkeypatch.setattr(requests.time, "monotonic", lambda: time.monotonic_ns() / 1e9 + hour)
-    assert "newest" not in remembered
+    assert "newest" not in keys

@@ -1,4 +1,4 @@
-"""A model's thoughts: shown while they last, and kept out of the answer, its title and the history."""
+"""A model's thoughts are shown as a workflow. They are not in the answer, the title or the history."""
 
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 from tests.support.assistant.test_title import title_of
 
-SPOKEN = [
+TEXTS_WITH_THOUGHTS = [
     ("<think>She greets me.</think>Hello!", "She greets me.", "Hello!"),
     ("\n <THINK>\nShe greets me.\n</Think>\n\nHello!", "\nShe greets me.\n", "Hello!"),
     ("<thinking>She greets me.</thinking>Hello!", "She greets me.", "Hello!"),
@@ -46,7 +46,7 @@ SPOKEN = [
     ("</think>Hello!", "", "Hello!"),
     ("She greets me.</think>", "She greets me.", ""),
 ]
-ANSWERS = [
+TEXTS_WITHOUT_THOUGHTS = [
     "Hello!",
     "  Hello, 1 < 2",
     "<thin air>",
@@ -60,12 +60,12 @@ ANSWERS = [
 ]
 
 
-def told_of(pieces: list[str]) -> tuple[str, str]:
-    """The thoughts and the answer, put together from the pieces."""
+def split(pieces: list[str]) -> tuple[str, str]:
+    """The thoughts and the answer in a text that comes in these pieces."""
     splitter = thoughts.Splitter()
     thought = answer = ""
-    for told in [*(each for piece in pieces for each in splitter.feed(piece)), *splitter.finish()]:
-        match told:
+    for part in [*(part for piece in pieces for part in splitter.feed(piece)), *splitter.finish()]:
+        match part:
             case thoughts.Thought(text):
                 thought += text
             case thoughts.Answer(text):
@@ -75,16 +75,16 @@ def told_of(pieces: list[str]) -> tuple[str, str]:
     return thought, answer
 
 
-@pytest.mark.parametrize(("text", "thought", "answer"), SPOKEN)
+@pytest.mark.parametrize(("text", "thought", "answer"), TEXTS_WITH_THOUGHTS)
 def test_thoughts_at_the_beginning_of_an_answer_are_split_from_it(
     text: str, thought: str, answer: str
 ) -> None:
-    assert told_of([text]) == told_of(list(text)) == thoughts.split(text) == (thought, answer)
+    assert split([text]) == split(list(text)) == thoughts.split(text) == (thought, answer)
 
 
-@pytest.mark.parametrize("text", ANSWERS)
+@pytest.mark.parametrize("text", TEXTS_WITHOUT_THOUGHTS)
 def test_an_answer_that_mentions_tags_is_not_changed(text: str) -> None:
-    assert told_of([text]) == told_of(list(text)) == thoughts.split(text) == ("", text)
+    assert split([text]) == split(list(text)) == thoughts.split(text) == ("", text)
 
 
 TAGS = ["<think>", "</think>", "<THINKING>", "</thinking>", "[THINK]", "[/think]"]
@@ -97,7 +97,7 @@ def test_the_length_of_the_pieces_does_not_change_the_result(text: str, data: st
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
-    assert told_of(pieces) == thoughts.split(text)
+    assert split(pieces) == thoughts.split(text)
     assert "".join(pieces) == text
 
 
@@ -105,10 +105,10 @@ def test_the_length_of_the_pieces_does_not_change_the_result(text: str, data: st
 def test_text_is_held_back_only_if_it_may_become_a_tag(text: str) -> None:
     splitter = thoughts.Splitter()
 
-    told = [*splitter.feed("Hello. "), *splitter.feed(text), *splitter.feed(" And so on, and on.")]
+    parts = [*splitter.feed("Hello. "), *splitter.feed(text), *splitter.feed(" And so on, and on.")]
 
-    assert isinstance(told[-1], thoughts.Answer | thoughts.Thought)
-    assert told[-1].text.endswith("on.")
+    assert isinstance(parts[-1], thoughts.Answer | thoughts.Thought)
+    assert parts[-1].text.endswith("on.")
 
 
 @pytest.mark.parametrize("blanks", [thoughts.MAX_BLANKS - 1, thoughts.MAX_BLANKS])
@@ -116,26 +116,26 @@ def test_only_a_limited_number_of_blanks_after_a_tag_is_held_back(blanks: int) -
     text = f"The tag is </think>{' ' * blanks}"
     splitter = thoughts.Splitter()
 
-    told = [piece for character in text for piece in splitter.feed(character)]
+    parts = [piece for character in text for piece in splitter.feed(character)]
 
     is_decided = blanks == thoughts.MAX_BLANKS
-    assert (thoughts.AnswerWasThought() in told) == is_decided
-    assert told_of([*text, ", no more"]) == told_of([f"{text}, no more"])
-    assert bool(told_of([f"{text}, no more"])[0]) == is_decided
+    assert (thoughts.AnswerWasThought() in parts) == is_decided
+    assert split([*text, ", no more"]) == split([f"{text}, no more"])
+    assert bool(split([f"{text}, no more"])[0]) == is_decided
 
 
-# --- In a conversation ----------------------------------------------------------------------------
+# --- On a real server -----------------------------------------------------------------------------
 
 
 def thoughts_in(events: list[dict[str, Any]]) -> list[str]:
-    """The thoughts that the client shows in the end, and that they have ended."""
+    """The thoughts that the client has at the end. Checks that all of them have ended."""
     done = [event["item"] for event in events_of_type(events, "thread.item.done")]
     workflows = [item["workflow"] for item in done if item["type"] == "workflow"]
     assert all(each["type"] == "reasoning" and each["summary"]["duration"] >= 0 for each in workflows)
     return [task["content"] for each in workflows for task in each["tasks"]]
 
 
-HOW_A_MODEL_THINKS = [
+TURNS_WITH_THOUGHTS = [
     {"tokens": ["<th", "ink>She ", "greets me.", "</thi", "nk>\n\n", "Hello ", "there!"]},
     {"tokens": ["Hello ", "there!"], "reasoning": ["She ", "greets me."]},
     {"tokens": ["Hello ", "there!"], "reasoning": ["She ", "greets me."], "reasoning_field": "reasoning"},
@@ -143,7 +143,7 @@ HOW_A_MODEL_THINKS = [
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("turn", HOW_A_MODEL_THINKS, ids=["in tags", "reasoning_content", "reasoning"])
+@pytest.mark.parametrize("turn", TURNS_WITH_THOUGHTS, ids=["in tags", "reasoning_content", "reasoning"])
 def test_thoughts_are_shown_as_a_workflow_and_not_in_the_answer(
     assistant: Api, person: Person, model: Model, turn: dict[str, Any]
 ) -> None:
@@ -174,14 +174,14 @@ def test_text_that_was_a_thought_is_removed_from_the_answer(
 
     events = assistant.events(create("Hi"), person.token())
 
-    [taken_back, answer] = (
+    [removed, answer] = (
         events_of_type(events, "thread.item.added")[0],
         events_of_type(events, "thread.item.added")[-1],
     )
     assert events_of_type(events, "thread.item.removed") == [
-        {"type": "thread.item.removed", "item_id": taken_back["item"]["id"]}
+        {"type": "thread.item.removed", "item_id": removed["item"]["id"]}
     ]
-    assert answer["item"]["id"] != taken_back["item"]["id"]
+    assert answer["item"]["id"] != removed["item"]["id"]
     assert thoughts_in(events) == ["She greets me."]
     stored = items_of(person, thread_id_of(events))
     assert types_of(stored) == ["user_message", "workflow", "assistant_message"]
@@ -239,8 +239,8 @@ def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
 
     assistant.events(add(thread_id, "And now?"), person.token())
 
-    said = [text for _, text in model.calls[0].conversation]
-    assert said == ["Hi", "Good morning!\n\nHello!", "And now?"]  # neighbours of one role are one message
+    texts = [text for _, text in model.calls[0].conversation]
+    assert texts == ["Hi", "Good morning!\n\nHello!", "And now?"]  # neighbours of one role are merged
 
 
 @pytest.mark.django_db
@@ -253,8 +253,8 @@ def test_long_thoughts_do_not_count_for_the_length_of_the_history(
 
     assistant.events(add(thread_id, "And now?"), person.token())
 
-    said = [text for _, text in model.calls[0].conversation]
-    assert said == ["Hi", "Good morning", "And now?"]
+    texts = [text for _, text in model.calls[0].conversation]
+    assert texts == ["Hi", "Good morning", "And now?"]
 
 
 @pytest.mark.django_db
@@ -294,6 +294,8 @@ def test_a_long_thought_is_sent_in_a_limited_number_of_updates() -> None:
 
     for _ in range(5000):
         length += len("word ")
-        sent += length * len(list(reasoning.add_from_text("word ")))  # ChatKit sends all of it again
+        sent += length * len(
+            list(reasoning.add_from_text("word "))
+        )  # ChatKit sends the whole thought with each update
 
     assert sent < 30 * length

@@ -1,6 +1,6 @@
-"""Models and tools that are not there, keep us waiting, or talk nonsense.
+"""Models and tools that are down, silent or wrong.
 
-In the test's own process, where our patience is as short as the test likes.
+These tests run the server in their own process, so that they can shorten its timeouts.
 """
 
 import json
@@ -32,13 +32,13 @@ Chat = Callable[[Any], list[dict[str, Any]]]
 
 @pytest.fixture(params=APIS)
 def chat(request: pytest.FixtureRequest, person: Person, model: Model, settings: Any) -> Chat:
-    """Send a message; the events of its answer."""
+    """A function that sends a request and returns the events of the answer."""
     settings.OPENAI_BASE_URL, settings.SUPPORT_MODEL = model.base_url, "model-of-the-tests"
     settings.SUPPORT_MODEL_API = request.param
     context: Any = SimpleNamespace(user_id=person.user_id, user=person, locale="")
 
     @async_to_sync
-    async def say(body: Any) -> list[dict[str, Any]]:
+    async def send(body: Any) -> list[dict[str, Any]]:
         result = await SupportServer().process(json.dumps(body), context)
         assert isinstance(result, StreamingResult)
         events = []
@@ -49,12 +49,12 @@ def chat(request: pytest.FixtureRequest, person: Person, model: Model, settings:
         await client.client().close()
         return events
 
-    return say
+    return send
 
 
-def retried(chat: Chat, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    said = events[1]["item"]
-    return chat(operation("threads.retry_after_item", thread_id=thread_id_of(events), item_id=said["id"]))
+def retry(chat: Chat, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    message = events[1]["item"]
+    return chat(operation("threads.retry_after_item", thread_id=thread_id_of(events), item_id=message["id"]))
 
 
 # --- Models ---------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def test_a_model_that_is_down_gives_an_error_and_a_retry_works(
     [error] = events_of_type(events, "error")
     assert (error["message"], error["allow_retry"]) == (model_errors.UNREACHABLE, True)
     settings.OPENAI_BASE_URL = model.base_url
-    assert deltas_of(retried(chat, events)) == ["Good ", "morning", "!"]
+    assert deltas_of(retry(chat, events)) == ["Good ", "morning", "!"]
     assert texts_of(items_of(person, thread_id_of(events))) == ["Hello", "Good morning!"]
 
 
@@ -88,10 +88,10 @@ def test_a_silent_model_gives_an_error_after_one_timeout_and_a_retry_works(
     assert texts_of(items_of(person, thread_id_of(events))) == ["Hello"]
     monkeypatch.undo()
     model.will_answer("Here ", "I am")
-    assert deltas_of(retried(chat, events)) == ["Here ", "I am"]
+    assert deltas_of(retry(chat, events)) == ["Here ", "I am"]
 
 
-@pytest.mark.parametrize("ending", ["silence", "failure"])  # of others test_faults.py tells
+@pytest.mark.parametrize("ending", ["silence", "failure"])  # test_model_errors.py has the others
 def test_text_before_a_failure_is_stored_and_a_retry_replaces_it(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
@@ -105,7 +105,7 @@ def test_text_before_a_failure_is_stored_and_a_retry_replaces_it(
     assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon"]
     monkeypatch.undo()
     model.will_answer("Twice ", "upon")
-    assert deltas_of(retried(chat, events)) == ["Twice ", "upon"]
+    assert deltas_of(retry(chat, events)) == ["Twice ", "upon"]
     assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Twice upon"]
     assert model.calls[0].conversation == [("user", "A story")]
 
@@ -127,13 +127,13 @@ def test_a_retry_works_after_a_failure_before_the_first_word(
 
     model.will_answer("Once ", "upon")
 
-    assert deltas_of(retried(chat, events)) == ["Once ", "upon"]
+    assert deltas_of(retry(chat, events)) == ["Once ", "upon"]
     assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon"]
 
 
 # --- Tools ----------------------------------------------------------------------------------------
 
-ANSWERS = {
+RESULTS = {
     "initialize": {
         "protocolVersion": "2025-06-18",
         "capabilities": {"tools": {}},
@@ -141,41 +141,43 @@ ANSWERS = {
     },
     "tools/list": {"tools": [{"name": "look_up", "inputSchema": {"type": "object"}}]},
 }
-NONSENSE = b"<html>Welcome</html>"
+HTML_PAGE = b"<html>Welcome</html>"
 
 
-class OddToolServer(BaseHTTPRequestHandler):
-    """Connects and lists its one tool as it should. What becomes of a call is its server's ``fault``."""
+class FailingToolServer(BaseHTTPRequestHandler):
+    """An MCP server with one tool. Only a call of the tool fails, as the server's ``fault`` says."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if "id" not in asked:
-            self._say(202, b"")
-        elif asked["method"] == "tools/call":
-            self._fail(self.server.fault, asked["id"])  # type: ignore[attr-defined]
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "id" not in request:
+            self._send(202, b"")
+        elif request["method"] == "tools/call":
+            self._fail(self.server.fault, request["id"])  # type: ignore[attr-defined]
         else:
-            found = ANSWERS.get(asked["method"])
-            said = {"result": found} if found else {"error": {"code": -32601, "message": "Method not found"}}
-            self._say(200, json.dumps({"jsonrpc": "2.0", "id": asked["id"]} | said).encode())
+            result = RESULTS.get(request["method"])
+            answer = (
+                {"result": result} if result else {"error": {"code": -32601, "message": "Method not found"}}
+            )
+            self._send(200, json.dumps({"jsonrpc": "2.0", "id": request["id"]} | answer).encode())
 
     def _fail(self, fault: str, call: Any) -> None:
         match fault:
             case "no JSON":
-                self._say(200, NONSENSE)
+                self._send(200, HTML_PAGE)
             case "a page":
-                self._say(200, NONSENSE, "text/html")
+                self._send(200, HTML_PAGE, "text/html")
             case "no result":
-                self._say(200, json.dumps({"jsonrpc": "2.0", "id": call, "result": {"content": 5}}).encode())
+                self._send(200, json.dumps({"jsonrpc": "2.0", "id": call, "result": {"content": 5}}).encode())
             case "refused":
-                self._say(429, NONSENSE, "text/html")
+                self._send(429, HTML_PAGE, "text/html")
             case "failed":
-                self._say(500, NONSENSE, "text/html")
+                self._send(500, HTML_PAGE, "text/html")
             case "cut off":
-                self._say(200, b'{"jsonrpc": "2.0", "result"', length=100)
+                self._send(200, b'{"jsonrpc": "2.0", "result"', length=100)
             case "silence":
-                self.server.over.wait(20)  # type: ignore[attr-defined]
+                self.server.finished.wait(20)  # type: ignore[attr-defined]
 
-    def _say(self, status: int, body: bytes, kind: str = "application/json", length: int = 0) -> None:
+    def _send(self, status: int, body: bytes, kind: str = "application/json", length: int = 0) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length or len(body)))
@@ -183,27 +185,27 @@ class OddToolServer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:
-        self._say(405, b"")
+        self._send(405, b"")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
         pass
 
 
 @contextmanager
-def odd_tool_server(fault: str) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), OddToolServer) as server:
-        server.fault, server.over = fault, threading.Event()  # type: ignore[attr-defined]
+def failing_tool_server(fault: str) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FailingToolServer) as server:
+        server.fault, server.finished = fault, threading.Event()  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/mcp"
         finally:
-            server.over.set()  # type: ignore[attr-defined]
+            server.finished.set()  # type: ignore[attr-defined]
             server.shutdown()
             thread.join()
 
 
-@pytest.mark.parametrize("chat", ["chat_completions"], indirect=True)  # of the other test_tools.py tells
+@pytest.mark.parametrize("chat", ["chat_completions"], indirect=True)  # test_tools.py has the other API
 @pytest.mark.parametrize(
     "fault", ["silence", "cut off", "no JSON", "a page", "no result", "refused", "failed"]
 )
@@ -213,7 +215,7 @@ def test_a_failing_tool_call_gives_one_notice_and_the_answer_continues(
     monkeypatch.setattr(tools, "CALL_TIMEOUT_SECONDS", 1 if fault == "silence" else 15)
     model.will_answer("Let me see. ", tools=[("mcp_odd__look_up", {})]).then("Never mind")
 
-    with odd_tool_server(fault) as url:
+    with failing_tool_server(fault) as url:
         settings.SUPPORT_MCP_SERVERS = [{"name": "odd", "url": url}]
         events = chat(create("Look it up"))
 
@@ -222,10 +224,10 @@ def test_a_failing_tool_call_gives_one_notice_and_the_answer_continues(
     ]
     assert events_of_type(events, "error") == []
     assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", "Let me see. ", "Never mind"]
-    [told] = model.calls[1].tool_outputs
-    assert "nothing is known of its effect" in told
-    assert "Welcome" not in told
+    [output] = model.calls[1].tool_outputs
+    assert "nothing is known of its effect" in output
+    assert "Welcome" not in output
 
     model.will_answer("Without ", "tools")
-    assert deltas_of(retried(chat, events)) == ["Without ", "tools"]
+    assert deltas_of(retry(chat, events)) == ["Without ", "tools"]
     assert texts_of(items_of(person, thread_id_of(events))) == ["Look it up", "Without tools"]

@@ -1,4 +1,4 @@
-"""A conversation gets its title beside the first answer, and at no cost to it."""
+"""A thread gets its title while the first answer is made. The title does not disturb the answer."""
 
 import time
 from typing import Any
@@ -88,7 +88,7 @@ def test_a_thread_that_is_deleted_while_its_title_is_generated_stays_deleted(
 @pytest.mark.parametrize(
     "turn",
     [Turn(status=500), Turn(status=401), Turn([""]), Turn(['" ** "'])],
-    ids=["down", "no key", "empty", "nothing in it"],
+    ids=["down", "no key", "empty", "only punctuation"],
 )
 def test_if_the_title_fails_the_answer_is_complete_and_the_next_message_tries_again(
     assistant: Api, person: Person, model: Model, turn: Turn
@@ -117,12 +117,12 @@ def test_a_slow_title_is_cancelled_soon_after_the_answer(
         ended = time.monotonic()
 
     assert model.title_calls[0].abandoned.wait(15)
-    said = max(moment for kind, moment in arrivals if kind == "thread.item.done")
-    assert ended - said < 5 * title.MAX_DELAY_SECONDS
+    answered = max(moment for kind, moment in arrivals if kind == "thread.item.done")
+    assert ended - answered < 5 * title.MAX_DELAY_SECONDS
 
 
 @pytest.mark.parametrize(
-    ("written", "kept"),
+    ("text", "expected"),
     [
         ("Lost parcel", "Lost parcel"),
         ('  "Lost\nparcel." ', "Lost parcel"),
@@ -137,9 +137,9 @@ def test_a_slow_title_is_cancelled_soon_after_the_answer(
         (" \n\t ", ""),
     ],
 )
-def test_a_title_is_one_short_line(written: str, kept: str) -> None:
-    assert title.tidy(written) == kept
-    assert len(title.tidy(written)) <= title.MAX_LENGTH
+def test_a_title_is_one_short_line(text: str, expected: str) -> None:
+    assert title.tidy(text) == expected
+    assert len(title.tidy(text)) <= title.MAX_LENGTH
 
 
 def test_without_a_title_model_the_main_model_makes_titles(settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which tool servers there are, and the token that tells one of them who is calling."""
+"""SUPPORT_MCP_SERVERS, and the tokens that tell its servers who the user is."""
 
 import json
 import time
@@ -52,8 +52,8 @@ def test_every_request_to_a_tool_server_has_a_new_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     auth, tokens = CallerAuth("ada", ToolServer(**TODO)), []
-    for life in (60, 90):  # as if time had passed between the two
-        monkeypatch.setattr(servers, "TOKEN_LIFETIME", servers.timedelta(seconds=life))
+    for seconds in (60, 90):  # as if 30 seconds had passed between the two requests
+        monkeypatch.setattr(servers, "TOKEN_LIFETIME", servers.timedelta(seconds=seconds))
         request = next(auth.auth_flow(httpx2.Request("POST", TODO["url"])))
         tokens.append(claims_of(request.headers["Authorization"].removeprefix("Bearer ")))
 
@@ -65,7 +65,7 @@ def test_the_repr_of_a_tool_server_has_no_secret() -> None:
     assert SECRET not in repr(ToolServer(**TODO))
 
 
-# --- What the documented server makes of it -------------------------------------------------------
+# --- The server in docs/tools.md ------------------------------------------------------------------
 
 
 def status_of(server: ToolServerProcess, token: str | None) -> int:

@@ -1,4 +1,4 @@
-"""Tools of real MCP servers, each in a process of its own, used in the caller's name, over both APIs."""
+"""Tools of real MCP servers in their own processes, called in the user's name, over both APIs."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 ADD, SHOW = "mcp_todo__add", "mcp_todo__show"
 
 
-def configured(*entries: dict[str, str]) -> str:
+def as_setting(*entries: dict[str, str]) -> str:
     return json.dumps(entries)
 
 
@@ -44,7 +44,7 @@ def api(
     todo_server: ToolServerProcess,
     slow_server: ToolServerProcess,
 ) -> Iterator[Api]:
-    servers = configured(todo_server.entry("todo"), slow_server.entry("slow"))
+    servers = as_setting(todo_server.entry("todo"), slow_server.entry("slow"))
     with start_assistant(request.param, SUPPORT_MCP_SERVERS=servers) as running:
         yield running
 
@@ -131,11 +131,11 @@ def test_the_model_gets_an_error_for_a_wrong_tool_call_and_can_try_again(
     assert model.calls[1].tool_outputs != ["Added. The list: []"]
 
 
-# --- Servers that do not do what they should ------------------------------------------------------
+# --- Servers that are down, slow or wrong ---------------------------------------------------------
 
 
-class NoToolServer(BaseHTTPRequestHandler):
-    """A web page where a tool server should be; it remembers who asked."""
+class WebPage(BaseHTTPRequestHandler):
+    """A web page in place of an MCP server. It records the headers of all requests."""
 
     def do_POST(self) -> None:
         self.server.headers.append(str(self.headers))  # type: ignore[attr-defined]
@@ -150,8 +150,8 @@ class NoToolServer(BaseHTTPRequestHandler):
 
 @contextmanager
 def web_page() -> Iterator[tuple[str, list[str]]]:
-    """Its address, and the headers of every request."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), NoToolServer) as page:
+    """The URL of a page, and the headers of its requests."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), WebPage) as page:
         page.headers = []  # type: ignore[attr-defined]
         thread = threading.Thread(target=page.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -163,14 +163,14 @@ def web_page() -> Iterator[tuple[str, list[str]]]:
 
 
 @contextmanager
-def black_hole() -> Iterator[str]:
-    """Takes every connection and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as hole:
-        yield f"http://127.0.0.1:{hole.getsockname()[1]}/mcp"
+def silent_server() -> Iterator[str]:
+    """Accepts every connection and sends nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
 
 
-class KeptAlive(BaseHTTPRequestHandler):
-    """Leaves its connections open; answers with who is at their other end."""
+class KeepAliveServer(BaseHTTPRequestHandler):
+    """Keeps its connections open. Each answer is the client's address and port."""
 
     protocol_version = "HTTP/1.1"
 
@@ -185,9 +185,9 @@ class KeptAlive(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize(("idle_seconds", "kept"), [(60, True), (0, False)])
+@pytest.mark.parametrize(("idle_seconds", "is_reused"), [(60, True), (0, False)])
 def test_an_idle_connection_to_a_tool_server_is_not_used_again(
-    idle_seconds: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+    idle_seconds: float, is_reused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tools, "MAX_IDLE_SECONDS", idle_seconds)
 
@@ -196,12 +196,12 @@ def test_an_idle_connection_to_a_tool_server_is_not_used_again(
         async with connection.params["httpx_client_factory"]() as client:
             return [(await client.get(url)).text for _ in range(2)]
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), KeptAlive) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeepAliveServer) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
         first, second = asyncio.run(ask_twice(f"http://127.0.0.1:{server.server_port}"))
         server.shutdown()
 
-    assert (first == second) is kept
+    assert (first == second) is is_reused
 
 
 def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
@@ -216,15 +216,15 @@ def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
     with (
         web_page() as (page, headers),
         web_page() as (signed_page, signed_headers),
-        black_hole() as hole,
+        silent_server() as silent,
         start_tool_server("todo_tools", secret="another-secret-of-another-to-do-server") as more,
         start_assistant(
-            SUPPORT_MCP_SERVERS=configured(
+            SUPPORT_MCP_SERVERS=as_setting(
                 todo_server.entry("todo"),
                 more.entry("more"),
                 todo_server.entry("locked") | {"secret": "a-secret-that-the-server-does-not-know"},
                 {"name": "down", "url": f"http://127.0.0.1:{free_port()}/mcp"},
-                {"name": "silent", "url": hole},
+                {"name": "silent", "url": silent},
                 {"name": "page", "url": page},
                 {"name": "signed", "url": signed_page, "secret": "a-secret-of-what-turns-out-to-be-a-page"},
             )
@@ -236,12 +236,12 @@ def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
 
     assert deltas_of(events) == ["Done"]
     assert model.calls[1].tool_outputs == ["Added. The list: ['Mine']", "The list: []"]
-    told = {(event["level"], event["message"]) for event in events_of_type(events, "notice")}
-    assert told == {
+    notices = {(event["level"], event["message"]) for event in events_of_type(events, "notice")}
+    assert notices == {
         ("warning", f"The tools of “{name}” are not available at the moment.")
         for name in ("locked", "down", "silent", "page", "signed")
     }
-    assert took < 3 * tools.CONNECT_TIMEOUT_SECONDS  # not for as long as the slowest likes, which is for ever
+    assert took < 3 * tools.CONNECT_TIMEOUT_SECONDS  # the silent server delays the answer by the timeout only
     assert headers
     assert all("authorization" not in each.lower() for each in headers)
     assert all("Bearer ey" in each and token not in each for each in signed_headers)
@@ -262,14 +262,14 @@ def test_a_tool_server_that_is_killed_during_a_call_gives_one_notice_and_the_ans
     )
     with (
         start_tool_server("slow_tools") as slow,
-        start_assistant(SUPPORT_MCP_SERVERS=configured(slow.entry("slow"))) as api,
+        start_assistant(SUPPORT_MCP_SERVERS=as_setting(slow.entry("slow"))) as api,
         api.stream(create("Look it up"), person.token()) as stream,
     ):
         events = []
         for _, event in stream:
             events.append(event)
             if event.get("text") == "Look it up" and not slow.process.poll():
-                eventually(slow.said, lambda said: "begun" in said)
+                eventually(slow.printed, lambda said: "begun" in said)
                 slow.process.kill()
 
     assert deltas_of(events) == ["Never mind"]
@@ -295,7 +295,7 @@ def test_the_result_of_a_tool_is_cut_to_the_limit_over_all_its_parts(
     assert events_of_type(events, "progress_update")[0]["text"] == "recite everything"
 
 
-# --- Models that take less than OpenAI's ----------------------------------------------------------
+# --- Models that accept less than OpenAI's --------------------------------------------------------
 
 
 def test_parallel_tool_calls_with_the_same_index_are_separate_calls(
@@ -345,7 +345,7 @@ def test_a_provider_that_stores_nothing_gets_no_ids_of_earlier_items(
     assert deltas_of(events) == ["Wait", "Done", "Wait", "Done again"]
     assert events_of_type(events, "notice") == []
     assert outputs(model) == ["The list: []"]
-    # Chat Completions has no ids. Over Responses the refusal is remembered, so there is only one.
+    # Chat Completions has no ids. The Responses API refuses once, because the refusal is remembered.
     assert len(model.refused) == ("input" in model.calls[0].body)
 
 
@@ -375,7 +375,7 @@ def test_a_tools_picture_that_the_model_refuses_gives_one_notice(
     assert FILE_NOT_SHOWN in json.dumps(model.calls[-1].body)
 
 
-# --- The tool that a person picks -----------------------------------------------------------------
+# --- The tool that the user picks -----------------------------------------------------------------
 
 
 def picking(tool: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -414,7 +414,7 @@ def test_a_picked_name_that_cannot_be_a_tools_is_refused_before_anything_is_stor
 
     refused = [api.post(picking(name, create()), token) for name in ("web_search", "required", "mcp_" * 20)]
 
-    told = "params.input.inference_options.tool_choice.id is not one of the tools on offer"
-    assert [(each.status_code, each.json()["error"]) for each in refused] == [(400, told)] * 3
+    error = "params.input.inference_options.tool_choice.id is not one of the tools on offer"
+    assert [(each.status_code, each.json()["error"]) for each in refused] == [(400, error)] * 3
     assert api.post(operation("threads.list"), token).json()["data"] == []
     assert model.calls == model.title_calls == []
