@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from agents import Agent, Runner, RunResultStreaming
+from agents import Agent, Model, Runner, RunResultStreaming
+from agents.mcp import MCPServer
 from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.stream_events import StreamEvent
 from chatkit.agents import AgentContext, stream_agent_response
@@ -41,9 +42,10 @@ first_word_received = Signal()
 async def respond(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> AsyncIterator[ThreadStreamEvent]:
-    """The events of the answer. They end the messages that the model began, also if it fails.
+    """Yield the events of the answer.
 
-    Raises ``CustomStreamError`` with a sentence for the user if the model fails.
+    If the model fails, the answer so far is stored, and this raises ``CustomStreamError`` with a sentence for
+    the user.
     """
     items = await history.newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
@@ -54,15 +56,7 @@ async def respond(
     ):
         earlier, newest = await history.split_input(items)
         model = client.model(model_choice.model(items), context.user_id, len(earlier), agent_context.stream)
-        agent: Agent[AgentContext[RequestContext]] = Agent(
-            name="Support",
-            instructions=instructions_for(context.user, context.locale),
-            model=model,
-            model_settings=client.settings(),
-            mcp_servers=servers,
-            # The tool ``add`` of the server ``todo`` is mcp_todo__add: two servers may use the same name.
-            mcp_config={"include_server_in_tool_names": True},
-        )
+        agent = _make_agent(context, model, servers)
         await tools.require_first_call(agent, model_choice.tool(items), agent_context)
         run = Runner.run_streamed(
             agent,
@@ -95,6 +89,20 @@ async def respond(
             run_events.cancel()
             run.cancel()
             await agent_context.stream(ProgressUpdateEvent(text=""))
+
+
+def _make_agent(
+    context: RequestContext, model: Model, servers: list[MCPServer]
+) -> Agent[AgentContext[RequestContext]]:
+    return Agent(
+        name="Support",
+        instructions=instructions_for(context.user, context.locale),
+        model=model,
+        model_settings=client.settings(),
+        mcp_servers=servers,
+        # The tool ``add`` of the server ``todo`` is mcp_todo__add: two servers may use the same name.
+        mcp_config={"include_server_in_tool_names": True},
+    )
 
 
 class _Answer:

@@ -41,7 +41,9 @@ ENDINGS = {reason: ending for ending, reasons in FINISH_REASONS.items() for reas
 
 
 class LanguageModel(Model):
-    """``ending``: how the latest answer ended. A model is made for one run, so there is one answer at a time.
+    """A model of the SDK that can send simpler requests, and that rewrites the events of its answers.
+
+    ``ending``: how the latest answer ended. A model is made for one run, so there is one answer at a time.
 
     ``_fetch_response`` is a private method of the SDK's models. We override it for two reasons. If a provider
     refuses the request, this method can still send another one, because nothing has been streamed yet. And no

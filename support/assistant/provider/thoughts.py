@@ -27,9 +27,9 @@ ANY_TAG = _any_of(OPENING_TAGS + CLOSING_TAGS)
 LONGEST_TAG = max(map(len, OPENING_TAGS + CLOSING_TAGS))
 
 FENCE = re.compile(r" {0,3}(?:```|~~~)")
-# The text after a tag decides whether the tag is only mentioned. The splitter waits for that text through at
-# most so many blanks. It reads the blanks again with each piece, so the time grows with the square of their
-# number.
+# The text after a closing tag decides whether the tag is only mentioned. While only blanks follow the tag,
+# the splitter waits. It reads them again with each piece, so the time grows with the square of their number.
+# This is the limit for them.
 MAX_BLANKS = 100
 TEXT_AFTER_TAG = re.compile(rf"[^ \t]|[ \t]{{{MAX_BLANKS}}}")
 SENTENCE_BEFORE = re.compile(r"[\w,;:][ \t]+\Z")
