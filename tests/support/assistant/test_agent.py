@@ -33,7 +33,7 @@ from tests.fixtures.conversations import deltas_of, events_of_type, items_of, te
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 STORE = Store[Person]()
 

@@ -222,7 +222,7 @@ def test_thoughts_before_a_tool_call_are_not_sent_to_the_model_again(
     assert thoughts_in(events) == ["I need it.", "Found."]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_thoughts_in_answers_of_earlier_versions_are_not_sent_again(
     assistant: Api, person: Person, model: Model
 ) -> None:

@@ -16,7 +16,7 @@ from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 STORE = Store[Person]()
 
