@@ -51,7 +51,7 @@ def faults() -> list[tuple[str | None, int]]:
 
 
 @pytest.mark.parametrize("changes", GOOD)
-def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) -> None:
+def test_a_good_configuration_has_no_messages(settings: Any, changes: dict[str, Any]) -> None:
     for name, value in changes.items():
         setattr(settings, name, value)
 
@@ -112,7 +112,7 @@ def test_a_good_configuration_is_silent(settings: Any, changes: dict[str, Any]) 
         ({"SUPPORT_MESSAGE_LENGTH": -1}, "support.E009", 40),
     ],
 )
-def test_a_wrong_setting_has_an_id_of_its_own_and_a_hint(
+def test_a_wrong_setting_has_its_own_id_and_a_hint(
     settings: Any, changes: dict[str, Any], check_id: str, level: int
 ) -> None:
     for name, value in changes.items():
@@ -133,7 +133,7 @@ STORAGES = [
 
 
 @pytest.mark.parametrize(("storage", "check_id"), STORAGES)
-def test_a_storage_that_cannot_work_is_found_at_the_start(
+def test_a_storage_that_cannot_work_is_an_error(
     settings: Any, storage: dict[str, Any], check_id: str
 ) -> None:
     settings.STORAGES = settings.STORAGES | {"attachments": storage}
@@ -141,7 +141,7 @@ def test_a_storage_that_cannot_work_is_found_at_the_start(
     assert faults() == [(check_id, 40)]
 
 
-def test_a_directory_of_attachments_is_made_when_it_is_needed(settings: Any, tmp_path: Path) -> None:
+def test_the_checks_do_not_create_the_directory_of_attachments(settings: Any, tmp_path: Path) -> None:
     storage = {"BACKEND": FILES, "OPTIONS": {"location": str(tmp_path / "not" / "yet")}}
     settings.STORAGES = settings.STORAGES | {"attachments": storage}
 
@@ -149,7 +149,7 @@ def test_a_directory_of_attachments_is_made_when_it_is_needed(settings: Any, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_two_settings_both_are_looked_at(settings: Any) -> None:
+def test_a_good_chatkit_server_does_not_hide_a_wrong_context(settings: Any) -> None:
     settings.CHATKIT_SERVER, settings.CHATKIT_CONTEXT = f"{__name__}.a_factory", "nowhere.chat.context"
 
     assert faults() == [("support.E002", 40)]
@@ -175,7 +175,7 @@ def test_a_deployment_without_a_public_url_is_warned(settings: Any, url: str, is
     assert "support.W101" not in [message.id for message in run_checks()]
 
 
-def test_no_message_shows_the_key(settings: Any) -> None:
+def test_no_message_contains_the_api_key(settings: Any) -> None:
     settings.OPENAI_API_KEY = "sk-secret"
     settings.OPENAI_BASE_URL = "sk-secret"
 
@@ -183,7 +183,7 @@ def test_no_message_shows_the_key(settings: Any) -> None:
     assert "sk-secret" not in str(check_settings())
 
 
-def test_the_checks_are_part_of_djangos(settings: Any) -> None:
+def test_the_checks_are_registered(settings: Any) -> None:
     settings.CHATKIT_SERVER = "nowhere.chat.ShopServer"
 
     assert "support.E001" in [message.id for message in run_checks()]

@@ -85,27 +85,27 @@ def customer(api: Api, thread_id: str, token: str | None) -> httpx2.Response:
     return http.get(url, params={"thread_id": thread_id}, headers=headers, timeout=30)
 
 
-def test_the_step_to_a_product_is_under_ten_lines() -> None:
+def test_the_diff_from_the_sample_to_a_product_is_under_ten_lines() -> None:
     written = [line for line in FILES["moved.py"].splitlines() if line and not line.startswith("#")]
 
     assert len(written) + len(PRODUCT) < 10
 
 
-def test_the_sample_runs_as_it_is(look: Api, person: Person) -> None:
+def test_the_sample_server_runs_unchanged(look: Api, person: Person) -> None:
     assert chats(look, person) in threads(look, person)
 
 
-def test_what_the_samples_own_store_does_not_find_is_a_404(look: Api, person: Person) -> None:
+def test_a_thread_that_the_samples_store_does_not_find_is_a_404(look: Api, person: Person) -> None:
     assert look.post(add("thr_never_was"), person.token()).status_code == 404
 
 
-def test_as_it_is_everybody_shares_its_conversations_as_the_guide_warns(
+def test_all_users_of_the_unchanged_sample_share_its_conversations(
     look: Api, person: Person, other_person: Person
 ) -> None:
     assert chats(look, person) in threads(look, other_person)
 
 
-def test_as_a_product_everything_is_its_owners_alone(
+def test_users_of_the_product_see_only_their_own_data(
     product: Api, person: Person, other_person: Person
 ) -> None:
     thread_id = chats(product, person)
@@ -115,7 +115,7 @@ def test_as_a_product_everything_is_its_owners_alone(
     assert product.post(add(thread_id), other_person.token()).status_code == 404
 
 
-def test_a_profile_is_given_to_the_owner_of_its_thread_alone(
+def test_a_profile_is_visible_only_to_the_owner_of_its_thread(
     product: Api, person: Person, other_person: Person
 ) -> None:
     thread_id = chats(product, person)

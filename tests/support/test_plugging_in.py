@@ -15,7 +15,7 @@ from tests.fixtures.chatkit.servers import EchoServer
 from tests.fixtures.servers.api import create, http, operation
 
 
-def test_a_server_written_for_another_framework_answers_unchanged(
+def test_a_server_for_another_framework_works_unchanged(
     person: Person, start_api: Callable[..., Any]
 ) -> None:
     with start_api(
@@ -36,7 +36,7 @@ def test_a_server_written_for_another_framework_answers_unchanged(
 
 
 @pytest.mark.parametrize("named", ["EchoServer", "make_echo_server", "echo_server"])
-def test_a_server_is_named_by_its_class_a_factory_or_itself_and_is_made_once(
+def test_chatkit_server_names_a_class_a_factory_or_an_instance_and_is_made_once(
     settings: Any, named: str
 ) -> None:
     settings.CHATKIT_SERVER = f"tests.fixtures.chatkit.servers.{named}"
@@ -45,14 +45,14 @@ def test_a_server_is_named_by_its_class_a_factory_or_itself_and_is_made_once(
     assert chatkit_server() is chatkit_server()
 
 
-def test_what_gives_no_server_is_refused_in_words(settings: Any) -> None:
+def test_a_factory_that_returns_no_server_is_an_error(settings: Any) -> None:
     settings.CHATKIT_SERVER = "tests.fixtures.chatkit.servers.MemoryStore"
 
     with pytest.raises(ImproperlyConfigured, match="MemoryStore gives no ChatKitServer"):
         chatkit_server()
 
 
-def test_the_default_context_knows_the_request(rf: Any, person: Person, db: None) -> None:
+def test_the_default_context_has_the_callers_data(rf: Any, person: Person, db: None) -> None:
     asked = rf.post(
         "/", HTTP_AUTHORIZATION=f"Bearer {person.token()}", HTTP_ACCEPT_LANGUAGE="de-CH;q=0.8, pt-BR, *;q=0.1"
     )
@@ -66,7 +66,7 @@ def test_the_default_context_knows_the_request(rf: Any, person: Person, db: None
 
 
 @pytest.mark.parametrize("header", ["", "*", ";;;", "x" * 10_000, "en-" * 500])
-def test_a_locale_that_makes_no_sense_is_none(rf: Any, person: Person, db: None, header: str) -> None:
+def test_an_invalid_accept_language_gives_no_locale(rf: Any, person: Person, db: None, header: str) -> None:
     asked = rf.post("/", HTTP_AUTHORIZATION=f"Bearer {person.token()}", HTTP_ACCEPT_LANGUAGE=header)
 
     assert len(build(Request(asked, authenticators=[BetterAuthJWTAuthentication()])).locale) < 20

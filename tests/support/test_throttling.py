@@ -27,7 +27,7 @@ def cache(request: pytest.FixtureRequest) -> Iterator[Any]:
             yield CacheHandler(runpy.run_path(str(TOP / "chatbackend/settings.py"))["CACHES"])["default"]
 
 
-def test_is_a_503_and_holds_nobody(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_does_not_answer_is_a_503(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PerUserThrottle, "cache", cache)
     caller: Any = SimpleNamespace(user=SimpleNamespace(is_authenticated=True, pk="ada"))
 
@@ -37,7 +37,7 @@ def test_is_a_503_and_holds_nobody(cache: Any, monkeypatch: pytest.MonkeyPatch) 
     assert refusal.value.status_code == 503
 
 
-def test_that_hangs_is_asked_once_and_not_by_each_request(
+def test_a_cache_that_hangs_is_not_asked_by_each_request(
     cache: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str] = []
@@ -61,7 +61,7 @@ def counted(call: Any, asked: list[str]) -> Any:
     return counting
 
 
-def test_without_a_shared_cache_a_thousand_users_are_all_remembered(settings: Any) -> None:
+def test_the_local_cache_counts_the_requests_of_a_thousand_users(settings: Any) -> None:
     settings.SUPPORT_RATE_PER_USER = "1/hour"
 
     def is_let_in(number: int) -> bool:

@@ -76,7 +76,7 @@ def listed(staff: Client, **query: str) -> list[str]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_conversation_is_shown_with_its_messages_and_what_was_thought_of_them(
+def test_a_conversation_is_shown_with_its_messages_and_their_feedback(
     staff: Client, api: Api, person: Person
 ) -> None:
     events = api.events(create("Where is my parcel?"), person.token())
@@ -213,7 +213,7 @@ SAID: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
 
 
 @pytest.mark.parametrize(("said", "shown"), SAID, ids=[said["type"] for said, _ in SAID])
-def test_whatever_was_said_can_be_read(staff: Client, said: dict[str, Any], shown: Any) -> None:
+def test_every_type_of_item_is_shown_as_text(staff: Client, said: dict[str, Any], shown: Any) -> None:
     thread = a_thread()
     say(thread, said)
 
@@ -222,9 +222,7 @@ def test_whatever_was_said_can_be_read(staff: Client, said: dict[str, Any], show
 
 @pytest.mark.parametrize("kind", [said["type"] for said, _ in SAID])
 @pytest.mark.parametrize("filling", [None, [], [None], "text", {"a": None}], ids=str)
-def test_what_is_not_as_the_sdk_writes_it_can_be_read_all_the_same(
-    staff: Client, kind: str, filling: Any
-) -> None:
+def test_items_of_an_unknown_shape_are_shown_too(staff: Client, kind: str, filling: Any) -> None:
     names = (
         "content",
         "attachments",
@@ -263,7 +261,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("said", ATTACKS, ids=lambda said: said["type"])
-def test_what_was_said_stays_text(staff: Client, said: dict[str, Any]) -> None:
+def test_the_text_of_messages_is_escaped(staff: Client, said: dict[str, Any]) -> None:
     thread = a_thread(title=ATTACK, user_id='"><script>', thread_id=ATTACK)
     say(thread, said)
 
@@ -274,7 +272,7 @@ def test_what_was_said_stays_text(staff: Client, said: dict[str, Any]) -> None:
         assert 'src="javascript' not in page
 
 
-def test_a_text_of_megabytes_is_cut(staff: Client) -> None:
+def test_a_text_of_megabytes_is_shortened(staff: Client) -> None:
     thread = a_thread()
     say(thread, user_says("x" * 1_000_000))
 
@@ -311,9 +309,7 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
 # --- Finding ----------------------------------------------------------------------------------------
 
 
-def test_conversations_come_newest_first_and_are_found_by_whose_they_are(
-    staff: Client, person: Person
-) -> None:
+def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Client, person: Person) -> None:
     moment = timezone.now()
     for number, user_id in enumerate([person.user_id, "bob", person.user_id]):
         a_thread(user_id, f"thr_{number}", created_at=moment + timedelta(seconds=number))
@@ -327,7 +323,7 @@ def test_conversations_come_newest_first_and_are_found_by_whose_they_are(
     assert f'href="?user={person.user_id}"' in staff.get(LIST).content.decode()
 
 
-def test_conversations_are_found_by_when_they_began(staff: Client) -> None:
+def test_conversations_are_filtered_by_their_creation(staff: Client) -> None:
     for days in (0, 3, 300):
         a_thread(thread_id=f"thr_{days}", created_at=timezone.now() - timedelta(days=days))
     page = staff.get(LIST)
@@ -344,7 +340,7 @@ def test_conversations_are_found_by_when_they_began(staff: Client) -> None:
 @pytest.mark.parametrize(
     "name", ["data__contains", "title__regex", "user_id", "thread_id__in", "items__type"]
 )
-def test_an_address_made_by_hand_compares_no_columns(staff: Client, name: str) -> None:
+def test_a_url_cannot_filter_by_other_columns(staff: Client, name: str) -> None:
     assert staff.get(LIST, {name: "1"}).status_code == 400
 
 
@@ -358,7 +354,7 @@ ANALYZE support_thread, support_item
 """
 
 
-def test_no_page_reads_more_than_it_shows(staff: Client) -> None:
+def test_a_page_reads_only_what_it_shows(staff: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute(MANY)
     thread = Thread.objects.get(thread_id="thr_7")
@@ -405,7 +401,7 @@ def attachment_address(thread: Thread) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_attachment_opens_for_who_may_see_the_conversation(
+def test_staff_who_may_view_a_conversation_can_open_its_attachments(
     staff: Client, api: Api, with_a_picture: Thread, settings: Any
 ) -> None:
     settings.PUBLIC_URL = api.origin
@@ -423,7 +419,9 @@ def test_an_attachment_opens_for_who_may_see_the_conversation(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_attachment_opens_in_its_own_conversation_alone(staff: Client, with_a_picture: Thread) -> None:
+def test_an_attachment_opens_only_in_a_conversation_that_carries_it(
+    staff: Client, with_a_picture: Thread
+) -> None:
     other, address = a_thread(), attachment_address(with_a_picture)
     elsewhere = address.replace(f"/{with_a_picture.pk}/", f"/{other.pk}/")
     nowhere = address.replace(f"/{with_a_picture.pk}/", f"/{'9' * 30}/")
@@ -457,7 +455,7 @@ def test_an_attachment_opens_in_every_conversation_that_carries_it(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_is_gone_is_named_and_no_link(staff: Client, with_a_picture: Thread) -> None:
+def test_a_missing_file_is_shown_without_a_link(staff: Client, with_a_picture: Thread) -> None:
     Attachment.objects.filter(thread=with_a_picture).update(file="")
 
     page = page_of(with_a_picture, staff)
@@ -476,7 +474,7 @@ WAYS: list[Callable[[Thread], tuple[str, dict[str, str]]]] = [
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", WAYS, ids=["its page", "the list"])
-def test_who_may_delete_deletes_it_with_all_that_belongs_to_it(with_a_picture: Thread, way: Any) -> None:
+def test_deleting_a_conversation_deletes_all_that_belongs_to_it(with_a_picture: Thread, way: Any) -> None:
     staff, other = signed_in("view_thread", "delete_thread"), a_thread()
     [rated, *_] = with_a_picture.items.all()
     Feedback.objects.create(item=rated, kind="positive")
@@ -530,7 +528,7 @@ def as_stored() -> list[Any]:
     return [*Thread.objects.values_list(), *Item.objects.values_list()]
 
 
-def test_who_may_only_view_can_do_nothing_else(staff: Client) -> None:
+def test_staff_with_the_view_permission_can_only_view(staff: Client) -> None:
     thread = a_thread()
     say(thread, user_says("Hello"))
     before = as_stored()
@@ -544,7 +542,7 @@ def test_who_may_only_view_can_do_nothing_else(staff: Client) -> None:
     assert not [word for word in ("deletelink", "_save", "addlink", "delete_selected") if word in pages]
 
 
-def test_not_even_a_superuser_can_add_or_change(admin_client: Client) -> None:
+def test_a_superuser_cannot_add_or_change_conversations(admin_client: Client) -> None:
     thread = a_thread()
     before = as_stored()
 
@@ -554,7 +552,7 @@ def test_not_even_a_superuser_can_add_or_change(admin_client: Client) -> None:
     assert as_stored() == before
 
 
-def test_who_may_not_view_sees_nothing(db: None) -> None:
+def test_staff_without_the_view_permission_see_nothing(db: None) -> None:
     thread, client = a_thread(), signed_in("view_user")
     pages = [
         LIST,

@@ -63,7 +63,7 @@ def test_saving_an_attachment_again_changes_it(ada: Owner) -> None:
     assert models.Attachment.objects.get().thread == models.Thread.objects.get()
 
 
-def test_an_attachment_that_is_saved_without_its_thread_stays_in_it(ada: Owner) -> None:
+def test_saving_an_attachment_without_a_thread_keeps_its_thread(ada: Owner) -> None:
     ada.starts()
     ada.save_attachment(attachment(thread_id="thr_1"))
 
@@ -83,7 +83,7 @@ def thread_id_of(attachment_id: str) -> str | None:
     return row.thread and row.thread.thread_id
 
 
-def test_an_attachment_is_of_a_thread_whose_message_carries_it(ada: Owner) -> None:
+def test_the_thread_of_an_attachment_is_the_newest_one_that_carries_it(ada: Owner) -> None:
     """The last thread that it was sent to counts, as long as a message there carries it."""
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
@@ -100,7 +100,7 @@ def test_an_attachment_is_of_a_thread_whose_message_carries_it(ada: Owner) -> No
     assert ada.load_attachment("atc_1")
 
 
-def test_a_message_that_is_stored_after_its_attachment_was_released_binds_it_again(ada: Owner) -> None:
+def test_storing_a_message_sets_the_thread_of_a_released_attachment(ada: Owner) -> None:
     """This happens when a first try is undone while a second try into the same thread is running."""
     ada.starts()
     ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
@@ -112,7 +112,9 @@ def test_a_message_that_is_stored_after_its_attachment_was_released_binds_it_aga
     assert thread_id_of("atc_1") == "thr_1"
 
 
-def test_releasing_an_attachment_sees_the_message_that_is_being_stored(ada: Owner, postgres_url: str) -> None:
+def test_releasing_an_attachment_sees_a_message_that_is_stored_meanwhile(
+    ada: Owner, postgres_url: str
+) -> None:
     ada.starts()
     ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
     ada.save_attachment(attachment(thread_id="thr_1"))
@@ -130,7 +132,7 @@ def test_releasing_an_attachment_sees_the_message_that_is_being_stored(ada: Owne
     assert thread_id_of("atc_1") == "thr_1"
 
 
-def test_a_message_of_another_owner_carries_nothing_of_ours(ada: Owner, bob: Owner) -> None:
+def test_another_owners_message_does_not_carry_an_attachment_with_the_same_id(ada: Owner, bob: Owner) -> None:
     for owner in (ada, bob):
         owner.starts()
         owner.save_attachment(attachment(thread_id="thr_1"))
@@ -143,7 +145,7 @@ def test_a_message_of_another_owner_carries_nothing_of_ours(ada: Owner, bob: Own
     assert (left.user_id, left.thread) == ("ada", None)
 
 
-def test_deleting_an_item_that_carries_nothing_leaves_the_threads_files_alone(ada: Owner) -> None:
+def test_deleting_an_item_without_attachments_keeps_the_files_of_its_thread(ada: Owner) -> None:
     ada.starts()
     ada.save_attachment(attachment(thread_id="thr_1"))  # by a team's server, for an answer perhaps
     ada.add_thread_item("thr_1", message())
@@ -153,7 +155,7 @@ def test_deleting_an_item_that_carries_nothing_leaves_the_threads_files_alone(ad
     assert thread_id_of("atc_1") == "thr_1"
 
 
-def test_two_people_may_have_attachments_of_one_id(ada: Owner, bob: Owner) -> None:
+def test_two_owners_can_have_attachments_with_the_same_id(ada: Owner, bob: Owner) -> None:
     ada.starts()
     ada.save_attachment(attachment(metadata={"of": "ada"}))
     bob.save_attachment(attachment(metadata={"of": "bob"}))
@@ -170,7 +172,7 @@ def test_two_people_may_have_attachments_of_one_id(ada: Owner, bob: Owner) -> No
             bob.load_attachment(absent)
 
 
-def test_a_thread_takes_its_attachments_with_it(ada: Owner) -> None:
+def test_deleting_a_thread_deletes_its_attachments(ada: Owner) -> None:
     ada.starts()
     ada.save_attachment(attachment(thread_id="thr_1"))
     ada.save_attachment(attachment("atc_2"))
@@ -180,9 +182,7 @@ def test_a_thread_takes_its_attachments_with_it(ada: Owner) -> None:
     assert [row.attachment_id for row in models.Attachment.objects.all()] == ["atc_2"]
 
 
-def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
-    ada: Owner, postgres_url: str
-) -> None:
+def test_deleting_a_thread_deletes_a_file_that_is_sent_to_it_meanwhile(ada: Owner, postgres_url: str) -> None:
     ada.starts()
     ada.save_attachment(attachment())
     file = stored_files.save(BytesIO(b"Hello"))
@@ -196,7 +196,7 @@ def test_a_thread_takes_the_file_with_it_that_is_being_sent_to_it_meanwhile(
     assert not stored_files.storage().exists(file)
 
 
-def test_what_is_sent_to_a_thread_that_is_being_deleted_finds_no_thread(
+def test_an_attachment_cannot_be_sent_to_a_thread_that_is_deleted_meanwhile(
     ada: Owner, postgres_url: str
 ) -> None:
     ada.starts()
@@ -210,7 +210,7 @@ def test_what_is_sent_to_a_thread_that_is_being_deleted_finds_no_thread(
     assert ada.load_attachment("atc_1") == attachment()
 
 
-def test_a_file_that_is_being_deleted_does_not_come_back_without_its_bytes_when_it_is_sent(
+def test_sending_an_attachment_that_is_deleted_meanwhile_does_not_create_it_again(
     ada: Owner, postgres_url: str
 ) -> None:
     ada.starts()
@@ -229,7 +229,9 @@ def test_a_file_that_is_being_deleted_does_not_come_back_without_its_bytes_when_
     assert models.Attachment.objects.count() == 0
 
 
-def test_two_threads_that_carry_one_file_can_be_deleted_at_once(ada: Owner, postgres_url: str) -> None:
+def test_two_threads_with_the_same_file_can_be_deleted_at_the_same_time(
+    ada: Owner, postgres_url: str
+) -> None:
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
         ada.save_attachment(attachment(thread_id=thread_id))
@@ -242,7 +244,7 @@ def test_two_threads_that_carry_one_file_can_be_deleted_at_once(ada: Owner, post
     assert (models.Thread.objects.count(), models.Attachment.objects.count()) == (0, 0)
 
 
-def test_deleting_a_thread_of_many_files_reads_its_owners_messages_once(ada: Owner) -> None:
+def test_deleting_a_thread_with_many_files_reads_the_owners_messages_once(ada: Owner) -> None:
     ada.starts()
     for number in range(10):
         ada.save_attachment(attachment(f"atc_{number}", thread_id="thr_1"))
@@ -259,7 +261,7 @@ def test_deleting_a_thread_of_many_files_reads_its_owners_messages_once(ada: Own
     assert [row.attachment_id for row in models.Attachment.objects.all()] == ["atc_1"]
 
 
-def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> None:
+def test_an_attachment_must_exist_and_be_uploaded_to_be_sent(ada: Owner, bob: Owner) -> None:
     ada.starts()
     ada.save_attachment(attachment("new"))
     ada.save_attachment(attachment("sent", thread_id="thr_1"))
@@ -274,7 +276,7 @@ def test_what_keeps_an_attachment_from_being_sent(ada: Owner, bob: Owner) -> Non
             owner.require_sendable([absent])
 
 
-def test_eleven_attachments_are_one_too_many(ada: Owner) -> None:
+def test_a_message_cannot_carry_eleven_attachments(ada: Owner) -> None:
     eleven = [f"atc_{number}" for number in range(11)]
     for attachment_id in eleven:
         ada.save_attachment(attachment(attachment_id))
@@ -304,9 +306,7 @@ def with_pictures(ada: Owner) -> list[UserMessageItem]:
     return made
 
 
-def test_addresses_are_made_anew_whenever_items_are_loaded(
-    ada: Owner, with_pictures: list[UserMessageItem]
-) -> None:
+def test_loading_items_makes_new_signed_urls(ada: Owner, with_pictures: list[UserMessageItem]) -> None:
     loaded = [*ada.page().data, ada.load_item("thr_1", "msg_0")]
 
     for item in loaded:

@@ -124,7 +124,7 @@ def row(attachment: dict[str, Any]) -> Attachment:
 # --- The two ways ---------------------------------------------------------------------------------
 
 
-def test_an_attachment_is_announced_uploaded_sent_and_seen(api: Api, person: Person) -> None:
+def test_an_attachment_is_announced_uploaded_sent_and_shown(api: Api, person: Person) -> None:
     announced = announce(api, person, "ring.png", size=len(PNG)).json()
     descriptor = announced["upload_descriptor"]
     form = {"file": ("ring.png", PNG, "image/png")}
@@ -151,7 +151,7 @@ def test_an_attachment_is_announced_uploaded_sent_and_seen(api: Api, person: Per
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("shape", ["form", "bytes", "chunked bytes", "chunked form"])
-def test_bytes_come_as_a_form_or_alone_whole_or_in_pieces(
+def test_a_file_is_uploaded_as_a_form_or_as_bytes_and_in_one_or_more_pieces(
     api: Api, person: Person, method: str, shape: str
 ) -> None:
     content = image(size=300)
@@ -224,7 +224,7 @@ OF_OFFICES = [
 
 
 @pytest.mark.parametrize(("content", "name", "announced", "mime_type"), OF_OFFICES)
-def test_a_file_of_an_office_program_is_accepted_and_comes_back_byte_for_byte(
+def test_a_file_from_an_office_program_is_accepted_and_not_changed(
     api: Api, person: Person, content: bytes, name: str, announced: str, mime_type: str
 ) -> None:
     attached = [
@@ -247,7 +247,7 @@ def test_a_file_of_an_office_program_is_accepted_and_comes_back_byte_for_byte(
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_text_is_served_in_the_encoding_that_it_has(api: Api, person: Person) -> None:
+def test_a_text_is_served_in_its_own_encoding(api: Api, person: Person) -> None:
     texts = [attach(api, person, WESTERN.encode(each), "a.csv", "") for each in ("cp1252", "utf-16", "utf-8")]
 
     answers = [http.get(content_url(api, person, attachment["id"])) for attachment in texts]
@@ -259,7 +259,7 @@ def test_a_text_is_served_in_the_encoding_that_it_has(api: Api, person: Person) 
     ]
 
 
-def test_a_file_that_is_html_and_pdf_at_once_is_served_as_a_pdf_to_save(api: Api, person: Person) -> None:
+def test_a_file_that_is_both_html_and_pdf_is_served_as_a_pdf_download(api: Api, person: Person) -> None:
     content = HTML.ljust(1000) + PDF
 
     attachment = attach(api, person, content, "a.pdf", "application/pdf")
@@ -271,7 +271,7 @@ def test_a_file_that_is_html_and_pdf_at_once_is_served_as_a_pdf_to_save(api: Api
     assert headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
 
 
-def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg(api: Api, person: Person) -> None:
+def test_a_jpeg_with_more_pictures_after_it_is_a_jpeg(api: Api, person: Person) -> None:
     content = BytesIO()
     pictures = [Image.effect_noise((8, 8), 50).convert("RGB") for _ in range(2)]
     pictures[0].save(content, "MPO", save_all=True, append_images=pictures[1:])
@@ -298,7 +298,7 @@ def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg(api: Api, person: Person)
         (TEXT, 'a"; b="c', "text/plain", "text/plain; charset=utf-8", r'attachment; filename="a\"; b=\"c"'),
     ],
 )
-def test_a_file_can_do_nothing_to_whoever_opens_it(
+def test_a_file_cannot_run_scripts_in_the_browser(
     api: Api, person: Person, content: bytes, name: str, mime_type: str, content_type: str, disposition: str
 ) -> None:
     attachment = attach(api, person, content, name, mime_type)
@@ -315,7 +315,7 @@ def test_a_file_can_do_nothing_to_whoever_opens_it(
     assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
-def test_the_page_may_read_a_file_and_upload_one_from_its_own_origin(api: Api, person: Person) -> None:
+def test_a_page_can_read_and_upload_files_from_its_own_origin(api: Api, person: Person) -> None:
     attachment = attach(api, person)
     asked = {
         "Origin": PAGE_ORIGIN,
@@ -332,7 +332,7 @@ def test_the_page_may_read_a_file_and_upload_one_from_its_own_origin(api: Api, p
     assert "PUT" in preflight.headers["Access-Control-Allow-Methods"]
 
 
-def test_a_browser_keeps_a_file_no_longer_than_its_address_is_good(api: Api, person: Person) -> None:
+def test_a_browser_caches_a_file_no_longer_than_its_url_is_valid(api: Api, person: Person) -> None:
     address = attach(api, person)["preview_url"]
 
     cache_control = http.get(address).headers["Cache-Control"]
@@ -355,7 +355,7 @@ def test_a_large_file_comes_whole(api: Api, person: Person) -> None:
     assert http.get(content_url(api, person, attachment["id"])).content == content
 
 
-def test_readers_that_do_not_read_hold_no_database_connection(
+def test_a_slow_reader_of_a_file_holds_no_database_connection(
     start_api: Callable[..., Any], person: Person
 ) -> None:
     with start_api(WORKER_THREADS="2") as tight, ExitStack() as readers:
@@ -396,7 +396,7 @@ def test_readers_that_do_not_read_hold_no_database_connection(
         ({"size": -1}, "The file is empty"),
     ],
 )
-def test_what_would_be_refused_is_refused_when_it_is_announced(
+def test_an_announcement_is_refused_if_its_upload_would_be_refused(
     api: Api, person: Person, claim: dict[str, Any], message: str
 ) -> None:
     response = announce(api, person, **claim)
@@ -408,7 +408,7 @@ def test_what_would_be_refused_is_refused_when_it_is_announced(
 
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("path", ["", "/atc_x", "/atc_x/upload"])
-def test_without_a_token_nobody_gets_in(api: Api, method: str, path: str) -> None:
+def test_all_requests_but_the_signed_ones_need_a_token(api: Api, method: str, path: str) -> None:
     if (path == "/atc_x") != (method == "get"):
         method = "post" if method == "get" else "get"
 
@@ -457,7 +457,7 @@ DISGUISES = [
 
 
 @pytest.mark.parametrize(("content", "claimed"), DISGUISES)
-def test_what_is_not_what_it_claims_is_refused_and_not_kept(
+def test_a_file_that_does_not_fit_its_announced_type_is_refused_and_not_stored(
     api: Api, person: Person, content: bytes, claimed: str
 ) -> None:
     before = stored()
@@ -474,7 +474,7 @@ def test_what_is_not_what_it_claims_is_refused_and_not_kept(
     assert Attachment.objects.owned_by(person.user_id).filter(file="").count() == 1
 
 
-def test_bytes_beyond_the_limit_are_refused_whatever_was_announced(small: Api, person: Person) -> None:
+def test_a_file_over_the_limit_is_refused_with_any_announced_size(small: Api, person: Person) -> None:
     before = stored()
     too_long = b"a" * (LIMIT + 1)
     attachment_id = announce(small, person, "a.txt", "text/plain", size=5).json()["id"]
@@ -492,7 +492,7 @@ def test_bytes_beyond_the_limit_are_refused_whatever_was_announced(small: Api, p
     assert put(small, person, attachment_id, too_long[:-1]).status_code == 200
 
 
-def test_a_body_without_an_end_is_cut_off_before_anybody_is_asked_for_a_token(small: Api) -> None:
+def test_an_endless_body_is_cut_off_before_authentication(small: Api) -> None:
     host, port = "localhost", int(small.origin.rpartition(":")[2])
     with socket.create_connection((host, port), timeout=20) as client:
         client.sendall(
@@ -509,7 +509,7 @@ def test_a_body_without_an_end_is_cut_off_before_anybody_is_asked_for_a_token(sm
     assert told["message"] == f"The request body exceeds {LIMIT + 65536} bytes"
 
 
-def test_the_refusal_of_a_body_that_is_too_long_can_be_read_by_a_page_and_found_in_the_log(
+def test_a_page_can_read_the_refusal_of_a_body_that_is_too_long_and_the_log_has_it(
     small: Api,
 ) -> None:
     headers = {"Origin": PAGE_ORIGIN, "X-Request-ID": "much-too-long"}
@@ -522,7 +522,7 @@ def test_the_refusal_of_a_body_that_is_too_long_can_be_read_by_a_page_and_found_
     assert "Request Entity Too Large: /support/attachments" in small.log.read_text()
 
 
-def test_a_chunked_request_to_chatkit_has_the_same_limit_as_any(small: Api, person: Person) -> None:
+def test_a_chunked_request_to_chatkit_has_the_same_limit_as_others(small: Api, person: Person) -> None:
     body = json.dumps(create("a" * 110_000)).encode()
 
     whole = small.post(body, person.token())
@@ -533,7 +533,7 @@ def test_a_chunked_request_to_chatkit_has_the_same_limit_as_any(small: Api, pers
 
 
 @pytest.mark.parametrize("said", [100, 10_000_000], ids=["too little", "too much"])
-def test_a_content_length_that_lies_gets_nothing_in(small: Api, person: Person, said: int) -> None:
+def test_a_wrong_content_length_does_not_get_around_the_limit(small: Api, person: Person, said: int) -> None:
     before = stored()
     attachment_id = announce(small, person, "a.txt", "text/plain").json()["id"]
     host, port = "localhost", int(small.origin.rpartition(":")[2])
@@ -567,7 +567,9 @@ FORMS = [
 
 
 @pytest.mark.parametrize("body", FORMS)
-def test_a_form_that_is_broken_or_has_no_one_file_is_refused(api: Api, person: Person, body: bytes) -> None:
+def test_a_form_that_is_broken_or_has_not_exactly_one_file_is_refused(
+    api: Api, person: Person, body: bytes
+) -> None:
     before = stored()
     attachment_id = announce(api, person, "a.txt", "text/plain").json()["id"]
     headers = bearer(person) | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -611,7 +613,7 @@ def test_a_direct_upload_has_to_be_a_form(api: Api, person: Person, content_type
         ("größe 中 💍.png", "größe 中 💍.png"),
     ],
 )
-def test_a_name_is_only_shown_and_never_a_path(
+def test_the_name_of_a_file_is_never_used_as_a_path(
     api: Api, person: Person, name: str, shown: str | None
 ) -> None:
     attachment = announce(api, person, name).json()
@@ -625,21 +627,19 @@ def test_a_name_is_only_shown_and_never_a_path(
     assert (response.status_code, "Set-Cookie" in response.headers) == (200, False)
 
 
-def test_the_name_in_a_form_is_treated_alike(api: Api, person: Person) -> None:
+def test_the_name_of_a_file_in_a_form_is_never_used_as_a_path(api: Api, person: Person) -> None:
     for name in ("../../etc/passwd", "a\\b\\passwd"):
         assert direct(api, person, TEXT, name, "text/plain").json()["name"] == "passwd"
 
 
-def test_half_a_surrogate_pair_is_no_part_of_a_name() -> None:
+def test_a_lone_surrogate_is_removed_from_the_name_of_a_file() -> None:
     assert safe_name("a\ud83d.png") == "a.png"
 
 
 # --- Whose it is ----------------------------------------------------------------------------------
 
 
-def test_somebody_elses_attachment_is_as_absent_as_a_missing_one(
-    api: Api, person: Person, other_person: Person
-) -> None:
+def test_another_owners_attachment_is_not_found(api: Api, person: Person, other_person: Person) -> None:
     waiting, uploaded = announce(api, person).json()["id"], attach(api, person)["id"]
     token, mine = other_person.token(), send(api, other_person)
 
@@ -661,7 +661,7 @@ def test_somebody_elses_attachment_is_as_absent_as_a_missing_one(
     assert send(api, person, waiting, uploaded)
 
 
-def test_an_id_of_any_shape_is_just_not_found(api: Api, person: Person) -> None:
+def test_an_id_of_any_shape_is_not_found(api: Api, person: Person) -> None:
     for attachment_id in ("a%00b", "x" * 3000, "%F0%9F%92%8D", "'; --"):
         url = f"{api.origin}/support/attachments/{attachment_id}"
         answers = [
@@ -675,7 +675,9 @@ def test_an_id_of_any_shape_is_just_not_found(api: Api, person: Person) -> None:
 # --- Sending --------------------------------------------------------------------------------------
 
 
-def test_what_was_never_uploaded_is_not_sent_and_nothing_has_happened(api: Api, person: Person) -> None:
+def test_a_message_with_an_attachment_that_was_not_uploaded_is_refused_and_changes_nothing(
+    api: Api, person: Person
+) -> None:
     thread_id, waiting = send(api, person), announce(api, person).json()["id"]
 
     answers = [
@@ -692,7 +694,7 @@ def test_what_was_never_uploaded_is_not_sent_and_nothing_has_happened(api: Api, 
     assert len(items_of(api, person, thread_id)) == 2
 
 
-def test_an_attachment_may_be_sent_to_several_threads_and_is_there_until_the_last_is_deleted(
+def test_an_attachment_of_several_threads_exists_until_the_last_of_them_is_deleted(
     api: Api, person: Person
 ) -> None:
     attachment = attach(api, person)
@@ -709,7 +711,7 @@ def test_an_attachment_may_be_sent_to_several_threads_and_is_there_until_the_las
     assert not stored_files.storage().exists(file)
 
 
-def test_two_threads_that_get_an_attachment_at_once_both_carry_it(api: Api, person: Person) -> None:
+def test_an_attachment_can_be_sent_to_two_threads_at_the_same_time(api: Api, person: Person) -> None:
     attachment_id, token = attach(api, person)["id"], person.token()
     threads = [send(api, person), send(api, person)]
     with ThreadPoolExecutor(2) as clients:
@@ -723,7 +725,7 @@ def test_two_threads_that_get_an_attachment_at_once_both_carry_it(api: Api, pers
         assert [part["id"] for part in items_of(api, person, thread_id)[2]["attachments"]] == [attachment_id]
 
 
-def test_a_message_carries_each_attachment_once_and_ten_at_most(api: Api, person: Person) -> None:
+def test_a_message_carries_each_attachment_once_and_at_most_ten(api: Api, person: Person) -> None:
     ten = [attach(api, person)["id"] for _ in range(10)]
 
     answers = [api.post(sending(*ids), person.token()) for ids in ([ten[0]] * 2, [*ten, "atc_x"])]
@@ -739,7 +741,7 @@ def test_a_message_carries_each_attachment_once_and_ten_at_most(api: Api, person
 # --- Twice, and at once ---------------------------------------------------------------------------
 
 
-def test_what_was_uploaded_never_changes(api: Api, person: Person) -> None:
+def test_an_uploaded_file_cannot_be_replaced(api: Api, person: Person) -> None:
     attachment, before = attach(api, person), stored()
 
     again = put(api, person, attachment["id"], image())
@@ -749,7 +751,7 @@ def test_what_was_uploaded_never_changes(api: Api, person: Person) -> None:
     assert stored() == before
 
 
-def test_an_upload_can_be_sent_again_when_its_answer_was_lost(api: Api, person: Person) -> None:
+def test_a_client_can_repeat_an_upload_if_it_lost_the_response(api: Api, person: Person) -> None:
     attachment, before = attach(api, person), stored()
 
     again = put(api, person, attachment["id"], PNG)
@@ -758,7 +760,7 @@ def test_an_upload_can_be_sent_again_when_its_answer_was_lost(api: Api, person: 
     assert stored() == before
 
 
-def test_of_uploads_at_the_same_time_one_wins_and_one_file_stays(
+def test_of_concurrent_uploads_of_an_attachment_only_one_is_stored(
     api: Api, person: Person, database_url: str
 ) -> None:
     attachment_id, before = announce(api, person).json()["id"], stored()
@@ -780,7 +782,7 @@ def test_of_uploads_at_the_same_time_one_wins_and_one_file_stays(
 
 
 @pytest.mark.parametrize("what", ["the attachment", "its thread"])
-def test_an_upload_to_what_is_being_deleted_leaves_no_file(
+def test_an_upload_to_an_attachment_that_is_deleted_meanwhile_leaves_no_file(
     api: Api, person: Person, database_url: str, what: str
 ) -> None:
     attachment_id, before = announce(api, person).json()["id"], stored()
@@ -820,7 +822,7 @@ def test_deleting_an_attachment_deletes_its_file(api: Api, person: Person) -> No
     assert http.get(attachment["preview_url"]).status_code == 404
 
 
-def test_deleting_a_thread_deletes_the_files_of_its_messages_alone(api: Api, person: Person) -> None:
+def test_deleting_a_thread_deletes_only_the_files_of_its_messages(api: Api, person: Person) -> None:
     gone, kept, unsent = (attach(api, person) for _ in range(3))
     thread_id = send(api, person, gone["id"])
     send(api, person, kept["id"])
@@ -835,7 +837,7 @@ def test_deleting_a_thread_deletes_the_files_of_its_messages_alone(api: Api, per
     assert statuses == [404, 200, 200]
 
 
-def test_somebody_else_deletes_neither_thread_nor_file(
+def test_another_user_can_delete_neither_thread_nor_file(
     api: Api, person: Person, other_person: Person
 ) -> None:
     attachment = attach(api, person)
@@ -846,9 +848,7 @@ def test_somebody_else_deletes_neither_thread_nor_file(
     assert http.get(attachment["preview_url"]).content == PNG
 
 
-def test_a_file_that_cannot_be_deleted_is_logged_by_its_id_and_nothing_fails(
-    api: Api, person: Person
-) -> None:
+def test_a_file_that_cannot_be_deleted_is_logged_and_the_request_succeeds(api: Api, person: Person) -> None:
     attachment = attach(api, person, name="my diagnosis.png")
     thread_id, file = send(api, person, attachment["id"]), row(attachment).file
     path = Path(stored_files.storage().path(file))
@@ -884,7 +884,7 @@ def address_of(api: Api, user_id: str, attachment_id: str) -> str:
     return f"{api.origin}{address.path}?{address.query}"
 
 
-def test_an_address_is_good_for_one_attachment_of_one_owner_and_some_minutes(
+def test_a_signed_url_is_valid_for_one_attachment_of_one_owner_and_some_minutes(
     api: Api, person: Person, other_person: Person, clock: Callable[[float], None]
 ) -> None:
     attachment_id, other_id, waiting = (
@@ -919,7 +919,7 @@ def test_an_address_is_good_for_one_attachment_of_one_owner_and_some_minutes(
     assert [http.get(address).content for address in (good, older)] == [PNG, PNG]
 
 
-def test_the_bearer_is_no_substitute_for_a_signature(api: Api, person: Person) -> None:
+def test_a_token_does_not_replace_the_signature_of_a_url(api: Api, person: Person) -> None:
     attachment_id = attach(api, person)["id"]
 
     url = f"{api.origin}/support/attachments/{attachment_id}/content"
@@ -927,7 +927,7 @@ def test_the_bearer_is_no_substitute_for_a_signature(api: Api, person: Person) -
     assert http.get(url, headers=bearer(person)).status_code == 404
 
 
-def test_a_signature_that_was_made_for_anything_else_is_none(api: Api, person: Person) -> None:
+def test_a_signature_made_for_another_purpose_is_not_valid(api: Api, person: Person) -> None:
     from django.core.signing import Signer
 
     attachment_id = attach(api, person)["id"]
@@ -938,7 +938,7 @@ def test_a_signature_that_was_made_for_anything_else_is_none(api: Api, person: P
     assert http.get(url, params={"signature": elsewhere}).status_code == 404
 
 
-def test_no_signature_and_no_name_is_in_the_log(api: Api, person: Person) -> None:
+def test_the_log_has_no_signature_and_no_file_name(api: Api, person: Person) -> None:
     attachment = attach(api, person, name="my diagnosis.png")
     signature = attachment["preview_url"].partition("signature=")[2]
     http.get(attachment["preview_url"])
@@ -949,7 +949,7 @@ def test_no_signature_and_no_name_is_in_the_log(api: Api, person: Person) -> Non
     assert signature not in log
 
 
-def test_behind_a_proxy_addresses_begin_with_the_public_url_whatever_the_host_says(
+def test_urls_begin_with_the_public_url_and_not_with_the_host_header(
     start_api: Callable[..., Any], person: Person
 ) -> None:
     with start_api(PUBLIC_URL="https://api.example.com/chat/") as proxied:
@@ -966,7 +966,7 @@ def test_behind_a_proxy_addresses_begin_with_the_public_url_whatever_the_host_sa
     assert sent["attachments"][0]["preview_url"].startswith(f"{base}/content?signature=")
 
 
-def test_without_a_public_url_addresses_begin_as_the_request_did_if_that_is_allowed(
+def test_without_a_public_url_urls_begin_with_the_host_of_the_request_if_it_is_allowed(
     small: Api, person: Person
 ) -> None:
     attachment = attach(small, person)

@@ -47,7 +47,7 @@ def data_url(mime_type: str, content: bytes) -> str:
     return f"data:{mime_type};base64,{base64.b64encode(content).decode()}"
 
 
-def test_the_model_sees_pictures_and_documents_and_reads_texts(
+def test_the_model_gets_pictures_documents_and_texts(
     assistant: Api, person: Person, model: Model
 ) -> None:
     attached = [
@@ -71,7 +71,7 @@ def test_the_model_sees_pictures_and_documents_and_reads_texts(
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-def test_the_model_reads_a_text_whatever_its_encoding_is(
+def test_the_model_gets_a_text_in_any_encoding(
     assistant: Api, person: Person, model: Model, encoding: str
 ) -> None:
     text = "Grüße;5\r\n"
@@ -84,7 +84,7 @@ def test_the_model_reads_a_text_whatever_its_encoding_is(
     assert parts_of(model) == [("text", f'The user attached a file named "a.csv":\n{text}')]
 
 
-def test_a_long_text_of_two_bytes_a_character_is_cut_between_two_characters(
+def test_a_long_text_in_utf16_is_cut_between_two_characters(
     assistant: Api, person: Person, model: Model
 ) -> None:
     text = "中a" * history.MAX_TEXT_LENGTH
@@ -96,7 +96,7 @@ def test_a_long_text_of_two_bytes_a_character_is_cut_between_two_characters(
     assert text_read.partition("\n")[2] == text[: history.MAX_TEXT_LENGTH]
 
 
-def test_of_a_long_text_the_model_reads_the_beginning(assistant: Api, person: Person, model: Model) -> None:
+def test_the_model_gets_the_beginning_of_a_long_text(assistant: Api, person: Person, model: Model) -> None:
     text = "word " * history.MAX_TEXT_LENGTH
     attachment = attach(assistant, person, text.encode(), "a.txt", "text/plain")
 
@@ -109,7 +109,7 @@ def test_of_a_long_text_the_model_reads_the_beginning(assistant: Api, person: Pe
 
 
 @pytest.mark.parametrize("gone", ["attachment", "file"])
-def test_a_file_that_is_gone_does_not_break_its_conversation(
+def test_a_missing_file_does_not_break_its_conversation(
     assistant: Api, person: Person, model: Model, gone: str
 ) -> None:
     attachment = attach(assistant, person, name="ring.png")
@@ -153,7 +153,7 @@ def carrying(attachment_id: str, size: int) -> Any:
 
 
 @pytest.mark.parametrize("newest", [1, history.MAX_FILE_BYTES + 1])
-def test_of_much_that_was_attached_only_the_newest_goes_along(newest: int) -> None:
+def test_the_model_gets_only_the_newest_of_many_files(newest: int) -> None:
     items = [carrying("old", history.MAX_FILE_BYTES), message("msg_0", "Hm"), carrying("new", newest)]
 
     told = as_input(items)
@@ -166,7 +166,7 @@ def test_of_much_that_was_attached_only_the_newest_goes_along(newest: int) -> No
     ]
 
 
-def test_of_many_long_texts_as_many_go_along_as_a_model_can_read() -> None:
+def test_the_model_gets_as_many_long_texts_as_it_can_read() -> None:
     fit = history.MAX_LENGTH // history.MAX_TEXT_LENGTH
     texts = [carrying(str(number), 5 * history.MAX_TEXT_LENGTH) for number in range(fit + 3)]
 

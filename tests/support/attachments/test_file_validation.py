@@ -16,7 +16,7 @@ EASTERN = "一二三、東京\r\n第一行 and a word\r\n"
 
 @pytest.mark.parametrize("text", ["a", WESTERN, EASTERN, "\t\x1b[1m\f\v"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16le", "utf-16be"])
-def test_unicode_is_known_by_its_mark_or_its_bytes(text: str, encoding: str) -> None:
+def test_unicode_is_detected_by_its_byte_order_mark_or_its_bytes(text: str, encoding: str) -> None:
     for mark, ending in product(["\ufeff", ""], ["", "\x1a", "\x1a\x1a"]):
         content = (mark + text + ending).encode(encoding)
 
@@ -36,7 +36,7 @@ def test_a_text_that_is_not_unicode_is_windows_1252(ending: bytes) -> None:
     assert detection.decode_text(content, found) == WESTERN
 
 
-def test_a_single_byte_may_end_a_text_of_two_bytes_a_character() -> None:
+def test_a_text_in_utf16_may_end_with_a_single_byte() -> None:
     content = WESTERN.encode("utf-16") + b"\x1a"
 
     found = text_encoding(BytesIO(content))
@@ -46,7 +46,7 @@ def test_a_single_byte_may_end_a_text_of_two_bytes_a_character() -> None:
 
 
 @pytest.mark.parametrize("character", ["é", "€", "💍"])
-def test_a_character_in_two_chunks_is_read_whole(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
+def test_a_character_may_span_two_chunks(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
     monkeypatch.setattr(detection, "CHUNK_BYTES", 7)
     text = f"{character}a" * 20
 
@@ -54,7 +54,7 @@ def test_a_character_in_two_chunks_is_read_whole(monkeypatch: pytest.MonkeyPatch
         assert text_encoding(BytesIO(text.encode(encoding))) == encoding
 
 
-def test_a_ctrl_z_at_the_border_of_two_chunks_ends_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_z_may_span_two_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detection, "CHUNK_BYTES", 4)
 
     assert text_encoding(BytesIO(b"abc\x1a\x1a\x1a")) == "utf-8"
@@ -84,17 +84,17 @@ def test_a_ctrl_z_at_the_border_of_two_chunks_ends_the_text(monkeypatch: pytest.
         "ELF",
     ],
 )
-def test_control_characters_and_broken_encodings_are_no_text(content: bytes) -> None:
+def test_a_file_with_control_characters_or_a_broken_encoding_is_not_a_text(content: bytes) -> None:
     assert text_encoding(BytesIO(content)) is None
 
 
 @pytest.mark.parametrize(("before", "found"), [(0, True), (1019, True), (1020, False), (2000, False)])
-def test_a_pdf_begins_within_its_first_1024_bytes(before: int, found: bool) -> None:
+def test_a_pdf_header_is_within_the_first_1024_bytes(before: int, found: bool) -> None:
     assert detection.has_pdf_header(BytesIO(b"x" * before + b"%PDF-1.7")) is found
 
 
 @pytest.mark.parametrize(("plain", "others"), media_types.ALIASES.items())
-def test_every_other_name_of_a_type_is_that_type(plain: str, others: list[str]) -> None:
+def test_every_alias_of_a_type_means_this_type(plain: str, others: list[str]) -> None:
     for other in others:
         assert validation.validate_announced("a", f" {other.upper()}; charset=x", 1) == plain
 
@@ -113,19 +113,19 @@ def test_every_other_name_of_a_type_is_that_type(plain: str, others: list[str]) 
         ("a.unheard-of", media_types.UNKNOWN),
     ],
 )
-def test_a_file_with_an_unknown_type_is_known_by_its_name(name: str, mime_type: str) -> None:
+def test_the_name_decides_the_type_if_the_announced_type_is_unknown(name: str, mime_type: str) -> None:
     for unknown in media_types.UNKNOWN_TYPES:
         assert validation.validate_announced(name, unknown, 1) == mime_type
 
 
 @pytest.mark.parametrize("suffix", ["html", "HTM", "xhtml", "svg", "xml", "js", "xls", "zip"])
-def test_a_name_of_another_kind_is_refused(suffix: str) -> None:
+def test_a_name_with_another_suffix_is_refused(suffix: str) -> None:
     for unknown in media_types.UNKNOWN_TYPES:
         with pytest.raises(validation.FileRefused, match="Files of this type are not accepted"):
             validation.validate_announced(f"a.{suffix}", unknown, 1)
 
 
-def test_types_that_are_not_allowed_are_refused_however_they_are_found(settings: Any) -> None:
+def test_types_that_are_not_accepted_are_refused(settings: Any) -> None:
     settings.ATTACHMENT_TYPES = ["text/plain"]
 
     for name, mime_type in (("a.csv", ""), ("a.csv", "application/csv"), ("a.png", "image/x-png")):

@@ -50,7 +50,7 @@ def _here_as_well(settings: Any, s3: str, monkeypatch: pytest.MonkeyPatch) -> No
     settings.STORAGES = settings.STORAGES | {"attachments": storage}
 
 
-def test_a_file_is_kept_on_s3_read_from_it_and_deleted_there(api: Api, person: Person) -> None:
+def test_a_file_is_stored_on_s3_read_from_it_and_deleted_from_it(api: Api, person: Person) -> None:
     attachment = attach(api, person)
     file = row(attachment).file
     thread_id = send(api, person, attachment["id"])
@@ -64,7 +64,7 @@ def test_a_file_is_kept_on_s3_read_from_it_and_deleted_there(api: Api, person: P
     assert not stored_files.storage().exists(file)
 
 
-def test_a_file_that_is_gone_from_s3_is_a_404(api: Api, person: Person) -> None:
+def test_a_file_that_is_missing_on_s3_is_a_404(api: Api, person: Person) -> None:
     attachment = attach(api, person)
     stored_files.delete([row(attachment).file])
 
@@ -73,7 +73,7 @@ def test_a_file_that_is_gone_from_s3_is_a_404(api: Api, person: Person) -> None:
     assert (read.status_code, read.json()) == (404, NOT_FOUND)
 
 
-def test_s3_is_swept_as_well() -> None:
+def test_sweep_attachments_works_on_s3() -> None:
     name = stored_files.save(ContentFile(b"Hello"))
 
     call_command("sweep_attachments", "--older-than", "1d")

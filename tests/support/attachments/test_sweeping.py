@@ -66,7 +66,7 @@ def thread() -> Thread:
     return Thread.objects.create(user_id="ada", thread_id="thr_1", created_at=timezone.now(), data={})
 
 
-def test_what_was_never_sent_goes_after_a_day_and_files_without_a_row_too(thread: Thread) -> None:
+def test_unsent_attachments_and_files_without_a_row_are_deleted_after_a_day(thread: Thread) -> None:
     kept = [uploaded("sent", thread=thread), uploaded("young", age=DAY / 2), stray(age=DAY / 2)]
     gone = [uploaded("unsent"), stray()]
     Attachment.objects.create(
@@ -81,7 +81,7 @@ def test_what_was_never_sent_goes_after_a_day_and_files_without_a_row_too(thread
     assert sweep() == (0, 0)
 
 
-def test_a_dry_run_only_says_so() -> None:
+def test_a_dry_run_deletes_nothing() -> None:
     names = [uploaded("unsent"), stray()]
 
     report = sweep("--dry-run")
@@ -92,19 +92,19 @@ def test_a_dry_run_only_says_so() -> None:
 
 
 @pytest.mark.parametrize(("older_than", "swept"), [("30m", 1), ("3h", 0), ("1d", 0)])
-def test_how_old_is_said_in_minutes_hours_or_days(older_than: str, swept: int) -> None:
+def test_the_age_is_a_number_of_minutes_hours_or_days(older_than: str, swept: int) -> None:
     uploaded("unsent", age=timedelta(hours=2))
 
     assert sweep("--older-than", older_than) == (swept, 0)
 
 
 @pytest.mark.parametrize("older_than", ["1", "d", "1w", "-1d", "1.5d", "1d ", "999999d", ""])
-def test_an_age_that_is_none_is_refused(older_than: str) -> None:
+def test_a_wrong_age_is_refused(older_than: str) -> None:
     with pytest.raises(CommandError, match="30m"):
         sweep(f"--older-than={older_than}")
 
 
-def test_it_goes_in_batches(monkeypatch: pytest.MonkeyPatch, thread: Thread) -> None:
+def test_sweep_attachments_works_in_batches(monkeypatch: pytest.MonkeyPatch, thread: Thread) -> None:
     monkeypatch.setattr(sweep_attachments, "BATCH", 2)
     kept = uploaded("sent", thread=thread)
     for number in range(5):
@@ -117,7 +117,7 @@ def test_it_goes_in_batches(monkeypatch: pytest.MonkeyPatch, thread: Thread) -> 
     assert stored_files.storage().exists(kept)
 
 
-def test_files_that_are_not_ours_are_left_alone() -> None:
+def test_other_files_in_the_storage_are_kept() -> None:
     storage = stored_files.storage()
     names = ["notes.txt", "aa/notes.txt", "aa/" + "0" * 31, "photos/" + "0" * 32, "AA/" + "0" * 32]
     for name in names:
@@ -128,7 +128,7 @@ def test_files_that_are_not_ours_are_left_alone() -> None:
     assert all(storage.exists(name) for name in names)
 
 
-def test_a_message_that_takes_an_attachment_meanwhile_keeps_it(
+def test_an_attachment_that_is_sent_meanwhile_is_kept(
     monkeypatch: pytest.MonkeyPatch, thread: Thread
 ) -> None:
     name = uploaded("just sent")
@@ -159,7 +159,7 @@ def test_a_file_that_is_deleted_meanwhile_does_not_end_the_sweep(monkeypatch: py
     assert not stored_files.storage().exists(other)
 
 
-def test_before_anything_was_uploaded_there_is_nothing_to_do(settings: Any, tmp_path: Path) -> None:
+def test_an_empty_storage_is_no_error(settings: Any, tmp_path: Path) -> None:
     storage = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(tmp_path / "not yet")},

@@ -34,7 +34,9 @@ def shop(start_assistant: Callable[..., Any]) -> Iterator[Api]:
 
 
 @pytest.mark.parametrize("name", operations.OPERATIONS)
-def test_an_example_is_answered_as_documented(shop: Api, person: Person, model: Model, name: str) -> None:
+def test_the_example_of_each_operation_gets_the_documented_response(
+    shop: Api, person: Person, model: Model, name: str
+) -> None:
     token = person.token()
     begun = shop.events(create(BEFORE.get(name, "Hi")), token)
     ids = {
@@ -67,7 +69,7 @@ def _item_id(name: str, begun: list[dict[str, Any]]) -> str:
     return str(items[0] if name == "threads.retry_after_item" else items[-1])
 
 
-def test_an_example_belongs_to_whoever_asked_for_it() -> None:
+def test_each_call_of_example_returns_a_new_copy() -> None:
     example = operations.example("threads.add_user_message")
     example["params"]["input"]["content"].clear()
     example["params"]["thread_id"] = "thr_1"
@@ -76,7 +78,7 @@ def test_an_example_belongs_to_whoever_asked_for_it() -> None:
     assert operations.example("threads.create")["params"]["input"]["content"]
 
 
-def test_the_example_of_a_stream_is_such_a_stream(api: Api, person: Person) -> None:
+def test_the_example_of_a_stream_has_the_events_of_a_real_stream(api: Api, person: Person) -> None:
     def kinds(events: list[dict[str, Any]]) -> list[str]:
         """Each once; of updates there are as many as there are words."""
         found = [event.get("update", event)["type"] for event in events]
@@ -89,7 +91,7 @@ def test_the_example_of_a_stream_is_such_a_stream(api: Api, person: Person) -> N
     assert kinds(example) == kinds(api.events(operations.example("threads.create"), person.token()))
 
 
-def test_what_is_refused_is_refused_as_documented(shop: Api, person: Person) -> None:
+def test_errors_have_the_documented_body(shop: Api, person: Person) -> None:
     token = person.token()
     bodies = [operations.example("threads.get_by_id"), {"type": "threads.list"}, {"type": "threads.none"}]
 
@@ -110,7 +112,7 @@ def test_what_is_refused_is_refused_as_documented(shop: Api, person: Person) -> 
         ("ChatKitRequest", {"params": {}}),
     ],
 )
-def test_the_schemas_tell_what_is_wrong(schema: str, wrong: Any) -> None:
+def test_the_schemas_refuse_wrong_documents(schema: str, wrong: Any) -> None:
     with pytest.raises(jsonschema.ValidationError):
         check(schema, wrong)
 

@@ -116,7 +116,7 @@ def test_threads_create(shop: Api, person: Person) -> None:
     ]
 
 
-def test_threads_create_tells_what_the_server_made_of_the_thread(shop: Api, person: Person) -> None:
+def test_threads_create_streams_the_changes_of_the_thread(shop: Api, person: Person) -> None:
     chat = Chat(shop, person, "name")
 
     assert [event["type"] for event in chat.begun[2:]] == [
@@ -199,7 +199,7 @@ def seat(chosen: str) -> dict[str, Any]:
     return {"type": "Card", "aisle": True, "children": [{"type": "Text", "value": chosen}]}
 
 
-def test_threads_custom_action_of_what_is_no_widget(shop: Api, person: Person) -> None:
+def test_threads_custom_action_of_an_item_that_is_not_a_widget(shop: Api, person: Person) -> None:
     chat = Chat(shop, person)
 
     events = chat.stream("threads.custom_action", item_id=chat.items()[0]["id"], action={"type": "choose"})
@@ -255,7 +255,7 @@ def test_items_list(chat: Chat) -> None:
     assert question == asked(chat.id, "Hi")
 
 
-def test_the_next_page_is_found_when_the_last_row_of_the_page_before_was_deleted(chat: Chat) -> None:
+def test_the_next_page_is_found_when_the_last_row_of_the_previous_page_was_deleted(chat: Chat) -> None:
     older = [Chat(chat.api, chat.person).id for _ in range(3)]
     page = chat.ask("threads.list", limit=2)
 
@@ -266,7 +266,7 @@ def test_the_next_page_is_found_when_the_last_row_of_the_page_before_was_deleted
     assert [thread["id"] for thread in rest["data"]] == [older[0], chat.id]
 
 
-def test_the_next_page_of_items_is_found_after_its_answer_was_replaced(chat: Chat) -> None:
+def test_the_next_page_of_items_is_found_when_the_last_answer_was_replaced(chat: Chat) -> None:
     question, answer = chat.items()
     page = chat.ask("items.list", limit=1)
     assert page["data"] == [answer]
@@ -315,7 +315,7 @@ def feedback(chat: Chat) -> dict[str, str]:
     return dict(rows.values_list("item__item_id", "kind"))
 
 
-def test_items_feedback_is_kept_for_each_item_and_can_be_changed(chat: Chat) -> None:
+def test_items_feedback_is_stored_for_each_item_and_can_be_changed(chat: Chat) -> None:
     chat.stream("threads.add_user_message", input=message("More"))
     _, first, _, second = (item["id"] for item in chat.items())
 
@@ -329,7 +329,7 @@ def test_items_feedback_is_kept_for_each_item_and_can_be_changed(chat: Chat) -> 
     assert (changed.created_at, changed.updated_at > given.updated_at) == (given.created_at, True)
 
 
-def test_items_feedback_goes_with_its_item(chat: Chat) -> None:
+def test_items_feedback_is_deleted_with_its_item(chat: Chat) -> None:
     question, answer = (item["id"] for item in chat.items())
     chat.ask("items.feedback", item_ids=[answer], kind="positive")
 
@@ -338,14 +338,14 @@ def test_items_feedback_goes_with_its_item(chat: Chat) -> None:
     assert feedback(chat) == {}
 
 
-def test_items_feedback_of_nothing_is_nothing(chat: Chat) -> None:
+def test_items_feedback_on_no_items_stores_nothing(chat: Chat) -> None:
     assert chat.ask("items.feedback", item_ids=[], kind="positive") == {}
 
     assert feedback(chat) == {}
 
 
 @pytest.mark.parametrize("beside", ["one's own message", "a missing item", "an item of another thread"])
-def test_items_feedback_is_stored_for_all_of_its_items_or_for_none(
+def test_items_feedback_is_stored_for_all_items_or_for_none(
     chat: Chat, api: Api, person: Person, beside: str
 ) -> None:
     question, answer = (item["id"] for item in chat.items())
@@ -361,7 +361,7 @@ def test_items_feedback_is_stored_for_all_of_its_items_or_for_none(
     assert feedback(chat) == {}
 
 
-def test_items_feedback_of_what_was_never_shown_is_not_found(shop: Api, person: Person) -> None:
+def test_items_feedback_on_items_that_cannot_be_rated_is_not_found(shop: Api, person: Person) -> None:
     chat = Chat(shop, person, "show")
     action = {"type": "choose", "payload": {"seat": "2C"}}
     chat.stream("threads.custom_action", item_id=chat.begun[-1]["item"]["id"], action=action)
@@ -370,7 +370,7 @@ def test_items_feedback_of_what_was_never_shown_is_not_found(shop: Api, person: 
     assert chat.ask("items.feedback", item_ids=[hidden.item_id], kind="positive") == NOT_FOUND
 
 
-def test_items_feedback_of_far_too_many_items_is_refused(chat: Chat) -> None:
+def test_items_feedback_on_too_many_items_is_refused(chat: Chat) -> None:
     told = chat.ask("items.feedback", item_ids=[f"msg_{n}" for n in range(101)], kind="positive")
 
     assert told["status"] == 400
@@ -421,7 +421,7 @@ ONE_ANSWER = {
 
 
 @pytest.mark.parametrize("kind", OF_A_THREAD)
-def test_somebody_elses_thread_is_answered_like_a_missing_one(mine: Chat, theirs: Chat, kind: str) -> None:
+def test_another_users_thread_gets_the_response_of_a_missing_one(mine: Chat, theirs: Chat, kind: str) -> None:
     bodies = [
         operation(kind, thread_id=thread_id, **OF_A_THREAD[kind])
         for thread_id in (theirs.id, "thr_never_was")
@@ -431,7 +431,7 @@ def test_somebody_elses_thread_is_answered_like_a_missing_one(mine: Chat, theirs
 
 
 @pytest.mark.parametrize("kind", OF_AN_ITEM)
-def test_somebody_elses_item_is_answered_like_a_missing_one(mine: Chat, theirs: Chat, kind: str) -> None:
+def test_another_users_item_gets_the_response_of_a_missing_one(mine: Chat, theirs: Chat, kind: str) -> None:
     item_id = theirs.items()[1]["id"]
     places = [(theirs.id, item_id), (theirs.id, "x"), (mine.id, item_id), (mine.id, "x"), ("x", item_id)]
 
@@ -443,7 +443,7 @@ def test_somebody_elses_item_is_answered_like_a_missing_one(mine: Chat, theirs: 
     assert answers(mine, bodies) == ONE_ANSWER
 
 
-def test_a_cursor_that_is_somebody_elses_is_answered_like_a_missing_one(mine: Chat, theirs: Chat) -> None:
+def test_another_users_cursor_gets_the_response_of_a_missing_one(mine: Chat, theirs: Chat) -> None:
     Chat(theirs.api, theirs.person)
     cursor_of_threads = theirs.ask("threads.list", limit=1)["after"]
     cursor_of_items = theirs.ask("items.list", limit=1)["after"]
@@ -462,7 +462,7 @@ def test_a_cursor_that_is_somebody_elses_is_answered_like_a_missing_one(mine: Ch
 @pytest.mark.parametrize(
     ("kind", "answer"), [("items.list", b'{"data":[],"has_more":false}'), ("threads.delete", b"{}")]
 )
-def test_where_there_is_nothing_to_list_or_delete_that_is_the_answer(
+def test_a_missing_thread_can_be_listed_and_deleted_without_an_error(
     mine: Chat, theirs: Chat, kind: str, answer: bytes
 ) -> None:
     bodies = [operation(kind, thread_id=thread_id) for thread_id in (theirs.id, "thr_never_was")]
@@ -476,7 +476,7 @@ def test_where_there_is_nothing_to_list_or_delete_that_is_the_answer(
 @pytest.mark.parametrize(
     "kind", ["threads.add_client_tool_output", "threads.retry_after_item", "threads.add_structured_input"]
 )
-def test_what_does_not_fit_the_threads_state_is_a_400_and_changes_nothing(chat: Chat, kind: str) -> None:
+def test_an_operation_that_does_not_fit_the_state_of_its_thread_is_a_400(chat: Chat, kind: str) -> None:
     before = chat.items()
 
     told = chat.ask(kind, item_id=before[1]["id"], result={}, input={"status": "skipped", "answers": {}})
@@ -487,7 +487,7 @@ def test_what_does_not_fit_the_threads_state_is_a_400_and_changes_nothing(chat: 
     assert chat.items() == before
 
 
-def test_a_structured_input_is_answered_once(shop: Api, person: Person) -> None:
+def test_a_structured_input_can_be_answered_only_once(shop: Api, person: Person) -> None:
     chat = Chat(shop, person, "ask")
     skip = {"item_id": chat.begun[-1]["item"]["id"], "input": {"status": "skipped", "answers": {}}}
     chat.stream("threads.add_structured_input", **skip)
@@ -495,7 +495,7 @@ def test_a_structured_input_is_answered_once(shop: Api, person: Person) -> None:
     assert chat.ask("threads.add_structured_input", **skip)["status"] == 400
 
 
-def test_an_action_on_the_default_server_is_refused_in_the_stream_for_good(chat: Chat) -> None:
+def test_an_action_on_the_default_server_is_an_error_event_without_retry(chat: Chat) -> None:
     events = chat.stream("threads.custom_action", action={"type": "x"})
 
     refusal = {"code": "custom", "message": "This chat has no actions.", "allow_retry": False}
@@ -509,7 +509,7 @@ def test_an_action_on_the_default_server_is_refused_in_the_stream_for_good(chat:
         ("input.transcribe", {"audio_base64": "AAAA", "mime_type": "audio/webm;codecs=opus"}),
     ],
 )
-def test_what_the_default_server_does_not_support_is_a_501(
+def test_an_operation_that_the_default_server_does_not_support_is_a_501(
     chat: Chat, kind: str, params: dict[str, Any]
 ) -> None:
     assert chat.ask(kind, **params)["status"] == 501
@@ -524,7 +524,7 @@ def test_an_unknown_operation_is_a_400(chat: Chat) -> None:
 # --- What a team adds -----------------------------------------------------------------------------
 
 
-def test_an_operation_that_a_teams_process_adds_reaches_it(drafts: Api, person: Person) -> None:
+def test_a_teams_process_gets_the_operations_that_it_adds(drafts: Api, person: Person) -> None:
     body = operation("drafts.list", page=1)
 
     answer = drafts.post(body, person.token())
@@ -534,9 +534,7 @@ def test_an_operation_that_a_teams_process_adds_reaches_it(drafts: Api, person: 
     assert [event["text"] for event in events] == ["Dear", "Sir"]
 
 
-def test_an_operation_that_a_team_adds_needs_a_token_and_keeps_to_the_limits(
-    drafts: Api, person: Person
-) -> None:
+def test_a_teams_operation_needs_a_token_and_has_the_usual_limits(drafts: Api, person: Person) -> None:
     too_long = operation("drafts.list", text="a" * 1_000_000)
     with_nul = operation("drafts.list", text="a\0")
 
@@ -550,7 +548,7 @@ def test_an_operation_that_a_team_adds_needs_a_token_and_keeps_to_the_limits(
 
 
 @pytest.mark.parametrize("kind", ["drafts.none", None, ["drafts.list"], 5])
-def test_an_operation_that_nobody_knows_is_a_400_also_where_a_team_adds_some(
+def test_an_unknown_operation_is_a_400_even_if_a_team_adds_operations(
     drafts: Api, person: Person, kind: Any
 ) -> None:
     answer = drafts.post({"type": kind, "params": {}}, person.token())
@@ -559,7 +557,7 @@ def test_an_operation_that_nobody_knows_is_a_400_also_where_a_team_adds_some(
     assert "Traceback" not in drafts.log.read_text()
 
 
-def test_operations_that_a_team_adds_are_one_series_of_the_metrics(drafts: Api, person: Person) -> None:
+def test_all_operations_of_a_team_are_one_series_of_the_metrics(drafts: Api, person: Person) -> None:
     for kind in ("drafts.list", "drafts.none", "drafts.neither"):
         drafts.post(operation(kind), person.token())
 
@@ -569,7 +567,7 @@ def test_operations_that_a_team_adds_are_one_series_of_the_metrics(drafts: Api, 
     assert "drafts." not in counted
 
 
-def test_where_a_team_adds_operations_a_wrong_field_is_still_named(drafts: Api, person: Person) -> None:
+def test_a_wrong_field_is_named_even_if_a_team_adds_operations(drafts: Api, person: Person) -> None:
     answer = drafts.post(operation("threads.get_by_id", thread_id=7), person.token())
 
     assert (answer.status_code, answer.json()["error"]) == (400, "params.thread_id is not valid")
@@ -579,7 +577,7 @@ def test_where_a_team_adds_operations_a_wrong_field_is_still_named(drafts: Api, 
 
 
 @pytest.mark.parametrize("limit", ["1", " 1 ", 1.0, True])
-def test_a_number_is_read_as_the_sdk_reads_it(chat: Chat, limit: Any) -> None:
+def test_a_number_in_a_string_is_read_as_the_sdk_reads_it(chat: Chat, limit: Any) -> None:
     page = chat.ask("items.list", limit=limit)
 
     assert (len(page["data"]), page["has_more"]) == (1, True)

@@ -43,7 +43,7 @@ def statements(api: Api, body: Any, token: str) -> list[str]:
     ]
 
 
-def test_every_operation_keeps_to_its_statements(counted: Api, person: Person) -> None:
+def test_every_operation_makes_the_expected_number_of_statements(counted: Api, person: Person) -> None:
     token = person.token()
     events = counted.events(create(), token)
     thread_id, message_id = events[0]["thread"]["id"], events[1]["item"]["id"]
@@ -127,7 +127,7 @@ def heard(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: list[Statement]) -> None:
+def test_every_call_is_one_statement_that_filters_by_the_owner(ada: Owner, heard: list[Statement]) -> None:
     ada.starts("thr_0")
     calls: list[tuple[str, list[Any]]] = [
         ("save_thread", [thread_metadata()]),
@@ -158,7 +158,7 @@ def test_every_call_is_one_statement_that_names_the_owner(ada: Owner, heard: lis
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_deleted_thread_is_asked_for_its_files_first(ada: Owner, heard: list[Statement]) -> None:
+def test_deleting_a_thread_reads_its_files_first(ada: Owner, heard: list[Statement]) -> None:
     ada.starts()
     heard.clear()
 
@@ -248,7 +248,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize(("method", "order", "first"), LISTS)
-def test_a_page_of_a_hundred_thousand_costs_what_a_page_of_thirty_does(
+def test_a_page_costs_the_same_with_thirty_and_with_a_hundred_thousand_threads(
     histories: None,
     django_db_blocker: DjangoDbBlocker,
     ada: Owner,
@@ -276,7 +276,7 @@ def test_a_page_of_a_hundred_thousand_costs_what_a_page_of_thirty_does(
     assert not [step for step in long.steps if step.startswith(("Sort", "Seq Scan"))]
 
 
-def test_nothing_is_sought_row_by_row(
+def test_deletion_and_pruning_use_only_indexes(
     histories: None, django_db_blocker: DjangoDbBlocker, heard: list[Statement]
 ) -> None:
     """A thread is deleted with its items and their feedback, and old threads are found, by indexes alone."""

@@ -84,9 +84,7 @@ def history(ada: Owner, bob: Owner) -> None:
     chats(bob, "thr_old", begun=91)
 
 
-def test_conversations_are_pruned_by_when_something_was_last_said(
-    history: None, ada: Owner, bob: Owner
-) -> None:
+def test_prune_chats_goes_by_the_age_of_the_last_item(history: None, ada: Owner, bob: Owner) -> None:
     report = output_of("prune_chats", "--older-than", "90d")
 
     assert report.splitlines()[-1] == "Deleted: conversations 2, items 3, feedback 1, attachments 0."
@@ -95,7 +93,7 @@ def test_conversations_are_pruned_by_when_something_was_last_said(
     assert left_of(ada) == (3, 1)
 
 
-def test_the_files_of_a_pruned_conversation_go_with_it(history: None, ada: Owner) -> None:
+def test_prune_chats_deletes_the_files_of_a_conversation(history: None, ada: Owner) -> None:
     old, new, unsent = attach(ada, "thr_old"), attach(ada, "thr_new"), attach(ada)
 
     report = output_of("prune_chats", "--older-than", "90d")
@@ -104,7 +102,7 @@ def test_the_files_of_a_pruned_conversation_go_with_it(history: None, ada: Owner
     assert [stored_files.storage().exists(name) for name in (old, new, unsent)] == [False, True, True]
 
 
-def test_a_file_that_a_younger_conversation_carries_too_is_kept(history: None, ada: Owner) -> None:
+def test_prune_chats_keeps_a_file_that_a_younger_conversation_carries_too(history: None, ada: Owner) -> None:
     file = attach(ada, "thr_old")
     carried = FileAttachment.model_validate(models.Attachment.objects.get().data)
     again = message("msg_9", thread_id="thr_new", created_at=datetime.now())
@@ -117,14 +115,14 @@ def test_a_file_that_a_younger_conversation_carries_too_is_kept(history: None, a
     assert models.Attachment.objects.get().thread == models.Thread.objects.get(thread_id="thr_new")
 
 
-def test_a_dry_run_counts_and_removes_nothing(history: None, ada: Owner) -> None:
+def test_a_dry_run_of_prune_chats_deletes_nothing(history: None, ada: Owner) -> None:
     report = output_of("prune_chats", "--older-than", "90d", "--dry-run")
 
     assert re.findall(r"\d+", report) == ["2"]
     assert thread_ids(ada) == ["thr_old", "thr_revived", "thr_new"]
 
 
-def test_an_empty_conversation_is_as_old_as_its_beginning(ada: Owner) -> None:
+def test_prune_chats_goes_by_the_creation_of_an_empty_conversation(ada: Owner) -> None:
     ada.starts("thr_old", created_at=days_ago(91))
     ada.starts("thr_new", created_at=days_ago(89))
 
@@ -133,7 +131,9 @@ def test_an_empty_conversation_is_as_old_as_its_beginning(ada: Owner) -> None:
     assert thread_ids(ada) == ["thr_new"]
 
 
-def test_pruning_goes_in_batches_and_tells_how_far_it_is(ada: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_chats_works_in_batches_and_shows_its_progress(
+    ada: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(deletion, "BATCH", 2)
     for number in range(5):
         chats(ada, f"thr_{number}", begun=100)
@@ -143,9 +143,7 @@ def test_pruning_goes_in_batches_and_tells_how_far_it_is(ada: Owner, monkeypatch
     assert report.splitlines()[:3] == ["2 of 5 …", "4 of 5 …", "5 of 5 …"]
 
 
-def test_whoever_interrupts_pruning_keeps_the_rest_and_can_go_on(
-    ada: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prune_chats_can_be_interrupted_and_run_again(ada: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "BATCH", 2)
     for number in range(5):
         chats(ada, f"thr_{number}", begun=100)
@@ -164,7 +162,9 @@ def test_whoever_interrupts_pruning_keeps_the_rest_and_can_go_on(
     assert "conversations 1" in output_of("prune_chats", "--older-than", "90d")
 
 
-def test_a_conversation_that_is_taken_up_while_it_is_pruned_is_kept(ada: Owner, postgres_url: str) -> None:
+def test_prune_chats_keeps_a_conversation_that_gets_a_message_meanwhile(
+    ada: Owner, postgres_url: str
+) -> None:
     chats(ada, "thr_1", begun=100)
     chats(ada, "thr_2", begun=100)
     row = models.Thread.objects.get(thread_id="thr_1")
@@ -183,7 +183,7 @@ def test_a_conversation_that_is_taken_up_while_it_is_pruned_is_kept(ada: Owner, 
 @pytest.mark.parametrize(
     "duration", ["90", "-1d", "0d", "1.5h", "1.5d", "", "d", "٣d", "100000d", "90d\n", "1w"]
 )
-def test_what_is_no_number_of_days_is_refused(duration: str) -> None:
+def test_prune_chats_refuses_an_age_that_is_not_a_number_of_days(duration: str) -> None:
     with pytest.raises(CommandError, match="90d"):
         output_of("prune_chats", f"--older-than={duration}")
 
@@ -191,7 +191,7 @@ def test_what_is_no_number_of_days_is_refused(duration: str) -> None:
 # --- erase_user -----------------------------------------------------------------------------------
 
 
-def test_a_person_is_erased_and_nobody_else(ada: Owner, bob: Owner) -> None:
+def test_erase_user_deletes_the_data_of_one_user_only(ada: Owner, bob: Owner) -> None:
     for owner in (ada, bob):
         chats(owner, "thr_1", begun=2, said=1)
         chats(owner, "thr_2", begun=2)
@@ -204,7 +204,7 @@ def test_a_person_is_erased_and_nobody_else(ada: Owner, bob: Owner) -> None:
     assert (left_of(ada), left_of(bob)) == ((0, 0), (3, 1))
 
 
-def test_a_persons_files_are_erased_with_them_the_unsent_ones_too(ada: Owner, bob: Owner) -> None:
+def test_erase_user_deletes_sent_and_unsent_files(ada: Owner, bob: Owner) -> None:
     chats(ada, "thr_1", begun=1)
     chats(bob, "thr_1", begun=1)
     sent, unsent, bobs = attach(ada, "thr_1"), attach(ada), attach(bob, "thr_1")
@@ -219,7 +219,7 @@ def test_a_persons_files_are_erased_with_them_the_unsent_ones_too(ada: Owner, bo
 # --- export_user ----------------------------------------------------------------------------------
 
 
-def test_an_export_can_be_read_again(ada: Owner, bob: Owner) -> None:
+def test_the_sdk_can_read_an_export(ada: Owner, bob: Owner) -> None:
     chats(bob, "thr_1", begun=1)
     chats(ada, "thr_1", begun=2, said=1)
     ada.starts("thr_2", title='Größe "✓" </script> 👩‍🚀', metadata={"tries": [1, None]})
@@ -237,7 +237,7 @@ def test_an_export_can_be_read_again(ada: Owner, bob: Owner) -> None:
     assert empty["items"] == []
 
 
-def test_an_export_holds_the_persons_files(ada: Owner, bob: Owner) -> None:
+def test_an_export_contains_the_users_files(ada: Owner, bob: Owner) -> None:
     chats(ada, "thr_1", begun=1)
     attach(ada, "thr_1")
     stored_files.storage().delete(attach(ada))  # lost since
@@ -249,7 +249,7 @@ def test_an_export_holds_the_persons_files(ada: Owner, bob: Owner) -> None:
     assert lost["content"] is None
 
 
-def test_an_export_of_much_is_written_as_it_is_read(ada: Owner) -> None:
+def test_a_large_export_is_written_in_small_pieces(ada: Owner) -> None:
     ada.starts()
     for number in range(205):
         ada.add_thread_item("thr_1", message(f"msg_{number}"))
@@ -274,7 +274,7 @@ def test_an_export_goes_to_a_new_file_that_only_its_owner_can_read(ada: Owner, t
         output_of("export_user", "ada", "--output", str(tmp_path / "nowhere" / "ada.json"))
 
 
-def test_half_an_export_leaves_no_file(ada: Owner, tmp_path: Path) -> None:
+def test_an_export_that_fails_leaves_no_file(ada: Owner, tmp_path: Path) -> None:
     chats(ada, "thr_1", begun=1)
     models.Item.objects.update(data=[])
 
@@ -284,7 +284,7 @@ def test_half_an_export_leaves_no_file(ada: Owner, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_leaves_ends_the_export_with_an_error(ada: Owner, postgres_url: str) -> None:
+def test_an_export_to_a_closed_pipe_ends_with_an_error(ada: Owner, postgres_url: str) -> None:
     ada.starts()
     for number in range(20):
         ada.add_thread_item("thr_1", message(f"msg_{number}", "x" * 50_000))
@@ -312,7 +312,7 @@ def test_a_reader_that_leaves_ends_the_export_with_an_error(ada: Owner, postgres
 
 
 @pytest.mark.parametrize("command", ["erase_user", "export_user"])
-def test_a_user_of_whom_there_is_nothing_is_an_error_and_nothing_is_written(ada: Owner, command: str) -> None:
+def test_a_user_without_data_is_an_error_and_nothing_is_written(ada: Owner, command: str) -> None:
     chats(ada, "thr_1", begun=1)
     out = StringIO()
 

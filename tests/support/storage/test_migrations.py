@@ -47,7 +47,7 @@ def rows_of(model: type[Model]) -> list[dict[str, Any]]:
     return list(model._default_manager.order_by("pk").values())
 
 
-def test_every_migration_is_known_here() -> None:
+def test_this_file_covers_every_migration() -> None:
     on_disk = {name for app, name in MigrationLoader(connection).disk_migrations if app == "support"}
 
     assert on_disk == BEGUN_BY.keys()
@@ -55,7 +55,7 @@ def test_every_migration_is_known_here() -> None:
 
 @pytest.mark.usefixtures("said")
 @pytest.mark.parametrize("back_to", NAMES)
-def test_a_step_back_and_forward_keeps_all_that_the_older_release_knew(back_to: str, ada: Owner) -> None:
+def test_migrating_back_and_forward_keeps_the_data_of_the_older_release(back_to: str, ada: Owner) -> None:
     dropped = {model for name in NAMES if name > back_to for model in BEGUN_BY[name]}
     before = {model: rows_of(model) for model in MODELS}
 

@@ -217,7 +217,7 @@ ITEMS: dict[str, ThreadItem] = {
 }
 
 
-def test_the_items_above_are_of_every_type_the_sdk_knows_and_so_are_their_parts() -> None:
+def test_the_items_above_cover_all_types_of_items_and_parts_of_the_sdk() -> None:
     seen = set(parts_of(list(ITEMS.values())))
 
     for union in (ThreadItem, Task, Attachment, WorkflowSummary, StructuredInput, WidgetRoot):
@@ -251,7 +251,7 @@ def test_an_item_comes_back_as_it_was_stored(ada: Owner, item: ThreadItem) -> No
     assert ada.page().data == [item]
 
 
-def test_a_widget_of_a_template_keeps_the_properties_that_the_sdk_does_not_know(ada: Owner) -> None:
+def test_a_widget_from_a_template_keeps_properties_that_the_sdk_does_not_know(ada: Owner) -> None:
     ada.starts()
     ada.add_thread_item("thr_1", ITEMS["widget of a template"])
 
@@ -263,7 +263,7 @@ def test_a_widget_of_a_template_keeps_the_properties_that_the_sdk_does_not_know(
     assert sent["children"][1]["children"]["tilt"] == 3
 
 
-def test_a_basic_widget_of_a_template_is_sent_as_it_was_made(ada: Owner) -> None:
+def test_a_basic_widget_from_a_template_is_sent_unchanged(ada: Owner) -> None:
     made = {"type": "Basic", "tilt": 3, "children": {"type": "Text", "value": "Hi"}}
     ada.starts()
     ada.add_thread_item("thr_1", WidgetItem(**ITEM, widget=DynamicWidgetRoot.model_validate(made)))
@@ -314,7 +314,7 @@ def test_any_text_can_be_stored_and_loses_only_what_postgresql_refuses(ada: Owne
     assert ada.load_item("thr_1", "item_1").content == [{"said": kept}, [kept]]
 
 
-def test_a_nul_that_a_model_utters_is_left_out(ada: Owner) -> None:
+def test_a_nul_in_a_models_answer_is_removed(ada: Owner) -> None:
     ada.starts(title="Ring\0s", metadata={"a\0": "b\0"})
     said = AssistantMessageItem(**ITEM, content=[AssistantMessageContent(text="\0Hello\0 \\u0000")])
 
@@ -328,13 +328,13 @@ def test_a_nul_that_a_model_utters_is_left_out(ada: Owner) -> None:
 
 
 @pytest.mark.parametrize("method", sorted(ChatKitStore.__abstractmethods__))
-def test_a_method_takes_its_arguments_by_the_names_and_in_the_order_of_the_contract(method: str) -> None:
+def test_the_methods_have_the_parameters_of_the_sdks_store(method: str) -> None:
     contract, ours = (list(signature(getattr(each, method)).parameters) for each in (ChatKitStore, Store))
 
     assert ours == contract
 
 
-def test_one_task_may_save_change_delete_and_save_again(ada: Owner) -> None:
+def test_one_task_can_save_change_delete_and_save_a_thread_again(ada: Owner) -> None:
     async def work() -> None:
         for title in ("first", "again"):
             thread = thread_metadata(title=title, metadata={"test": title})
@@ -359,7 +359,7 @@ def test_one_task_may_save_change_delete_and_save_again(ada: Owner) -> None:
 # --- Saving again ---------------------------------------------------------------------------------
 
 
-def test_saving_a_thread_again_changes_it_and_keeps_its_place(ada: Owner) -> None:
+def test_saving_a_thread_again_changes_it_and_keeps_its_position(ada: Owner) -> None:
     ada.starts("thr_1")
     ada.starts("thr_2")
 
@@ -376,7 +376,7 @@ def test_saving_a_thread_again_changes_it_and_keeps_its_place(ada: Owner) -> Non
     assert models.Thread.objects.get(thread_id="thr_1").title == "Ring"
 
 
-def test_a_thread_with_items_is_stored_as_its_metadata_alone(ada: Owner) -> None:
+def test_saving_a_thread_with_items_stores_only_its_metadata(ada: Owner) -> None:
     whole = Thread(id="thr_1", created_at=MOMENT, title="Ring", items=Page(data=[message()]))
 
     ada.save_thread(whole)
@@ -387,7 +387,7 @@ def test_a_thread_with_items_is_stored_as_its_metadata_alone(ada: Owner) -> None
 
 
 @pytest.mark.parametrize("save", ["save_item", "add_thread_item"])
-def test_saving_an_item_again_changes_it_even_its_type_and_keeps_its_place(ada: Owner, save: str) -> None:
+def test_saving_an_item_again_changes_it_and_its_type_and_keeps_its_position(ada: Owner, save: str) -> None:
     ada.starts()
     for item_id in ("item_1", "msg_2"):
         getattr(ada, save)("thr_1", message(item_id))
@@ -398,7 +398,7 @@ def test_saving_an_item_again_changes_it_even_its_type_and_keeps_its_place(ada: 
     assert [row.type for row in models.Item.objects.order_by("id")] == ["task", "user_message"]
 
 
-def test_of_several_items_only_the_missing_are_added_and_the_stored_stay_as_they_are(ada: Owner) -> None:
+def test_add_missing_items_does_not_change_stored_items(ada: Owner) -> None:
     ada.starts()
     ada.add_thread_item("thr_1", message("msg_1", "whole"))
 
@@ -407,7 +407,7 @@ def test_of_several_items_only_the_missing_are_added_and_the_stored_stay_as_they
     assert ada.page().data == [message("msg_1", "whole"), message("msg_2"), message("msg_3")]
 
 
-def test_of_two_who_change_a_thread_at_once_the_last_one_stays_whole(ada: Owner) -> None:
+def test_the_last_of_two_concurrent_changes_of_a_thread_wins(ada: Owner) -> None:
     ada.starts(title="Ring", metadata={"tries": 1})
     mine, theirs = ada.load_thread("thr_1"), ada.load_thread("thr_1")
 
@@ -420,7 +420,7 @@ def test_of_two_who_change_a_thread_at_once_the_last_one_stays_whole(ada: Owner)
 
 
 @pytest.mark.parametrize("came_by", ["load_thread", "save_thread"])
-def test_who_has_a_thread_at_hand_does_not_bring_it_back_when_it_was_deleted_meanwhile(
+def test_a_task_that_knows_a_thread_does_not_create_it_again_after_its_deletion(
     ada: Owner, came_by: str
 ) -> None:
     ada.starts()
@@ -439,7 +439,7 @@ def test_who_has_a_thread_at_hand_does_not_bring_it_back_when_it_was_deleted_mea
     assert models.Thread.objects.count() == 0
 
 
-def test_a_title_that_comes_with_the_answer_is_the_rows_as_well(ada: Owner) -> None:
+def test_a_new_title_is_stored_in_the_data_and_in_the_title_column(ada: Owner) -> None:
     ada.starts()
 
     async def answer_with_a_title() -> None:
@@ -453,7 +453,7 @@ def test_a_title_that_comes_with_the_answer_is_the_rows_as_well(ada: Owner) -> N
     assert models.Thread.objects.get().title == "Ring"
 
 
-def test_a_task_knows_its_own_thread_also_when_saving_it_was_cancelled(ada: Owner, bob: Owner) -> None:
+def test_a_task_knows_its_own_thread_even_if_saving_it_was_cancelled(ada: Owner, bob: Owner) -> None:
     async def cancelled() -> tuple[str, str] | None:
         with suppress(asyncio.CancelledError):
             task = asyncio.current_task()
@@ -477,7 +477,7 @@ def test_a_task_knows_its_own_thread_also_when_saving_it_was_cancelled(ada: Owne
     assert async_to_sync(work)() == [("ada", "thr_1"), None, ("ada", "thr_1"), None, None]
 
 
-def test_who_has_a_thread_at_hand_can_begin_another_one(ada: Owner) -> None:
+def test_a_task_that_knows_a_thread_can_save_another_one(ada: Owner) -> None:
     ada.starts()
 
     async def go_on_elsewhere() -> None:
@@ -495,7 +495,7 @@ def test_a_thread_can_be_loaded_without_an_event_loop(ada: Owner) -> None:
     assert run_inline(STORE.load_thread("thr_1", ada)) == thread_metadata()
 
 
-def test_the_next_request_has_nothing_at_hand(ada: Owner) -> None:
+def test_another_request_does_not_know_the_thread(ada: Owner) -> None:
     thread = ada.starts()
     models.Thread.objects.all().delete()
 
@@ -548,7 +548,7 @@ def all_pages(load: Callable[..., Page[Any]]) -> Iterator[Page[Any]]:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_the_next_page_stays_the_same_when_the_row_of_its_cursor_is_deleted(ada: Owner, order: str) -> None:
+def test_a_cursor_stays_valid_when_its_row_is_deleted(ada: Owner, order: str) -> None:
     ids = [f"{number}" for number in range(5)]
     for each in ids:
         ada.starts(f"thr_{each}")
@@ -564,7 +564,7 @@ def test_the_next_page_stays_the_same_when_the_row_of_its_cursor_is_deleted(ada:
     assert ada.item_ids("thr_0", after=items.after, order=order) == [f"msg_{n}" for n in rest]
 
 
-def test_a_cursor_is_good_for_its_owner_and_its_list_alone(ada: Owner, bob: Owner) -> None:
+def test_a_cursor_is_valid_only_for_its_owner_and_its_list(ada: Owner, bob: Owner) -> None:
     for owner in (ada, bob):
         for thread_id in ("thr_1", "thr_2", "thr_3"):
             owner.starts(thread_id)
@@ -581,7 +581,7 @@ def test_a_cursor_is_good_for_its_owner_and_its_list_alone(ada: Owner, bob: Owne
             ada.page("thr_2", after=cursor)
 
 
-def test_a_cursor_outlives_a_change_of_the_secret_key_as_long_as_the_old_one_is_a_fallback(
+def test_a_cursor_stays_valid_while_its_secret_key_is_a_fallback(
     ada: Owner,
 ) -> None:
     ada.starts("thr_1")
@@ -594,7 +594,7 @@ def test_a_cursor_outlives_a_change_of_the_secret_key_as_long_as_the_old_one_is_
         ada.load_threads(1, cursor, "asc")
 
 
-def test_a_cursor_does_not_tell_how_many_rows_there_are(ada: Owner) -> None:
+def test_a_cursor_does_not_reveal_how_many_rows_there_are(ada: Owner) -> None:
     ada.starts("thr_1")
     ada.starts("thr_2")
     row = models.Thread.objects.get(thread_id="thr_1")
@@ -604,7 +604,7 @@ def test_a_cursor_does_not_tell_how_many_rows_there_are(ada: Owner) -> None:
     assert row.pk.to_bytes(8) not in sealed
 
 
-def test_behind_the_last_there_is_an_empty_page(ada: Owner) -> None:
+def test_the_page_after_the_last_row_is_empty(ada: Owner) -> None:
     ada.starts()
     ada.add_thread_item("thr_1", message())
 
@@ -614,7 +614,9 @@ def test_behind_the_last_there_is_an_empty_page(ada: Owner) -> None:
 
 
 @pytest.mark.parametrize(("limit", "length"), [(-5, 1), (0, 1), (1, 1), (2, 2), (100_000_000, MAX_PAGE)])
-def test_a_limit_is_kept_within_bounds(ada: Owner, limit: int, length: int) -> None:
+def test_the_limit_of_a_page_is_at_least_1_and_at_most_the_maximum(
+    ada: Owner, limit: int, length: int
+) -> None:
     ada.starts()
     add_many(MAX_PAGE + 1)
     for number in range(2, MAX_PAGE + 2):
@@ -646,7 +648,7 @@ def add_many(number: int) -> None:
     )
 
 
-def test_items_of_one_moment_come_newest_first_in_strict_order(ada: Owner) -> None:
+def test_items_with_the_same_time_are_in_the_order_of_insertion(ada: Owner) -> None:
     ada.starts()
     ids = [f"msg_{9 - number}" for number in range(10)]
 
@@ -659,7 +661,7 @@ def test_items_of_one_moment_come_newest_first_in_strict_order(ada: Owner) -> No
     assert ada.item_ids(order="desc") == ids[::-1]
 
 
-def test_the_order_is_that_of_insertion_whatever_the_clock_said(ada: Owner) -> None:
+def test_the_order_is_the_order_of_insertion_and_not_of_the_clock(ada: Owner) -> None:
     ada.starts("thr_1", created_at=MOMENT)
     ada.starts("thr_2", created_at=MOMENT - timedelta(days=1))
     for number in range(3):
@@ -688,7 +690,7 @@ def test_an_unknown_cursor_is_not_found(ada: Owner, bob: Owner, order: str) -> N
 # --- Owners ---------------------------------------------------------------------------------------
 
 
-def test_somebody_elses_thread_is_as_absent_as_a_missing_one(ada: Owner, bob: Owner) -> None:
+def test_another_owners_thread_is_not_found(ada: Owner, bob: Owner) -> None:
     ada.starts("thr_1")
     ada.add_thread_item("thr_1", message())
     before = (ada.load_thread("thr_1"), ada.page().data)
@@ -723,7 +725,7 @@ def test_an_item_is_only_found_in_its_own_thread(ada: Owner) -> None:
     assert ada.item_ids("thr_1") == ["msg_1"]
 
 
-def test_two_owners_of_the_same_ids_keep_their_own_rows(ada: Owner, bob: Owner) -> None:
+def test_two_owners_with_the_same_ids_have_separate_rows(ada: Owner, bob: Owner) -> None:
     for owner in (ada, bob):
         owner.starts("thr_1", title=f"of {owner.user_id}")
         owner.add_thread_item("thr_1", message("msg_1", f"by {owner.user_id}"))
@@ -737,7 +739,7 @@ def test_two_owners_of_the_same_ids_keep_their_own_rows(ada: Owner, bob: Owner) 
     assert bob.page().data == []
 
 
-def test_one_id_in_two_threads_of_an_owner_is_two_items(ada: Owner) -> None:
+def test_two_threads_can_have_items_with_the_same_id(ada: Owner) -> None:
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
         ada.add_thread_item(thread_id, message("msg_1", f"in {thread_id}", thread_id))
@@ -749,7 +751,7 @@ def test_one_id_in_two_threads_of_an_owner_is_two_items(ada: Owner) -> None:
 # --- Deleting -------------------------------------------------------------------------------------
 
 
-def test_a_deleted_item_is_gone_and_deleting_it_again_is_no_error(ada: Owner) -> None:
+def test_deleting_an_item_twice_is_no_error(ada: Owner) -> None:
     ada.starts()
     for item_id in ("msg_1", "msg_2"):
         ada.add_thread_item("thr_1", message(item_id))
@@ -760,7 +762,7 @@ def test_a_deleted_item_is_gone_and_deleting_it_again_is_no_error(ada: Owner) ->
     assert ada.item_ids() == ["msg_2"]
 
 
-def test_a_deleted_thread_takes_its_items_along_and_deleting_it_again_is_no_error(ada: Owner) -> None:
+def test_deleting_a_thread_deletes_its_items_and_deleting_it_twice_is_no_error(ada: Owner) -> None:
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
         ada.add_thread_item(thread_id, message("msg_1", thread_id=thread_id))
@@ -773,7 +775,7 @@ def test_a_deleted_thread_takes_its_items_along_and_deleting_it_again_is_no_erro
     assert [item.thread.thread_id for item in models.Item.objects.select_related("thread")] == ["thr_2"]
 
 
-def test_an_item_stored_while_its_thread_is_being_deleted_finds_no_thread(
+def test_an_item_cannot_be_stored_in_a_thread_that_is_deleted_meanwhile(
     ada: Owner, postgres_url: str
 ) -> None:
     ada.starts()
@@ -786,9 +788,7 @@ def test_an_item_stored_while_its_thread_is_being_deleted_finds_no_thread(
     assert models.Item.objects.count() == 0
 
 
-def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
-    ada: Owner, postgres_url: str
-) -> None:
+def test_deleting_a_thread_deletes_an_item_that_is_stored_meanwhile(ada: Owner, postgres_url: str) -> None:
     ada.starts()
     row = models.Thread.objects.get()
 
@@ -804,7 +804,7 @@ def test_a_thread_is_deleted_with_the_item_that_is_being_stored_meanwhile(
     assert models.Thread.objects.count() == models.Item.objects.count() == 0
 
 
-def test_feedback_on_an_item_that_is_being_deleted_finds_no_item(ada: Owner, postgres_url: str) -> None:
+def test_feedback_on_an_item_that_is_deleted_meanwhile_is_not_found(ada: Owner, postgres_url: str) -> None:
     ada.starts()
     ada.add_thread_item("thr_1", answer())
 
@@ -819,7 +819,7 @@ def test_feedback_on_an_item_that_is_being_deleted_finds_no_item(ada: Owner, pos
 
 
 @pytest.mark.parametrize("item_type", get_args(StoreItemType))
-def test_ids_have_their_prefix_and_128_bits_and_do_not_repeat(item_type: StoreItemType, ada: Owner) -> None:
+def test_ids_have_a_prefix_and_128_random_bits(item_type: StoreItemType, ada: Owner) -> None:
     def make() -> str:
         if item_type == "thread":
             return STORE.generate_thread_id(ada)
@@ -843,7 +843,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("data", UNREADABLE)
-def test_a_row_the_sdk_cannot_read_is_named_and_not_quoted(ada: Owner, data: Any) -> None:
+def test_the_error_for_an_unreadable_row_names_the_row_and_does_not_quote_it(ada: Owner, data: Any) -> None:
     ada.starts()
     ada.add_thread_item("thr_1", message())
     row = models.Item.objects.get()
@@ -862,7 +862,7 @@ def test_a_row_the_sdk_cannot_read_is_named_and_not_quoted(ada: Owner, data: Any
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_an_item_without_a_thread_is_not_quoted(ada: Owner) -> None:
+def test_the_error_for_an_item_without_a_thread_does_not_quote_the_item(ada: Owner) -> None:
     with pytest.raises(NotFoundError) as caught:
         ada.add_thread_item("thr_1", message(text=SECRET))
 
