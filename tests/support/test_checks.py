@@ -1,4 +1,4 @@
-"""Each setting that is wrong stops the start under an id of its own; a right one is silent."""
+"""System checks: each wrong setting has its own id, and a good configuration has no messages."""
 
 import sys
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_a_good_configuration_has_no_messages(settings: Any, changes: dict[str, 
         ({"SUPPORT_INSTRUCTIONS_FILE": "no/such.txt"}, "support.E007", 40),
         ({"SUPPORT_INSTRUCTIONS_FILE": "tests"}, "support.E007", 40),
         ({"SUPPORT_INSTRUCTIONS_FILE": "tests/__init__.py"}, "support.E007", 40),  # empty
-        ({"SUPPORT_INSTRUCTIONS_FILE": sys.executable}, "support.E007", 40),  # no text
+        ({"SUPPORT_INSTRUCTIONS_FILE": sys.executable}, "support.E007", 40),  # not a text
         ({"SUPPORT_INSTRUCTIONS_FILE": "README.md", "SUPPORT_INSTRUCTIONS": "Hi"}, "support.E007", 40),
         ({"SUPPORT_MCP_SERVERS": {}}, "support.E008", 40),
         ({"SUPPORT_MCP_SERVERS": [{"name": "todo"}]}, "support.E008", 40),

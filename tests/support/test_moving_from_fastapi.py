@@ -1,4 +1,4 @@
-"""docs/moving-from-fastapi.md, as it is written: its files, its variables, at a real server."""
+"""docs/moving-from-fastapi.md with a real server: the files and settings are those of the guide."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ LOOK, PRODUCT = (
     dict(re.findall(r"(\w+)=(\S+)", block))
     for block in re.findall(r"```shell\n(.*?)```", GUIDE.read_text(), re.S)
 )
-# The guide tells to add a line to support/urls.py; these do so from outside.
+# The guide adds a line to support/urls.py. This URLconf has the same effect.
 URLS = """
 from django.urls import path
 from chatbackend.urls import urlpatterns as ours
@@ -30,7 +30,7 @@ SETTINGS = "from chatbackend.settings import *\nROOT_URLCONF = 'with_customer'\n
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The team's folder: the sample, and what the guide has them write."""
+    """A team's folder: the sample and the files of the guide."""
     folder = tmp_path_factory.mktemp("team")
     (folder / "app").mkdir()
     sample = (TOP / "tests/fixtures/chatkit/sample.py").read_text()
@@ -53,7 +53,7 @@ def product(auth: Any, start_api: Callable[..., Any], team: Path) -> Iterator[Ap
 
 
 def chats(api: Api, person: Person) -> str:
-    """A message, its answer, an action on it, a second message; the id of their thread."""
+    """Send a message, an action on its answer and a second message. Returns the thread's id."""
     token = person.token()
     with api.stream(create(), token, Accept_Language="de") as events:
         begun = [event for _, event in events]

@@ -32,7 +32,7 @@ def test_a_server_for_another_framework_works_unchanged(
 
     assert events[-1]["item"]["content"][0]["text"] == f"Hello {person.name}, {person.user_id}"
     assert [thread["id"] for thread in listed["data"]] == [events[0]["thread"]["id"]]
-    assert (attach.status_code, upload.status_code) == (501, 501)  # it has no place for attachments
+    assert (attach.status_code, upload.status_code) == (501, 501)  # it has no attachment store
 
 
 @pytest.mark.parametrize("named", ["EchoServer", "make_echo_server", "echo_server"])

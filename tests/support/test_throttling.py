@@ -1,4 +1,4 @@
-"""A cache of the throttles that does not answer."""
+"""The throttle of users' requests when its cache does not answer, and its counts."""
 
 import os
 import runpy
@@ -18,7 +18,7 @@ from tests.fixtures.code_blocks import TOP
 
 @pytest.fixture(params=["down", "hanging"])
 def cache(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Of the project's settings, at an address that refuses, or takes every call and says nothing."""
+    """The cache of the project's settings, on a server that refuses connections or never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = {"CACHE_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"}
         if request.param == "down":

@@ -1,4 +1,4 @@
-"""Staff read conversations as they were, delete them where they may, and can do nothing else."""
+"""The admin of conversations: staff read them, and delete them with the permission to do so."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ LIST = "/admin/support/thread/"
 
 
 @pytest.fixture(autouse=True)
-def _nobody_has_chatted_in_other_tests(db: None) -> None:
+def _no_threads_of_other_tests(db: None) -> None:
     Thread.objects.all().delete()
 
 
@@ -39,7 +39,7 @@ def a_thread(user_id: str = "ada", thread_id: str = "thr_1", **fields: Any) -> T
 
 
 def say(thread: Thread, *said: dict[str, Any]) -> list[Item]:
-    """Store what ChatKit's SDK would, or what it never would."""
+    """Store an item. Its data may be of a kind that ChatKit's SDK never writes."""
     first = thread.items.count()
     return Item.objects.bulk_create(
         Item(thread=thread, item_id=f"i_{first + n}", type=data["type"], created_at=timezone.now(), data=data)
@@ -72,7 +72,7 @@ def listed(staff: Client, **query: str) -> list[str]:
     return [thread.thread_id for thread in page.context["cl"].result_list]
 
 
-# --- Reading ----------------------------------------------------------------------------------------
+# --- Reading --------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
@@ -306,7 +306,7 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
     assert read("?before=x&after=" + "9" * 40)[0] == [*range(70, 120)]
 
 
-# --- Finding ----------------------------------------------------------------------------------------
+# --- Lists and searches ---------------------------------------------------------------------------
 
 
 def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Client, person: Person) -> None:
@@ -384,7 +384,7 @@ def test_a_page_reads_only_what_it_shows(staff: Client) -> None:
                 assert read(steps) <= 300, (address, query)
 
 
-# --- Attachments ------------------------------------------------------------------------------------
+# --- Attachments ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -464,7 +464,7 @@ def test_a_missing_file_is_shown_without_a_link(staff: Client, with_a_picture: T
     assert "/attachments/" not in page
 
 
-# --- Deleting ---------------------------------------------------------------------------------------
+# --- Deleting -------------------------------------------------------------------------------------
 
 WAYS: list[Callable[[Thread], tuple[str, dict[str, str]]]] = [
     lambda thread: (reverse("admin:support_thread_delete", args=[thread.pk]), {"post": "yes"}),
@@ -511,7 +511,7 @@ def test_deleting_a_long_conversation_does_not_load_it(db: None) -> None:
     assert (statuses, loaded, Item.objects.count()) == ([200, 302], [], 0)
 
 
-# --- Nothing else -----------------------------------------------------------------------------------
+# --- Permissions ----------------------------------------------------------------------------------
 
 
 def writes(thread: Thread) -> list[tuple[str, dict[str, str]]]:
@@ -537,7 +537,7 @@ def test_staff_with_the_view_permission_can_only_view(staff: Client) -> None:
     answers += [staff.post(*way(thread)).status_code for way in WAYS]
     pages = page_of(thread, staff) + staff.get(LIST).content.decode()
 
-    assert answers == [403, 403, 403, 200, 403, 200]  # 200: the page once more
+    assert answers == [403, 403, 403, 200, 403, 200]  # 200: the form is shown again
     assert as_stored() == before
     assert not [word for word in ("deletelink", "_save", "addlink", "delete_selected") if word in pages]
 

@@ -1,4 +1,4 @@
-"""ChatKit's store and attachments: the contract, whose they are, where they go, and their addresses."""
+"""The attachments in ChatKit's ``Store``: their owners, their threads, their deletion and their URLs."""
 
 import time
 from functools import partial
@@ -19,7 +19,7 @@ from support.files.validation import FileRefused
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import Owner, message
 
-# Store calls run in threads of their own, with connections of their own: no transaction around a test.
+# The store runs in worker threads with their own connections, so a test cannot be one transaction.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -84,7 +84,7 @@ def thread_id_of(attachment_id: str) -> str | None:
 
 
 def test_the_thread_of_an_attachment_is_the_newest_one_that_carries_it(ada: Owner) -> None:
-    """The last thread that it was sent to counts, as long as a message there carries it."""
+    """It is the thread to which it was sent last, as long as a message there carries it."""
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
         ada.save_attachment(attachment(thread_id=thread_id))
@@ -101,7 +101,7 @@ def test_the_thread_of_an_attachment_is_the_newest_one_that_carries_it(ada: Owne
 
 
 def test_storing_a_message_sets_the_thread_of_a_released_attachment(ada: Owner) -> None:
-    """This happens when a first try is undone while a second try into the same thread is running."""
+    """This happens when a client sends a message again while its first request is undone."""
     ada.starts()
     ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
     ada.save_attachment(attachment(thread_id="thr_1"))
@@ -147,7 +147,7 @@ def test_another_owners_message_does_not_carry_an_attachment_with_the_same_id(ad
 
 def test_deleting_an_item_without_attachments_keeps_the_files_of_its_thread(ada: Owner) -> None:
     ada.starts()
-    ada.save_attachment(attachment(thread_id="thr_1"))  # by a team's server, for an answer perhaps
+    ada.save_attachment(attachment(thread_id="thr_1"))  # a team's server may save it without a thread
     ada.add_thread_item("thr_1", message())
 
     ada.delete_thread_item("thr_1", "msg_1")
@@ -159,7 +159,7 @@ def test_two_owners_can_have_attachments_with_the_same_id(ada: Owner, bob: Owner
     ada.starts()
     ada.save_attachment(attachment(metadata={"of": "ada"}))
     bob.save_attachment(attachment(metadata={"of": "bob"}))
-    bob.save_attachment(attachment("atc_2", thread_id="thr_1"))  # not his
+    bob.save_attachment(attachment("atc_2", thread_id="thr_1"))  # Ada's, not Bob's
 
     assert ada.load_attachment("atc_1").metadata == {"of": "ada"}
     bob.delete_attachment("atc_1")
@@ -257,7 +257,7 @@ def test_deleting_a_thread_with_many_files_reads_the_owners_messages_once(ada: O
 
     about_items = [query["sql"] for query in asked if '"support_item"' in query["sql"]]
     assert len(about_items) == 1
-    assert "UPDATE" not in about_items[0]  # which would ask for each attachment again
+    assert "UPDATE" not in about_items[0]  # Django's cascade would query each attachment again
     assert [row.attachment_id for row in models.Attachment.objects.all()] == ["atc_1"]
 
 
@@ -289,7 +289,7 @@ def test_a_message_cannot_carry_eleven_attachments(ada: Owner) -> None:
 
 @pytest.fixture
 def with_pictures(ada: Owner) -> list[UserMessageItem]:
-    """Three messages of two pictures each, whose addresses have long expired."""
+    """A thread with three messages of two pictures each. Their stored URLs expired long ago."""
     made = []
     with pytest.MonkeyPatch.context() as long_ago:
         long_ago.setattr(signed_urls.time, "time", lambda: time.monotonic())

@@ -1,4 +1,4 @@
-"""Attachments over HTTP at a real server: uploaded, sent, read, deleted, and all that is refused."""
+"""Attachments over HTTP, with a real server: upload, sending, reading, deletion and refusals."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from tests.fixtures.servers.api import Api, add, create, eventually, http, opera
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOT_FOUND = {"error": "Not found", "status": 404, "message": "Not found"}
-LIMIT = 200_000  # of the server with small limits
+LIMIT = 200_000  # bytes; the limit of the server ``small``
 
 
 def image(kind: str = "PNG", size: int = 8) -> bytes:
@@ -40,13 +40,13 @@ def image(kind: str = "PNG", size: int = 8) -> bytes:
 PNG, PDF, TEXT = image(), b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "Grüezi ✓\n\tline two\r\n".encode()
 JPEG = image("JPEG")
 HTML = b"<!doctype html><script>fetch('/support/chatkit')</script>"
-OFFICE = bytes.fromhex("d0cf11e0a1b11ae1") + b"\0" * 16 + b"\x3e\0\x03\0\xfe\xff\x09\0"  # of an .xls
+OFFICE = bytes.fromhex("d0cf11e0a1b11ae1") + b"\0" * 16 + b"\x3e\0\x03\0\xfe\xff\x09\0"  # an .xls file
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
 
 @pytest.fixture(scope="module")
 def small(start_api: Callable[..., Any], auth: Any) -> Iterator[Api]:
-    """A server with small limits, that knows no address of its own."""
+    """A server with small limits and without a PUBLIC_URL."""
     with start_api(
         ATTACHMENT_MAX_BYTES=str(LIMIT),
         ATTACHMENT_TYPES="image/png,text/plain,text/csv",
@@ -57,7 +57,7 @@ def small(start_api: Callable[..., Any], auth: Any) -> Iterator[Api]:
         yield running
 
 
-# --- What a client does ---------------------------------------------------------------------------
+# --- Requests of a client -------------------------------------------------------------------------
 
 
 def bearer(person: Person) -> dict[str, str]:
@@ -79,7 +79,7 @@ def put(api: Api, person: Person, attachment_id: str, content: Any, method: str 
 def attach(
     api: Api, person: Person, content: bytes = PNG, name: str = "a.png", mime_type: str = "image/png"
 ) -> dict[str, Any]:
-    """Announced and uploaded."""
+    """Announce a file and upload it."""
     attachment_id = announce(api, person, name, mime_type).json()["id"]
     response = put(api, person, attachment_id, content)
     assert response.status_code == 200, response.text
@@ -121,7 +121,7 @@ def row(attachment: dict[str, Any]) -> Attachment:
     return Attachment.objects.get(attachment_id=attachment["id"])
 
 
-# --- The two ways ---------------------------------------------------------------------------------
+# --- Two-phase and direct uploads -----------------------------------------------------------------
 
 
 def test_an_attachment_is_announced_uploaded_sent_and_shown(api: Api, person: Person) -> None:
@@ -203,7 +203,7 @@ def test_a_file_is_uploaded_directly_and_sent(
 
 
 WESTERN = "Name;Preis\r\n„Grüße“ Ørsted;5 €\r\n"
-# Files of Windows, Excel and office programs: content, name, announced type, and the type that we find.
+# Files from Windows, Excel and office programs: content, name, announced type and detected type.
 OF_OFFICES = [
     pytest.param(WESTERN.encode("cp1252"), "a.csv", "application/vnd.ms-excel", "text/csv", id="Excel's CSV"),
     pytest.param(WESTERN.encode("utf-8-sig"), "a.CSV", "text/plain", "text/csv", id="CSV UTF-8 of Excel"),
@@ -359,7 +359,7 @@ def test_a_slow_reader_of_a_file_holds_no_database_connection(
     start_api: Callable[..., Any], person: Person
 ) -> None:
     with start_api(WORKER_THREADS="2") as tight, ExitStack() as readers:
-        large = attach(tight, person, b"a" * 9_500_000, "a.txt", "text/plain")  # no buffer takes it all
+        large = attach(tight, person, b"a" * 9_500_000, "a.txt", "text/plain")  # larger than the buffers
         address = urlsplit(content_url(tight, person, large["id"]))
         for _ in range(6):
             reader = readers.enter_context(socket.socket())
@@ -375,7 +375,7 @@ def test_a_slow_reader_of_a_file_holds_no_database_connection(
     assert answer.status_code == 200
 
 
-# --- What is refused before anything is uploaded --------------------------------------------------
+# --- Refusals before the upload -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_uploads_count_against_the_users_rate(start_api: Callable[..., Any], per
     assert codes == [200, 200, 429]
 
 
-# --- What is refused for its bytes ----------------------------------------------------------------
+# --- Refusals of uploaded bytes -------------------------------------------------------------------
 
 DISGUISES = [
     pytest.param(HTML, "image/png", id="html as png"),
@@ -435,7 +435,7 @@ DISGUISES = [
     pytest.param(b"\xff\xd8\xff\xe0" + HTML, "image/jpeg", id="html that begins as jpeg"),
     pytest.param(image(size=100)[:-20], "image/png", id="png that breaks off"),
     pytest.param(image("WEBP", 100)[:-20], "image/webp", id="webp that breaks off"),
-    # Images, but Pillow would be busy for half a minute with ten megabytes of these.
+    # Valid images. With ten megabytes of such segments, Pillow would be busy for half a minute.
     pytest.param(JPEG[:2] + b"\xff" * 10_000 + JPEG[2:], "image/jpeg", id="jpeg of fill bytes"),
     pytest.param(JPEG[:2] + b"\xff\xe1\0\2" * 5_000 + JPEG[2:], "image/jpeg", id="jpeg of tiny segments"),
     pytest.param(PNG, "text/plain", id="png as text"),
@@ -470,7 +470,7 @@ def test_a_file_that_does_not_fit_its_announced_type_is_refused_and_not_stored(
 
     assert [answer.status_code for answer in answers] == [400, 400]
     assert stored() == before
-    # The right bytes are still welcome, and nothing else was made.
+    # The right bytes are still accepted, and no other file was stored.
     assert Attachment.objects.owned_by(person.user_id).filter(file="").count() == 1
 
 
@@ -636,7 +636,7 @@ def test_a_lone_surrogate_is_removed_from_the_name_of_a_file() -> None:
     assert safe_name("a\ud83d.png") == "a.png"
 
 
-# --- Whose it is ----------------------------------------------------------------------------------
+# --- Owners ---------------------------------------------------------------------------------------
 
 
 def test_another_owners_attachment_is_not_found(api: Api, person: Person, other_person: Person) -> None:
@@ -738,7 +738,7 @@ def test_a_message_carries_each_attachment_once_and_at_most_ten(api: Api, person
     assert [attachment["id"] for attachment in sent] == ten
 
 
-# --- Twice, and at once ---------------------------------------------------------------------------
+# --- Repeated and concurrent uploads --------------------------------------------------------------
 
 
 def test_an_uploaded_file_cannot_be_replaced(api: Api, person: Person) -> None:
@@ -770,7 +770,8 @@ def test_of_concurrent_uploads_of_an_attachment_only_one_is_stored(
             "SELECT id FROM support_attachment WHERE attachment_id = %s FOR UPDATE", [attachment_id]
         )
         uploads = [clients.submit(put, api, person, attachment_id, content) for content in contents]
-        eventually(lambda: len(stored() - before), lambda new: new == len(contents))  # all wait for the row
+        # All uploads have stored their files and wait for the row's lock.
+        eventually(lambda: len(stored() - before), lambda new: new == len(contents))
 
         elsewhere.commit()
 
@@ -787,7 +788,7 @@ def test_an_upload_to_an_attachment_that_is_deleted_meanwhile_leaves_no_file(
 ) -> None:
     attachment_id, before = announce(api, person).json()["id"], stored()
     thread = Thread.objects.get(thread_id=send(api, person))
-    if what == "its thread":  # a team's store may have said so before the upload
+    if what == "its thread":  # a team's store may set the thread before the upload
         Attachment.objects.filter(attachment_id=attachment_id).update(thread=thread)
     with psycopg.connect(database_url) as deletion, ThreadPoolExecutor(1) as client:
         if what == "its thread":
@@ -796,7 +797,7 @@ def test_an_upload_to_an_attachment_that_is_deleted_meanwhile_leaves_no_file(
         upload = client.submit(put, api, person, attachment_id, PNG)
         eventually(
             lambda: len(stored() - before), lambda new: new == 1
-        )  # it is stored, and waits for the row
+        )  # its file is stored, and it waits for the row's lock
 
         deletion.commit()
 
@@ -865,12 +866,12 @@ def test_a_file_that_cannot_be_deleted_is_logged_and_the_request_succeeds(api: A
     path.rmdir()
 
 
-# --- Addresses ------------------------------------------------------------------------------------
+# --- Signed URLs ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Have addresses be made as of so many seconds from now."""
+    """Returns a function that moves the clock of the signed URLs by some seconds."""
     real = time.time
 
     def turn(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What the model gets of an attachment, through the real agent and its real HTTP client."""
+"""What the model gets of an attachment, with the real agent and its real HTTP client."""
 
 import base64
 from typing import Any
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def parts_of(model: Model) -> list[tuple[str, ...]]:
-    """Of the first message, as the model got it last; without what the user typed. Alike for both APIs."""
+    """The attachments' parts of the first message in the model's last request. The same for both APIs."""
     body = model.calls[-1].body
     said = body["input"] if "input" in body else body["messages"]
     content = next(each["content"] for each in said if each["role"] == "user")
@@ -162,7 +162,7 @@ def test_the_model_gets_only_the_newest_of_many_files(newest: int) -> None:
         part["text"] for each in told for part in each["content"] if "attached" in part.get("text", "")
     ] == [
         'The user attached a file named "old.txt", too much to show you beside the others.',
-        'The user attached a file named "new.txt", which has been deleted since.',  # asked for, and not there
+        'The user attached a file named "new.txt", which has been deleted since.',  # its file is missing
     ]
 
 

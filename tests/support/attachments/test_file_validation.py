@@ -1,4 +1,4 @@
-"""The type of a file: from its bytes, its name and its announced type."""
+"""The type of a file is found from its bytes, its name and its announced type."""
 
 from io import BytesIO
 from itertools import product

@@ -1,4 +1,4 @@
-"""S3 by settings alone, on moto's server."""
+"""Files on S3 (moto's server). Only settings differ."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """Options of a storage on a running S3."""
+    """The options of a storage on a running S3 server."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-p", str(port)]
     with server("s3", command, process_environment(**KEYS), port, "/", show=False):
@@ -41,7 +41,7 @@ def api(auth: Any, start_api: Callable[..., Any], s3: str) -> Iterator[Api]:
 
 
 @pytest.fixture(autouse=True)
-def _here_as_well(settings: Any, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _use_s3_in_this_process(settings: Any, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 
     for name, value in KEYS.items():

@@ -1,4 +1,4 @@
-"""``manage.py sweep_attachments``: what nobody's message holds goes, and nothing else."""
+"""``manage.py sweep_attachments`` deletes attachments and files that are not in use, and no others."""
 
 import os
 import re
@@ -23,8 +23,8 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def _a_storage_of_its_own(settings: Any, tmp_path: Path, db: None) -> None:
-    Attachment.objects.all().delete()  # of whoever has chatted in other tests
+def _own_storage(settings: Any, tmp_path: Path, db: None) -> None:
+    Attachment.objects.all().delete()  # those of other tests
     storage = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(tmp_path)},
@@ -39,7 +39,7 @@ def sweep(*options: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", output.getvalue())))
 
 
-def stray(age: timedelta = 2 * DAY) -> str:
+def file_without_row(age: timedelta = 2 * DAY) -> str:
     """A file that no row names."""
     name = stored_files.save(ContentFile(b"Hello"))
     moment = time.time() - age.total_seconds()
@@ -48,7 +48,7 @@ def stray(age: timedelta = 2 * DAY) -> str:
 
 
 def uploaded(attachment_id: str, age: timedelta = 2 * DAY, thread: Thread | None = None) -> str:
-    name = stray(age)
+    name = file_without_row(age)
     Attachment.objects.create(
         user_id="ada",
         attachment_id=attachment_id,
@@ -67,8 +67,8 @@ def thread() -> Thread:
 
 
 def test_unsent_attachments_and_files_without_a_row_are_deleted_after_a_day(thread: Thread) -> None:
-    kept = [uploaded("sent", thread=thread), uploaded("young", age=DAY / 2), stray(age=DAY / 2)]
-    gone = [uploaded("unsent"), stray()]
+    kept = [uploaded("sent", thread=thread), uploaded("young", age=DAY / 2), file_without_row(age=DAY / 2)]
+    gone = [uploaded("unsent"), file_without_row()]
     Attachment.objects.create(
         user_id="ada", attachment_id="never uploaded", created_at=timezone.now() - 2 * DAY, data={}
     )
@@ -82,7 +82,7 @@ def test_unsent_attachments_and_files_without_a_row_are_deleted_after_a_day(thre
 
 
 def test_a_dry_run_deletes_nothing() -> None:
-    names = [uploaded("unsent"), stray()]
+    names = [uploaded("unsent"), file_without_row()]
 
     report = sweep("--dry-run")
 
@@ -109,7 +109,7 @@ def test_sweep_attachments_works_in_batches(monkeypatch: pytest.MonkeyPatch, thr
     kept = uploaded("sent", thread=thread)
     for number in range(5):
         uploaded(f"unsent {number}")
-        stray()
+        file_without_row()
 
     report = sweep()
 
@@ -145,7 +145,7 @@ def test_an_attachment_that_is_sent_meanwhile_is_kept(
 
 
 def test_a_file_that_is_deleted_meanwhile_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone, other = sorted([stray(), stray()])
+    gone, other = sorted([file_without_row(), file_without_row()])
     look = type(stored_files.storage()).get_modified_time
 
     def deleted_first(storage: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Every example of the API's documentation, sent to a real server, and answered as it says there."""
+"""Every example of the API's documentation gets the documented response from a real server."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,8 +14,8 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create
 
-# What the message says that makes the conversation one for the operation (tests.fixtures.chatkit.servers).
-BEFORE = {
+# The message that prepares the thread for the operation (see tests.fixtures.chatkit.servers).
+FIRST_MESSAGES = {
     "threads.add_client_tool_output": "locate",
     "threads.add_structured_input": "ask",
     "threads.custom_action": "show",
@@ -25,7 +25,7 @@ BEFORE = {
 
 @pytest.fixture(scope="module")
 def shop(start_assistant: Callable[..., Any]) -> Iterator[Api]:
-    """A server that does all there is, dictation included."""
+    """A server with all operations, dictation included."""
     with start_assistant(
         CHATKIT_SERVER="tests.fixtures.chatkit.servers.ShopServer",
         SUPPORT_TRANSCRIPTION_MODEL="model-of-the-tests",
@@ -38,10 +38,10 @@ def test_the_example_of_each_operation_gets_the_documented_response(
     shop: Api, person: Person, model: Model, name: str
 ) -> None:
     token = person.token()
-    begun = shop.events(create(BEFORE.get(name, "Hi")), token)
+    first_events = shop.events(create(FIRST_MESSAGES.get(name, "Hi")), token)
     ids = {
-        operations.THREAD_ID: begun[0]["thread"]["id"],
-        operations.ITEM_ID: _item_id(name, begun),
+        operations.THREAD_ID: first_events[0]["thread"]["id"],
+        operations.ITEM_ID: _item_id(name, first_events),
         operations.ATTACHMENT_ID: shop.post(operations.example("attachments.create"), token).json()["id"],
     }
     example = json.dumps(operations.example(name))
@@ -50,7 +50,7 @@ def test_the_example_of_each_operation_gets_the_documented_response(
 
     response = shop.post(example.encode(), token)
 
-    assert response.status_code == 200, (response.text, example, begun)
+    assert response.status_code == 200, (response.text, example, first_events)
     answer = operations.OPERATIONS[name].response
     if answer == operations.STREAM:
         assert response.headers["Content-Type"] == "text/event-stream"
@@ -63,9 +63,9 @@ def test_the_example_of_each_operation_gets_the_documented_response(
         check(answer, each)
 
 
-def _item_id(name: str, begun: list[dict[str, Any]]) -> str:
-    """Of the user's message, which can be answered anew, or of what the server said last."""
-    items = [event["item"]["id"] for event in begun if event["type"] == "thread.item.done"]
+def _item_id(name: str, first_events: list[dict[str, Any]]) -> str:
+    """The id of the user's message for a retry, and otherwise of the server's last item."""
+    items = [event["item"]["id"] for event in first_events if event["type"] == "thread.item.done"]
     return str(items[0] if name == "threads.retry_after_item" else items[-1])
 
 
@@ -79,8 +79,8 @@ def test_each_call_of_example_returns_a_new_copy() -> None:
 
 
 def test_the_example_of_a_stream_has_the_events_of_a_real_stream(api: Api, person: Person) -> None:
-    def kinds(events: list[dict[str, Any]]) -> list[str]:
-        """Each once; of updates there are as many as there are words."""
+    def types_of(events: list[dict[str, Any]]) -> list[str]:
+        """The types of the events. Repeated types count once, because the number of text updates varies."""
         found = [event.get("update", event)["type"] for event in events]
         return [kind for kind, before in zip(found, [None, *found], strict=False) if kind != before]
 
@@ -88,7 +88,7 @@ def test_the_example_of_a_stream_has_the_events_of_a_real_stream(api: Api, perso
 
     for event in example:
         check("ThreadStreamEvent", event)
-    assert kinds(example) == kinds(api.events(operations.example("threads.create"), person.token()))
+    assert types_of(example) == types_of(api.events(operations.example("threads.create"), person.token()))
 
 
 def test_errors_have_the_documented_body(shop: Api, person: Person) -> None:

@@ -1,4 +1,4 @@
-"""Every operation of ChatKit's protocol, sent as its client does, at the real server."""
+"""Every operation of ChatKit's protocol, sent to a real server as ChatKit's client sends it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,7 +27,7 @@ NOT_FOUND = {"error": "Not found", "status": 404, "message": "Not found"}
 
 @pytest.fixture(scope="module")
 def shop(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
-    """A team's server: widgets, actions, client tools and structured input."""
+    """A team's server with widgets, actions, client tools and structured input."""
     with start_api(
         CHATKIT_SERVER="tests.fixtures.chatkit.servers.ShopServer", SUPPORT_RATE_PER_USER="100000/min"
     ) as running:
@@ -36,7 +36,7 @@ def shop(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def drafts(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
-    """A team's server with operations of its own."""
+    """A team's server that adds operations to the protocol."""
     with start_api(
         CHATKIT_SERVER="tests.fixtures.chatkit.servers.DraftServer", METRICS_PORT=str(METRICS_PORT)
     ) as running:
@@ -44,7 +44,7 @@ def drafts(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
 
 
 class Chat:
-    """A person's conversation, as their browser has it."""
+    """A conversation of a user, with the requests that the browser sends."""
 
     def __init__(self, api: Api, person: Person, text: str = "Hi") -> None:
         self.api, self.person, self.token = api, person, person.token()
@@ -93,7 +93,7 @@ def done(item: dict[str, Any]) -> dict[str, Any]:
 OPTIONS = {"type": "stream_options", "stream_options": {"allow_cancel": True}}
 
 
-# --- Those that stream ----------------------------------------------------------------------------
+# --- Operations that stream -----------------------------------------------------------------------
 
 
 def test_threads_create(shop: Api, person: Person) -> None:
@@ -191,7 +191,7 @@ def test_threads_custom_action(shop: Api, person: Person) -> None:
         {"type": "thread.item.replaced", "item": chosen},
         {"type": "client_effect", "name": "seat", "data": {"seat": "2C"}},
     ]
-    assert chat.items()[1:] == [chosen]  # what the server noted for itself is not shown
+    assert chat.items()[1:] == [chosen]  # hidden items are not listed
     assert Item.objects.filter(thread__thread_id=chat.id, type="hidden_context_item").count() == 1
 
 
@@ -207,7 +207,7 @@ def test_threads_custom_action_of_an_item_that_is_not_a_widget(shop: Api, person
     assert events == [{"type": "error", "code": "stream.error", "allow_retry": False}]
 
 
-# --- Those that answer with JSON ------------------------------------------------------------------
+# --- Operations that respond with JSON ------------------------------------------------------------
 
 
 def test_threads_get_by_id(chat: Chat) -> None:
@@ -376,7 +376,7 @@ def test_items_feedback_on_too_many_items_is_refused(chat: Chat) -> None:
     assert told["status"] == 400
 
 
-# --- What is missing, and what is somebody else's -------------------------------------------------
+# --- Missing objects and other users' objects -----------------------------------------------------
 
 ACTION = {"type": "choose", "payload": {"seat": "2C"}}
 OF_A_THREAD: dict[str, dict[str, Any]] = {
@@ -398,7 +398,7 @@ OF_AN_ITEM: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def theirs(shop: Api, other_person: Person) -> Iterator[Chat]:
-    """Somebody else's conversation, which stays as it is."""
+    """A conversation of another user. It must not change."""
     chat = Chat(shop, other_person, "show")
     before = (chat.ask("threads.get_by_id"), feedback(chat))
     yield chat
@@ -470,7 +470,7 @@ def test_a_missing_thread_can_be_listed_and_deleted_without_an_error(
     assert answers(mine, bodies) == {(200, "application/json", answer)}
 
 
-# --- What does not fit, is not supported, or is no operation at all -------------------------------
+# --- Wrong state, unsupported and unknown operations ----------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_an_unknown_operation_is_a_400(chat: Chat) -> None:
     )
 
 
-# --- What a team adds -----------------------------------------------------------------------------
+# --- Operations of a team -------------------------------------------------------------------------
 
 
 def test_a_teams_process_gets_the_operations_that_it_adds(drafts: Api, person: Person) -> None:
@@ -573,7 +573,7 @@ def test_a_wrong_field_is_named_even_if_a_team_adds_operations(drafts: Api, pers
     assert (answer.status_code, answer.json()["error"]) == (400, "params.thread_id is not valid")
 
 
-# --- What the SDK reads ---------------------------------------------------------------------------
+# --- Parsing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", ["1", " 1 ", 1.0, True])

@@ -1,4 +1,4 @@
-"""What an operation costs: its statements, and the same few pages read after a hundred thousand rows."""
+"""The cost of an operation: its SQL statements, and the rows that PostgreSQL reads with a long history."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.owner import Owner, message, thread_metadata
 from tests.fixtures.servers.api import Api, add, create, operation
 
-# --- Statements, counted at a server that logs its SQL --------------------------------------------
+# --- Statements in the SQL log of a server --------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def counted(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
 
 
 def statements(api: Api, body: Any, token: str) -> list[str]:
-    """What it said to the database but for authentication: each statement, and each BEGIN and COMMIT."""
+    """The statements of one operation without those of authentication. BEGIN and COMMIT count too."""
     before = api.log.stat().st_size
     response = api.post(body, token)
     assert response.status_code == 200, response.text
@@ -68,7 +68,7 @@ def test_every_operation_makes_the_expected_number_of_statements(counted: Api, p
         ),
         (
             operation("attachments.create", name="a.png", size=1, mime_type="image/png"),
-            ["SELECT support_attachment", "INSERT support_attachment"],  # how much they keep already
+            ["SELECT support_attachment", "INSERT support_attachment"],  # for the quota
         ),
         (
             operation("threads.retry_after_item", **thread, item_id=message_id),
@@ -94,7 +94,7 @@ def test_every_operation_makes_the_expected_number_of_statements(counted: Api, p
         assert statements(counted, body, token) == budget, body
 
 
-# --- Who is asked for -----------------------------------------------------------------------------
+# --- The owner in each statement ------------------------------------------------------------------
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Statement:
 
 @pytest.fixture
 def heard(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
-    """The SQL of all connections, the workers' too."""
+    """The statements of all connections, those of the worker threads included."""
     said: list[Statement] = []
 
     def record(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -198,7 +198,7 @@ FEEDBACK = """
 
 @pytest.fixture(scope="module")
 def histories(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Ada has 100,000 threads, one with as many items; Bob has 30 and 30; others came before and after."""
+    """Ada has 100,000 threads, and 100,000 items in one of them. Bob has 30 of each. Others have rows too."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("TRUNCATE support_thread, support_item, support_feedback, support_attachment")
         for user_id, number in [("eve", 20_000), ("ada", MANY), ("bob", FEW), ("mallory", 20_000)]:
@@ -213,7 +213,7 @@ def histories(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
 
 @dataclass
 class Cost:
-    """What PostgreSQL did for a statement. ``rows``: visited, those it then threw away included."""
+    """What PostgreSQL did for a statement. ``rows``: the rows that it read, filtered ones included."""
 
     steps: list[str]
     rows: float
@@ -272,20 +272,20 @@ def test_a_page_costs_the_same_with_thirty_and_with_a_hundred_thousand_threads(
 
     assert long.steps == short.steps
     assert long.rows == short.rows
-    assert long.pages <= short.pages + 4  # the pages of a long list do not always begin where a block does
+    assert long.pages <= short.pages + 4  # a page of the list may start in the middle of a disk block
     assert not [step for step in long.steps if step.startswith(("Sort", "Seq Scan"))]
 
 
 def test_deletion_and_pruning_use_only_indexes(
     histories: None, django_db_blocker: DjangoDbBlocker, heard: list[Statement]
 ) -> None:
-    """A thread is deleted with its items and their feedback, and old threads are found, by indexes alone."""
+    """Deleting a thread with its items and feedback, and finding old threads, reads no whole table."""
     bobs = models.Thread.objects.owned_by("bob").filter(thread_id="thr_1")
     old = models.Thread.objects.inactive_since(timezone.now() - timedelta(days=1))
 
     with django_db_blocker.unblock(), transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")  # so that an empty table is no excuse
+            cursor.execute("SET LOCAL enable_seqscan = off")  # PostgreSQL would read a small table whole
         before = scanned()
         bobs.delete()
         assert not old.exists()
@@ -294,11 +294,11 @@ def test_deletion_and_pruning_use_only_indexes(
 
     sequential, fetched = after[0] - before[0], after[1] - before[1]
     assert sequential == 0
-    assert 2 * FEW <= fetched < 4 * FEW  # its items, and the feedback on each
+    assert 2 * FEW <= fetched < 4 * FEW  # its items and their feedback
 
 
 def scanned() -> tuple[int, int]:
-    """How often this connection has read a whole table, and how many rows it got by indexes."""
+    """How often this connection read a whole table, and how many rows it read by indexes."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT sum(seq_scan), sum(idx_tup_fetch) FROM pg_stat_xact_user_tables")
         sequential, fetched = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""manage.py prune_chats, erase_user and export_user, on a real database."""
+"""``manage.py prune_chats``, ``erase_user`` and ``export_user`` with a real database."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ def days_ago(days: float) -> datetime:
 
 
 def chats(owner: Owner, thread_id: str, *, begun: float, said: float | None = None) -> None:
-    """A conversation begun so many days ago, in which something was last said so many days ago."""
+    """Store a thread. ``begun``: its age in days. ``said``: the age in days of a rated answer in it."""
     owner.starts(thread_id, created_at=days_ago(begun))
     owner.add_thread_item(thread_id, message("msg_1", thread_id=thread_id, created_at=days_ago(begun)))
     if said is not None:
@@ -63,7 +63,7 @@ def left_of(owner: Owner) -> tuple[int, int]:
 
 
 def attach(owner: Owner, thread_id: str = "") -> str:
-    """A file of the owner's, sent to that thread if one is named; returns its name in the storage."""
+    """Store a file of the owner in this thread, or in none. Returns the file's name in the storage."""
     thread = models.Thread.objects.filter(user_id=owner.user_id, thread_id=thread_id).first()
     attachment_id = f"atc_{models.Attachment.objects.count()}"
     row = models.Attachment(user_id=owner.user_id, attachment_id=attachment_id, thread=thread, size=5)
@@ -240,7 +240,7 @@ def test_the_sdk_can_read_an_export(ada: Owner, bob: Owner) -> None:
 def test_an_export_contains_the_users_files(ada: Owner, bob: Owner) -> None:
     chats(ada, "thr_1", begun=1)
     attach(ada, "thr_1")
-    stored_files.storage().delete(attach(ada))  # lost since
+    stored_files.storage().delete(attach(ada))  # its file is missing
     attach(bob)
 
     sent, lost = json.loads(output_of("export_user", "ada"))["attachments"]
@@ -308,7 +308,7 @@ def test_an_export_to_a_closed_pipe_ends_with_an_error(ada: Owner, postgres_url:
     assert error.splitlines()[-1].startswith("CommandError: ")
 
 
-# --- Nobody ---------------------------------------------------------------------------------------
+# --- A user without data --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["erase_user", "export_user"])

@@ -1,6 +1,6 @@
-"""A step back, as for an older release, and forward again: what that costs of what people have said.
+"""Migrating back, as for an older release, and forward again: which data are lost.
 
-All of it in the test's own transaction, hence ``run_inline``: the tables of all others stay as they are.
+The whole test is one transaction, so that other tests keep their tables. ``run_inline`` runs the store in it.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from tests.fixtures.owner import STORE, Owner, answer, message, thread_metadata
 
 pytestmark = pytest.mark.django_db
 
-# What was not there yet before that migration, and so is gone behind a step back past it.
+# For each migration: the data that did not exist before it. Migrating back past it deletes them.
 BEGUN_BY: dict[str, set[type[Model]]] = {
     "0001_initial": {Thread, Item},
     "0002_feedback": {Feedback},
@@ -30,7 +30,7 @@ MODELS = [Thread, Item, Feedback, Attachment]
 
 @pytest.fixture
 def said(ada: Owner, bob: Owner) -> None:
-    for model in MODELS:  # of what servers of tests before have kept
+    for model in MODELS:  # those of other tests
         model._default_manager.all().delete()
     for owner in (ada, bob):
         run_inline(STORE.save_thread(thread_metadata(title="A ring"), owner))
@@ -64,7 +64,7 @@ def test_migrating_back_and_forward_keeps_the_data_of_the_older_release(back_to:
 
     assert all(before.values())
     assert {model: rows_of(model) for model in MODELS} == before | {model: [] for model in dropped}
-    # And all is as it was for what comes: places in order, and what belongs to a thread ends with it.
+    # Afterwards, all works as before: rows are in order, and deleting a thread deletes what belongs to it.
     run_inline(STORE.add_thread_item("thr_1", message("msg_3"), ada))
     page = run_inline(STORE.load_thread_items("thr_1", None, 20, "asc", ada))
     assert [item.id for item in page.data] == ["msg_1", "msg_2", "msg_3"]

@@ -1,11 +1,10 @@
-"""ChatKit's store contract on the real PostgreSQL, and what we promise beyond it: owners and order."""
+"""The contract of ChatKit's ``Store`` with a real PostgreSQL, and our own rules: owners and order."""
 
 import asyncio
 import re
 import traceback
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import timedelta, timezone
 from functools import partial
 from inspect import signature
@@ -91,7 +90,7 @@ from support.storage.store import Store
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import MOMENT, STORE, Owner, answer, message, thread_metadata
 
-# Store calls run in threads of their own, with connections of their own: no transaction around a test.
+# The store runs in worker threads with their own connections, so a test cannot be one transaction.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SECRET = "I lost my ring in room 217"
@@ -324,7 +323,7 @@ def test_a_nul_in_a_models_answer_is_removed(ada: Owner) -> None:
     assert ada.load_thread("thr_1") == thread_metadata(title="Rings", metadata={"a": "b"})
 
 
-# --- The contract's form ---------------------------------------------------------------------------
+# --- The SDK's interface --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", sorted(ChatKitStore.__abstractmethods__))
@@ -430,7 +429,7 @@ def test_a_task_that_knows_a_thread_does_not_create_it_again_after_its_deletion(
         await (
             STORE.load_thread("thr_1", ada) if came_by == "load_thread" else STORE.save_thread(thread, ada)
         )
-        await asyncio.create_task(STORE.delete_thread("thr_1", ada))  # another request
+        await asyncio.create_task(STORE.delete_thread("thr_1", ada))  # as another request does
         thread.title = "Ring"
         await STORE.save_thread(thread, ada)
 
@@ -455,10 +454,10 @@ def test_a_new_title_is_stored_in_the_data_and_in_the_title_column(ada: Owner) -
 
 def test_a_task_knows_its_own_thread_even_if_saving_it_was_cancelled(ada: Owner, bob: Owner) -> None:
     async def cancelled() -> tuple[str, str] | None:
-        with suppress(asyncio.CancelledError):
-            task = asyncio.current_task()
-            assert task
-            task.cancel()
+        task = asyncio.current_task()
+        assert task
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
             await STORE.save_thread(thread_metadata(), ada)
         return known_thread.of_current_task()
 
@@ -832,7 +831,7 @@ def test_ids_have_a_prefix_and_128_random_bits(item_type: StoreItemType, ada: Ow
     assert all(re.fullmatch(f"{prefix}_[0-9a-f]{{32}}", each) for each in ids)
 
 
-# --- What cannot be read --------------------------------------------------------------------------
+# --- Errors quote no content ----------------------------------------------------------------------
 
 UNREADABLE = [
     pytest.param({"type": "poem", "id": "msg_1", "text": SECRET}, id="unknown type"),
