@@ -1,7 +1,7 @@
 """The tables of conversations.
 
 ``user_id`` is Better Auth's user id as text. It is not a foreign key: a constraint on Better Auth's table
-would make Better Auth's own deletion of an account fail.
+would make the deletion of an account in Better Auth fail half-way.
 
 ``data`` is the object as ChatKit's SDK wrote it. The SDK reads only ``data``. The other columns are copies
 for queries and for the admin. Rows are ordered by insertion (``INSERTION_ORDER``).

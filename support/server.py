@@ -37,7 +37,7 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
-        # The SDK does not check this: its client only hides the composer of a locked thread.
+        # The SDK leaves this check to us. There, the status of a thread only changes the user interface.
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
         answer = (agent if conf.SUPPORT_MODEL else local_responder).respond(self.store, thread, context)

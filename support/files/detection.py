@@ -1,6 +1,6 @@
 """Finds out what a file is from its bytes alone.
 
-The rules do not depend on statistics or on the operating system: equal bytes always give the same answer.
+The rules are fixed and the same on every machine: equal bytes always give the same answer.
 """
 
 import codecs

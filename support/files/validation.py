@@ -21,14 +21,12 @@ class FileTooLarge(FileRefused):
 
 class QuotaExceeded(FileRefused):
     def __str__(self) -> str:
-        room = f"{conf.ATTACHMENT_BYTES_PER_USER / 1_000_000:g} MB"
-        return (
-            f"There is no room for this file: all of yours may take {room}. Delete a conversation with files"
-        )
+        quota = f"{conf.ATTACHMENT_BYTES_PER_USER / 1_000_000:g} MB"
+        return f"There is no room: all your files may have {quota} together. Delete a conversation with files"
 
 
 class ValidatedFile(NamedTuple):
-    """``size``: in bytes. ``charset``: of a text, as ``support.files.detection.text_encoding`` gives it."""
+    """``size``: in bytes. ``charset``: the encoding of a text, from ``detection.text_encoding``."""
 
     mime_type: str
     size: int

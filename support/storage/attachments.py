@@ -17,7 +17,7 @@ from support.storage.serialization import attachment_from, serialize_attachment
 
 MAX_PER_MESSAGE = 10  # ChatKit's client allows as many
 
-# In SQL, as in support.storage.threads: one round trip.
+# In SQL for one round trip, as in support.storage.threads.
 UPSERT = """
     INSERT INTO support_attachment (user_id, attachment_id, thread_id, file, created_at, data)
     VALUES (%s, %s, (SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s), '', now(), %s)

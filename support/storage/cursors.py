@@ -17,7 +17,7 @@ from django.utils.crypto import salted_hmac
 
 SALT = "support.cursors"
 PREFIX = "cur_"
-KEY_BYTES = 8  # a bigint
+KEY_BYTES = 8  # a primary key is a bigint
 
 
 def encode(key: int, *scope: str) -> str:

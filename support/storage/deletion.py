@@ -44,9 +44,8 @@ def delete_user_data(user_id: str) -> Iterator[Deleted]:
 
 @transaction.atomic
 def _delete_batch(threads: ThreadQuerySet, keys: list[int]) -> Deleted:
-    # Lock the threads, and then filter them again. A message that is stored at the same time either was
-    # committed before the lock, and ``threads`` may no longer match its thread; or it waits for the lock, and
-    # then finds no thread.
+    # Lock the threads, and then filter them again. If a message was committed before the lock, ``threads``
+    # may no longer match its thread. A message that comes after the lock waits, and then finds no thread.
     list(Thread.objects.filter(id__in=keys).order_by("id").select_for_update().values_list("id"))
     still_matching = list(threads.filter(id__in=keys).values_list("id", flat=True))
     attachments = Attachment.objects.delete_with_threads(still_matching)

@@ -11,7 +11,7 @@ from support.models import Attachment
 from support.storage import attachments, reads
 from support.storage.serialization import as_utc, item_from, serialize
 
-# In SQL, as in support.storage.threads: one round trip. The statement itself checks the owner: it inserts
+# In SQL for one round trip, as in support.storage.threads. The statement itself checks the owner: it inserts
 # nothing if the owner has no such thread. FOR KEY SHARE waits while the thread is being deleted, and then
 # finds no thread.
 INSERT = """

@@ -31,8 +31,6 @@ def of_current_task() -> tuple[str, str] | None:
 def _current_task() -> Any:
     try:
         task = asyncio.current_task()
-    except (
-        RuntimeError
-    ):  # no event loop, in database_calls.run_inline: it runs each call in a context of its own
+    except RuntimeError:  # no event loop: database_calls.run_inline runs each call in its own context
         task = None
     return task and ref(task)

@@ -25,7 +25,7 @@ def threads(user_id: str, limit: int, after: str | None, order: str) -> tuple[li
     """A page of threads, and a cursor if more threads follow.
 
     ``after``: the cursor of an earlier page, or the id of a thread. A cursor stays valid when its thread is
-    deleted. ``order``: "asc" or "desc". Raises ``NotFoundError`` if ``after`` is neither.
+    deleted. Raises ``NotFoundError`` if ``after`` is neither a cursor nor an id. ``order``: "asc" or "desc".
     """
     rows, cursor = _page(_threads, _thread, limit, order, after, user_id=user_id)
     return [Thread.from_db("default", THREAD_COLUMNS, row) for row in rows], cursor
@@ -39,7 +39,7 @@ def item(user_id: str, thread_id: str, item_id: str) -> Item | None:
 def items(
     user_id: str, thread_id: str, limit: int, after: str | None, order: str
 ) -> tuple[list[Item], str | None]:
-    """A page of a thread's items, as ``threads`` gives one of threads. Empty if there is no such thread."""
+    """A page of the thread's items, and a cursor, as in ``threads``. Empty if the thread does not exist."""
     rows, cursor = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
     return [Item.from_db("default", ITEM_COLUMNS, row) for row in rows], cursor
 

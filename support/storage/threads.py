@@ -11,8 +11,8 @@ from support.models import Attachment, Thread
 from support.storage import reads
 from support.storage.serialization import as_utc, serialize, thread_from
 
-# In SQL, this is one round trip to the database. The ORM's upsert (bulk_create) takes three: BEGIN, the
-# statement and COMMIT.
+# The upsert is in SQL, because this takes one round trip to the database. The ORM's upsert (bulk_create)
+# takes three: BEGIN, the statement and COMMIT.
 UPSERT = """
     INSERT INTO support_thread (user_id, thread_id, title, created_at, data) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (user_id, thread_id) DO UPDATE SET title = excluded.title, data = excluded.data

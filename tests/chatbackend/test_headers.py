@@ -16,7 +16,7 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.servers.api import Api, create, http, operation
 from tests.fixtures.servers.forkserver import manage
-from tests.support.admin.test_admin import a_thread, say, user_says
+from tests.support.admin.test_admin import new_thread, store_items, user_says
 from tests.support.attachments.test_attachments import attach
 
 pytestmark = pytest.mark.django_db
@@ -95,8 +95,8 @@ def test_an_answer_of_the_api_is_no_page_and_nobody_keeps_it(
 )
 def test_a_page_loads_nothing_of_others_and_is_in_nobodys_frame(path: str) -> None:
     staff = signed_in(*VIEW)
-    thread = a_thread()
-    say(thread, user_says("Hello"))
+    thread = new_thread()
+    store_items(thread, user_says("Hello"))
 
     response = staff.get(path.format(thread.pk), secure=True)
 

@@ -33,13 +33,13 @@ def staff(auth: Any, db: None) -> Client:
     return signed_in(*VIEW)
 
 
-def a_thread(user_id: str = "ada", thread_id: str = "thr_1", **fields: Any) -> Thread:
+def new_thread(user_id: str = "ada", thread_id: str = "thr_1", **fields: Any) -> Thread:
     given = {"title": "A parcel", "created_at": timezone.now(), "data": {}} | fields
     return Thread.objects.create(user_id=user_id, thread_id=thread_id, **given)
 
 
-def say(thread: Thread, *said: dict[str, Any]) -> list[Item]:
-    """Store an item. Its data may be of a kind that ChatKit's SDK never writes."""
+def store_items(thread: Thread, *said: dict[str, Any]) -> list[Item]:
+    """Store items with these data. The data may be of a kind that ChatKit's SDK never writes."""
     first = thread.items.count()
     return Item.objects.bulk_create(
         Item(thread=thread, item_id=f"i_{first + n}", type=data["type"], created_at=timezone.now(), data=data)
@@ -214,8 +214,8 @@ SAID: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
 
 @pytest.mark.parametrize(("said", "shown"), SAID, ids=[said["type"] for said, _ in SAID])
 def test_every_type_of_item_is_shown_as_text(staff: Client, said: dict[str, Any], shown: Any) -> None:
-    thread = a_thread()
-    say(thread, said)
+    thread = new_thread()
+    store_items(thread, said)
 
     assert transcript_of(thread, staff) == [shown]
 
@@ -235,8 +235,8 @@ def test_items_of_an_unknown_shape_are_shown_too(staff: Client, kind: str, filli
         "arguments",
         "output",
     )
-    thread = a_thread()
-    say(thread, {"type": kind} | dict.fromkeys(names, filling))
+    thread = new_thread()
+    store_items(thread, {"type": kind} | dict.fromkeys(names, filling))
 
     [(speaker, _)] = transcript_of(thread, staff)
 
@@ -262,8 +262,8 @@ ATTACKS = [
 
 @pytest.mark.parametrize("said", ATTACKS, ids=lambda said: said["type"])
 def test_the_text_of_messages_is_escaped(staff: Client, said: dict[str, Any]) -> None:
-    thread = a_thread(title=ATTACK, user_id='"><script>', thread_id=ATTACK)
-    say(thread, said)
+    thread = new_thread(title=ATTACK, user_id='"><script>', thread_id=ATTACK)
+    store_items(thread, said)
 
     for page in (page_of(thread, staff), staff.get(LIST).content.decode()):
         assert "<script>alert" not in page
@@ -273,8 +273,8 @@ def test_the_text_of_messages_is_escaped(staff: Client, said: dict[str, Any]) ->
 
 
 def test_a_text_of_megabytes_is_shortened(staff: Client) -> None:
-    thread = a_thread()
-    say(thread, user_says("x" * 1_000_000))
+    thread = new_thread()
+    store_items(thread, user_says("x" * 1_000_000))
 
     [(_, [text])] = transcript_of(thread, staff)
 
@@ -283,10 +283,10 @@ def test_a_text_of_megabytes_is_shortened(staff: Client) -> None:
 
 
 def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) -> None:
-    thread, other = a_thread(), a_thread(thread_id="thr_2")
-    say(other, user_says("of another"))
-    say(thread, *(user_says(f"number {n}") for n in range(120)))
-    say(other, user_says("of another"))
+    thread, other = new_thread(), new_thread(thread_id="thr_2")
+    store_items(other, user_says("of another"))
+    store_items(thread, *(user_says(f"number {n}") for n in range(120)))
+    store_items(other, user_says("of another"))
 
     def read(query: str = "") -> tuple[list[int], Any]:
         page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]) + query)
@@ -312,7 +312,7 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
 def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Client, person: Person) -> None:
     moment = timezone.now()
     for number, user_id in enumerate([person.user_id, "bob", person.user_id]):
-        a_thread(user_id, f"thr_{number}", created_at=moment + timedelta(seconds=number))
+        new_thread(user_id, f"thr_{number}", created_at=moment + timedelta(seconds=number))
 
     of_person = ["thr_2", "thr_0"]
     assert listed(staff) == ["thr_2", "thr_1", "thr_0"]
@@ -325,7 +325,7 @@ def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Cl
 
 def test_conversations_are_filtered_by_their_creation(staff: Client) -> None:
     for days in (0, 3, 300):
-        a_thread(thread_id=f"thr_{days}", created_at=timezone.now() - timedelta(days=days))
+        new_thread(thread_id=f"thr_{days}", created_at=timezone.now() - timedelta(days=days))
     page = staff.get(LIST)
     [dates] = page.context["cl"].filter_specs
     past_week = next(
@@ -422,7 +422,7 @@ def test_staff_who_may_view_a_conversation_can_open_its_attachments(
 def test_an_attachment_opens_only_in_a_conversation_that_carries_it(
     staff: Client, with_a_picture: Thread
 ) -> None:
-    other, address = a_thread(), attachment_address(with_a_picture)
+    other, address = new_thread(), attachment_address(with_a_picture)
     elsewhere = address.replace(f"/{with_a_picture.pk}/", f"/{other.pk}/")
     nowhere = address.replace(f"/{with_a_picture.pk}/", f"/{'9' * 30}/")
     missing = address.replace("atc_", "atc_0")
@@ -475,7 +475,7 @@ WAYS: list[Callable[[Thread], tuple[str, dict[str, str]]]] = [
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", WAYS, ids=["its page", "the list"])
 def test_deleting_a_conversation_deletes_all_that_belongs_to_it(with_a_picture: Thread, way: Any) -> None:
-    staff, other = signed_in("view_thread", "delete_thread"), a_thread()
+    staff, other = signed_in("view_thread", "delete_thread"), new_thread()
     [rated, *_] = with_a_picture.items.all()
     Feedback.objects.create(item=rated, kind="positive")
     name = Attachment.objects.get(thread=with_a_picture).file
@@ -495,8 +495,8 @@ def test_deleting_a_conversation_deletes_all_that_belongs_to_it(with_a_picture: 
 
 
 def test_deleting_a_long_conversation_does_not_load_it(db: None) -> None:
-    staff, thread = signed_in("view_thread", "delete_thread"), a_thread()
-    say(thread, *(user_says("x") for _ in range(500)))
+    staff, thread = signed_in("view_thread", "delete_thread"), new_thread()
+    store_items(thread, *(user_says("x") for _ in range(500)))
     loaded: list[str] = []
 
     def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -529,8 +529,8 @@ def as_stored() -> list[Any]:
 
 
 def test_staff_with_the_view_permission_can_only_view(staff: Client) -> None:
-    thread = a_thread()
-    say(thread, user_says("Hello"))
+    thread = new_thread()
+    store_items(thread, user_says("Hello"))
     before = as_stored()
 
     answers = [staff.post(address, data).status_code for address, data in writes(thread)]
@@ -543,7 +543,7 @@ def test_staff_with_the_view_permission_can_only_view(staff: Client) -> None:
 
 
 def test_a_superuser_cannot_add_or_change_conversations(admin_client: Client) -> None:
-    thread = a_thread()
+    thread = new_thread()
     before = as_stored()
 
     answers = [admin_client.post(address, data).status_code for address, data in writes(thread)]
@@ -553,7 +553,7 @@ def test_a_superuser_cannot_add_or_change_conversations(admin_client: Client) ->
 
 
 def test_staff_without_the_view_permission_see_nothing(db: None) -> None:
-    thread, client = a_thread(), signed_in("view_user")
+    thread, client = new_thread(), signed_in("view_user")
     pages = [
         LIST,
         reverse("admin:support_thread_change", args=[thread.pk]),
@@ -569,7 +569,7 @@ def test_staff_without_the_view_permission_see_nothing(db: None) -> None:
 @pytest.mark.parametrize("chosen", ["abc", "1' OR '1", "", "9" * 40, "-1"])
 def test_an_invalid_selection_of_threads_is_a_400(auth: Any, chosen: str) -> None:
     staff = signed_in(*VIEW, "delete_thread")
-    a_thread()
+    new_thread()
 
     answer = staff.post(LIST, {"action": "delete_selected", "_selected_action": chosen})
 

@@ -30,7 +30,7 @@ from tests.support.attachments.test_attachments import announce, direct, put, se
 STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
 
 TOO_MANY = "Too many answers at once. Wait for one of them to end"
-NO_ROOM = "There is no room for this file: all of yours may take 0.0025 MB. Delete a conversation with files"
+NO_ROOM = "There is no room: all your files may have 0.0025 MB together. Delete a conversation with files"
 
 
 @pytest.fixture(scope="module")
