@@ -17,7 +17,7 @@ from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.servers.api import Api, create, http, operation
 from tests.fixtures.servers.forkserver import manage
 from tests.support.admin.test_admin import new_thread, store_items, user_says
-from tests.support.attachments.test_attachments import attach
+from tests.support.attachments.client import attach
 
 pytestmark = pytest.mark.django_db
 

@@ -20,6 +20,8 @@ from tests.mutation.runs import Runs, SharedServers, start_servers
 
 STORE = [
     "tests/support/storage/test_store.py",
+    "tests/support/storage/test_pages.py",
+    "tests/support/storage/test_round_trips.py",
     "tests/support/attachments/test_attachment_store.py",
     "tests/support/storage/test_costs.py",
 ]

@@ -17,7 +17,7 @@ from tests.fixtures.conversations import items_of, types_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create, eventually
 from tests.support.assistant.test_tools import as_setting, silent_server
-from tests.support.attachments.test_attachments import PNG, announce, bearer, direct, put, row, stored
+from tests.support.attachments.client import PNG, announce, bearer, direct, put, row, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

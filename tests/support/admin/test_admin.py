@@ -18,7 +18,7 @@ from tests.authn.admin.test_lists import asked, read
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.servers.api import Api, create, http, message, operation
-from tests.support.attachments.test_attachments import PNG, attach
+from tests.support.attachments.client import PNG, attach
 
 LIST = "/admin/support/thread/"
 

@@ -31,7 +31,7 @@ from tests.fixtures.model.quirks import SHORT_CONTEXT
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
 from tests.support.assistant.test_agent import answer, common, store
-from tests.support.attachments.test_attachments import PDF, PNG, attach, sending
+from tests.support.attachments.client import PDF, PNG, attach, sending
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

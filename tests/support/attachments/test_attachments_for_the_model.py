@@ -14,7 +14,7 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.model.server import Model
 from tests.fixtures.owner import message
 from tests.fixtures.servers.api import Api, add
-from tests.support.attachments.test_attachments import PDF, PNG, attach, send
+from tests.support.attachments.client import PDF, PNG, attach, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,9 +47,7 @@ def data_url(mime_type: str, content: bytes) -> str:
     return f"data:{mime_type};base64,{base64.b64encode(content).decode()}"
 
 
-def test_the_model_gets_pictures_documents_and_texts(
-    assistant: Api, person: Person, model: Model
-) -> None:
+def test_the_model_gets_pictures_documents_and_texts(assistant: Api, person: Person, model: Model) -> None:
     attached = [
         attach(assistant, person),
         attach(assistant, person, PDF, "minutes.pdf", "application/pdf"),

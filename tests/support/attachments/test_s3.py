@@ -13,7 +13,7 @@ from support.files import stored_files
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import process_environment
 from tests.fixtures.servers.api import Api, http, operation
-from tests.support.attachments.test_attachments import NOT_FOUND, PNG, attach, row, send
+from tests.support.attachments.client import NOT_FOUND, PNG, attach, row, send
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -25,7 +25,7 @@ from support.storage.attachments import MAX_PER_MESSAGE
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import Api, create, eventually, http, message, operation
 from tests.support.assistant.test_dictation import dictated
-from tests.support.attachments.test_attachments import announce, direct, put, sending, stored
+from tests.support.attachments.client import announce, direct, put, sending, stored
 
 STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
 

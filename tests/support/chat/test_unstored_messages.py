@@ -16,7 +16,7 @@ from support.models import Attachment, Item, Thread
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.servers.api import Api, create, eventually, http, operation
-from tests.support.attachments.test_attachments import (
+from tests.support.attachments.client import (
     NOT_FOUND,
     PNG,
     attach,
