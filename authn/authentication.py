@@ -97,7 +97,7 @@ class BetterAuthBearerAuthentication(Credential):
         if "." in value:
             return _signed(value, attempt)
         throttling.check_address(attempt.request)  # only the look-up shows whether the token is genuine
-        token = session_tokens.bare(value)
+        token = session_tokens.check_unsigned(value)
         try:
             return sessions.resolve_token(token, is_signed=False)
         except Refused as refused:

@@ -1,4 +1,4 @@
-"""Who is it, and is their session still alive? One statement, one round trip."""
+"""Finds the user and the active session of a credential, with one SQL statement."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from authn.tables.compiled import CompiledQuery
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """``request.auth``: the user, the live session that vouches for them, and the claims of a JWT."""
+    """``request.auth``: the user, their active session, and the claims if the credential is a JWT."""
 
     user: User
     session: Session
@@ -30,19 +30,18 @@ class Identity:
 
 
 def resolve(claims: Claims) -> Identity:
-    """Find the claims' user and a live session of theirs: the token's own, where it names one.
+    """Find the claims' user and an active session. If the token names a session, only that one counts.
 
-    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``Unavailable`` when the database does not
-    answer; ``TokenRefused`` where a new token may be accepted. That is so if the user's address has changed,
-    if the token's address belongs to somebody else, or if the token's session has ended and the user has
-    another live one.
+    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``Unavailable`` if the database does not
+    answer; ``TokenRefused`` if a new token may be accepted: if the user's email has changed, if the token's
+    email belongs to somebody else, or if the token's session has ended and the user has another active one.
     """
-    # The second look-up finds users whose address has changed or was imported with capitals.
+    # The second look-up finds a user whose email has changed, or was imported with capitals.
     found = _look_up(claims, email=claims.email) or _look_up(claims, id=claims.subject)
     if found is None:
         raise UserNotFound
     user, session = found.user, found.session
-    # An address can change hands while an old token still names it.
+    # The email may belong to another user now, while an old token still names it.
     if user.id != claims.subject:
         raise TokenRefused("subject_mismatch")
     if normalize_email(user.email) != claims.email:
@@ -56,10 +55,10 @@ def resolve(claims: Claims) -> Identity:
 
 @sensitive_variables()
 def resolve_token(token: str, *, is_signed: bool) -> Identity:
-    """Find the session with that token, and its user. Raises what ``resolve`` raises.
+    """Find the session with that token, and its user. Raises the same exceptions as ``resolve``.
 
-    ``is_signed``: Better Auth gave the token out, so a session that is not there has ended. Nothing
-    says so of a token without a signature.
+    ``is_signed``: the signature shows that Better Auth issued the token. So if there is no such session, it
+    has ended. A token without a signature may be an invention.
     """
     session = _with_token(token)
     if session is None:
@@ -72,14 +71,14 @@ def resolve_token(token: str, *, is_signed: bool) -> Identity:
 
 
 def _with_token(token: str) -> Session | None:
-    """Whether or not it is still alive, and with its user."""
+    """The session and its user, even if it has expired."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         with unavailable_on_outage():
             return Session.with_token(token).select_related("user").first()
     session: Session | None = _secondary_storage().with_token(token)
     if session is None:
         return None
-    user = _user(id=session.user_id)  # and never the copy in the storage: it knows of no ban
+    user = _user(id=session.user_id)  # not the copy in the storage: it may lack a ban
     if user is None:
         raise UserNotFound(session=session)
     session.user = user
@@ -87,7 +86,8 @@ def _with_token(token: str) -> Session | None:
 
 
 class Found(NamedTuple):
-    """``session``: live; the token's own if it names one. ``has_other_session`` is only set without it."""
+    """``session``: active; the token's own if it names one. ``has_other_session``: only set if there is
+    none."""
 
     user: User
     session: Session | None
@@ -95,14 +95,14 @@ class Found(NamedTuple):
 
 
 def _look_up(claims: Claims, **by: str) -> Found | None:
-    """``by``: the user's ``email`` or ``id``."""
+    """``by``: either ``email`` or ``id`` of the user."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
-        return _in_one_statement(claims, **by)
+        return _query(claims, **by)
     user = _user(**by)
     if user is None:
         return None
     has_other_session = False
-    for session in _secondary_storage().live_sessions(user.id):
+    for session in _secondary_storage().active_sessions(user.id):
         if claims.session_id in (None, session.id):
             session.user = user
             return Found(user, session)
@@ -111,21 +111,23 @@ def _look_up(claims: Claims, **by: str) -> Found | None:
 
 
 def _secondary_storage() -> ModuleType:
-    from authn.credentials import secondary_storage  # brings Redis' client, which nobody else needs
+    from authn.credentials import secondary_storage  # it loads the Redis client, and only this needs it
 
     return secondary_storage
 
 
-def _user(**named: str) -> User | None:
+def _user(**by: str) -> User | None:
     with unavailable_on_outage():
-        return User.objects.filter(**named).first()
+        return User.objects.filter(**by).first()
 
 
-def _in_one_statement(claims: Claims, **by: str) -> Found | None:
+def _query(claims: Claims, **by: str) -> Found | None:
     (field,) = by
     session_id = claims.session_id
     with unavailable_on_outage():
-        rows = _row_of(field, session_id is not None, now=timezone.now(), session_id=session_id, **by)
+        rows = _user_with_session(
+            field, session_id is not None, now=timezone.now(), session_id=session_id, **by
+        )
     if not rows:
         return None
     *columns, has_other_session = rows[0]
@@ -138,30 +140,30 @@ def _in_one_statement(claims: Claims, **by: str) -> Found | None:
     return Found(user, session)
 
 
-def _user_with_session(field: str, is_named: bool, now: datetime, session_id: str, **by: str) -> Any:
-    is_live = Q(sessions__expires_at__gt=now)
-    live_sessions = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
-    # A left join also returns a user without a live session. So "no session" and "no user" get different
-    # answers.
-    live = FilteredRelation(
-        "sessions", condition=is_live & Q(sessions__id=session_id) if is_named else is_live
+def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **by: str) -> Any:
+    is_active = Q(sessions__expires_at__gt=now)
+    active_sessions = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
+    # A left join also returns a user without an active session. So "no session" and "no user" get different
+    # responses.
+    active = FilteredRelation(
+        "sessions", condition=is_active & Q(sessions__id=session_id) if names_session else is_active
     )
     return (
-        # Matched exactly: the column's uniqueness is case-sensitive, so "iexact" could find two people.
+        # Exact match: the column is unique case-sensitively, so "iexact" could find two users.
         User.objects.filter(**{field: by[field]})
         # PostgreSQL evaluates the subquery only if the token's own session is missing.
-        .annotate(live=live, other=Case(When(live__id=None, then=Exists(live_sessions))))
-        .order_by("-live__expires_at")
-        .values_list(*USER_COLUMNS, *(f"live__{name}" for name in SESSION_COLUMNS), "other")[:1]
+        .annotate(active=active, other=Case(When(active__id=None, then=Exists(active_sessions))))
+        .order_by("-active__expires_at")
+        .values_list(*USER_COLUMNS, *(f"active__{name}" for name in SESSION_COLUMNS), "other")[:1]
     )
 
 
 USER_COLUMNS = [field.attname for field in User._meta.concrete_fields]
 SESSION_COLUMNS = [field.attname for field in Session._meta.concrete_fields]
 
-_row_of = CompiledQuery(
+_user_with_session = CompiledQuery(
     User,
-    _user_with_session,
+    _queryset,
     email=User._meta.get_field("email"),
     id=User._meta.pk,
     now=Session._meta.get_field("expires_at"),

@@ -1,8 +1,12 @@
-"""Sessions that Better Auth keeps in its ``secondaryStorage``, a Redis, and in no table. Read, never written.
+"""Reads sessions that Better Auth keeps in its ``secondaryStorage``, a Redis, and in no table.
 
-``<token>``: ``{"session": {…}, "user": {…}}``, of which the user is a copy that ages and is not read;
-``active-sessions-<user id>``: ``[{"token": …, "expiresAt": <epoch ms>}, …]``;
-``revoked-sessions-before-<user id>``: epoch ms, before which no session of that user counts.
+The keys and their values:
+
+- ``<token>``: ``{"session": {…}, "user": {…}}``. The user is a copy that may be outdated, so we do not read
+  it.
+- ``active-sessions-<user id>``: ``[{"token": …, "expiresAt": <epoch ms>}, …]``.
+- ``revoked-sessions-before-<user id>``: epoch ms. The user's sessions from before that time are revoked.
+
 Source: better-auth packages/better-auth/src/db/internal-adapter.ts.
 """
 
@@ -25,28 +29,29 @@ from authn.models import Session
 from runtime.circuit_breaker import CircuitBreaker
 
 TIMEOUT_SECONDS = 1.0  # for each step: connecting, and each of at most two answers
-# Somebody who signs in all day long has as many values to fetch at each request; the latest are enough.
-MOST_SESSIONS = 500
+MAX_SESSIONS = 500  # of a user, fetched for a request; those that expire last are enough
 
 
 @sensitive_variables()
 def with_token(token: str) -> Session | None:
-    """The session with that token, whether or not it has expired."""
-    [value] = _get([token])
+    """The session with that token, even if it has expired."""
+    [value] = _mget([token])
     session = _session(value, token)
     if session is None:
         return None
-    [revoked_before] = _get([_revoked_before(session.user_id)])
+    [revoked_before] = _mget([_revoked_before(session.user_id)])
     return None if _is_revoked(session, revoked_before) else session
 
 
 @sensitive_variables()
-def live_sessions(user_id: str) -> Iterator[Session]:
-    """The user's live sessions; the one that expires last comes first. Redis keeps them by token, so an id is
-    found only by reading all of them."""
-    active, revoked_before = _get([f"active-sessions-{user_id}", _revoked_before(user_id)])
+def active_sessions(user_id: str) -> Iterator[Session]:
+    """The user's active sessions. The one that expires last comes first.
+
+    Redis stores sessions by token, so a session is found by its id only by reading all of them.
+    """
+    active, revoked_before = _mget([f"active-sessions-{user_id}", _revoked_before(user_id)])
     tokens = _tokens(active)
-    values = _get(tokens) if tokens else []
+    values = _mget(tokens) if tokens else []
     for value, token in zip(values, tokens, strict=True):
         session = _session(value, token)
         if (
@@ -59,10 +64,10 @@ def live_sessions(user_id: str) -> Iterator[Session]:
 
 
 def is_redis_url(url: str) -> bool:
-    """Whether it is an address of a Redis at all; nothing is connected."""
+    """Whether the Redis client accepts the URL. Does not connect."""
     try:
         pool = _client(url).connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # else the first request finds an option that is none
+        pool.connection_class(**pool.connection_kwargs)  # raises for a wrong option in the URL
     except (ValueError, TypeError):
         return False
     return True
@@ -73,66 +78,66 @@ def _revoked_before(user_id: str) -> str:
 
 
 def _is_revoked(session: Session, revoked_before: bytes | None) -> bool:
-    """Better Auth also deletes what it revokes; a session that was being written meanwhile may be back."""
+    """Better Auth also deletes revoked sessions, but a write at the same time may bring one back."""
     if revoked_before is None:
         return False
     try:
         return bool(round(session.created_at.timestamp() * 1000) < int(revoked_before))
-    except ValueError:  # no point in time, so nothing says that this session came after it
+    except ValueError:  # not a time, so the session may be older
         return True
 
 
 def _tokens(active: bytes | None) -> list[str]:
-    """Of those sessions that have not expired, the one that lives longest first."""
-    listed = _parsed(active)
+    """The tokens of sessions that have not expired. The one that expires last comes first."""
+    entries = _parse_json(active)
     now = timezone.now().timestamp() * 1000
     expiries = {
         entry["token"]: entry["expiresAt"]
-        for entry in (listed if isinstance(listed, list) else [])
+        for entry in (entries if isinstance(entries, list) else [])
         if isinstance(entry, dict)
         and isinstance(entry.get("token"), str)
         and isinstance(entry.get("expiresAt"), int | float)
         and entry["expiresAt"] > now
     }
-    return sorted(expiries, key=lambda token: -expiries[token])[:MOST_SESSIONS]
+    return sorted(expiries, key=lambda token: -expiries[token])[:MAX_SESSIONS]
 
 
 def _session(value: bytes | None, token: str) -> Session | None:
-    """``None`` for whatever is no session of that token: without a prefix, all sorts of keys are in there."""
-    stored = _parsed(value)
+    """``None`` if the value is not a session with that token. Other programs may use the same Redis."""
+    stored = _parse_json(value)
     members = stored.get("session") if isinstance(stored, dict) else None
     if not isinstance(members, dict) or members.get("token") != token:
         return None
     fields = Session._meta.concrete_fields
     try:
-        values = [_member(field, members.get(_camel(field.attname))) for field in fields]
+        values = [_to_python(field, members.get(_camel_case(field.attname))) for field in fields]
     except (TypeError, ValueError, OverflowError):
         return None
-    # As if it came from where the user does, for Django lets only rows of one database be related.
+    # Say that it comes from the user's database: Django relates only rows of one database.
     return Session.from_db(conf.BETTER_AUTH_DATABASE, [field.attname for field in fields], values)
 
 
-def _member(field: Any, value: Any) -> Any:
+def _to_python(field: Any, value: Any) -> Any:
     if value is None and field.null:
         return None
     if isinstance(field, DateTimeField):
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
+        parsed = datetime.fromisoformat(value)
+        if parsed.tzinfo is None:
             raise ValueError("a time without a zone")
-        return moment.astimezone(UTC)
-    if type(value) not in (str, int):  # True is an int as well
+        return parsed.astimezone(UTC)
+    if type(value) not in (str, int):  # not isinstance: True is an int too
         raise TypeError
     if field.attname in ("id", "user_id") and not ID.fullmatch(str(value)):
-        raise ValueError("no id")
+        raise ValueError("not an id")
     return str(value)
 
 
-def _camel(attname: str) -> str:
-    """``user_id`` is ``userId`` in there, whatever the columns of a table would be called."""
-    return re.sub(r"_([a-z])", lambda letter: letter[1].upper(), attname)
+def _camel_case(attname: str) -> str:
+    """``userId`` for ``user_id``. BETTER_AUTH_NAMING does not apply to Redis."""
+    return re.sub(r"_([a-z])", lambda match: match[1].upper(), attname)
 
 
-def _parsed(value: bytes | None) -> Any:
+def _parse_json(value: bytes | None) -> Any:
     if value is None:
         return None
     try:
@@ -142,8 +147,8 @@ def _parsed(value: bytes | None) -> Any:
 
 
 @sensitive_variables()
-def _get(keys: Sequence[str]) -> list[bytes | None]:
-    """One MGET; what is there but no string is ``None``. Raises ``Unavailable``."""
+def _mget(keys: Sequence[str]) -> list[bytes | None]:
+    """One MGET. A value that is not a string is ``None``. Raises ``Unavailable``."""
     url, prefix = conf.BETTER_AUTH_SESSION_SOURCE, conf.BETTER_AUTH_SESSION_PREFIX
     client, breaker = _client(url), _breaker(url)
     if not breaker.allows_call():
@@ -151,8 +156,8 @@ def _get(keys: Sequence[str]) -> list[bytes | None]:
     try:
         values = client.mget([f"{prefix}{key}".encode(errors="replace") for key in keys])
         if not isinstance(values, list) or len(values) != len(keys):
-            raise redis.InvalidResponse("not as many values as keys")
-    except Exception as exc:  # of what is no Redis, the client raises errors that are not its own, too
+            raise redis.InvalidResponse("the number of values is not the number of keys")
+    except Exception as exc:  # if the server is not a Redis, the client may raise other errors than its own
         breaker.failed(exc)
         raise Unavailable("sessions_unavailable") from exc
     breaker.succeeded()
@@ -161,7 +166,7 @@ def _get(keys: Sequence[str]) -> list[bytes | None]:
 
 @cache
 def _client(url: str) -> redis.Redis:
-    """One pool of connections a process; it grows with the threads that ask at once."""
+    """One connection pool for each process. It grows with the number of concurrent threads."""
     return redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
 
 

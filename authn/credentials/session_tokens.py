@@ -1,7 +1,8 @@
-"""Better Auth's own session token, as its cookie and its bearer() plugin carry it: is it one we gave out?
+"""Verifies Better Auth's session token, which its cookie and its bearer() plugin carry.
 
-``<token>.<signature>``, where the signature is the padded base64 of an HMAC-SHA256 over the token with
-Better Auth's secret. It proves the origin alone: the session's row decides whether it still lives.
+The form is ``<token>.<signature>``. The signature is the padded base64 of an HMAC-SHA256 over the token, with
+Better Auth's secret as the key. It proves only that Better Auth issued the token. The session's row shows
+whether the session is still active.
 Source: better-call src/crypto.ts and src/context.ts, better-auth src/plugins/bearer/index.ts.
 """
 
@@ -16,12 +17,12 @@ from authn.conf import conf
 from authn.errors import TokenRefused
 from authn.jwt.tokens import ID, MAX_LENGTH
 
-SIGNED = re.compile(r"([!-~]+)\.([A-Za-z0-9+/]{43}=)")  # greedy: split at the last dot
+SIGNED = re.compile(r"([!-~]+)\.([A-Za-z0-9+/]{43}=)")  # greedy, so it splits at the last dot
 
 
 @sensitive_variables()
 def verify(value: str) -> str:
-    """The token in a signed value, percent-encoded or not. Raises ``TokenRefused``."""
+    """The token in a signed value, which may be percent-encoded. Raises ``TokenRefused``."""
     if len(value) > MAX_LENGTH:
         raise TokenRefused("too_long")
     signed = SIGNED.fullmatch(unquote(value))
@@ -29,18 +30,18 @@ def verify(value: str) -> str:
         raise TokenRefused("malformed")
     token, signature = signed.groups()
     secret = conf.BETTER_AUTH_SECRET
-    if not secret:  # anybody could sign with the empty one; a project that runs no system checks gets here
+    if not secret:  # anybody can sign with an empty secret; the system checks find this before the start
         raise TokenRefused("no_secret")
-    ours = base64.b64encode(hmac.digest(secret.encode(), token.encode(), "sha256"))
-    # The text is compared and not what it decodes to: base64 has several spellings of the same bytes.
-    if not hmac.compare_digest(ours, signature.encode()):
+    expected = base64.b64encode(hmac.digest(secret.encode(), token.encode(), "sha256"))
+    # Compare the text, not the decoded bytes: base64 can encode the same bytes in several ways.
+    if not hmac.compare_digest(expected, signature.encode()):
         raise TokenRefused("signature")
     return token
 
 
 @sensitive_variables()
-def bare(value: str) -> str:
-    """The token without a signature, when it has the shape of one; nothing proves that it is ours."""
+def check_unsigned(value: str) -> str:
+    """A token without a signature, if it has a token's form. Nothing proves that Better Auth issued it."""
     if not ID.fullmatch(value):
         raise TokenRefused("malformed")
     return value

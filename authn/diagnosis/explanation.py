@@ -132,7 +132,7 @@ def _explain_session_token(token: str) -> Explanation:
     """Shows nothing of the token: with or without its signature, it may be enough to log in."""
     try:
         is_signed = "." in token
-        verified = session_tokens.verify(token) if is_signed else session_tokens.bare(token)
+        verified = session_tokens.verify(token) if is_signed else session_tokens.check_unsigned(token)
         identity = sessions.resolve_token(verified, is_signed=is_signed)
     except Refused as refused:
         reason, status = refused.reason, refused.status_code

@@ -1,4 +1,4 @@
-"""Is this token one that our Better Auth made for us, and still good? No request, no user look-up."""
+"""Verifies JWTs: our Better Auth made the token for us, and it is still valid. Looks up no user."""
 
 import json
 import re
@@ -16,17 +16,17 @@ from authn.conf import conf
 from authn.errors import TokenRefused
 from authn.jwt import keys
 
-MAX_CACHED = 1024  # tokens: those of so many users who are busy in the same minute
+MAX_CACHED = 1024  # tokens; about as many as users who are active in the same minute
 MAX_LENGTH = 8192  # characters; proxies allow about as much for all headers together
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
-# Better Auth's ids, whatever their column: 32 letters and digits, a UUID, a number. The caller picks
-# the kid before anything is verified, and PostgreSQL raises on a NUL, so nothing else goes further.
+# Better Auth's ids: 32 letters and digits, a UUID, or a number. An attacker can choose the kid before
+# anything is verified, and PostgreSQL raises an error for a NUL. So nothing else may reach a query.
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 EMAIL_LENGTH = 320
 
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "email"]
-# Better Auth's oauth-provider signs access and id tokens with the same keys; these claims give them away.
+# Better Auth's oauth-provider signs access and id tokens with the same keys. Only those have these claims.
 OAUTH_CLAIMS = ("azp", "client_id", "scope")
 
 REASONS: dict[type[Exception], str] = {
@@ -41,7 +41,7 @@ REASONS: dict[type[Exception], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says.
+    """The claims of a verified token.
 
     ``*_at``: aware UTC. ``email``: lower case. ``payload``: every claim, as JSON.
     """
@@ -57,17 +57,17 @@ class Claims:
 
     @property
     def raw(self) -> dict[str, Any]:
-        """Every claim, in a new dict each time: all requests with the same token share this object."""
+        """Every claim, in a new dict each time: requests with the same token share this object."""
         claims: dict[str, Any] = json.loads(self.payload)
         return claims
 
 
-@sensitive_variables()  # nor what is below: PyJWT's frames hold the token under other names, ours its claims
+@sensitive_variables()  # hides the frames of PyJWT too: they hold the token under other names
 def verify(token: str) -> Claims:
     """Check a Better Auth JWT (compact form) and return its claims.
 
-    Raises ``TokenRefused`` for any token we do not accept, ``Unavailable`` when there are no keys to
-    check it with. Source: better-auth packages/better-auth/src/plugins/jwt/sign.ts; RFC 7519, RFC 8725.
+    Raises ``TokenRefused`` for any token we do not accept, and ``Unavailable`` if there are no keys to
+    verify it with. Source: better-auth packages/better-auth/src/plugins/jwt/sign.ts; RFC 7519, RFC 8725.
     """
     key = _key(token)
     try:
@@ -82,8 +82,8 @@ def verify(token: str) -> Claims:
     return claims
 
 
-# The same token with the same key says the same each time: all but the hour. Only what is good is kept, and
-# no longer than the key is, which a refresh of the set replaces once a minute.
+# The same token with the same key always has the same result, except for its expiry. Only good tokens are
+# cached. A refresh of the key set makes new keys once a minute, so older entries are no longer used.
 @lru_cache(maxsize=MAX_CACHED)
 def _verified(token: str, key: keys.Key) -> Claims:
     decoder = copy(_decoder)
@@ -98,7 +98,7 @@ def _within_limits(claims: Claims, key: keys.Key) -> Claims:
     lifetime = claims.expires_at - claims.issued_at
     if not timedelta(0) < lifetime <= conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
         raise TokenRefused("lifetime")
-    # A retired key's row stays for ever: a live key signs only before it expires.
+    # The row of an expired key is never deleted. Better Auth does not sign with a key that has expired.
     if key.expires_at is not None and claims.issued_at - conf.BETTER_AUTH_LEEWAY > key.expires_at:
         raise TokenRefused("key_retired")
     if claims.session_id is None and conf.BETTER_AUTH_REQUIRE_SID:
@@ -112,12 +112,12 @@ def _key(token: str) -> keys.Key:
     if not COMPACT.fullmatch(token):
         raise TokenRefused("malformed")
     header = _header(token.partition(".")[0])
-    # Session caches, access tokens and logout tokens of Better Auth name their kind here (RFC 8725 §3.11).
+    # Better Auth's session caches, access tokens and logout tokens have another typ (RFC 8725 §3.11).
     if header.get("typ", "JWT") != "JWT":
         raise TokenRefused("type")
-    if "b64" in header:  # the one extension that PyJWT lets a token ask for, by crit
+    if "b64" in header:  # the only crit extension that PyJWT supports
         raise TokenRefused("critical_header")
-    # There is one secret, whatever a token calls it, and HS256 names none.
+    # There is only one secret, and HS256 tokens usually have no kid.
     kid = keys.SECRET_KID if conf.BETTER_AUTH_KEYS == "secret" else header.get("kid")
     if not isinstance(kid, str) or not ID.fullmatch(kid):
         raise TokenRefused("malformed_kid")
@@ -129,10 +129,10 @@ def _key(token: str) -> keys.Key:
     return key
 
 
-@lru_cache(maxsize=16)  # all that a key signs begins with the same one
+@lru_cache(maxsize=16)  # all tokens of one key have the same header
 def _header(segment: str) -> dict[str, Any]:
     try:
-        # As a token without the rest: PyJWT would decode that, too, and again below.
+        # Without the payload and signature: PyJWT would decode both here, and once more below.
         return jwt.get_unverified_header(f"{segment}..")
     except jwt.PyJWTError as exc:
         raise TokenRefused("malformed") from exc
@@ -144,13 +144,13 @@ class _Decoder(jwt.PyJWT):
     verified_payload: dict[str, Any] | None = None
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
-        """PyJWT's own hook. It runs after the signature is verified and before the claims are checked."""
-        self.verified_payload = {}  # the signature is good even if this is no JSON
+        """PyJWT calls it after it verifies the signature and before it checks the claims."""
+        self.verified_payload = {}  # the signature is good, even if the payload is not JSON
         self.verified_payload = super()._decode_payload(decoded)
         return self.verified_payload
 
 
-_decoder = _Decoder()  # to copy: a new one would make all of PyJWT's algorithms again
+_decoder = _Decoder()  # copied for each token: a new one would create all of PyJWT's algorithms again
 
 
 def _payload(decoder: _Decoder, token: str, key: keys.Key) -> dict[str, Any]:
@@ -200,12 +200,13 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
 
 
 def normalize_email(email: str) -> str:
-    """As Better Auth stores it. It uses JavaScript's toLowerCase(), so lower() and not casefold()."""
+    """The email as Better Auth stores it. It uses JavaScript's toLowerCase(), so lower() and not
+    casefold()."""
     return email.strip().lower()
 
 
 def _datetime(numeric_date: Any) -> datetime:
-    # PyJWT takes "1" and true for numbers; RFC 7519 §2 (NumericDate) does not.
+    # PyJWT accepts "1" and true as numbers. RFC 7519 §2 (NumericDate) does not.
     if type(numeric_date) not in (int, float):
         raise TokenRefused("malformed_date")
     try:

@@ -1,7 +1,7 @@
-"""Querysets that are compiled once, for the statements that every request makes.
+"""Querysets that Django compiles to SQL only once, for the statements that every request needs.
 
-To make SQL of a queryset takes Django several times as long as it takes PostgreSQL to answer; and what
-is the same text each time, the server can keep prepared.
+Django takes several times as long to compile a queryset as PostgreSQL takes to answer it. PostgreSQL can also
+keep a prepared statement if its text is the same every time.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, cast
 from django.db import connections, router
 from django.db.models import DateTimeField, Field, IntegerField, Model, QuerySet
 
-A_MOMENT = datetime(1000, 1, 1, tzinfo=UTC)
-A_NUMBER = 1 << 30  # fits each integer column: else Django would drop the condition
+FIRST_DATETIME = datetime(1000, 1, 1, tzinfo=UTC)
+FIRST_INTEGER = 1 << 30  # fits every integer column; Django drops a condition whose value does not fit
 
 
-class Slot(NamedTuple):
-    """Where a value goes among a statement's parameters."""
+class Parameter(NamedTuple):
+    """Marks where a call's argument goes in a statement's parameters."""
 
     name: str
 
@@ -29,29 +29,33 @@ class Statement(NamedTuple):
 
 
 class CompiledQuery:
-    """``make(*shape, **values)`` gives a queryset of ``values_list``; calls with the same, its rows.
+    """``make_queryset(*shape, **arguments)`` returns a ``values_list`` queryset. A call with the same
+    arguments returns its rows.
 
-    ``shape``: what decides about the text, such as an order or a limit: compiled once for each.
-    ``fields``: for each value the field that it is compared to.
+    ``shape``: arguments that change the SQL, such as the order or a limit. Each shape is compiled once.
+    ``fields``: for each keyword argument, the model field that it is compared to.
     """
 
     def __init__(
-        self, model: type[Model], make: Callable[..., "QuerySet[Any, Any]"], **fields: "Field[Any, Any]"
+        self,
+        model: type[Model],
+        make_queryset: Callable[..., "QuerySet[Any, Any]"],
+        **fields: "Field[Any, Any]",
     ) -> None:
-        self._model, self._make, self._fields = model, make, fields
+        self._model, self._make_queryset, self._fields = model, make_queryset, fields
         self._statement = cache(self._compile)
 
-    def __call__(self, *shape: Any, **values: Any) -> list[list[Any]]:
+    def __call__(self, *shape: Any, **arguments: Any) -> list[list[Any]]:
         alias = router.db_for_read(self._model)
         sql, params, converters = self._statement(alias, *shape)
         connection = connections[alias]
-        given = [
-            self._fields[each.name].get_db_prep_value(values[each.name], connection)
-            if isinstance(each, Slot)
-            else each
-            for each in params
+        values = [
+            self._fields[param.name].get_db_prep_value(arguments[param.name], connection)
+            if isinstance(param, Parameter)
+            else param
+            for param in params
         ]
-        rows = [[*row] for row in _rows(connection, sql, given)]
+        rows = [[*row] for row in _fetch_rows(connection, sql, values)]
         for index, (functions, expression) in converters.items():
             for row in rows:
                 for convert in functions:
@@ -59,27 +63,32 @@ class CompiledQuery:
         return rows
 
     def _compile(self, alias: str, *shape: Any) -> Statement:
-        """With a mark for each value, which is then looked for among the parameters."""
+        """Compile the queryset with a placeholder value for each argument, and find the placeholders among
+        the statement's parameters."""
         connection = connections[alias]
-        marks = {name: _mark(number, field) for number, (name, field) in enumerate(self._fields.items())}
-        compiler = self._make(*shape, **marks).query.get_compiler(alias)
+        placeholders = {
+            name: _placeholder(number, field) for number, (name, field) in enumerate(self._fields.items())
+        }
+        compiler = self._make_queryset(*shape, **placeholders).query.get_compiler(alias)
         sql, params = compiler.as_sql()
-        slots = {
-            self._fields[name].get_db_prep_value(mark, connection): Slot(name) for name, mark in marks.items()
+        parameters = {
+            self._fields[name].get_db_prep_value(value, connection): Parameter(name)
+            for name, value in placeholders.items()
         }
         converters = compiler.get_converters(expression for expression, *_ in compiler.select)
-        return Statement(sql, [slots.get(each, each) for each in params], converters)
+        return Statement(sql, [parameters.get(each, each) for each in params], converters)
 
 
-def _rows(connection: Any, sql: str, params: list[Any]) -> list[Any]:
+def _fetch_rows(connection: Any, sql: str, params: list[Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return cast(list[Any], cursor.fetchall())
 
 
-def _mark(number: int, field: "Field[Any, Any]") -> Any:
+def _placeholder(number: int, field: "Field[Any, Any]") -> Any:
+    """A value for ``field`` that occurs nowhere else in the statement."""
     if isinstance(field, DateTimeField):
-        return A_MOMENT + timedelta(days=number)
+        return FIRST_DATETIME + timedelta(days=number)
     if isinstance(field, IntegerField):
-        return A_NUMBER + number
+        return FIRST_INTEGER + number
     return f"<value {number}>"

@@ -1,7 +1,7 @@
-"""What Better Auth's models and fields are called in this team's database.
+"""The names of Better Auth's tables and columns in this database.
 
-Better Auth's own names (``session``, ``expiresAt``) are what the settings and this project speak of,
-whatever an adapter or a team made of them.
+Adapters and teams rename them. The settings and this project use Better Auth's own names (``session``,
+``expiresAt``).
 """
 
 import re
@@ -9,18 +9,18 @@ import re
 from authn.conf import conf
 
 MODELS = ("user", "session", "jwks")
-fields: set[str] = set()  # "session.expiresAt", …: what BETTER_AUTH_COLUMNS may name
+fields: set[str] = set()  # "session.expiresAt", …; BETTER_AUTH_COLUMNS may have these
 OPTIONAL_FIELDS = {"jwks.expiresAt", "jwks.alg"}  # since Better Auth 1.4.0 and 1.7.0
 
 
 def table(model: str) -> str:
-    """A ``db_table``; in another schema quoted as a whole, which Django then leaves as it is."""
+    """A ``db_table``. With a schema, it is quoted here, and Django leaves it unchanged."""
     schema, _, name = conf.BETTER_AUTH_TABLES.get(model, model).rpartition(".")
     return f'"{schema}"."{name}"' if schema else name
 
 
 def exists(model: str, field: str) -> bool:
-    """Whether an older version's table has the column: an empty name says that it has not."""
+    """Whether the table has the column. In BETTER_AUTH_COLUMNS, an empty name means that it has not."""
     return column(model, field) != ""
 
 
@@ -30,5 +30,6 @@ def column(model: str, field: str) -> str:
 
 
 def convert(field: str, naming: str) -> str:
+    """``expiresAt`` in this naming: ``expiresAt`` (camel) or ``expires_at`` (snake)."""
     is_snake = naming == "snake"
     return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", field) if is_snake else field

@@ -1,6 +1,6 @@
-"""Better Auth's tables are read where they are, and neither written nor migrated anywhere.
+"""Django reads Better Auth's tables in their database, and neither writes nor migrates them.
 
-A session that staff revokes is deleted past this router: ``authn.admin.revoking`` names the database itself.
+``authn.admin.revoking`` bypasses this router to delete the sessions that staff revoke.
 """
 
 from typing import Any
@@ -12,21 +12,21 @@ from authn.conf import conf
 
 
 class BetterAuthRouter:
-    """Reads go to the one database that Better Auth itself writes: a replica's lag could show a session
-    that has just begun as missing, and one that has ended as alive."""
+    """Reads go to the database that Better Auth writes. A replica lags behind: a new session could be
+    missing, and an ended one could still be there."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        return conf.BETTER_AUTH_DATABASE if _is_ours(model._meta.app_label) else None
+        return conf.BETTER_AUTH_DATABASE if _is_better_auths(model._meta.app_label) else None
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
-        if _is_ours(model._meta.app_label):
-            raise PermissionDenied("The tables of Better Auth are for Better Auth to write.")
+        if _is_better_auths(model._meta.app_label):
+            raise PermissionDenied("Only Better Auth writes to its tables.")
         return None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
-        is_better_auths_alone = db == conf.BETTER_AUTH_DATABASE != "default"
-        return False if _is_ours(app_label) or is_better_auths_alone else None
+        is_only_better_auths = db == conf.BETTER_AUTH_DATABASE != "default"
+        return False if _is_better_auths(app_label) or is_only_better_auths else None
 
 
-def _is_ours(app_label: str) -> bool:
+def _is_better_auths(app_label: str) -> bool:
     return app_label == "authn"
