@@ -135,8 +135,7 @@ class BetterAuthCookieAuthentication(Credential):
 
 @sensitive_variables("values", "value")
 def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
-    """The identity of the one valid cookie. Two valid cookies are refused: a sub-domain may have planted
-    one."""
+    """The identity of the only valid cookie. Two are refused: a sub-domain may have planted one."""
     if len(values) > MAX_SESSION_COOKIES:
         raise SeveralSessionCookies
     valid: dict[str, Identity] = {}  # by session id: one token has several encodings

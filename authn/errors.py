@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 class Refused(APIException):
-    """The request is refused. The client gets the message; the other attributes are only for the audit
-    log."""
+    """The request is refused. The client gets only the message. The attributes are for the audit log."""
 
     def __init__(
         self,

@@ -1,8 +1,7 @@
-"""Better Auth's tables, as Django reads them. Better Auth owns them: it creates, changes and fills them.
+"""Models of Better Auth's tables. Better Auth creates, migrates and fills them.
 
-Only the columns we use are declared, so that a ``SELECT`` names no other: neither a plugin's columns
-nor secrets (``jwks.privateKey``, ``session.token``) ever leave the database. This app has no
-migrations, for there is nothing here that Django may migrate.
+The models declare only the columns we use, so a ``SELECT`` names no others. Secrets (``jwks.privateKey``,
+``session.token``) never leave the database. All models are unmanaged, so this app has no migrations.
 """
 
 from datetime import UTC, datetime
@@ -17,19 +16,19 @@ from django.utils import timezone
 from authn.conf import conf
 from authn.tables.naming import column, exists, table
 
-PLUGINS = ("admin", "anonymous", "organization", "two-factor")  # those whose columns are declared below
+PLUGINS = ("admin", "anonymous", "organization", "two-factor")  # with columns that the models declare
 
 
-class IdField(models.TextField):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Text, integer or uuid in the database; always a ``str`` here, as it is in a token."""
+class IdField(models.TextField):  # type: ignore[type-arg]  # generic only in the stubs
+    """Text, integer or uuid in the database. Always a ``str`` here, as in a token."""
 
     def from_db_value(self, value: Any, *_: Any) -> str | None:
         return None if value is None else str(value)
 
 
-class AsText:
-    """Compares an id to a value as text: "abc" is no number, and so no row's id, in place of an error of
-    PostgreSQL's. Where the column is text already the cast is none, and its index is used as ever."""
+class CastToText:
+    """A lookup that compares an id as text. Otherwise PostgreSQL raises an error if it compares an integer
+    column to "abc". If the column is text, PostgreSQL drops the cast and can use its index."""
 
     def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> tuple[str, Any]:
         sql, params = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]
@@ -39,40 +38,41 @@ class AsText:
     def process_rhs(self, compiler: Any, connection: Any) -> Any:
         values = self.rhs if isinstance(self.rhs, list | tuple | set) else [self.rhs]  # type: ignore[attr-defined]
         if any("\0" in str(value) for value in values):
-            raise EmptyResultSet  # PostgreSQL would refuse it in any text
+            raise EmptyResultSet  # PostgreSQL raises an error for a NUL in text
         return super().process_rhs(compiler, connection)  # type: ignore[misc]
 
 
 class Stored(lookups.In):
-    """One of ids that were read from the database: compared as they are there, so by an index of any type."""
+    """``id__stored=[…]``: like ``in``, without a cast. For ids that were read from the database: they fit the
+    column's type, and its index can be used."""
 
     lookup_name = "stored"
 
 
 for lookup in (lookups.Exact, lookups.In):
-    IdField.register_lookup(type(lookup.__name__, (AsText, lookup), {}))
+    IdField.register_lookup(type(lookup.__name__, (CastToText, lookup), {}))
 IdField.register_lookup(Stored)
 
 
-class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Aware UTC, from any column that Better Auth's adapters make."""
+class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # generic only in the stubs
+    """Aware UTC, from every type of column that Better Auth's adapters make."""
 
     def from_db_value(self, value: datetime | None, _expression: Any, connection: Any) -> datetime | None:
         if value is None:
             return None
-        # Drizzle, Prisma and old Kysely make columns without a zone; TIME_ZONE of the alias says which.
+        # Drizzle, Prisma and old Kysely make columns without a time zone. The alias's TIME_ZONE says which.
         return (value if value.tzinfo else value.replace(tzinfo=connection.timezone)).astimezone(UTC)
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         if connection.vendor == "sqlite" and isinstance(value, datetime):
-            # As Better Auth writes it there, for SQLite compares text: with Django's space in place of
-            # the T, a session would count as active until midnight of the day on which it expired.
+            # The format of Better Auth, because SQLite compares text. Django writes a space instead of the T,
+            # and then a session would count as active until midnight of the day on which it expired.
             return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         return super().get_db_prep_value(value, connection, prepared)
 
 
 class User(models.Model):
-    """A person who signed up at Better Auth. ``request.user`` of an authenticated API request."""
+    """A user of Better Auth. ``request.user`` of an authenticated API request."""
 
     id = IdField(primary_key=True, db_column=column("user", "id"))
     name = models.TextField(db_column=column("user", "name"))
@@ -85,12 +85,12 @@ class User(models.Model):
         banned = models.BooleanField(null=True, db_column=column("user", "banned"))
         ban_reason = models.TextField(null=True, db_column=column("user", "banReason"))
         ban_expires = UTCDateTimeField(null=True, db_column=column("user", "banExpires"))
-    if "anonymous" in conf.BETTER_AUTH_PLUGINS:  # "is_anonymous" is Django's word for nobody at all
+    if "anonymous" in conf.BETTER_AUTH_PLUGINS:  # Django's "is_anonymous" means no user
         signed_up_anonymously = models.BooleanField(null=True, db_column=column("user", "isAnonymous"))
     if "two-factor" in conf.BETTER_AUTH_PLUGINS:
         two_factor_enabled = models.BooleanField(null=True, db_column=column("user", "twoFactorEnabled"))
 
-    # What Django and DRF ask of a user. Nobody gets here without a verified token and a live session.
+    # Django and DRF read these. Only a verified token and an active session lead to a user.
     is_authenticated = True
     is_anonymous = False
     is_active = True
@@ -98,7 +98,7 @@ class User(models.Model):
     class Meta:
         managed = False
         db_table = table("user")
-        default_permissions = ["view"]  # nobody adds, changes or deletes anything here
+        default_permissions = ["view"]  # only Better Auth adds, changes or deletes users
         permissions = [("revoke_all_sessions", "Can revoke all sessions of a user")]
 
     def __str__(self) -> str:
@@ -106,14 +106,14 @@ class User(models.Model):
 
     @property
     def is_banned(self) -> bool:
-        """Banned now: NULL is not banned, and ``banned`` stays set when ``banExpires`` has passed."""
+        """Whether the user is banned now. NULL means no, and ``banned`` stays set after ``banExpires``."""
         if "admin" not in conf.BETTER_AUTH_PLUGINS or not self.banned:
             return False
         return self.ban_expires is None or bool(self.ban_expires > timezone.now())
 
 
 class Session(models.Model):
-    """One sign-in on one device. The row goes away on sign-out, but stays when it merely expires."""
+    """One sign-in on one device. A sign-out deletes the row; an expired session's row stays."""
 
     id = IdField(primary_key=True, db_column=column("session", "id"))
     user = models.ForeignKey(
@@ -126,7 +126,7 @@ class Session(models.Model):
     user_agent = models.TextField(null=True, db_column=column("session", "userAgent"))
     if "admin" in conf.BETTER_AUTH_PLUGINS:  # the id of the administrator who acts as this user
         impersonated_by = models.TextField(null=True, db_column=column("session", "impersonatedBy"))
-    if "organization" in conf.BETTER_AUTH_PLUGINS:  # what the user has chosen, and no proof of membership
+    if "organization" in conf.BETTER_AUTH_PLUGINS:  # the user's choice, not a proof of membership
         active_organization_id = IdField(null=True, db_column=column("session", "activeOrganizationId"))
 
     class Meta:
@@ -144,7 +144,7 @@ class Session(models.Model):
 
     @classmethod
     def with_token(cls, token: str) -> "models.QuerySet[Session]":
-        """The token is a login: it is compared where it is, and no field that could be read or shown."""
+        """The token is not a model field, so nothing can read or show it. PostgreSQL only compares it."""
         return cls.objects.filter(lookups.Exact(Col(cls._meta.db_table, SESSION_TOKEN), token))
 
 
@@ -153,10 +153,10 @@ SESSION_TOKEN.set_attributes_from_name(column("session", "token"))
 
 
 class SigningKey(models.Model):
-    """A public key of Better Auth's jwt() plugin. Rows are never deleted when a key retires."""
+    """A public key of Better Auth's jwt() plugin. Better Auth keeps the rows of expired keys."""
 
     kid = IdField(primary_key=True, db_column=column("jwks", "id"))
-    public_key = models.TextField(db_column=column("jwks", "publicKey"))  # the JWK, without kid and alg
+    public_key = models.TextField(db_column=column("jwks", "publicKey"))  # a JWK without kid and alg
     if exists("jwks", "alg"):
         alg = models.TextField(null=True, db_column=column("jwks", "alg"))
     if exists("jwks", "expiresAt"):

@@ -1,4 +1,4 @@
-"""How callers say who they are, for drf-spectacular, which alone imports this."""
+"""The security schemes of the OpenAPI document. Only drf-spectacular needs this module."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from authn.conf import conf
 
 
 class BetterAuthScheme(OpenApiAuthenticationExtension):
-    """One scheme for each of the ``BETTER_AUTH_CREDENTIALS``, of which a request shows exactly one."""
+    """One scheme for each of the ``BETTER_AUTH_CREDENTIALS``. A request has exactly one credential."""
 
     target_class = "authn.authentication.BetterAuthAuthentication"
 
@@ -30,20 +30,20 @@ def _schemes() -> dict[str, dict[str, Any]]:
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "The token that Better Auth's `jwt()` plugin gives out: `GET /api/auth/token`.",
+            "description": "The token of Better Auth's `jwt()` plugin: `GET /api/auth/token`.",
         },
         "cookie": {
             "type": "apiKey",
             "in": "cookie",
             "name": conf.BETTER_AUTH_COOKIE_NAME,
-            "description": "Better Auth's session cookie, which the browser sends by itself "
-            '(`credentials: "include"`), from a page whose origin is allowed.',
+            "description": "Better Auth's session cookie. The browser sends it "
+            '(`credentials: "include"`) from a page whose origin is allowed.',
         },
         "bearer": {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "signed session token",
-            "description": "What Better Auth's `bearer()` plugin gives out as `set-auth-token`.",
+            "description": "The value of the `set-auth-token` header of Better Auth's `bearer()` plugin.",
         },
     }
     return {f"betterAuth_{name}": known[name] for name in conf.BETTER_AUTH_CREDENTIALS}

@@ -86,8 +86,7 @@ def _with_token(token: str) -> Session | None:
 
 
 class Found(NamedTuple):
-    """``session``: active; the token's own if it names one. ``has_other_session``: only set if there is
-    none."""
+    """``session``: active, and the token's own if it names one. ``has_other_session``: only set without one."""
 
     user: User
     session: Session | None
