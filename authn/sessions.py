@@ -86,7 +86,7 @@ def _with_token(token: str) -> Session | None:
 
 
 class Found(NamedTuple):
-    """``session``: active, and the token's own if it names one. ``has_other_session``: only set without one."""
+    """``session``: active; the token's own if it names one. ``has_other_session``: only set without it."""
 
     user: User
     session: Session | None
