@@ -10,26 +10,35 @@ from dataclasses import dataclass
 from django.db import DatabaseError
 from django.views.decorators.debug import sensitive_variables
 
-from authn.diagnosis.doctor import database, grants, issuer, key_set, sessions, settings, shapes, tables
-from authn.diagnosis.doctor.findings import CannotLook, Finding, Outcome
-from authn.diagnosis.doctor.patient import Patient
+from authn.diagnosis.doctor import (
+    database,
+    grants,
+    issuer,
+    keys,
+    sessions,
+    settings,
+    tables,
+    types_and_indexes,
+)
+from authn.diagnosis.doctor.deployment import Deployment
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, Outcome
 
-EXAMINATIONS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
+EXAMINATIONS: dict[str, Callable[[Deployment], Iterator[Finding]]] = {
     "settings": settings.system_checks,
     "plugins": settings.plugins,
     "database": database.reachable,
-    "connections": database.threads,
+    "connections": database.connection_limit,
     "tables": tables.tables,
     "columns": tables.columns,
-    "types": shapes.types,
-    "time_zone": shapes.time_zone,
-    "indexes": shapes.indexes,
-    "grants": grants.too_few,
-    "least_privilege": grants.too_many,
-    "sessions": sessions.in_the_table,
-    "secondary_storage": sessions.in_redis,
-    "keys": key_set.in_the_table,
-    "jwks": key_set.at_the_address,
+    "types": types_and_indexes.types,
+    "time_zone": types_and_indexes.time_zone,
+    "indexes": types_and_indexes.indexes,
+    "grants": grants.missing,
+    "least_privilege": grants.unneeded,
+    "sessions": sessions.session_table,
+    "secondary_storage": sessions.secondary_storage,
+    "keys": keys.keys_table,
+    "jwks": keys.jwks_url,
     "issuer": issuer.issuer,
     "audience": issuer.audience,
     "clock": database.clocks,
@@ -58,17 +67,17 @@ def examine(token: str = "", processes: int = 1) -> Iterator[Examination]:
     ``token``: a Better Auth JWT, to see whether one is accepted. ``processes``: how many of ours share
     the database, each with connections of its own.
     """
-    patient = Patient(token, processes)
+    deployment = Deployment(token, processes)
     for name in EXAMINATIONS:
-        yield make(name, patient)
+        yield make(name, deployment)
 
 
-def make(name: str, patient: Patient) -> Examination:
+def make(name: str, deployment: Deployment) -> Examination:
     """One examination, whatever becomes of it."""
     findings: list[Finding] = []
     try:
-        findings.extend(EXAMINATIONS[name](patient))
-    except CannotLook as why:
+        findings.extend(EXAMINATIONS[name](deployment))
+    except ExaminationSkipped as why:
         findings.append(Finding(Outcome.SKIPPED, str(why)))
     except DatabaseError as exc:
         # PostgreSQL's own words may quote a row, so its code stands for them.

@@ -11,8 +11,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from authn.conf import conf, origin
-from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
-from authn.diagnosis.doctor.patient import Patient, looking, why_unreachable
+from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor, why_unreachable
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 
 # Date headers and a loaded machine are no better than this.
 CLOCK_TOLERANCE_SECONDS = 1.0
@@ -26,7 +26,7 @@ SELECT current_setting('max_connections')::int,
 """
 
 
-def reachable(patient: Patient) -> Iterator[Finding]:
+def reachable(deployment: Deployment) -> Iterator[Finding]:
     """The one with Better Auth's tables and, where that is another, our own."""
     for alias in dict.fromkeys([conf.BETTER_AUTH_DATABASE, "default"]):
         database = connections[alias]
@@ -35,7 +35,7 @@ def reachable(patient: Patient) -> Iterator[Finding]:
             continue  # its address is wrong, and the examination of the settings has said so
         if alias == "default" and (fault := conf.DATABASE_FAULTS.get("DATABASE_URL")):
             yield failure(*fault)
-        elif why := patient.unreachable if is_better_auths else why_unreachable(database):
+        elif why := deployment.unreachable if is_better_auths else why_unreachable(database):
             variable = "DATABASE_URL" if alias == "default" else "BETTER_AUTH_DATABASE_URL"
             yield failure(
                 f"{place(database)} cannot be reached: {why}.",
@@ -46,7 +46,7 @@ def reachable(patient: Patient) -> Iterator[Finding]:
 
 
 def _known(database: BaseDatabaseWrapper) -> Finding:
-    with looking(database.alias) as cursor:
+    with read_only_cursor(database.alias) as cursor:
         role = f" as {_one(cursor, 'SELECT current_user')}" if database.vendor == "postgresql" else ""
         version, least = database.get_database_version(), database.features.minimum_database_version or ()
     shown = f"{database.display_name} {'.'.join(map(str, version))}"
@@ -56,39 +56,39 @@ def _known(database: BaseDatabaseWrapper) -> Finding:
     return ok(f"{place(database)}{role}: {shown}.")
 
 
-def threads(patient: Patient) -> Iterator[Finding]:
+def connection_limit(deployment: Deployment) -> Iterator[Finding]:
     """What all our processes keep, against what the server gives out."""
-    if patient.unreachable:
-        raise CannotLook("The database cannot be reached.")
-    if patient.database.vendor != "postgresql":
-        raise CannotLook(f"{patient.database.display_name} has no connections to run out of.")
+    if deployment.unreachable:
+        raise ExaminationSkipped("The database cannot be reached.")
+    if deployment.database.vendor != "postgresql":
+        raise ExaminationSkipped(f"{deployment.database.display_name} has no connections to run out of.")
     # Two databases of one server share its connections; only the one with Better Auth's tables is asked.
-    alike = {connections["default"], patient.database}
-    databases = sum(_server(each) == _server(patient.database) for each in alike)
+    alike = {connections["default"], deployment.database}
+    databases = sum(_server(each) == _server(deployment.database) for each in alike)
     kept = (settings.WORKER_THREADS + 1) * databases  # one is for /readyz, and is no worker's
-    ours = kept * patient.processes
-    with looking(patient.database.alias) as cursor:
+    ours = kept * deployment.processes
+    with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(LIMITS)
         most, reserved, *limits = cursor.fetchone()
     free = min([most - reserved, *(limit for limit in limits if limit is not None and limit >= 0)])
-    processes = "1 process" if patient.processes == 1 else f"each of {patient.processes} processes"
+    processes = "1 process" if deployment.processes == 1 else f"each of {deployment.processes} processes"
     shown = f"The {kept} connections of {processes}"
     if ours > free:
         yield failure(
             f"{shown} are more than the server gives out, {free} "
             f"(max_connections {most}, {reserved} reserved).",
-            f"WORKER_THREADS={max(1, free // (patient.processes * databases) - 1)}, or raise "
+            f"WORKER_THREADS={max(1, free // (deployment.processes * databases) - 1)}, or raise "
             "max_connections and the limits of the role and the database.",
         )
     else:
         yield ok(f"{shown} fit in the {free} that the server gives out.")
 
 
-def clocks(patient: Patient) -> Iterator[Finding]:
+def clocks(deployment: Deployment) -> Iterator[Finding]:
     """A token from a clock that is ahead is not valid yet; a session's end is told by ours alone."""
     leeway = conf.BETTER_AUTH_LEEWAY.total_seconds()
-    if not patient.unreachable and patient.database.vendor == "postgresql":
-        with looking(patient.database.alias) as cursor:
+    if not deployment.unreachable and deployment.database.vendor == "postgresql":
+        with read_only_cursor(deployment.database.alias) as cursor:
             asked_at = timezone.now()
             ahead = (_one(cursor, "SELECT clock_timestamp()") - asked_at).total_seconds()
         if abs(ahead) > leeway + CLOCK_TOLERANCE_SECONDS:
@@ -96,9 +96,9 @@ def clocks(patient: Patient) -> Iterator[Finding]:
             yield warning(f"The database server's clock is {_difference(ahead)}.", hint)
         else:
             yield ok(f"The database server's clock agrees to within {leeway:g} s.")
-    if patient.answer is None or patient.answer.ahead is None:
-        raise CannotLook("Better Auth does not answer.")
-    ahead, host = patient.answer.ahead, origin(conf.BETTER_AUTH_JWKS_URL)
+    if deployment.answer is None or deployment.answer.ahead is None:
+        raise ExaminationSkipped("Better Auth does not answer.")
+    ahead, host = deployment.answer.ahead, origin(conf.BETTER_AUTH_JWKS_URL)
     if abs(ahead) > leeway + CLOCK_TOLERANCE_SECONDS:
         result = "tokens are refused as not yet valid" if ahead > 0 else "tokens expire early"
         yield failure(

@@ -20,7 +20,7 @@ class Finding:
     remedy: str = ""
 
 
-class CannotLook(Exception):
+class ExaminationSkipped(Exception):
     """Ends an examination that has nothing to look at; the text says why."""
 
 

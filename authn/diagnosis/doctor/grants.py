@@ -6,8 +6,8 @@ from django.db import connections
 
 from authn.conf import conf
 from authn.diagnosis.doctor.catalogue import Table, quoted
-from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
-from authn.diagnosis.doctor.patient import Patient, looking
+from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.diagnosis.doctor.tables import columns_of, needed
 
 # Never needed here: what signs tokens, and what is a login by itself.
@@ -32,11 +32,11 @@ FROM pg_roles WHERE rolname = current_user
 """
 
 
-def too_few(patient: Patient) -> Iterator[Finding]:
-    if patient.database.vendor != "postgresql":
-        raise CannotLook(f"{patient.database.display_name} has no roles.")
-    tables = _tables(patient)
-    role = _role(patient)[0]
+def missing(deployment: Deployment) -> Iterator[Finding]:
+    if deployment.database.vendor != "postgresql":
+        raise ExaminationSkipped(f"{deployment.database.display_name} has no roles.")
+    tables = _tables(deployment)
+    role = _role(deployment)[0]
     lacking = False
     for model, table in tables.items():
         columns = list(columns_of(model, table).values())
@@ -53,15 +53,15 @@ def too_few(patient: Patient) -> Iterator[Finding]:
         yield ok(f"{role} may read what is read.")
 
 
-def too_many(patient: Patient) -> Iterator[Finding]:
+def unneeded(deployment: Deployment) -> Iterator[Finding]:
     """A failure where Better Auth's tables have a role of their own: that is all it is for."""
-    if patient.database.vendor != "postgresql":
-        raise CannotLook(f"{patient.database.display_name} has no roles.")
-    tables = _tables(patient)
+    if deployment.database.vendor != "postgresql":
+        raise ExaminationSkipped(f"{deployment.database.display_name} has no roles.")
+    tables = _tables(deployment)
     for model in ("account", "verification"):  # passwords, other people's tokens, codes
-        if table := patient.catalogue.found(model):
+        if table := deployment.catalogue.found(model):
             tables[model] = table
-    role, is_superuser, everything = _role(patient)
+    role, is_superuser, everything = _role(deployment)
     powers = {model: power for model, table in tables.items() if (power := _power(model, table))}
     if not powers:
         yield ok(f"{role} may do nothing else with Better Auth's tables.")
@@ -70,13 +70,13 @@ def too_many(patient: Patient) -> Iterator[Finding]:
     message = f"{role} may do more than it needs: {shown}."
     is_owner = any(tables[model].is_ours for model in powers)
     if not _has_its_own_address():
-        yield warning(message, _role_of_its_own(patient, tables))
+        yield warning(message, _role_of_its_own(deployment, tables))
     elif is_superuser or is_owner:
         why = "a superuser" if is_superuser else "their owner, whom nothing can be revoked from for good"
-        yield failure(f"{message} It is {why}.", _role_of_its_own(patient, tables))
+        yield failure(f"{message} It is {why}.", _role_of_its_own(deployment, tables))
     else:
         yield failure(
-            message, "\n".join(_revocations(patient, {m: tables[m] for m in powers}, role, everything))
+            message, "\n".join(_revocations(deployment, {m: tables[m] for m in powers}, role, everything))
         )
 
 
@@ -98,28 +98,28 @@ def _power(model: str, table: Table) -> list[str]:
     return power
 
 
-def _tables(patient: Patient) -> dict[str, Table]:
-    tables = {model: table for model in needed() if (table := patient.catalogue.found(model))}
+def _tables(deployment: Deployment) -> dict[str, Table]:
+    tables = {model: table for model in needed() if (table := deployment.catalogue.found(model))}
     if not tables:
-        raise CannotLook("There are no tables to look at.")
+        raise ExaminationSkipped("There are no tables to look at.")
     return tables
 
 
-def _role(patient: Patient) -> tuple[str, bool, list[str]]:
-    with looking(patient.database.alias) as cursor:
+def _role(deployment: Deployment) -> tuple[str, bool, list[str]]:
+    with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(ROLE)
         name, is_superuser, everything = cursor.fetchone()
         return str(name), bool(is_superuser), list(everything)
 
 
 def _revocations(
-    patient: Patient, tables: dict[str, Table], role: str, everything: list[str]
+    deployment: Deployment, tables: dict[str, Table], role: str, everything: list[str]
 ) -> Iterator[str]:
     """All of it, for a privilege on a table makes a list of columns meaningless; then the columns again."""
     for group in everything:
         yield f"REVOKE {group} FROM {quoted(role)};"
     for model, table in tables.items():
-        with looking(patient.database.alias) as cursor:
+        with read_only_cursor(deployment.database.alias) as cursor:
             cursor.execute(GRANTEES, {"oid": table.oid})
             grantees = ", ".join(name for (name,) in cursor if name not in everything)
         if grantees:
@@ -128,8 +128,8 @@ def _revocations(
             yield _select(table, list(columns_of(model, table).values()), role)
 
 
-def _role_of_its_own(patient: Patient, tables: dict[str, Table]) -> str:
-    role, settings = "chatbackend_reader", patient.database.settings_dict
+def _role_of_its_own(deployment: Deployment, tables: dict[str, Table]) -> str:
+    role, settings = "chatbackend_reader", deployment.database.settings_dict
     server = ":".join(str(part) for part in (settings["HOST"], settings["PORT"]) if part)
     schemas = {table.schema: table for table in tables.values()}
     reads = [model for model in needed() if model in tables]

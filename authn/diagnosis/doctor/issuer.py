@@ -3,28 +3,28 @@
 from collections.abc import Iterator
 
 from authn.conf import conf, origin
-from authn.diagnosis.doctor.findings import CannotLook, Finding, Outcome, failure, ok, warning
-from authn.diagnosis.doctor.patient import Patient
+from authn.diagnosis.doctor.deployment import Deployment
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, Outcome, failure, ok, warning
 from authn.diagnosis.explanation import explain
 
 
-def issuer(patient: Patient) -> Iterator[Finding]:
-    yield from _compared("issuer", "BETTER_AUTH_ISSUER", [conf.BETTER_AUTH_ISSUER], patient)
+def issuer(deployment: Deployment) -> Iterator[Finding]:
+    yield from _compared("issuer", "BETTER_AUTH_ISSUER", [conf.BETTER_AUTH_ISSUER], deployment)
 
 
-def audience(patient: Patient) -> Iterator[Finding]:
-    yield from _compared("audience", "BETTER_AUTH_AUDIENCE", conf.BETTER_AUTH_AUDIENCE, patient)
+def audience(deployment: Deployment) -> Iterator[Finding]:
+    yield from _compared("audience", "BETTER_AUTH_AUDIENCE", conf.BETTER_AUTH_AUDIENCE, deployment)
 
 
-def _compared(name: str, variable: str, wanted: list[str], patient: Patient) -> Iterator[Finding]:
+def _compared(name: str, variable: str, wanted: list[str], deployment: Deployment) -> Iterator[Finding]:
     """With what Better Auth derives from its baseURL, unless its jwt() plugin is told another."""
     derived = origin(conf.BETTER_AUTH_URL)
     if not derived:
-        raise CannotLook("BETTER_AUTH_URL is no address.")
+        raise ExaminationSkipped("BETTER_AUTH_URL is no address.")
     shown = ", ".join(wanted)
     if wanted == [derived]:
         yield ok(f"{derived}, which Better Auth derives from its baseURL.")
-    elif patient.token and explain(patient.token).passed(name):
+    elif deployment.token and explain(deployment.token).passed(name):
         yield ok(f"{shown}, as the token says.")
     elif derived not in wanted and derived in map(origin, wanted):
         yield failure(
@@ -43,11 +43,11 @@ def _compared(name: str, variable: str, wanted: list[str], patient: Patient) -> 
         yield ok(f"{shown}, among them what Better Auth derives from its baseURL.")
 
 
-def token(patient: Patient) -> Iterator[Finding]:
-    if not patient.token:
+def token(deployment: Deployment) -> Iterator[Finding]:
+    if not deployment.token:
         what = "BETTER_AUTH_SECRET" if conf.BETTER_AUTH_KEYS == "secret" else "Issuer, audience and keys"
-        raise CannotLook(f"{what} can be tried on a token: --token - reads one from stdin.")
-    explained = explain(patient.token)
+        raise ExaminationSkipped(f"{what} can be tried on a token: --token - reads one from stdin.")
+    explained = explain(deployment.token)
     if explained.accepted:
         yield ok("The token is accepted.")
     else:

@@ -7,8 +7,8 @@ from typing import Any
 
 from authn.conf import conf
 from authn.diagnosis.doctor.catalogue import quoted
-from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
-from authn.diagnosis.doctor.patient import Patient, looking
+from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.diagnosis.doctor.tables import columns_of
 
 MOST_KEYS, KEYS_AT_ONCE = 100_000, 1000  # of a Redis, looked through for one that shows the prefix
@@ -16,20 +16,20 @@ SIGN_UP_TAKES = timedelta(minutes=1)
 PATIENCE: dict[str, Any] = {"socket_connect_timeout": 3.0, "socket_timeout": 3.0}
 
 
-def in_the_table(patient: Patient) -> Iterator[Finding]:
+def session_table(deployment: Deployment) -> Iterator[Finding]:
     """With a secondaryStorage Better Auth goes on without this table, which then is an old one."""
     if conf.BETTER_AUTH_SESSION_SOURCE != "database":
-        raise CannotLook("The table is not read: BETTER_AUTH_SESSION_SOURCE names a Redis.")
-    if patient.database.vendor != "postgresql":
-        raise CannotLook(f"{patient.database.display_name} is for one person's laptop.")
-    users, sessions = patient.catalogue.found("user"), patient.catalogue.found("session")
+        raise ExaminationSkipped("The table is not read: BETTER_AUTH_SESSION_SOURCE names a Redis.")
+    if deployment.database.vendor != "postgresql":
+        raise ExaminationSkipped(f"{deployment.database.display_name} is for one person's laptop.")
+    users, sessions = deployment.catalogue.found("user"), deployment.catalogue.found("session")
     if users is None or sessions is None:
-        raise CannotLook("There is no table of users, or of sessions.")
+        raise ExaminationSkipped("There is no table of users, or of sessions.")
     user_made = columns_of("user", users).get("createdAt", "")
     session_made = columns_of("session", sessions).get("createdAt", "")
     if user_made not in users.readable or session_made not in sessions.readable:
-        raise CannotLook("The columns it would take are not there, or not to be read.")
-    with looking(patient.database.alias) as cursor:
+        raise ExaminationSkipped("The columns it would take are not there, or not to be read.")
+    with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(
             f"SELECT (SELECT max({quoted(user_made)}) FROM {users.sql}), "  # noqa: S608 - names of the catalogue
             f"(SELECT max({quoted(session_made)}) FROM {sessions.sql})"
@@ -48,10 +48,10 @@ def in_the_table(patient: Patient) -> Iterator[Finding]:
         yield ok(f"The newest row of {sessions} is of {newest_session:%Y-%m-%d %H:%M}.")
 
 
-def in_redis(patient: Patient) -> Iterator[Finding]:
+def secondary_storage(deployment: Deployment) -> Iterator[Finding]:
     """Its address is not shown: it may hold a password."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
-        raise CannotLook("Sessions are in the database.")
+        raise ExaminationSkipped("Sessions are in the database.")
     import redis  # nobody else needs it
 
     prefix = conf.BETTER_AUTH_SESSION_PREFIX
@@ -93,5 +93,5 @@ def _prefixes(client: Any, wanted: str) -> list[str]:
             if position == 0 or wanted in found:
                 break
     except NoPermissionError:
-        raise CannotLook("The Redis lets us read, and not look through its keys.") from None
+        raise ExaminationSkipped("The Redis lets us read, and not look through its keys.") from None
     return found

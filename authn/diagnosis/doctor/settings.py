@@ -6,11 +6,11 @@ from django.core.checks import ERROR
 
 from authn.conf import conf
 from authn.diagnosis.checks import check_settings
-from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
-from authn.diagnosis.doctor.patient import Patient
+from authn.diagnosis.doctor.deployment import Deployment
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 
 
-def system_checks(patient: Patient) -> Iterator[Finding]:
+def system_checks(deployment: Deployment) -> Iterator[Finding]:
     """This app's own. Those of the others load the whole project; ``manage.py check`` makes them all."""
     messages = [message for message in check_settings() if not message.is_silenced()]
     for message in messages:
@@ -20,11 +20,11 @@ def system_checks(patient: Patient) -> Iterator[Finding]:
         yield ok("The settings of Better Auth are well-formed.")
 
 
-def plugins(patient: Patient) -> Iterator[Finding]:
+def plugins(deployment: Deployment) -> Iterator[Finding]:
     """Columns of a plugin that nobody has declared: bans would be made, and not honoured."""
-    user = patient.catalogue.found("user")
+    user = deployment.catalogue.found("user")
     if user is None:
-        raise CannotLook("There is no table of users.")
+        raise ExaminationSkipped("There is no table of users.")
     if "admin" not in conf.BETTER_AUTH_PLUGINS and (banned := user.column_like("banned")):
         yield failure(
             f"{user} has the admin() plugin's column {banned}, which is not read: banned users are let in.",

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from authn.conf import conf
 from authn.diagnosis.doctor.catalogue import Table, quoted
-from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok
-from authn.diagnosis.doctor.patient import Patient, fields_of, looking
+from authn.diagnosis.doctor.deployment import Deployment, fields_of, read_only_cursor
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok
 from authn.tables import naming
 
 # Columns that Better Auth's own tables have had only since then; an empty name says that they are not there.
@@ -28,13 +28,13 @@ def needed() -> list[str]:
     return [model for model, is_wanted in wanted.items() if is_wanted]
 
 
-def tables(patient: Patient) -> Iterator[Finding]:
-    catalogue = patient.catalogue
+def tables(deployment: Deployment) -> Iterator[Finding]:
+    catalogue = deployment.catalogue
     missing = [model for model in needed() if catalogue.configured(model) is None]
     likely = {model: table for model in missing if (table := catalogue.likely(model))}
     if not likely and len(missing) == len(needed()):
         yield failure(
-            f"None of Better Auth's tables is in {patient.database.settings_dict['NAME']}.",
+            f"None of Better Auth's tables is in {deployment.database.settings_dict['NAME']}.",
             "Write Better Auth's own database in DATABASE_URL, or run its migration there: "
             "npx auth@latest migrate",
         )
@@ -48,7 +48,7 @@ def tables(patient: Patient) -> Iterator[Finding]:
         if table is not None:
             yield ok(f"{model}: {table}.")
         elif model in likely and not likely[model].may_enter_schema:
-            role = _role(patient)
+            role = _role(deployment)
             yield failure(
                 f"{model}: {likely[model]} is in a schema that {role} may not enter.",
                 f"GRANT USAGE ON SCHEMA {quoted(likely[model].schema)} TO {quoted(role)};"
@@ -71,9 +71,9 @@ WITHOUT = {
 }
 
 
-def columns(patient: Patient) -> Iterator[Finding]:
+def columns(deployment: Deployment) -> Iterator[Finding]:
     """Under the names that the settings give; if there are none of these, under those they seem to have."""
-    found = found_of(patient)
+    found = found_of(deployment)
     absent: list[tuple[str, str]] = []
     likely: dict[str, str] = {}
     for model, table in found.items():
@@ -136,14 +136,14 @@ def columns_of(model: str, table: Table) -> dict[str, str]:
     return {name: column for name, column in columns.items() if column}
 
 
-def found_of(patient: Patient) -> dict[str, Table]:
-    found = {model: table for model in needed() if (table := patient.catalogue.found(model))}
+def found_of(deployment: Deployment) -> dict[str, Table]:
+    found = {model: table for model in needed() if (table := deployment.catalogue.found(model))}
     if not found:
-        raise CannotLook("There are no tables to look at.")
+        raise ExaminationSkipped("There are no tables to look at.")
     return found
 
 
-def _role(patient: Patient) -> str:
-    with looking(patient.database.alias) as cursor:
+def _role(deployment: Deployment) -> str:
+    with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute("SELECT current_user")
         return str(cursor.fetchone()[0])

@@ -18,9 +18,9 @@ from django.core.management import call_command
 from django.db import InternalError, connection
 from django.utils import timezone
 
-from authn.diagnosis.doctor import EXAMINATIONS, examine, make, patient
+from authn.diagnosis.doctor import EXAMINATIONS, deployment, examine, make
+from authn.diagnosis.doctor.deployment import Deployment
 from authn.diagnosis.doctor.findings import Finding, Outcome
-from authn.diagnosis.doctor.patient import Patient
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth
@@ -33,7 +33,7 @@ SQL = ("CREATE ", "GRANT ", "REVOKE ", "REINDEX ")
 
 def findings(examination: str, outcome: Outcome | None = None, **given: Any) -> list[Finding]:
     """What one examination says."""
-    found = make(examination, Patient(**given)).findings
+    found = make(examination, Deployment(**given)).findings
     return [finding for finding in found if outcome in (None, finding.outcome)]
 
 
@@ -347,7 +347,7 @@ def test_a_good_newer_key_makes_a_bad_older_one_a_warning(signer: Signer) -> Non
 def test_a_table_that_is_locked_does_not_hold_it_up(
     token: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient, "STATEMENT_TIMEOUT_MS", 100)
+    monkeypatch.setattr(deployment, "STATEMENT_TIMEOUT_MS", 100)
     with psycopg.connect(database_url) as other:
         other.execute('LOCK TABLE "session"')
 
@@ -382,7 +382,7 @@ def test_it_changes_nothing_and_reads_no_secret(token: str) -> None:
 
 
 def test_what_it_looks_through_cannot_be_written_through() -> None:
-    with pytest.raises(InternalError, match="read-only"), patient.looking("default") as cursor:
+    with pytest.raises(InternalError, match="read-only"), deployment.read_only_cursor("default") as cursor:
         cursor.execute("CREATE TABLE made_by_the_doctor ()")
 
 
@@ -400,7 +400,7 @@ def test_what_a_table_holds_cannot_steer_the_terminal(token: str, capsys: pytest
 def test_one_examination_that_breaks_down_does_not_stop_the_others(
     token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(patient: Any) -> Iterator[Finding]:
+    def break_down(deployment: Any) -> Iterator[Finding]:
         raise RuntimeError("postgresql://user:password@host")
 
     monkeypatch.setitem(EXAMINATIONS, "tables", break_down)
@@ -442,7 +442,7 @@ def test_a_redis_of_very_many_other_keys_is_not_gone_through_whole(
 ) -> None:
     redis_url = f"{redis_url.removesuffix('0')}2"
     settings.BETTER_AUTH_SESSION_SOURCE = redis_url
-    monkeypatch.setattr("authn.diagnosis.doctor.sessions.MOST_KEYS", 4000)
+    monkeypatch.setattr("authn.diagnosis.doctor.sessions.MAX_SCANNED_KEYS", 4000)
     with closing(redis.Redis.from_url(redis_url)) as client:
         client.mset({f"cart-{number}": "" for number in range(20_000)})
         client.config_resetstat()

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 
 from authn.conf import conf, origin
-from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
-from authn.diagnosis.doctor.patient import Patient, address, looking
+from authn.diagnosis.doctor.deployment import Deployment, address, read_only_cursor
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.jwt import jwks, keys
 from authn.models import SigningKey
 from authn.tables import naming
@@ -18,14 +18,14 @@ MOST = 200  # Better Auth never deletes a row, and only the last few can matter
 WELL_KNOWN = "/.well-known/jwks.json"  # what its documentation gives as another jwksPath
 
 
-def in_the_table(patient: Patient) -> Iterator[Finding]:
+def keys_table(deployment: Deployment) -> Iterator[Finding]:
     """Better Auth signs with the newest key that has not expired."""
     if conf.BETTER_AUTH_KEYS != "database":
-        raise CannotLook(f"The table is not read: BETTER_AUTH_KEYS={conf.BETTER_AUTH_KEYS}.")
-    if patient.catalogue.configured("jwks") is None:
-        raise CannotLook("There is no table of keys.")
+        raise ExaminationSkipped(f"The table is not read: BETTER_AUTH_KEYS={conf.BETTER_AUTH_KEYS}.")
+    if deployment.catalogue.configured("jwks") is None:
+        raise ExaminationSkipped("There is no table of keys.")
     now, live, usable, faults = timezone.now(), 0, [], {}
-    rows = _rows(patient)
+    rows = _rows(deployment)
     for row in rows:
         if (expires_at := _expires_at(row)) is not None and expires_at <= now:
             continue
@@ -57,15 +57,15 @@ def in_the_table(patient: Patient) -> Iterator[Finding]:
         yield ok(f"Key {row.kid} is usable{until}.")
 
 
-def at_the_address(patient: Patient) -> Iterator[Finding]:
+def jwks_url(deployment: Deployment) -> Iterator[Finding]:
     """Somebody else's keys there are somebody else's tables here, or the other way round."""
     if conf.BETTER_AUTH_KEYS == "secret":
-        raise CannotLook("No key is fetched: BETTER_AUTH_KEYS=secret.")
+        raise ExaminationSkipped("No key is fetched: BETTER_AUTH_KEYS=secret.")
     url = conf.BETTER_AUTH_JWKS_URL
     if not origin(url):
-        raise CannotLook("BETTER_AUTH_URL is no address.")
+        raise ExaminationSkipped("BETTER_AUTH_URL is no address.")
     say: Any = failure if conf.BETTER_AUTH_KEYS == "jwks" else warning
-    answer, shown = patient.answer, address(url)
+    answer, shown = deployment.answer, address(url)
     if answer is None:
         hint = "Start Better Auth, or write the address that it has for this machine in BETTER_AUTH_JWKS_URL."
         yield say(f"{shown} does not answer.", hint)
@@ -84,10 +84,10 @@ def at_the_address(patient: Patient) -> Iterator[Finding]:
         return
     if conf.BETTER_AUTH_KEYS == "jwks":
         yield from _served(served, shown)
-    elif patient.unreachable or patient.catalogue.configured("jwks") is None:
+    elif deployment.unreachable or deployment.catalogue.configured("jwks") is None:
         yield ok(f"{shown} serves {len(served)} keys.")
     else:
-        kids = {row.kid for row in _rows(patient)}
+        kids = {row.kid for row in _rows(deployment)}
         if strange := sorted(served.keys() - kids):
             yield failure(
                 f"{shown} serves a key that the table does not have ({strange[0]}): it is another Better "
@@ -140,8 +140,8 @@ def _elsewhere(location: str) -> str:
     )
 
 
-def _rows(patient: Patient) -> list[SigningKey]:
-    with looking(patient.database.alias):
+def _rows(deployment: Deployment) -> list[SigningKey]:
+    with read_only_cursor(deployment.database.alias):
         newest_first = ["-expires_at"] if naming.exists("jwks", "expiresAt") else []
         return list(SigningKey.objects.order_by(*newest_first)[:MOST])
 

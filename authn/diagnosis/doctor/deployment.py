@@ -16,7 +16,7 @@ from django.utils.http import parse_http_date_safe
 
 from authn.conf import conf, origin
 from authn.diagnosis.doctor.catalogue import Catalogue
-from authn.diagnosis.doctor.findings import CannotLook
+from authn.diagnosis.doctor.findings import ExaminationSkipped
 from authn.tables import naming
 
 STATEMENT_TIMEOUT_MS = 3000  # of each statement, so that no large table is read to its end
@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass
-class Patient:
+class Deployment:
     token: str = field(default="", repr=False)
     processes: int = 1
 
@@ -50,8 +50,8 @@ class Patient:
     @cached_property
     def catalogue(self) -> Catalogue:
         if self.unreachable:
-            raise CannotLook("The database cannot be reached.")
-        with looking(conf.BETTER_AUTH_DATABASE) as cursor:
+            raise ExaminationSkipped("The database cannot be reached.")
+        with read_only_cursor(conf.BETTER_AUTH_DATABASE) as cursor:
             return Catalogue.read(cursor, self.database.vendor)
 
     @cached_property
@@ -85,7 +85,7 @@ def why_unreachable(database: Any) -> str:
 
 
 @contextmanager
-def looking(alias: str) -> Iterator[Any]:
+def read_only_cursor(alias: str) -> Iterator[Any]:
     """A cursor that can change nothing, asks for no longer than a moment, and leaves nothing behind."""
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         if connections[alias].vendor == "postgresql":

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from authn.conf import conf
 from authn.diagnosis.doctor.catalogue import quoted
-from authn.diagnosis.doctor.findings import CannotLook, Finding, failure, ok, warning
-from authn.diagnosis.doctor.patient import Patient, looking
+from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
+from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.diagnosis.doctor.tables import columns_of, found_of
 
 TYPES = {
@@ -26,10 +26,10 @@ FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = %s AN
 """
 
 
-def types(patient: Patient) -> Iterator[Finding]:
-    if patient.database.vendor != "postgresql":
-        raise CannotLook(f"{patient.database.display_name} has no types that could differ.")
-    found, faults = found_of(patient), 0
+def types(deployment: Deployment) -> Iterator[Finding]:
+    if deployment.database.vendor != "postgresql":
+        raise ExaminationSkipped(f"{deployment.database.display_name} has no types that could differ.")
+    found, faults = found_of(deployment), 0
     kinds: dict[tuple[str, str], str] = {}
     for model, name in IDS:
         if model not in found:
@@ -55,9 +55,9 @@ def types(patient: Patient) -> Iterator[Finding]:
         yield ok(f"Ids are {', '.join(sorted(set(kinds.values())))}.")
 
 
-def time_zone(patient: Patient) -> Iterator[Finding]:
+def time_zone(deployment: Deployment) -> Iterator[Finding]:
     """Columns without a zone hold somebody's wall clock; only the newest row can tell whose."""
-    found = found_of(patient)
+    found = found_of(deployment)
     naive = [
         f"{table}.{column}"
         for model, table in found.items()
@@ -69,7 +69,7 @@ def time_zone(patient: Patient) -> Iterator[Finding]:
         return
     name = str(settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE") or "UTC")
     shown = f"{len(naive)} columns have no time zone ({naive[0]}, …) and are read as {name}"
-    newest = _newest(patient, "session", "createdAt")
+    newest = _newest(deployment, "session", "createdAt")
     if newest is None:
         yield warning(
             f"{shown}; there is no session yet to compare with.", "Sign in once and run this again."
@@ -94,16 +94,16 @@ def time_zone(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def indexes(patient: Patient) -> Iterator[Finding]:
-    found = found_of(patient)
-    if patient.database.vendor != "postgresql":
-        raise CannotLook(f"{patient.database.display_name} is for one person's laptop.")
+def indexes(deployment: Deployment) -> Iterator[Finding]:
+    found = found_of(deployment)
+    if deployment.database.vendor != "postgresql":
+        raise ExaminationSkipped(f"{deployment.database.display_name} is for one person's laptop.")
     for model, name, unique in (("session", "userId", False), ("user", "email", True)):
         table = found.get(model)
         column = columns_of(model, table).get(name) if table else None
         if table is None or column is None:
             continue  # said above
-        with looking(patient.database.alias) as cursor:
+        with read_only_cursor(deployment.database.alias) as cursor:
             cursor.execute(INDEXES, [table.oid])
             there = [row for row in cursor if row[0].strip('"') == column and (row[1] or not unique)]
         statement = (
@@ -129,13 +129,13 @@ def indexes(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def _newest(patient: Patient, model: str, name: str) -> datetime | None:
+def _newest(deployment: Deployment, model: str, name: str) -> datetime | None:
     """As the column has it: nothing is made of a time without a zone."""
-    table = patient.catalogue.found(model)
+    table = deployment.catalogue.found(model)
     column = columns_of(model, table).get(name) if table else None
     if table is None or column is None or column not in table.readable:
         return None
-    with looking(patient.database.alias) as cursor:
+    with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(f"SELECT max({quoted(column)}) FROM {table.sql}")  # noqa: S608 - quoted names of the catalogue
         newest: datetime | None = cursor.fetchone()[0]
     return newest
