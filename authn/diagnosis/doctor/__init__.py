@@ -1,7 +1,7 @@
-"""``manage.py betterauth doctor``: is this deployment in order, and if not, what is to be done?
+"""``manage.py betterauth doctor``: finds faults of a deployment, and says how to repair them.
 
-Each examination looks at one thing and yields findings. It reads, and changes nothing; what it asks
-the database is bounded; what it says holds no password, secret or token.
+Each examination looks at one thing and yields findings. It only reads, and each of its queries has a time
+limit. Its findings hold no password, secret or token.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ EXAMINATIONS: dict[str, Callable[[Deployment], Iterator[Finding]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """``outcome``: the worst of its findings'."""
+    """``outcome``: the worst outcome of its findings."""
 
     name: str
     findings: list[Finding]
@@ -62,32 +62,30 @@ class Examination:
 
 @sensitive_variables()
 def examine(token: str = "", processes: int = 1) -> Iterator[Examination]:
-    """Each examination in turn, as it is done.
+    """Run all examinations, and yield each when it is done.
 
-    ``token``: a Better Auth JWT, to see whether one is accepted. ``processes``: how many of ours share
-    the database, each with connections of its own.
+    ``token``: a Better Auth JWT, to see whether it is accepted. ``processes``: how many of our server
+    processes share the database. Each has its own connections.
     """
     deployment = Deployment(token, processes)
     for name in EXAMINATIONS:
-        yield make(name, deployment)
+        yield run(name, deployment)
 
 
-def make(name: str, deployment: Deployment) -> Examination:
-    """One examination, whatever becomes of it."""
+def run(name: str, deployment: Deployment) -> Examination:
+    """Run one examination. Never raises."""
     findings: list[Finding] = []
     try:
         findings.extend(EXAMINATIONS[name](deployment))
-    except ExaminationSkipped as why:
-        findings.append(Finding(Outcome.SKIPPED, str(why)))
+    except ExaminationSkipped as skipped:
+        findings.append(Finding(Outcome.SKIPPED, str(skipped)))
     except DatabaseError as exc:
-        # PostgreSQL's own words may quote a row, so its code stands for them.
+        # PostgreSQL's message may quote a row, so show only its code.
         code = getattr(exc.__cause__, "sqlstate", None) or type(exc).__name__
-        hint = "Look the code up in PostgreSQL's appendix A; the findings above may explain it."
-        findings.append(
-            Finding(Outcome.WARNING, f"The database did not answer this question ({code}).", hint)
-        )
+        hint = "Look up the code in PostgreSQL's appendix A. The findings above may explain it."
+        findings.append(Finding(Outcome.WARNING, f"The database raised an error ({code}).", hint))
     except Exception as exc:
-        # One examination that breaks down must not keep the others from being made.
-        hint = "Mend what is found above first, and report it if it stays."
-        findings.append(Finding(Outcome.FAILURE, f"The examination broke down ({type(exc).__name__}).", hint))
+        # An error in one examination must not stop the others.
+        hint = "Repair the faults above first. If this one stays, report it as a bug."
+        findings.append(Finding(Outcome.FAILURE, f"The examination failed ({type(exc).__name__}).", hint))
     return Examination(name, findings)

@@ -1,12 +1,15 @@
-"""Which tables and columns there are, and what our role may do with them, whatever they are called."""
+"""The tables and columns of the database, and what our role may do with them.
+
+It also finds Better Auth's tables under other names.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from authn.conf import conf
 
-# What gives a table away under any name: columns, without regard to case and underscores.
-MARKS = {
+# Columns by which a table is recognized under any name. Case and underscores are ignored.
+TYPICAL_COLUMNS = {
     "user": {"email", "emailverified"},
     "session": {"token", "userid", "expiresat", "useragent"},
     "jwks": {"publickey", "privatekey"},
@@ -15,7 +18,7 @@ MARKS = {
 }
 PLURALS = {"jwks": "jwkss"}
 
-# From the catalogue itself and not from information_schema, which hides what one may not read.
+# From pg_catalog: information_schema hides tables that our role may not read.
 POSTGRESQL = """
 SELECT n.nspname, c.relname, c.oid, array_position(current_schemas(true), n.nspname),
        has_schema_privilege(n.oid, 'USAGE'), pg_has_role(c.relowner, 'USAGE'),
@@ -43,7 +46,8 @@ FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type IN ('table', 'vie
 
 @dataclass(slots=True)
 class Table:
-    """``in_path``: found without its schema's name. ``is_ours``: our role owns it, or acts for its owner."""
+    """``in_path``: its schema's position in the search path, or ``None``. ``is_ours``: our role owns the
+    table, or is a member of its owner."""
 
     schema: str
     name: str
@@ -64,11 +68,11 @@ class Table:
 
     @property
     def setting(self) -> str:
-        """What BETTER_AUTH_TABLES has to say."""
+        """Its name for BETTER_AUTH_TABLES."""
         return self.name if self.in_path else str(self)
 
     def column_like(self, name: str) -> str | None:
-        """The column that differs from ``name`` in nothing but case and underscores."""
+        """The column that differs from ``name`` only in case and underscores."""
         return next((column for column in self.types if plain(column) == plain(name)), None)
 
 
@@ -80,7 +84,7 @@ class Catalogue:
     def read(cls, cursor: Any, vendor: str) -> Self:
         tables: dict[tuple[str, str], Table] = {}
         if vendor == "postgresql":
-            names = [table for model in MARKS for _, table in (configured(model),)]
+            names = [table for model in TYPICAL_COLUMNS for _, table in (configured(model),)]
             cursor.execute(POSTGRESQL, [names])
         else:
             cursor.execute(SQLITE)
@@ -93,19 +97,19 @@ class Catalogue:
         return cls(list(tables.values()))
 
     def configured(self, model: str) -> Table | None:
-        """The table that the settings name."""
+        """The table with the name of the settings."""
         schema, name = configured(model)
         if schema:
             return next(
                 (table for table in self.tables if (table.schema, table.name) == (schema, name)), None
             )
-        seen = [table for table in self.tables if table.name == name and table.in_path]
-        return min(seen, key=lambda table: table.in_path or 0, default=None)
+        in_path = [table for table in self.tables if table.name == name and table.in_path]
+        return min(in_path, key=lambda table: table.in_path or 0, default=None)
 
     def likely(self, model: str) -> Table | None:
-        """The one that looks most as if it were meant: by its columns, then by its name."""
+        """The table that is most likely Better Auth's: by its columns, then by its name."""
         names = {plain(model), PLURALS.get(model, f"{model}s")}
-        alike = [table for table in self.tables if MARKS[model] <= set(map(plain, table.types))]
+        alike = [table for table in self.tables if TYPICAL_COLUMNS[model] <= set(map(plain, table.types))]
         alike = alike or [
             table for table in self.tables if plain(table.name) in names and "id" in table.types
         ]

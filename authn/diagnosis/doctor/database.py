@@ -1,4 +1,4 @@
-"""Whether the database answers, how many connections it has for us, and what time it is there."""
+"""Examines whether the databases answer, their number of connections, and the clocks."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from authn.conf import conf, origin
 from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor, why_unreachable
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 
-# Date headers and a loaded machine are no better than this.
+# Date headers and a busy machine are not more exact than this.
 CLOCK_TOLERANCE_SECONDS = 1.0
 
 LIMITS = """
@@ -27,25 +27,25 @@ SELECT current_setting('max_connections')::int,
 
 
 def reachable(deployment: Deployment) -> Iterator[Finding]:
-    """The one with Better Auth's tables and, where that is another, our own."""
+    """Better Auth's database and, if it is another one, our own."""
     for alias in dict.fromkeys([conf.BETTER_AUTH_DATABASE, "default"]):
         database = connections[alias]
         is_better_auths = alias == conf.BETTER_AUTH_DATABASE
         if database.vendor == "unknown" and alias != "default":
-            continue  # its address is wrong, and the examination of the settings has said so
+            continue  # its URL is wrong, and the examination of the settings reports it
         if alias == "default" and (fault := conf.DATABASE_FAULTS.get("DATABASE_URL")):
             yield failure(*fault)
         elif why := deployment.unreachable if is_better_auths else why_unreachable(database):
             variable = "DATABASE_URL" if alias == "default" else "BETTER_AUTH_DATABASE_URL"
             yield failure(
                 f"{place(database)} cannot be reached: {why}.",
-                f"Start the database, or write its address, role and password in {variable}.",
+                f"Start the database, or set {variable} to its address, role and password.",
             )
         else:
-            yield _known(database)
+            yield _version(database)
 
 
-def _known(database: BaseDatabaseWrapper) -> Finding:
+def _version(database: BaseDatabaseWrapper) -> Finding:
     with read_only_cursor(database.alias) as cursor:
         role = f" as {_one(cursor, 'SELECT current_user')}" if database.vendor == "postgresql" else ""
         version, least = database.get_database_version(), database.features.minimum_database_version or ()
@@ -57,53 +57,54 @@ def _known(database: BaseDatabaseWrapper) -> Finding:
 
 
 def connection_limit(deployment: Deployment) -> Iterator[Finding]:
-    """What all our processes keep, against what the server gives out."""
+    """Compares the connections of all our processes to the server's limit."""
     if deployment.unreachable:
         raise ExaminationSkipped("The database cannot be reached.")
     if deployment.database.vendor != "postgresql":
-        raise ExaminationSkipped(f"{deployment.database.display_name} has no connections to run out of.")
-    # Two databases of one server share its connections; only the one with Better Auth's tables is asked.
-    alike = {connections["default"], deployment.database}
-    databases = sum(_server(each) == _server(deployment.database) for each in alike)
-    kept = (settings.WORKER_THREADS + 1) * databases  # one is for /readyz, and is no worker's
-    ours = kept * deployment.processes
+        raise ExaminationSkipped(f"{deployment.database.display_name} has no limit of connections.")
+    # Two databases on one server share its connections. We query only Better Auth's database.
+    ours = {connections["default"], deployment.database}
+    databases = sum(_server(each) == _server(deployment.database) for each in ours)
+    per_process = (settings.WORKER_THREADS + 1) * databases  # one for each worker thread, and one for /readyz
+    needed = per_process * deployment.processes
     with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(LIMITS)
-        most, reserved, *limits = cursor.fetchone()
-    free = min([most - reserved, *(limit for limit in limits if limit is not None and limit >= 0)])
+        maximum, reserved, *limits = cursor.fetchone()
+    available = min([maximum - reserved, *(limit for limit in limits if limit is not None and limit >= 0)])
     processes = "1 process" if deployment.processes == 1 else f"each of {deployment.processes} processes"
-    shown = f"The {kept} connections of {processes}"
-    if ours > free:
+    shown = f"The {per_process} connections of {processes}"
+    if needed > available:
         yield failure(
-            f"{shown} are more than the server gives out, {free} "
-            f"(max_connections {most}, {reserved} reserved).",
-            f"WORKER_THREADS={max(1, free // (deployment.processes * databases) - 1)}, or raise "
+            f"{shown} are more than the {available} that the server allows "
+            f"(max_connections {maximum}, {reserved} reserved).",
+            f"WORKER_THREADS={max(1, available // (deployment.processes * databases) - 1)}, or raise "
             "max_connections and the limits of the role and the database.",
         )
     else:
-        yield ok(f"{shown} fit in the {free} that the server gives out.")
+        yield ok(f"{shown} fit in the {available} that the server allows.")
 
 
 def clocks(deployment: Deployment) -> Iterator[Finding]:
-    """A token from a clock that is ahead is not valid yet; a session's end is told by ours alone."""
+    """If Better Auth's clock is ahead, its tokens are not valid yet. The end of a session is compared to our
+    clock, not to the database's."""
     leeway = conf.BETTER_AUTH_LEEWAY.total_seconds()
     if not deployment.unreachable and deployment.database.vendor == "postgresql":
         with read_only_cursor(deployment.database.alias) as cursor:
-            asked_at = timezone.now()
-            ahead = (_one(cursor, "SELECT clock_timestamp()") - asked_at).total_seconds()
+            sent_at = timezone.now()
+            ahead = (_one(cursor, "SELECT clock_timestamp()") - sent_at).total_seconds()
         if abs(ahead) > leeway + CLOCK_TOLERANCE_SECONDS:
-            hint = "Set both clocks by NTP; sessions end by this machine's."
+            hint = "Synchronize both clocks with NTP. This machine's clock decides when a session ends."
             yield warning(f"The database server's clock is {_difference(ahead)}.", hint)
         else:
             yield ok(f"The database server's clock agrees to within {leeway:g} s.")
-    if deployment.answer is None or deployment.answer.ahead is None:
+    if deployment.jwks_response is None or deployment.jwks_response.clock_ahead is None:
         raise ExaminationSkipped("Better Auth does not answer.")
-    ahead, host = deployment.answer.ahead, origin(conf.BETTER_AUTH_JWKS_URL)
+    ahead, host = deployment.jwks_response.clock_ahead, origin(conf.BETTER_AUTH_JWKS_URL)
     if abs(ahead) > leeway + CLOCK_TOLERANCE_SECONDS:
         result = "tokens are refused as not yet valid" if ahead > 0 else "tokens expire early"
         yield failure(
             f"The clock of {host} is {_difference(ahead)}: {result}.",
-            f"Set both clocks by NTP, or for the time being "
+            f"Synchronize both clocks with NTP, or until then set "
             f"BETTER_AUTH_LEEWAY_SECONDS={math.ceil(abs(ahead)) + 1}",
         )
     else:
@@ -111,7 +112,7 @@ def clocks(deployment: Deployment) -> Iterator[Finding]:
 
 
 def place(database: BaseDatabaseWrapper) -> str:
-    """Where a database is, without who we are there."""
+    """The database's name and server, without our role."""
     name = str(database.settings_dict["NAME"])
     if database.vendor == "sqlite":
         return unquote(name.removeprefix("file:").partition("?")[0])

@@ -1,4 +1,7 @@
-"""What the examinations share: the database's catalogue and Better Auth's answer, each read once."""
+"""The examined deployment: its database, the database's catalogue and Better Auth's response.
+
+All examinations share one ``Deployment``, so everything is read only once.
+"""
 
 import re
 from collections.abc import Iterator
@@ -19,18 +22,21 @@ from authn.diagnosis.doctor.catalogue import Catalogue
 from authn.diagnosis.doctor.findings import ExaminationSkipped
 from authn.tables import naming
 
-STATEMENT_TIMEOUT_MS = 3000  # of each statement, so that no large table is read to its end
+STATEMENT_TIMEOUT_MS = 3000  # for each statement: a large table must not hold it up
 HTTP_TIMEOUT_SECONDS = 3.0
-SHOWN_AS_TOKENS = {"cookie", "bearer"}  # the credentials that are looked up by session.token
+SESSION_TOKEN_CREDENTIALS = {"cookie", "bearer"}  # these are looked up by session.token
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Better Auth's, to a request for its keys. ``ahead``: of our clock, in seconds; unknown: ``None``."""
+class JwksResponse:
+    """Better Auth's response at its JWKS URL.
+
+    ``clock_ahead``: seconds by which its clock is ahead of ours; ``None`` if it sends no Date.
+    """
 
     status: int
     location: str
-    ahead: float | None
+    clock_ahead: float | None
 
 
 @dataclass
@@ -40,11 +46,12 @@ class Deployment:
 
     @property
     def database(self) -> BaseDatabaseWrapper:
-        """The one with Better Auth's tables."""
+        """The database with Better Auth's tables."""
         return connections[conf.BETTER_AUTH_DATABASE]
 
     @cached_property
     def unreachable(self) -> str:
+        """Why the database cannot be reached. Empty if it can."""
         return why_unreachable(self.database)
 
     @cached_property
@@ -55,9 +62,9 @@ class Deployment:
             return Catalogue.read(cursor, self.database.vendor)
 
     @cached_property
-    def answer(self) -> Answer | None:
-        """Of the address with Better Auth's keys; ``None`` when nobody answers there."""
-        asked_at = timezone.now()
+    def jwks_response(self) -> JwksResponse | None:
+        """``None`` if nothing answers at the JWKS URL."""
+        sent_at = timezone.now()
         try:
             with httpx2.stream(
                 "GET", conf.BETTER_AUTH_JWKS_URL, timeout=HTTP_TIMEOUT_SECONDS, follow_redirects=False
@@ -66,16 +73,17 @@ class Deployment:
         except (httpx2.HTTPError, httpx2.InvalidURL):
             return None
         date = parse_http_date_safe(response.headers.get("Date", ""))
-        halfway = asked_at + (received_at - asked_at) / 2
-        # Whole seconds, cut off: half a second is what they lack on average.
-        ahead = None if date is None else date + 0.5 - halfway.timestamp()
-        return Answer(response.status_code, address(response.headers.get("Location", "")), ahead)
+        halfway = sent_at + (received_at - sent_at) / 2
+        # Date has no fractions of a second, so on average half a second is missing.
+        clock_ahead = None if date is None else date + 0.5 - halfway.timestamp()
+        location = printable_url(response.headers.get("Location", ""))
+        return JwksResponse(response.status_code, location, clock_ahead)
 
 
 def why_unreachable(database: Any) -> str:
-    """Empty: it can be reached."""
+    """Why the database cannot be reached. Empty if it can."""
     if database.vendor == "unknown":
-        return "its address is none that is understood"
+        return "its URL is not valid"
     if database.connection is None:
         try:
             database.Database.connect(**database.get_connection_params()).close()
@@ -86,7 +94,7 @@ def why_unreachable(database: Any) -> str:
 
 @contextmanager
 def read_only_cursor(alias: str) -> Iterator[Any]:
-    """A cursor that can change nothing, asks for no longer than a moment, and leaves nothing behind."""
+    """A cursor that cannot change anything and has a time limit. Its transaction is rolled back."""
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         if connections[alias].vendor == "postgresql":
             cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}")
@@ -96,19 +104,19 @@ def read_only_cursor(alias: str) -> Iterator[Any]:
         transaction.set_rollback(True, using=alias)
 
 
-def address(url: str) -> str:
-    """Without a user's name and password, a query or a fragment: to be shown."""
+def printable_url(url: str) -> str:
+    """The URL without user name, password, query and fragment."""
     match = re.match(r"[^?#]*://[^/?#]*([^?#]*)", url)
     return f"{origin(url)}{match[1]}" if match and origin(url) else ""
 
 
 def fields_of(model: str) -> dict[str, str]:
-    """Better Auth's fields that we read, and the columns that the settings take them from."""
+    """Better Auth's fields that we read, and their columns in the settings."""
     fields = sorted(name.partition(".")[2] for name in naming.fields if name.startswith(f"{model}."))
-    if not SHOWN_AS_TOKENS & set(conf.BETTER_AUTH_CREDENTIALS):
+    if not SESSION_TOKEN_CREDENTIALS & set(conf.BETTER_AUTH_CREDENTIALS):
         fields = [name for name in fields if (model, name) != ("session", "token")]
     columns = {name: naming.column(model, name) for name in fields}
-    return {name: column for name, column in columns.items() if column}  # "": an older version has it not
+    return {name: column for name, column in columns.items() if column}  # "" if an older version lacks it
 
 
 REASONS = {
@@ -122,15 +130,15 @@ REASONS = {
     "no such file": "its socket or file does not exist",
     "unable to open database file": "its file cannot be opened",
     "server closed the connection": "it closed the connection",
-    "does not support ssl": "it does not speak TLS, which sslmode asks for",
+    "does not support ssl": "it does not support TLS, but sslmode requires it",
 }
 
 
 def reason_of(error: BaseException) -> str:
-    """PostgreSQL's own words where it spoke; of what the client library says only the kind, for that
-    may quote a piece of a password that was taken for a port."""
-    if spoken := re.search(r"FATAL:\s+([^\n]+)", str(error)):
-        return spoken[1].rstrip(".")
+    """PostgreSQL's own message if there is one. The client library's message is not shown: it may quote a
+    part of a password that it parsed as a port."""
+    if message := re.search(r"FATAL:\s+([^\n]+)", str(error)):
+        return message[1].rstrip(".")
     text = str(error).lower()
     known = (reason for fragment, reason in REASONS.items() if fragment in text)
-    return next(known, f"the address cannot be used ({type(error).__name__})")
+    return next(known, f"its URL cannot be used ({type(error).__name__})")

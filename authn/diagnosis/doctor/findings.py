@@ -1,4 +1,4 @@
-"""What an examination says."""
+"""The findings of an examination."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,12 +8,12 @@ class Outcome(StrEnum):
     OK = "ok"
     WARNING = "warning"
     FAILURE = "failure"
-    SKIPPED = "skipped"  # it could not be looked at, or nothing here depends on it
+    SKIPPED = "skipped"  # not possible, or not needed here
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``remedy``: what to do, ready to be copied where it is SQL or a variable. No secret in either."""
+    """``remedy``: what to do. SQL and settings can be copied. Neither text holds a secret."""
 
     outcome: Outcome
     message: str
@@ -21,7 +21,7 @@ class Finding:
 
 
 class ExaminationSkipped(Exception):
-    """Ends an examination that has nothing to look at; the text says why."""
+    """Ends an examination that is not possible or not needed. The message says why."""
 
 
 def ok(message: str) -> Finding:

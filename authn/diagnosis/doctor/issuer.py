@@ -1,4 +1,4 @@
-"""Whose tokens are expected, and for whom; and a token, if one is at hand."""
+"""Examines the expected issuer and audience, and a token if one is given."""
 
 from collections.abc import Iterator
 
@@ -16,37 +16,36 @@ def audience(deployment: Deployment) -> Iterator[Finding]:
     yield from _compared("audience", "BETTER_AUTH_AUDIENCE", conf.BETTER_AUTH_AUDIENCE, deployment)
 
 
-def _compared(name: str, variable: str, wanted: list[str], deployment: Deployment) -> Iterator[Finding]:
-    """With what Better Auth derives from its baseURL, unless its jwt() plugin is told another."""
-    derived = origin(conf.BETTER_AUTH_URL)
-    if not derived:
-        raise ExaminationSkipped("BETTER_AUTH_URL is no address.")
-    shown = ", ".join(wanted)
-    if wanted == [derived]:
-        yield ok(f"{derived}, which Better Auth derives from its baseURL.")
+def _compared(name: str, variable: str, expected: list[str], deployment: Deployment) -> Iterator[Finding]:
+    """Compare a setting to Better Auth's default. The jwt() plugin's options may change it there."""
+    default = origin(conf.BETTER_AUTH_URL)
+    if not default:
+        raise ExaminationSkipped("BETTER_AUTH_URL is not a URL.")
+    shown = ", ".join(expected)
+    if expected == [default]:
+        yield ok(f"{default} is Better Auth's default.")
     elif deployment.token and explain(deployment.token).passed(name):
-        yield ok(f"{shown}, as the token says.")
-    elif derived not in wanted and derived in map(origin, wanted):
+        yield ok(f"{shown} is the token's {name}.")
+    elif default not in expected and default in map(origin, expected):
         yield failure(
-            f"{shown} is not to the letter what Better Auth derives from its baseURL, {derived}: tokens are "
-            f"refused.",
-            f"Leave {variable} out; if jwt: {{ {name} }} of the jwt() plugin does say so, --token shows "
-            f"that it is right.",
+            f"{shown} is not exactly Better Auth's default, {default}: tokens are refused.",
+            f"Remove {variable}. If the jwt() plugin's option jwt: {{ {name} }} has this value, run this "
+            "again with --token to confirm it.",
         )
-    elif derived not in wanted:
+    elif default not in expected:
         yield warning(
-            f"{shown} is not what Better Auth derives from its baseURL, {derived}.",
-            f"That is right where jwt: {{ {name} }} of the jwt() plugin says so: --token shows it. Else "
-            f"leave {variable} out.",
+            f"{shown} is not Better Auth's default, {default}.",
+            f"If the jwt() plugin's option jwt: {{ {name} }} has this value, run this again with --token to "
+            f"confirm it. Otherwise remove {variable}.",
         )
     else:
-        yield ok(f"{shown}, among them what Better Auth derives from its baseURL.")
+        yield ok(f"{shown} includes Better Auth's default.")
 
 
 def token(deployment: Deployment) -> Iterator[Finding]:
     if not deployment.token:
-        what = "BETTER_AUTH_SECRET" if conf.BETTER_AUTH_KEYS == "secret" else "Issuer, audience and keys"
-        raise ExaminationSkipped(f"{what} can be tried on a token: --token - reads one from stdin.")
+        tested = "BETTER_AUTH_SECRET" if conf.BETTER_AUTH_KEYS == "secret" else "issuer, audience and keys"
+        raise ExaminationSkipped(f"To test {tested} with a token, use --token - and give it on stdin.")
     explained = explain(deployment.token)
     if explained.accepted:
         yield ok("The token is accepted.")

@@ -1,4 +1,4 @@
-"""The keys that verify tokens: in the table, at Better Auth's address, and whether these are the same."""
+"""Examines the keys that verify tokens, in the table and at the JWKS URL, and compares the two."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -8,22 +8,22 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 
 from authn.conf import conf, origin
-from authn.diagnosis.doctor.deployment import Deployment, address, read_only_cursor
+from authn.diagnosis.doctor.deployment import Deployment, printable_url, read_only_cursor
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.jwt import jwks, keys
 from authn.models import SigningKey
 from authn.tables import naming
 
-MOST = 200  # Better Auth never deletes a row, and only the last few can matter
-WELL_KNOWN = "/.well-known/jwks.json"  # what its documentation gives as another jwksPath
+MAX_ROWS = 200  # Better Auth never deletes a row, and only the newest matter
+WELL_KNOWN = "/.well-known/jwks.json"  # the jwksPath that Better Auth's documentation gives as an example
 
 
 def keys_table(deployment: Deployment) -> Iterator[Finding]:
     """Better Auth signs with the newest key that has not expired."""
     if conf.BETTER_AUTH_KEYS != "database":
-        raise ExaminationSkipped(f"The table is not read: BETTER_AUTH_KEYS={conf.BETTER_AUTH_KEYS}.")
+        raise ExaminationSkipped(f"We do not use the table: BETTER_AUTH_KEYS={conf.BETTER_AUTH_KEYS}.")
     if deployment.catalogue.configured("jwks") is None:
-        raise ExaminationSkipped("There is no table of keys.")
+        raise ExaminationSkipped("There is no table jwks.")
     now, live, usable, faults = timezone.now(), 0, [], {}
     rows = _rows(deployment)
     for row in rows:
@@ -36,21 +36,20 @@ def keys_table(deployment: Deployment) -> Iterator[Finding]:
             usable.append(row)
     if not rows:
         yield warning(
-            "The table is empty: Better Auth has made no token yet, or has its keys elsewhere.",
-            f"Open {address(conf.BETTER_AUTH_JWKS_URL)} once, which makes the first key; or "
-            f"BETTER_AUTH_KEYS=jwks "
-            "where the jwt() plugin is given a remoteUrl or an adapter.",
+            "The table is empty: Better Auth has made no token yet, or stores its keys elsewhere.",
+            f"Open {printable_url(conf.BETTER_AUTH_JWKS_URL)} once: this makes the first key. If the jwt() "
+            "plugin has a remoteUrl or an adapter, set BETTER_AUTH_KEYS=jwks.",
         )
     elif not live:
         last = max(filter(None, map(_expires_at, rows)))
         yield warning(
-            f"Every key is retired, the last one since {last:%Y-%m-%d %H:%M} UTC.",
-            "With a rotationInterval Better Auth makes another at its next token: get one and run this "
-            "again.",
+            f"Every key has expired, the last one at {last:%Y-%m-%d %H:%M} UTC.",
+            "With a rotationInterval, Better Auth makes a new key with its next token. Get a token and run "
+            "this again.",
         )
     for kid, fault in faults.items():
-        say = warning if usable else failure
-        yield say(f"Key {kid} is not usable, and tokens that it signs are refused: {fault}.", _remedy(fault))
+        make_finding = warning if usable else failure
+        yield make_finding(f"Key {kid} is not usable, so its tokens are refused: {fault}.", _remedy(fault))
     for row in usable:
         expires_at = _expires_at(row)
         until = f", until {expires_at:%Y-%m-%d %H:%M} UTC" if expires_at else ""
@@ -58,29 +57,30 @@ def keys_table(deployment: Deployment) -> Iterator[Finding]:
 
 
 def jwks_url(deployment: Deployment) -> Iterator[Finding]:
-    """Somebody else's keys there are somebody else's tables here, or the other way round."""
+    """If the keys there differ from the table's, one of the two belongs to another Better Auth."""
     if conf.BETTER_AUTH_KEYS == "secret":
         raise ExaminationSkipped("No key is fetched: BETTER_AUTH_KEYS=secret.")
     url = conf.BETTER_AUTH_JWKS_URL
     if not origin(url):
-        raise ExaminationSkipped("BETTER_AUTH_URL is no address.")
-    say: Any = failure if conf.BETTER_AUTH_KEYS == "jwks" else warning
-    answer, shown = deployment.answer, address(url)
-    if answer is None:
-        hint = "Start Better Auth, or write the address that it has for this machine in BETTER_AUTH_JWKS_URL."
-        yield say(f"{shown} does not answer.", hint)
+        raise ExaminationSkipped("BETTER_AUTH_URL is not a URL.")
+    make_finding: Any = failure if conf.BETTER_AUTH_KEYS == "jwks" else warning
+    response, shown = deployment.jwks_response, printable_url(url)
+    if response is None:
+        hint = "Start Better Auth, or set BETTER_AUTH_JWKS_URL to its address as seen from this machine."
+        yield make_finding(f"{shown} does not answer.", hint)
         return
-    if answer.status != 200:
-        to = f" to {answer.location}" if answer.location else ""
-        yield say(f"{shown} answers {answer.status}{to}.", _elsewhere(answer.location))
+    if response.status != 200:
+        to = f" to {response.location}" if response.location else ""
+        yield make_finding(f"{shown} answers {response.status}{to}.", _find_url(response.location))
         return
     try:
         served = {jwk["kid"]: jwk for jwk in jwks.fetch(url, allow_private=_allow_private())}
     except jwks.PrivateAddressRefused:
-        yield failure(f"{shown} is in a private network.", "BETTER_AUTH_JWKS_PRIVATE=True, if that is meant.")
+        hint = "BETTER_AUTH_JWKS_PRIVATE=True, if that is intended."
+        yield failure(f"{shown} is in a private network.", hint)
         return
     except Exception as exc:
-        yield say(f"{shown} is no JWKS document ({type(exc).__name__}).", _elsewhere(""))
+        yield make_finding(f"{shown} has no JWKS document ({type(exc).__name__}).", _find_url(""))
         return
     if conf.BETTER_AUTH_KEYS == "jwks":
         yield from _served(served, shown)
@@ -88,19 +88,18 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
         yield ok(f"{shown} serves {len(served)} keys.")
     else:
         kids = {row.kid for row in _rows(deployment)}
-        if strange := sorted(served.keys() - kids):
+        if unknown := sorted(served.keys() - kids):
             yield failure(
-                f"{shown} serves a key that the table does not have ({strange[0]}): it is another Better "
-                f"Auth's.",
-                "Write this Better Auth's database in DATABASE_URL, or that one's address in "
-                "BETTER_AUTH_URL.",
+                f"{shown} serves a key that the table does not have ({unknown[0]}): it belongs to another "
+                "Better Auth.",
+                "Make DATABASE_URL and BETTER_AUTH_URL point to the same Better Auth.",
             )
         else:
-            yield ok(f"{shown} serves the keys of the table.")
+            yield ok(f"{shown} serves only keys of the table.")
 
 
 def _allow_private() -> bool:
-    """What is only compared with the table, and verifies nothing, may come from anywhere."""
+    """Keys that are only compared to the table may come from a private address: they verify no token."""
     return conf.BETTER_AUTH_JWKS_PRIVATE or conf.BETTER_AUTH_KEYS != "jwks"
 
 
@@ -109,11 +108,11 @@ def _served(served: dict[str, Any], shown: str) -> Iterator[Finding]:
     usable = len(served) - len(faults)
     if not served:
         yield warning(
-            f"{shown} serves no key.", "With a rotationInterval Better Auth makes one at its next token."
+            f"{shown} serves no key.", "With a rotationInterval, Better Auth makes one with its next token."
         )
     for kid, fault in faults.items():
-        say = warning if usable else failure
-        yield say(f"Key {kid} is not usable, and tokens that it signs are refused: {fault}.", _remedy(fault))
+        make_finding = warning if usable else failure
+        yield make_finding(f"Key {kid} is not usable, so its tokens are refused: {fault}.", _remedy(fault))
     if usable:
         yield ok(f"{shown} serves {usable} usable keys.")
 
@@ -122,30 +121,30 @@ def _remedy(fault: str) -> str:
     algorithm = fault.partition(" is not in BETTER_AUTH_ALGORITHMS")
     if algorithm[1]:
         return f"BETTER_AUTH_ALGORITHMS={','.join([*conf.BETTER_AUTH_ALGORITHMS, algorithm[0]])}"
-    return "Have Better Auth make another: set this row's expiresAt to the past, and get a token."
+    return "Make Better Auth create a new key: set this row's expiresAt to the past, and get a token."
 
 
-def _elsewhere(location: str) -> str:
-    """The usual other places, tried."""
+def _find_url(location: str) -> str:
+    """Try the usual JWKS URLs. Returns a remedy."""
     base = origin(conf.BETTER_AUTH_URL) + (urlsplit(conf.BETTER_AUTH_URL).path.rstrip("/") or "/api/auth")
     for url in (location, f"{base}/jwks", base + WELL_KNOWN, origin(base) + WELL_KNOWN):
         try:
             jwks.fetch(url, allow_private=_allow_private())
-        except Exception:  # noqa: S112 - it is not there either
+        except Exception:  # noqa: S112 - no key set there
             continue
-        return f"BETTER_AUTH_JWKS_URL={address(url)}"
+        return f"BETTER_AUTH_JWKS_URL={printable_url(url)}"
     return (
-        "BETTER_AUTH_JWKS_URL=… the address of the jwt() plugin's jwks.jwksPath; is jwt() in Better "
-        "Auth's plugins?"
+        "Check that jwt() is in Better Auth's plugins. If it has a jwks.jwksPath, set BETTER_AUTH_JWKS_URL "
+        "to that URL."
     )
 
 
 def _rows(deployment: Deployment) -> list[SigningKey]:
     with read_only_cursor(deployment.database.alias):
         newest_first = ["-expires_at"] if naming.exists("jwks", "expiresAt") else []
-        return list(SigningKey.objects.order_by(*newest_first)[:MOST])
+        return list(SigningKey.objects.order_by(*newest_first)[:MAX_ROWS])
 
 
 def _expires_at(row: SigningKey) -> datetime | None:
-    """Tables from before Better Auth 1.4 do not say."""
+    """``None`` in tables from before Better Auth 1.4."""
     return getattr(row, "expires_at", None)

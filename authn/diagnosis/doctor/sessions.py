@@ -1,4 +1,4 @@
-"""Whether the sessions that people have are where they are looked for."""
+"""Examines whether Better Auth stores its sessions where the settings say."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,87 +11,89 @@ from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.diagnosis.doctor.tables import columns_of
 
-MOST_KEYS, KEYS_AT_ONCE = 100_000, 1000  # of a Redis, looked through for one that shows the prefix
-SIGN_UP_TAKES = timedelta(minutes=1)
-PATIENCE: dict[str, Any] = {"socket_connect_timeout": 3.0, "socket_timeout": 3.0}
+MAX_SCANNED_KEYS, KEYS_PER_SCAN = 100_000, 1000  # of a Redis, to find the prefix of Better Auth's keys
+MAX_SIGN_UP_DURATION = timedelta(minutes=1)  # from the new user's row to its first session
+TIMEOUTS: dict[str, Any] = {"socket_connect_timeout": 3.0, "socket_timeout": 3.0}
 
 
 def session_table(deployment: Deployment) -> Iterator[Finding]:
-    """With a secondaryStorage Better Auth goes on without this table, which then is an old one."""
+    """With a secondaryStorage, Better Auth no longer writes sessions to the table. Old rows may remain."""
     if conf.BETTER_AUTH_SESSION_SOURCE != "database":
-        raise ExaminationSkipped("The table is not read: BETTER_AUTH_SESSION_SOURCE names a Redis.")
+        raise ExaminationSkipped("We do not use the table: BETTER_AUTH_SESSION_SOURCE is a Redis.")
     if deployment.database.vendor != "postgresql":
-        raise ExaminationSkipped(f"{deployment.database.display_name} is for one person's laptop.")
+        raise ExaminationSkipped(f"{deployment.database.display_name} is only for development.")
     users, sessions = deployment.catalogue.found("user"), deployment.catalogue.found("session")
     if users is None or sessions is None:
-        raise ExaminationSkipped("There is no table of users, or of sessions.")
-    user_made = columns_of("user", users).get("createdAt", "")
-    session_made = columns_of("session", sessions).get("createdAt", "")
-    if user_made not in users.readable or session_made not in sessions.readable:
-        raise ExaminationSkipped("The columns it would take are not there, or not to be read.")
+        raise ExaminationSkipped("The user table or the session table is missing.")
+    user_created = columns_of("user", users).get("createdAt", "")
+    session_created = columns_of("session", sessions).get("createdAt", "")
+    if user_created not in users.readable or session_created not in sessions.readable:
+        raise ExaminationSkipped("A column createdAt is missing, or our role may not read it.")
     with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(
-            f"SELECT (SELECT max({quoted(user_made)}) FROM {users.sql}), "  # noqa: S608 - names of the catalogue
-            f"(SELECT max({quoted(session_made)}) FROM {sessions.sql})"
+            f"SELECT (SELECT max({quoted(user_created)}) FROM {users.sql}), "  # noqa: S608 - names of the catalogue
+            f"(SELECT max({quoted(session_created)}) FROM {sessions.sql})"
         )
         newest_user, newest_session = cursor.fetchone()
     if newest_user is None:
         yield ok("Nobody has signed up yet.")
-    elif newest_session is None or newest_user - newest_session > SIGN_UP_TAKES:
+    elif newest_session is None or newest_user - newest_session > MAX_SIGN_UP_DURATION:
         since = f"since {newest_session:%Y-%m-%d %H:%M}" if newest_session else "at all"
         yield warning(
-            f"Users have signed up, and {sessions} has no new row {since}: unless they have all signed out, "
-            "Better Auth keeps its sessions in its secondaryStorage.",
-            "Give Better Auth session: { storeSessionInDatabase: true }; or BETTER_AUTH_SESSION_SOURCE=redis://…",
+            f"Users have signed up, but {sessions} has no new row {since}. If they have not all signed out, "
+            "Better Auth stores its sessions in its secondaryStorage.",
+            "Set session: { storeSessionInDatabase: true } in Better Auth, or set "
+            "BETTER_AUTH_SESSION_SOURCE=redis://…",
         )
     else:
-        yield ok(f"The newest row of {sessions} is of {newest_session:%Y-%m-%d %H:%M}.")
+        yield ok(f"The newest row of {sessions} is from {newest_session:%Y-%m-%d %H:%M}.")
 
 
 def secondary_storage(deployment: Deployment) -> Iterator[Finding]:
-    """Its address is not shown: it may hold a password."""
+    """Does not show the Redis URL: it may hold a password."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         raise ExaminationSkipped("Sessions are in the database.")
-    import redis  # nobody else needs it
+    import redis  # only needed here
 
     prefix = conf.BETTER_AUTH_SESSION_PREFIX
     try:
-        with closing(redis.Redis.from_url(conf.BETTER_AUTH_SESSION_SOURCE, **PATIENCE)) as client:
-            client.mget([f"{prefix}active-sessions-"])  # all that the server itself has to be allowed
-            names = _prefixes(client, prefix)
+        with closing(redis.Redis.from_url(conf.BETTER_AUTH_SESSION_SOURCE, **TIMEOUTS)) as client:
+            client.mget([f"{prefix}active-sessions-"])  # the only command that the server uses
+            prefixes = _prefixes(client, prefix)
     except (redis.RedisError, ValueError, TypeError) as exc:
         yield failure(
             f"The Redis of BETTER_AUTH_SESSION_SOURCE cannot be read ({type(exc).__name__}).",
-            "Start it, or write the address, password and number of Better Auth's secondaryStorage there.",
+            "Start it, or set BETTER_AUTH_SESSION_SOURCE to the URL of Better Auth's secondaryStorage, "
+            "with its password and database number.",
         )
         return
-    if prefix in names:
+    if prefix in prefixes:
         yield ok("The Redis of BETTER_AUTH_SESSION_SOURCE has sessions of Better Auth.")
-    elif names:
+    elif prefixes:
         yield failure(
-            f"The Redis has Better Auth's sessions, but none under {prefix or 'no prefix'}.",
-            f"BETTER_AUTH_SESSION_PREFIX={names[0]}",
+            f"The Redis has Better Auth's sessions, but none with the prefix {prefix or '(empty)'}.",
+            f"BETTER_AUTH_SESSION_PREFIX={prefixes[0]}",
         )
     else:
         yield warning(
             "The Redis of BETTER_AUTH_SESSION_SOURCE has no session of Better Auth.",
-            "Sign in once and run this again; if there is still none, Better Auth has another Redis.",
+            "Sign in once and run this again. If there is still none, Better Auth uses another Redis.",
         )
 
 
 def _prefixes(client: Any, wanted: str) -> list[str]:
-    """What stands before Better Auth's own names. Not by scan_iter: where nothing matches, that goes
-    through the whole of a Redis that others fill as well."""
+    """The prefixes before Better Auth's own key names. Not found with scan_iter: if no key matches, it scans
+    the whole Redis, and others may store very much there."""
     from redis.exceptions import NoPermissionError
 
     found: list[str] = []
     position = 0
     try:
-        for _ in range(MOST_KEYS // KEYS_AT_ONCE):
-            position, names = client.scan(position, "*active-sessions-*", KEYS_AT_ONCE)
+        for _ in range(MAX_SCANNED_KEYS // KEYS_PER_SCAN):
+            position, names = client.scan(position, "*active-sessions-*", KEYS_PER_SCAN)
             found += [name.decode(errors="replace").partition("active-sessions-")[0] for name in names]
             if position == 0 or wanted in found:
                 break
     except NoPermissionError:
-        raise ExaminationSkipped("The Redis lets us read, and not look through its keys.") from None
+        raise ExaminationSkipped("Our Redis user may not scan the keys.") from None
     return found

@@ -1,4 +1,4 @@
-"""What the settings say, before anything is asked of anybody."""
+"""Examines the settings, by themselves and beside the table of users."""
 
 from collections.abc import Iterator
 
@@ -11,24 +11,25 @@ from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure
 
 
 def system_checks(deployment: Deployment) -> Iterator[Finding]:
-    """This app's own. Those of the others load the whole project; ``manage.py check`` makes them all."""
+    """Only this app's checks: those of others load the whole project. ``manage.py check`` runs all."""
     messages = [message for message in check_settings() if not message.is_silenced()]
     for message in messages:
-        say = failure if message.level >= ERROR else warning
-        yield say(f"{message.msg} ({message.id})", message.hint or "")
+        make_finding = failure if message.level >= ERROR else warning
+        yield make_finding(f"{message.msg} ({message.id})", message.hint or "")
     if not messages:
-        yield ok("The settings of Better Auth are well-formed.")
+        yield ok("The settings for Better Auth are valid.")
 
 
 def plugins(deployment: Deployment) -> Iterator[Finding]:
-    """Columns of a plugin that nobody has declared: bans would be made, and not honoured."""
+    """Finds columns of the admin() plugin if the settings do not list it: bans would have no effect."""
     user = deployment.catalogue.found("user")
     if user is None:
-        raise ExaminationSkipped("There is no table of users.")
+        raise ExaminationSkipped("There is no user table.")
     if "admin" not in conf.BETTER_AUTH_PLUGINS and (banned := user.column_like("banned")):
         yield failure(
-            f"{user} has the admin() plugin's column {banned}, which is not read: banned users are let in.",
+            f"{user} has the admin() plugin's column {banned}, but the settings do not list the plugin: "
+            "banned users are let in.",
             f"BETTER_AUTH_PLUGINS={','.join([*conf.BETTER_AUTH_PLUGINS, 'admin'])}",
         )
     else:
-        yield ok(f"Declared: {', '.join(conf.BETTER_AUTH_PLUGINS) or 'none'}.")
+        yield ok(f"The settings list: {', '.join(conf.BETTER_AUTH_PLUGINS) or 'none'}.")

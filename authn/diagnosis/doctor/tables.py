@@ -1,4 +1,4 @@
-"""Better Auth's tables and columns: under the names that the settings give them, or under which others?"""
+"""Examines whether Better Auth's tables and columns have the names of the settings, or which others."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,8 @@ from authn.diagnosis.doctor.deployment import Deployment, fields_of, read_only_c
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok
 from authn.tables import naming
 
-# Columns that Better Auth's own tables have had only since then; an empty name says that they are not there.
-SINCE = {("jwks", "expiresAt"): "1.4", ("jwks", "alg"): "1.7"}
+# Columns that Better Auth added in this version. In BETTER_AUTH_COLUMNS, an empty name means: not there.
+ADDED_IN = {("jwks", "expiresAt"): "1.4", ("jwks", "alg"): "1.7"}
 PLUGIN_OF = {
     **dict.fromkeys(["role", "banned", "banReason", "banExpires", "impersonatedBy"], "admin"),
     "isAnonymous": "anonymous",
@@ -19,7 +19,7 @@ PLUGIN_OF = {
 
 
 def needed() -> list[str]:
-    """The models whose tables are read."""
+    """The models whose tables we read."""
     wanted = {
         "user": True,
         "session": conf.BETTER_AUTH_SESSION_SOURCE == "database",
@@ -35,8 +35,7 @@ def tables(deployment: Deployment) -> Iterator[Finding]:
     if not likely and len(missing) == len(needed()):
         yield failure(
             f"None of Better Auth's tables is in {deployment.database.settings_dict['NAME']}.",
-            "Write Better Auth's own database in DATABASE_URL, or run its migration there: "
-            "npx auth@latest migrate",
+            "Set DATABASE_URL to Better Auth's own database, or run its migration: npx auth@latest migrate",
         )
         return
     named = {model: table.setting for model, table in likely.items() if table.setting != f"public.{model}"}
@@ -57,22 +56,21 @@ def tables(deployment: Deployment) -> Iterator[Finding]:
         elif model in likely:
             yield failure(f"{model}: there is no table {wanted}, but {likely[model]} looks like it.", rename)
         else:
-            yield failure(f"{model}: there is no table {wanted}.", WITHOUT[model])
+            yield failure(f"{model}: there is no table {wanted}.", REMEDIES[model])
 
 
-WITHOUT = {
-    "user": "Write Better Auth's own database in DATABASE_URL, or run its migration: npx auth@latest migrate",
-    "session": "Better Auth keeps its sessions in its secondaryStorage: give it session: "
-    "{ storeSessionInDatabase: true } and run its migration, npx auth@latest migrate; or have them read "
-    "there: BETTER_AUTH_SESSION_SOURCE=redis://…",
-    "jwks": "Better Auth's jwt() plugin is missing, or its migration: add jwt() to plugins, then npx "
-    "auth@latest "
-    "migrate; or BETTER_AUTH_KEYS=jwks where its keys are elsewhere",
+REMEDIES = {
+    "user": "Set DATABASE_URL to Better Auth's own database, or run its migration: npx auth@latest migrate",
+    "session": "Better Auth may store its sessions in its secondaryStorage. Set session: "
+    "{ storeSessionInDatabase: true } there and run its migration, npx auth@latest migrate. Or set "
+    "BETTER_AUTH_SESSION_SOURCE=redis://…",
+    "jwks": "Better Auth's jwt() plugin or its migration is missing: add jwt() to plugins, then run "
+    "npx auth@latest migrate. If its keys are elsewhere, set BETTER_AUTH_KEYS=jwks",
 }
 
 
 def columns(deployment: Deployment) -> Iterator[Finding]:
-    """Under the names that the settings give; if there are none of these, under those they seem to have."""
+    """Compares the columns to the names of the settings, and suggests similar names for missing ones."""
     found = found_of(deployment)
     absent: list[tuple[str, str]] = []
     likely: dict[str, str] = {}
@@ -81,31 +79,31 @@ def columns(deployment: Deployment) -> Iterator[Finding]:
             if column in table.types:
                 continue
             absent.append((model, name))
-            like = table.column_like(name) or ("" if (model, name) in SINCE else None)
-            if like is not None:
-                likely[f"{model}.{name}"] = like
+            similar = table.column_like(name) or ("" if (model, name) in ADDED_IN else None)
+            if similar is not None:
+                likely[f"{model}.{name}"] = similar
     if not absent:
-        yield ok(f"All that are read exist in {', '.join(map(str, found.values()))}.")
+        yield ok(f"All columns that we read exist in {', '.join(map(str, found.values()))}.")
         return
     other_naming = _naming_that_fits(found)
     named = ",".join(f"{field}={column}" for field, column in (conf.BETTER_AUTH_COLUMNS | likely).items())
     for model, name in absent:
         fault = f"{found[model]} has no column {fields_of(model)[name]}"
-        like = likely.get(f"{model}.{name}")
-        if like is None:
-            yield failure(f"{fault}.", _without(model, name))
-        elif not like:
+        similar = likely.get(f"{model}.{name}")
+        if similar is None:
+            yield failure(f"{fault}.", _remedy(model, name))
+        elif not similar:
             yield failure(
-                f"{fault}, as before Better Auth {SINCE[model, name]}.", f"BETTER_AUTH_COLUMNS={named}"
+                f"{fault}. Better Auth added it in {ADDED_IN[model, name]}.", f"BETTER_AUTH_COLUMNS={named}"
             )
         elif other_naming:
-            yield failure(f"{fault}, but {like}.", f"BETTER_AUTH_NAMING={other_naming}")
+            yield failure(f"{fault}, but {similar}.", f"BETTER_AUTH_NAMING={other_naming}")
         else:
-            yield failure(f"{fault}, but {like}.", f"BETTER_AUTH_COLUMNS={named}")
+            yield failure(f"{fault}, but {similar}.", f"BETTER_AUTH_COLUMNS={named}")
 
 
 def _naming_that_fits(found: dict[str, Table]) -> str | None:
-    """The other spelling, if every column is there under it."""
+    """The other naming, if every column has its name in it."""
     other = "camel" if conf.BETTER_AUTH_NAMING == "snake" else "snake"
     given = conf.BETTER_AUTH_COLUMNS
     renamed = (
@@ -116,19 +114,19 @@ def _naming_that_fits(found: dict[str, Table]) -> str | None:
     return other if all(renamed) else None
 
 
-def _without(model: str, name: str) -> str:
+def _remedy(model: str, name: str) -> str:
     if plugin := PLUGIN_OF.get(name):
         rest = ",".join(each for each in conf.BETTER_AUTH_PLUGINS if each != plugin)
         return (
-            f"Run Better Auth's migration, npx auth@latest migrate; or, without its {plugin} plugin, "
+            f"Run Better Auth's migration, npx auth@latest migrate. Or, if it has no {plugin} plugin, set "
             f"BETTER_AUTH_PLUGINS={rest}"
         )
-    return f"Say what it is called: BETTER_AUTH_COLUMNS={model}.{name}=…"
+    return f"Write the column's name: BETTER_AUTH_COLUMNS={model}.{name}=…"
 
 
 def columns_of(model: str, table: Table) -> dict[str, str]:
-    """The fields that we read and their columns: those of the settings or, where these are not there,
-    those that look like them."""
+    """The fields that we read, and their columns: those of the settings or, if they are missing, similar
+    ones."""
     columns = {
         name: column if column in table.types else table.column_like(name)
         for name, column in fields_of(model).items()
@@ -139,7 +137,7 @@ def columns_of(model: str, table: Table) -> dict[str, str]:
 def found_of(deployment: Deployment) -> dict[str, Table]:
     found = {model: table for model in needed() if (table := deployment.catalogue.found(model))}
     if not found:
-        raise ExaminationSkipped("There are no tables to look at.")
+        raise ExaminationSkipped("None of the tables was found.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Whether the columns are what we take them for: their types, whose clock they hold, their indexes."""
+"""Examines the types of the columns, the time zone of their times, and their indexes."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ TYPES = {
     "aware": {"timestamp with time zone"},
 }
 IDS = [("user", "id"), ("session", "id"), ("session", "userId"), ("jwks", "id")]
-RECENTLY = timedelta(minutes=15)  # a row of that age shows whose clock wrote it
+MAX_AGE = timedelta(minutes=15)  # of a row that shows in which time zone it was written
 INDEXES = """
 SELECT pg_get_indexdef(i.indexrelid, 1, true), i.indisunique AND i.indnkeyatts = 1, i.indisvalid, x.relname
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = %s AND i.indpred IS NULL
@@ -28,7 +28,7 @@ FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = %s AN
 
 def types(deployment: Deployment) -> Iterator[Finding]:
     if deployment.database.vendor != "postgresql":
-        raise ExaminationSkipped(f"{deployment.database.display_name} has no types that could differ.")
+        raise ExaminationSkipped(f"{deployment.database.display_name} does not enforce types.")
     found, faults = found_of(deployment), 0
     kinds: dict[tuple[str, str], str] = {}
     for model, name in IDS:
@@ -36,27 +36,28 @@ def types(deployment: Deployment) -> Iterator[Finding]:
             continue
         column = columns_of(model, found[model]).get(name)
         if column is None:
-            continue  # said above
+            continue  # the examination of the tables and columns reports it
         kind = kinds[model, name] = found[model].types[column]
         if kind not in TYPES["id"]:
             faults += 1
             yield failure(
-                f"{found[model]}.{column} is {kind}, no type of Better Auth's ids.",
-                "It is text, integer or uuid there.",
+                f"{found[model]}.{column} is {kind}. Better Auth's ids never have this type.",
+                "Make it text, integer or uuid.",
             )
     owner, user = kinds.get(("session", "userId")), kinds.get(("user", "id"))
     if owner and user and owner != user:
         faults += 1
         yield failure(
-            f"A session's user is {owner}, a user's id {user}: they cannot be joined.",
-            "Give both columns one type, as Better Auth's migration does.",
+            f"A session's user id is {owner} and a user's id is {user}: they cannot be joined.",
+            "Give both columns the same type, as Better Auth's migration does.",
         )
     if not faults:
         yield ok(f"Ids are {', '.join(sorted(set(kinds.values())))}.")
 
 
 def time_zone(deployment: Deployment) -> Iterator[Finding]:
-    """Columns without a zone hold somebody's wall clock; only the newest row can tell whose."""
+    """A column without a time zone holds local time of the process that wrote it. The newest row shows
+    which."""
     found = found_of(deployment)
     naive = [
         f"{table}.{column}"
@@ -65,61 +66,59 @@ def time_zone(deployment: Deployment) -> Iterator[Finding]:
         if table.types[column] in TYPES["naive"]
     ]
     if not naive:
-        yield ok("Every time has its zone.")
+        yield ok("All times have a time zone.")
         return
     name = str(settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE") or "UTC")
     shown = f"{len(naive)} columns have no time zone ({naive[0]}, …) and are read as {name}"
     newest = _newest(deployment, "session", "createdAt")
     if newest is None:
-        yield warning(
-            f"{shown}; there is no session yet to compare with.", "Sign in once and run this again."
-        )
+        yield warning(f"{shown}. There is no session yet to compare.", "Sign in once and run this again.")
         return
     written = newest.replace(tzinfo=None)
     age = timezone.now() - written.replace(tzinfo=ZoneInfo(name))
     if age < -conf.BETTER_AUTH_LEEWAY:
         offset = _offset_of(written)
         yield failure(
-            f"{shown}; so the newest session would begin {_clock(-age)} from now.",
-            f"BETTER_AUTH_TIME_ZONE={_zone_of(offset)} (now {_signed(offset)}), or what the process that "
-            f"writes them "
-            "says: node -p 'Intl.DateTimeFormat().resolvedOptions().timeZone'",
+            f"{shown}. Then the newest session would begin in {_duration(-age)}.",
+            f"BETTER_AUTH_TIME_ZONE={_zone_of(offset)} (now {_utc_offset(offset)}), or the output of this "
+            "command where Better Auth runs: node -p 'Intl.DateTimeFormat().resolvedOptions().timeZone'",
         )
-    elif age < RECENTLY:
-        yield ok(f"{shown}; the newest session agrees.")
+    elif age < MAX_AGE:
+        yield ok(f"{shown}. The newest session agrees.")
     else:
         yield warning(
-            f"{shown}; the newest session began {_clock(age)} ago, if that is so.",
-            "Sign in once and run this again: a session that has just begun shows whether it is.",
+            f"{shown}. Then the newest session began {_duration(age)} ago.",
+            "Sign in once and run this again: a new session shows whether the time zone is right.",
         )
 
 
 def indexes(deployment: Deployment) -> Iterator[Finding]:
     found = found_of(deployment)
     if deployment.database.vendor != "postgresql":
-        raise ExaminationSkipped(f"{deployment.database.display_name} is for one person's laptop.")
+        raise ExaminationSkipped(f"{deployment.database.display_name} is only for development.")
     for model, name, unique in (("session", "userId", False), ("user", "email", True)):
         table = found.get(model)
         column = columns_of(model, table).get(name) if table else None
         if table is None or column is None:
-            continue  # said above
+            continue  # the examination of the tables and columns reports it
         with read_only_cursor(deployment.database.alias) as cursor:
             cursor.execute(INDEXES, [table.oid])
-            there = [row for row in cursor if row[0].strip('"') == column and (row[1] or not unique)]
+            existing = [row for row in cursor if row[0].strip('"') == column and (row[1] or not unique)]
         statement = (
             f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {quoted(f'{table.name}_{column}_idx')} "
             f"ON {table.sql} ({quoted(column)});"
         )
-        if any(valid for _, _, valid, _ in there):
+        if any(valid for _, _, valid, _ in existing):
             yield ok(f"{table}.{column} has {'a unique' if unique else 'an'} index.")
-        elif there:
-            broken = f"{quoted(table.schema)}.{quoted(there[0][3])}"
+        elif existing:
+            broken = f"{quoted(table.schema)}.{quoted(existing[0][3])}"
             yield warning(
-                f"The index of {table}.{column} was never finished.", f"REINDEX INDEX CONCURRENTLY {broken};"
+                f"The index of {table}.{column} is invalid: CREATE INDEX CONCURRENTLY did not finish.",
+                f"REINDEX INDEX CONCURRENTLY {broken};",
             )
         elif unique:
             yield failure(
-                f"Two users may have one {column}: {table}.{column} has no unique index.", statement
+                f"{table}.{column} has no unique index: two users may have the same {column}.", statement
             )
         else:
             yield warning(
@@ -130,7 +129,7 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _newest(deployment: Deployment, model: str, name: str) -> datetime | None:
-    """As the column has it: nothing is made of a time without a zone."""
+    """The newest value as it is stored, without a conversion of time zones."""
     table = deployment.catalogue.found(model)
     column = columns_of(model, table).get(name) if table else None
     if table is None or column is None or column not in table.readable:
@@ -142,7 +141,7 @@ def _newest(deployment: Deployment, model: str, name: str) -> datetime | None:
 
 
 def _offset_of(written: datetime) -> timedelta:
-    """How far that wall clock is from UTC at least, in the quarters of an hour that zones come in."""
+    """The smallest offset from UTC that fits, in quarters of an hour as time zones have them."""
     quarter = timedelta(minutes=15)
     return -(-(written - timezone.now().astimezone(UTC).replace(tzinfo=None)) // quarter) * quarter
 
@@ -154,10 +153,10 @@ def _zone_of(offset: timedelta) -> str:
     return next((zone for zone in zones if now.astimezone(ZoneInfo(zone)).utcoffset() == offset), "…")
 
 
-def _clock(length: timedelta) -> str:
+def _duration(length: timedelta) -> str:
     minutes = round(length / timedelta(minutes=1))
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _signed(offset: timedelta) -> str:
-    return f"UTC{'-' if offset < timedelta(0) else '+'}{_clock(abs(offset))}"
+def _utc_offset(offset: timedelta) -> str:
+    return f"UTC{'-' if offset < timedelta(0) else '+'}{_duration(abs(offset))}"
