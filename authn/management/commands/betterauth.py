@@ -14,46 +14,44 @@ from authn.diagnosis.doctor import examine
 from authn.diagnosis.doctor.findings import Outcome
 from authn.diagnosis.explanation import Explanation, explain
 
-FAILED, USAGE = 1, 2  # exit statuses; a token that is refused has failed
+FAILED, USAGE_ERROR = 1, 2  # exit statuses; FAILED also if a token is refused
 MAX_INPUT = 64 * 1024  # bytes of stdin
 
 
 class Command(BaseCommand):
-    help = "Says whether this backend and Better Auth fit together, and why a token is accepted or refused."
-    requires_system_checks = []  # they are part of what doctor reports
+    help = "Shows whether this backend works with Better Auth, and why a token is accepted or refused."
+    requires_system_checks = []  # doctor runs them itself
 
     def add_arguments(self, parser: CommandParser) -> None:
-        # argparse repeats what it cannot make out, and that may be a token.
-        parser.error = self._usage  # type: ignore[method-assign]
+        # argparse's messages repeat wrong arguments, and those may be tokens.
+        parser.error = self._exit_with_usage  # type: ignore[method-assign]
         commands = parser.add_subparsers(dest="command", required=True)
         doctor = commands.add_parser(
             "doctor",
             help="examine settings, database, tables, grants, keys, clocks; exit status 1 on a failure",
         )
-        doctor.add_argument("--token", default="", metavar="-", help="read a token from stdin, and try it")
+        doctor.add_argument("--token", default="", metavar="-", help="read a token from stdin, and test it")
         doctor.add_argument(
             "--processes",
             type=int,
             default=int(os.environ.get("WEB_CONCURRENCY") or 1),
             help="how many server processes share the database (default: WEB_CONCURRENCY, or 1)",
         )
-        why = commands.add_parser(
+        explain = commands.add_parser(
             "explain",
             help="why a token is accepted (exit status 0) or refused (1)",
-            description="Give - as the argument, and the token on stdin: as an argument it would be in the "
-            "shell's history and, while this runs, in the list of processes.",
+            description="Use - as the argument, and give the token on stdin. As an argument, it would be in "
+            "the shell's history and in the list of processes.",
         )
-        why.add_argument(
-            "token", nargs="*", help="- reads it from stdin; a token as an argument works as well"
-        )
-        for each in (doctor, why):
-            each.error = self._usage  # type: ignore[method-assign]
-            each.add_argument("--json", action="store_true", help="for programs")
+        explain.add_argument("token", nargs="*", help="- reads it from stdin; the token itself works too")
+        for each in (doctor, explain):
+            each.error = self._exit_with_usage  # type: ignore[method-assign]
+            each.add_argument("--json", action="store_true", help="print JSON")
 
     @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
         before = logging.root.manager.disable
-        logging.disable(logging.CRITICAL)  # the log goes to stdout, and would come between
+        logging.disable(logging.CRITICAL)  # the log goes to stdout too
         try:
             run = self._doctor if options["command"] == "doctor" else self._explain
             status = run(**options)
@@ -63,7 +61,7 @@ class Command(BaseCommand):
 
     def _doctor(self, *, token: str, processes: int, **options: Any) -> int:
         examinations = []
-        given = token if token != "-" else self._read_stdin()  # noqa: S105 - it is the sign for stdin
+        given = token if token != "-" else self._read_stdin()  # noqa: S105 - not a password
         for examination in examine(given, max(1, processes)):
             examinations.append(examination)
             if options["json"]:
@@ -78,14 +76,18 @@ class Command(BaseCommand):
             listed = [{**asdict(each), "outcome": each.outcome} for each in examinations]
             self._write_json({"ok": not failures, "examinations": listed})
         else:
-            said = f"{len(examinations)} examinations: {failures} failures, {warnings} warnings."
-            self.stdout.write(f"\n{said}", self.style.ERROR if failures else self.style.SUCCESS)
+            summary = f"{len(examinations)} examinations: {failures} failures, {warnings} warnings."
+            self.stdout.write(f"\n{summary}", self.style.ERROR if failures else self.style.SUCCESS)
         return FAILED if failures else 0
 
     def _explain(self, *, token: list[str], **options: Any) -> int:
-        given = self._read_stdin() if token in ([], ["-"]) else " ".join(token)  # Bearer eyJ…, unquoted
+        given = (
+            self._read_stdin() if token in ([], ["-"]) else " ".join(token)
+        )  # "Bearer eyJ…" without quotes is two arguments
         if not given.strip():
-            self._usage("There is nothing to explain: give a token on stdin, and - as the argument.")
+            self._exit_with_usage(
+                "There is nothing to explain. Use - as the argument, and give a token on stdin."
+            )
         explanation = explain(given)
         if options["json"]:
             steps = [{"step": step, "outcome": outcome} for step, outcome in explanation.steps()]
@@ -105,8 +107,10 @@ class Command(BaseCommand):
 
     def _write_explanation(self, explanation: Explanation) -> None:
         if explanation.contents:
-            whose = "" if explanation.is_genuine else " (whoever wrote it: its signature was not found good)"
-            self.stdout.write(f"The token says{whose}:")
+            warning = (
+                "" if explanation.is_genuine else ", which may be forged: its signature was not verified"
+            )
+            self.stdout.write(f"The token{warning}:")
             for name, value in explanation.contents.items():
                 self.stdout.write(f"  {name:6}{value}")
             self.stdout.write("")
@@ -134,13 +138,13 @@ class Command(BaseCommand):
     def _read_stdin(self) -> str:
         return sys.stdin.buffer.read(MAX_INPUT).decode(errors="replace")
 
-    def _usage(self, message: str) -> NoReturn:
-        """In place of argparse's own, whose message may hold what was given."""
-        own = message if message.startswith("There is") else "What was given cannot be understood."
+    def _exit_with_usage(self, message: str) -> NoReturn:
+        """Replaces argparse's ``error``: its message may repeat a token."""
+        own = message if message.startswith("There is") else "The arguments are wrong."
         self.stderr.write(f"{own} See: manage.py betterauth --help")
-        sys.exit(USAGE)
+        sys.exit(USAGE_ERROR)
 
 
 def printable(text: str) -> str:
-    """What a key set or a token says must not steer the terminal."""
+    """Replaces control characters: a key set or a token may hold some that control the terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
