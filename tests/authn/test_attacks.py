@@ -430,14 +430,14 @@ def test_a_forged_token_is_refused_for_its_reason(signer: Signer, forge: Forge, 
         assert reason_for(token) == reason
 
 
-def test_the_twin_of_an_ecdsa_signature_is_as_good(signer: Signer) -> None:
+def test_the_second_form_of_an_ecdsa_signature_is_good_too(signer: Signer) -> None:
     """Anybody can make (r, n - s) of (r, s). It says the same, and nothing here takes a token for unique."""
     twin = ecdsa(lambda r, s: (r, P256 - s))(signer)
 
     assert tokens.verify(twin).subject == "user-id"
 
 
-def test_a_token_ends_with_the_leeway_and_not_a_moment_later(
+def test_a_token_expires_exactly_at_the_end_of_the_leeway(
     signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = signer.token()
@@ -453,7 +453,7 @@ def test_a_token_ends_with_the_leeway_and_not_a_moment_later(
     assert reason_for(token) == "expired"
 
 
-def test_a_key_signs_until_the_leeway_after_it_has_retired(signer: Signer) -> None:
+def test_a_key_may_sign_until_its_expiry_plus_the_leeway(signer: Signer) -> None:
     now = int(time.time())
     retired = Signer.in_jwks_table(expiresAt=datetime.fromtimestamp(now - 60, UTC))
 
@@ -469,7 +469,7 @@ def test_a_refusal_names_the_key_that_the_token_names(signer: Signer, changes: d
     assert refused.value.key_id == changes.get("kid", signer.kid)
 
 
-def test_a_token_may_be_8192_characters_long(signer: Signer) -> None:
+def test_a_token_may_have_8192_characters(signer: Signer) -> None:
     """docs/security.md says so; a proxy before us has to let as much through."""
     assert reason_for("x" * 8193) == "too_long"
     assert reason_for("x" * 8192) == "malformed"
@@ -508,7 +508,7 @@ FOREIGN: list[Any] = [
 @pytest.mark.parametrize(
     ("claim", "status", "reason"), [row[:3] for row in FOREIGN], ids=[row[3] for row in FOREIGN]
 )
-def test_what_is_somebody_elses_lets_nobody_in(
+def test_tokens_for_other_purposes_are_refused(
     client: Client,
     person: Person,
     other_person: Person,
@@ -558,7 +558,7 @@ HEADERS: dict[str, tuple[Callable[[str], str], int, str]] = {
 
 
 @pytest.mark.parametrize(("write", "status", "reason"), HEADERS.values(), ids=HEADERS)
-def test_a_good_token_in_a_bad_header_lets_nobody_in(
+def test_a_good_token_in_a_bad_header_is_refused(
     client: Client,
     person: Person,
     audit: Callable[[], list[dict[str, Any]]],

@@ -29,7 +29,9 @@ FIELDS = {
 }
 
 
-def test_an_accepted_attempt_is_one_json_line_with_who_and_how(api: Api, person: Person) -> None:
+def test_an_accepted_attempt_is_logged_as_one_json_line_with_user_and_credential(
+    api: Api, person: Person
+) -> None:
     request_id, token = str(uuid.uuid4()), person.token()
 
     response = api.post(operation("threads.list"), token, X_Request_ID=request_id, User_Agent="Browser/1.0")
@@ -46,7 +48,7 @@ def test_an_accepted_attempt_is_one_json_line_with_who_and_how(api: Api, person:
     assert response.headers["X-Request-ID"] == request_id
 
 
-def test_a_refused_attempt_says_why_and_what_the_caller_got(api: Api, person: Person) -> None:
+def test_a_refused_attempt_is_logged_with_its_reason_and_status(api: Api, person: Person) -> None:
     request_id, token = str(uuid.uuid4()), person.token()
     session_id = person.session_id
     person.sign_out()
@@ -58,7 +60,7 @@ def test_a_refused_attempt_says_why_and_what_the_caller_got(api: Api, person: Pe
     assert (record["user_id"], record["session_id"]) == (person.user_id, session_id)
 
 
-def test_a_forged_token_is_recorded_with_the_key_it_was_checked_with(
+def test_a_forged_token_is_logged_with_the_key_that_checked_it(
     api: Api, person: Person, other_person: Person
 ) -> None:
     request_id, token = str(uuid.uuid4()), person.token()
@@ -100,7 +102,7 @@ def test_a_request_id_that_is_not_well_formed_is_replaced(client: Client, given:
 @pytest.mark.parametrize(
     "given", ["7b2a9c", "3dbd4fef-3cbb-4995-a69b-36df26723339", "Root=1-67891233-abcdef012345678912345678"]
 )
-def test_a_well_formed_request_id_comes_back(client: Client, given: str) -> None:
+def test_a_well_formed_request_id_is_returned(client: Client, given: str) -> None:
     assert client.get("/support/health", headers={"X-Request-ID": given})["X-Request-ID"] == given
 
 

@@ -49,7 +49,7 @@ PEER, CLIENT, FORGED = "10.0.0.1", "203.0.113.7", "198.51.100.66"
         (2, None, PEER),
     ],
 )
-def test_an_address_is_what_the_outermost_proxy_of_ours_has_seen(
+def test_the_address_is_what_our_outermost_proxy_saw(
     settings: Any, proxies: int, forwarded: str | None, address: str
 ) -> None:
     settings.NUM_PROXIES = proxies
@@ -58,7 +58,7 @@ def test_an_address_is_what_the_outermost_proxy_of_ours_has_seen(
     assert client_address.address(meta) == address
 
 
-def test_a_unix_sockets_client_has_none(settings: Any) -> None:
+def test_a_client_on_a_unix_socket_has_no_address(settings: Any) -> None:
     settings.NUM_PROXIES = 1
 
     assert client_address.address({}) is None
@@ -66,14 +66,14 @@ def test_a_unix_sockets_client_has_none(settings: Any) -> None:
     assert client_address.address({"HTTP_X_FORWARDED_FOR": CLIENT}) == CLIENT
 
 
-def test_who_is_connected_by_ipv4_to_a_socket_of_both_has_their_own_address() -> None:
+def test_an_ipv4_client_on_a_dual_stack_socket_has_its_ipv4_address() -> None:
     metas = [{"REMOTE_ADDR": f"::ffff:{address}"} for address in (CLIENT, FORGED)]
 
     assert [client_address.address(meta) for meta in metas] == [CLIENT, FORGED]
     assert [client_address.network(meta) for meta in metas] == [CLIENT, FORGED]
 
 
-def test_a_client_has_one_address_of_ipv4_and_many_of_ipv6() -> None:
+def test_an_ipv4_client_is_one_address_and_an_ipv6_client_a_network() -> None:
     networks = [
         client_address.network({"REMOTE_ADDR": address})
         for address in (CLIENT, FORGED, "2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1", "fe80::1%eth0")
@@ -86,14 +86,16 @@ def test_a_client_has_one_address_of_ipv4_and_many_of_ipv6() -> None:
 
 
 @pytest.mark.parametrize("proxies", [-1, 11])
-def test_a_number_that_is_none_of_proxies_stops_the_start(settings: Any, proxies: int) -> None:
+def test_an_invalid_number_of_proxies_stops_the_start(settings: Any, proxies: int) -> None:
     settings.NUM_PROXIES = proxies
 
     assert [message.id for message in run_checks()] == ["authn.E014"]
 
 
 @pytest.mark.parametrize(("proxies", "warnings"), [(0, ["chatbackend.W001"]), (1, [])])
-def test_a_proxy_that_is_not_counted_is_warned_of(settings: Any, proxies: int, warnings: list[str]) -> None:
+def test_a_proxy_that_num_proxies_does_not_count_is_logged(
+    settings: Any, proxies: int, warnings: list[str]
+) -> None:
     settings.SECURE_PROXY_SSL_HEADER, settings.NUM_PROXIES = ("HTTP_X_FORWARDED_PROTO", "https"), proxies
 
     assert [message.id for message in run_checks()] == warnings
@@ -122,7 +124,7 @@ def recorded(api: Api, url: str, **headers: str) -> Any:
     return record["client_address"]
 
 
-def test_a_callers_own_word_is_not_in_the_audit_log(proxied: tuple[int, Api]) -> None:
+def test_an_address_that_the_client_claims_is_not_in_the_audit_log(proxied: tuple[int, Api]) -> None:
     proxies, api = proxied
 
     assert recorded(api, api.url, **{"X-Forwarded-For": FORGED}) == "127.0.0.1"
@@ -130,7 +132,9 @@ def test_a_callers_own_word_is_not_in_the_audit_log(proxied: tuple[int, Api]) ->
     assert two == (CLIENT if proxies else "127.0.0.1")
 
 
-def test_behind_two_nginx_it_is_the_outer_ones(proxied: tuple[int, Api], tmp_path: Any) -> None:
+def test_behind_two_nginx_the_address_is_what_the_outer_one_saw(
+    proxied: tuple[int, Api], tmp_path: Any
+) -> None:
     proxies, api = proxied
     outer, inner = blocks("test_deployment.py", "nginx")
     replaced, added = (
@@ -162,13 +166,13 @@ def test_behind_two_nginx_it_is_the_outer_ones(proxied: tuple[int, Api], tmp_pat
     assert record["client_address"] == ("127.0.0.2" if proxies else "127.0.0.1")
 
 
-def test_uvicorn_by_itself_would_believe_whoever_is_on_its_machine() -> None:
+def test_uvicorn_trusts_forwarded_headers_from_its_own_machine_by_default() -> None:
     """If ever it does no more, ``--no-proxy-headers`` can go."""
     assert Config("x:y").proxy_headers
     assert Config("x:y").forwarded_allow_ips == "127.0.0.1,::1"
 
 
-def test_wherever_we_start_it_it_believes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_start_commands_make_uvicorn_trust_no_forwarded_header(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = [
         (TOP / "README.md").read_text().partition("$ uvicorn ")[2].partition("\n")[0].split(),
         unit()["ExecStart"].split()[1:],

@@ -126,7 +126,7 @@ everywhere = pytest.mark.parametrize("running", DEPLOYMENTS, indirect=True, ids=
 
 
 @everywhere
-def test_a_token_gets_in_as_the_user_and_session_it_names(running: Running) -> None:
+def test_a_token_is_accepted_with_its_user_and_session(running: Running) -> None:
     person, before = running.auth.sign_up(), datetime.now(UTC)
     session_id = running.session_id(person)
 
@@ -147,7 +147,7 @@ def test_a_token_gets_in_as_the_user_and_session_it_names(running: Running) -> N
 
 
 @everywhere
-def test_the_session_cookie_gets_in_as_well_and_sign_out_ends_that_too(running: Running) -> None:
+def test_the_session_cookie_is_accepted_until_sign_out(running: Running) -> None:
     person = running.auth.sign_up()
     shown = {"Cookie": f"better-auth.session_token={person.cookie}", "Origin": running.auth.origin}
 
@@ -159,7 +159,7 @@ def test_the_session_cookie_gets_in_as_well_and_sign_out_ends_that_too(running: 
 
 
 @everywhere
-def test_signing_out_ends_it(running: Running) -> None:
+def test_a_token_is_refused_after_sign_out(running: Running) -> None:
     person = running.auth.sign_up()
     token, other = running.token(person), running.auth.sign_in(person.email)
     person.sign_out()
@@ -189,7 +189,7 @@ def test_a_session_ends_when_its_row_says_so_and_not_before(running: Running) ->
 
 
 @pytest.mark.parametrize("running", WITH_ADMIN, indirect=True, ids=str)
-def test_an_administrators_ban_and_impersonation_are_seen(running: Running) -> None:
+def test_an_administrators_ban_and_impersonation_are_recognized(running: Running) -> None:
     administrator, person, banned = (running.auth.sign_up() for _ in range(3))
     token = running.token(banned)
     users = running.deployment.sessions.replace("session", "user")
@@ -206,7 +206,7 @@ def test_an_administrators_ban_and_impersonation_are_seen(running: Running) -> N
 
 
 @everywhere
-def test_the_documentation_says_so(running: Running) -> None:
+def test_the_documentation_lists_each_deployment(running: Running) -> None:
     person = running.auth.sign_up()
     header = jwt.get_unverified_header(running.token(person))
     _, _, record = running.asked(running.token(person))
@@ -228,7 +228,7 @@ def test_the_documentation_says_so(running: Running) -> None:
     assert not variables or f"**{running.deployment}**\n\n```shell\n{variables}\n```\n" in page
 
 
-def test_the_documentation_names_no_other_deployment() -> None:
+def test_the_documentation_lists_no_other_deployment() -> None:
     table = PAGE.read_text().partition("| deployment |")[2].partition("\n\n")[0]
 
     assert [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines()[2:]] == [

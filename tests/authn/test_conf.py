@@ -67,17 +67,17 @@ NO_ORIGINS = [
 
 
 @pytest.mark.parametrize(("url", "expected"), ORIGINS.items())
-def test_an_origin_is_what_better_auth_makes_of_the_address(url: str, expected: str) -> None:
+def test_an_origin_is_normalized_as_in_better_auth(url: str, expected: str) -> None:
     assert origin(url) == expected
     assert origin(expected) == expected
 
 
 @pytest.mark.parametrize("url", NO_ORIGINS, ids=repr)
-def test_what_is_no_web_address_has_no_origin(url: str) -> None:
+def test_a_value_that_is_not_a_web_url_has_no_origin(url: str) -> None:
     assert origin(url) == ""
 
 
-def test_issuer_audience_and_keys_follow_from_better_auths_address(settings: Any) -> None:
+def test_issuer_audience_and_jwks_url_follow_from_better_auths_url(settings: Any) -> None:
     settings.BETTER_AUTH_URL = "https://AUTH.example.com/api/auth"
 
     assert conf.BETTER_AUTH_ISSUER == "https://auth.example.com"
@@ -85,7 +85,7 @@ def test_issuer_audience_and_keys_follow_from_better_auths_address(settings: Any
     assert conf.BETTER_AUTH_JWKS_URL == "https://auth.example.com/api/auth/jwks"
 
 
-def test_what_is_configured_is_taken_to_the_letter(settings: Any) -> None:
+def test_a_configured_value_is_used_unchanged(settings: Any) -> None:
     settings.BETTER_AUTH_ISSUER = "https://Issuer.example/"
     settings.BETTER_AUTH_AUDIENCE = ["chat", "support"]
     settings.BETTER_AUTH_JWKS_URL = "https://keys.example/.well-known/jwks.json"
@@ -104,7 +104,7 @@ def test_what_is_configured_is_taken_to_the_letter(settings: Any) -> None:
         ("BETTER_AUTH_PLUGINS", []),
     ],
 )
-def test_a_setting_that_is_not_there_has_its_default(settings: Any, name: str, default: Any) -> None:
+def test_a_missing_setting_has_its_default(settings: Any, name: str, default: Any) -> None:
     delattr(settings, name)
 
     assert getattr(conf, name) == default
@@ -157,7 +157,7 @@ def test_a_duration_is_set_in_seconds_and_has_a_default(
         ("http://[", ""),
     ],
 )
-def test_keys_are_fetched_where_better_auth_has_its_routes(
+def test_the_jwks_url_has_the_path_of_better_auths_routes(
     settings: Any, base_url: str, jwks_url: str
 ) -> None:
     settings.BETTER_AUTH_URL = base_url
@@ -166,7 +166,7 @@ def test_keys_are_fetched_where_better_auth_has_its_routes(
 
 
 @pytest.mark.parametrize(("written", "is_secure"), [("", True), ("False", False), ("on", True)])
-def test_cookies_are_secure_as_the_environment_says_or_else_as_the_address(
+def test_cookies_are_secure_by_the_setting_or_if_the_url_is_https(
     monkeypatch: pytest.MonkeyPatch, settings: Any, written: str, is_secure: bool
 ) -> None:
     monkeypatch.setenv("BETTER_AUTH_SECURE_COOKIES", written)

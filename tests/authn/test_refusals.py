@@ -40,7 +40,7 @@ def body_of(message: str, status: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "authorization", [None, "", "Basic YTpi", "Token x.y.z", "Bearerx"], ids=lambda value: str(value)
 )
-def test_without_our_credentials_the_answer_is_401_and_names_the_scheme(
+def test_without_credentials_the_response_is_a_401_with_the_scheme(
     client: Client, authorization: str | None, audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
     response = post(client, authorization)
@@ -116,7 +116,7 @@ def of_an_address_that_has_changed(signer: Signer, person: Person) -> str:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_every_bad_token_gets_one_and_the_same_401_and_its_reason_is_in_the_audit_alone(
+def test_every_bad_token_gets_the_same_401_and_only_the_audit_log_has_the_reason(
     client: Client,
     signer: Signer,
     person: Person,
@@ -132,7 +132,7 @@ def test_every_bad_token_gets_one_and_the_same_401_and_its_reason_is_in_the_audi
 
 
 @pytest.mark.parametrize("outdate", [of_a_session_that_was_replaced, of_an_address_that_has_changed])
-def test_a_page_that_gets_a_new_token_after_a_401_goes_on(
+def test_a_page_that_gets_a_new_token_after_a_401_continues(
     client: Client, signer: Signer, person: Person, outdate: Callable[[Signer, Person], str]
 ) -> None:
     old = outdate(signer, person)
@@ -147,13 +147,13 @@ def test_the_scheme_is_case_insensitive(client: Client, person: Person, scheme: 
     assert post(client, f"{scheme} {person.token()}").status_code == 200
 
 
-def test_better_auths_opaque_session_token_is_no_jwt(client: Client, person: Person) -> None:
+def test_better_auths_session_token_is_not_a_jwt(client: Client, person: Person) -> None:
     answer = person.auth.sign_in(person.email).browser.get("get-session").json()
 
     assert post(client, f"Bearer {answer['session']['token']}").status_code == 401
 
 
-def test_a_good_token_of_nobody_we_know_is_a_404(client: Client, signer: Signer) -> None:
+def test_a_good_token_of_an_unknown_user_is_a_404(client: Client, signer: Signer) -> None:
     response = post(client, f"Bearer {signer.token(sub='ghost', email='ghost@example.com')}")
 
     message = "User not found with provided email"
@@ -170,7 +170,9 @@ def test_after_sign_out_the_token_finds_no_active_session(client: Client, person
     assert (response.status_code, response.json()) == (404, body_of(message, 404))
 
 
-def test_a_body_over_the_limit_is_a_413_that_names_it(client: Client, person: Person, settings: Any) -> None:
+def test_a_body_over_the_limit_is_a_413_that_names_the_limit(
+    client: Client, person: Person, settings: Any
+) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
 
     response = post(client, f"Bearer {person.token()}")
@@ -179,13 +181,13 @@ def test_a_body_over_the_limit_is_a_413_that_names_it(client: Client, person: Pe
     assert (response.status_code, response.json()) == (413, body_of(message, 413))
 
 
-def test_a_stranger_learns_nothing_of_the_body(client: Client, settings: Any) -> None:
+def test_a_refused_client_learns_nothing_about_the_body_format(client: Client, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
 
     assert post(client).status_code == 401
 
 
-def test_too_many_requests_are_a_429_with_the_time_to_wait(
+def test_too_many_requests_are_a_429_with_retry_after(
     client: Client, person: Person, other_person: Person, settings: Any
 ) -> None:
     settings.SUPPORT_RATE_PER_USER = "2/hour"
@@ -216,7 +218,7 @@ def test_an_unknown_path_is_a_404_in_json(client: Client, path: str) -> None:
     assert (response.status_code, response.json()) == (404, body_of("Not Found", 404))
 
 
-def test_djangos_own_pages_are_json_with_debug_on_as_well(client: Client, settings: Any) -> None:
+def test_djangos_error_pages_are_json_with_debug_too(client: Client, settings: Any) -> None:
     settings.DEBUG = True
 
     assert client.get("/support/nothing").json() == body_of("Not Found", 404)
@@ -229,7 +231,7 @@ def test_a_bad_host_is_a_400_in_json(client: Client) -> None:
     assert (response.status_code, response.json()) == (400, body_of("Bad Request", 400))
 
 
-def test_djangos_own_errors_keep_their_headers_for_the_page_on_another_origin(client: Client) -> None:
+def test_djangos_errors_keep_their_cors_headers(client: Client) -> None:
     for path, host in (("/support/nothing", "testserver"), ("/support/health", "evil.example")):
         response = client.get(path, HTTP_ORIGIN=PAGE_ORIGIN, HTTP_HOST=host)
 
@@ -238,7 +240,7 @@ def test_djangos_own_errors_keep_their_headers_for_the_page_on_another_origin(cl
         assert response["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_fault_of_ours_is_a_500_in_json_that_gives_nothing_away(
+def test_a_server_error_is_a_500_in_json_without_details(
     client: Client, person: Person, settings: Any
 ) -> None:
     client.raise_request_exception = False
@@ -254,7 +256,7 @@ def broken_context(request: Any) -> Any:
     raise RuntimeError("a secret of ours")
 
 
-def test_a_database_that_does_not_answer_is_a_503_and_lets_nobody_in(
+def test_a_database_that_does_not_answer_is_a_503(
     client: Client, person: Person, audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
     token = person.token()
@@ -273,7 +275,7 @@ def test_a_database_that_does_not_answer_is_a_503_and_lets_nobody_in(
     assert audit()[-1]["levelname"] == "WARNING"
 
 
-def test_a_database_of_another_shape_is_a_fault_of_ours_and_not_an_outage(
+def test_a_database_error_that_is_no_outage_is_a_500(
     client: Client, person: Person, audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
     client.raise_request_exception = False
@@ -287,7 +289,7 @@ def test_a_database_of_another_shape_is_a_fault_of_ours_and_not_an_outage(
     assert [(record["outcome"], record["status"]) for record in audit()] == [("refused", 500)]
 
 
-def test_a_database_that_is_gone_is_a_503_for_every_kind_of_operation(
+def test_a_database_that_is_down_is_a_503_for_every_kind_of_operation(
     tmp_path: Path, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> None:
     with ExitStack() as running:
@@ -307,7 +309,7 @@ def test_a_database_that_is_gone_is_a_503_for_every_kind_of_operation(
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
 
 
-def test_no_keys_at_all_is_a_503_too(client: Client, person: Person, settings: Any) -> None:
+def test_a_request_without_any_keys_is_a_503(client: Client, person: Person, settings: Any) -> None:
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", "http://127.0.0.1:9/jwks"
 
     response = post(client, f"Bearer {person.token()}")
@@ -315,7 +317,7 @@ def test_no_keys_at_all_is_a_503_too(client: Client, person: Person, settings: A
     assert (response.status_code, response["Retry-After"]) == (503, "2")
 
 
-def test_the_refusals_work_without_our_exception_handler(
+def test_the_refusals_work_with_drfs_own_exception_handler(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A team may use the class in views of its own project, under DRF's handler.
@@ -326,7 +328,7 @@ def test_the_refusals_work_without_our_exception_handler(
     assert (response.status_code, response.json()) == (401, {"detail": BAD_TOKEN})
 
 
-def test_no_answer_and_no_log_line_holds_the_token(
+def test_no_response_and_no_log_line_holds_the_token(
     client: Client, person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = person.token()

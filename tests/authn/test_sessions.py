@@ -55,7 +55,7 @@ def test_a_real_token_resolves_to_its_user_and_its_own_session(person: Person) -
     assert identity.user.is_authenticated
 
 
-def test_one_statement_finds_both_and_names_its_columns(
+def test_one_statement_finds_user_and_session_and_names_its_columns(
     person: Person, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     claims = claims_of(person)
@@ -78,7 +78,7 @@ def refusal(claims: Claims) -> str:
     return refused.value.reason
 
 
-def test_sign_out_ends_the_tokens_own_session_whatever_others_there_are(
+def test_sign_out_ends_the_tokens_session_even_if_the_user_has_others(
     person: Person, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     claims, other = tokens.verify(person.token()), person.auth.sign_in(person.email)
@@ -93,7 +93,7 @@ def test_sign_out_ends_the_tokens_own_session_whatever_others_there_are(
     assert (with_another, without) == ("session_ended", "no_active_session")
 
 
-def test_another_session_does_not_count_if_it_has_expired_or_is_somebody_elses(
+def test_an_expired_session_or_another_users_session_does_not_count(
     person: Person, other_person: Person
 ) -> None:
     claims, other = tokens.verify(person.token()), person.auth.sign_in(person.email)
@@ -104,7 +104,7 @@ def test_another_session_does_not_count_if_it_has_expired_or_is_somebody_elses(
     assert refusal(claims) == "no_active_session"
 
 
-def test_without_a_sid_any_live_session_serves(person: Person) -> None:
+def test_without_a_sid_any_active_session_counts(person: Person) -> None:
     second = person.auth.sign_in(person.email)
     person.sign_out()
 
@@ -113,7 +113,7 @@ def test_without_a_sid_any_live_session_serves(person: Person) -> None:
     assert identity.session.id == second.session_id
 
 
-def test_an_expired_session_is_none_although_its_row_stays(person: Person) -> None:
+def test_an_expired_session_does_not_count_although_its_row_exists(person: Person) -> None:
     claims = tokens.verify(person.token())
     Session.objects.using("default").filter(user=person.user_id).update(
         expires_at=timezone.now() - timedelta(seconds=1)
@@ -124,7 +124,7 @@ def test_an_expired_session_is_none_although_its_row_stays(person: Person) -> No
             sessions.resolve(which)
 
 
-def test_somebody_elses_session_does_not_serve(person: Person, other_person: Person) -> None:
+def test_another_users_session_does_not_count(person: Person, other_person: Person) -> None:
     assert refusal(claims_of(person, session_id=other_person.session_id)) == "session_ended"
 
 
@@ -136,7 +136,7 @@ def test_a_deleted_user_is_not_found(person: Person) -> None:
         sessions.resolve(claims)
 
 
-def test_an_address_that_has_changed_is_refused_until_the_token_names_the_new_one(
+def test_a_changed_email_is_refused_until_the_token_has_the_new_one(
     person: Person, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     claims = tokens.verify(person.token())
@@ -155,7 +155,7 @@ def with_capitals(person: Person) -> None:
     User.objects.using("default").filter(id=person.user_id).update(email=email)
 
 
-def test_an_address_with_capitals_lets_its_user_in(
+def test_a_stored_email_with_capitals_is_found(
     person: Person, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     with_capitals(person)
@@ -170,7 +170,7 @@ def test_an_address_with_capitals_lets_its_user_in(
     assert refusal(claims) == "no_active_session"
 
 
-def test_a_token_is_refused_if_another_user_has_its_address_in_lower_case(
+def test_a_token_is_refused_if_another_user_has_its_email_in_lower_case(
     person: Person, other_person: Person
 ) -> None:
     with_capitals(person)
@@ -180,13 +180,13 @@ def test_a_token_is_refused_if_another_user_has_its_address_in_lower_case(
     assert sessions.resolve(claims_of(other_person, email=person.email)).user_id == other_person.user_id
 
 
-def test_an_address_that_is_equal_only_after_case_folding_is_another_address(person: Person) -> None:
+def test_an_email_that_is_equal_only_after_case_folding_is_another_email(person: Person) -> None:
     User.objects.using("default").filter(id=person.user_id).update(email="strasse@example.com")
 
     assert refusal(claims_of(person, email="stra\u00dfe@example.com")) == "address_changed"
 
 
-def test_an_address_that_changed_hands_does_not_let_the_old_token_in(person: Person) -> None:
+def test_an_old_token_is_refused_after_its_email_moved_to_another_user(person: Person) -> None:
     claims, address = tokens.verify(person.token()), person.email
     person.change_email(f"new-{address}")
     heir = person.auth.sign_up(email=address)
@@ -198,7 +198,7 @@ def test_an_address_that_changed_hands_does_not_let_the_old_token_in(person: Per
     assert sessions.resolve(tokens.verify(heir.token())).user_id == heir.user_id
 
 
-def test_an_account_that_was_deleted_and_made_anew_does_not_let_the_old_token_in(person: Person) -> None:
+def test_an_old_token_is_refused_after_its_account_was_deleted_and_recreated(person: Person) -> None:
     claims = tokens.verify(person.token())
     person.post("delete-user", password=PASSWORD)
     person.auth.sign_up(email=person.email)
@@ -207,7 +207,7 @@ def test_an_account_that_was_deleted_and_made_anew_does_not_let_the_old_token_in
         sessions.resolve(claims)
 
 
-def test_the_banned_are_refused_whatever_they_show_and_the_record_names_their_session(
+def test_a_banned_user_is_refused_with_every_credential_and_the_log_names_the_session(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = tokens.verify(person.token())
@@ -222,7 +222,7 @@ def test_the_banned_are_refused_whatever_they_show_and_the_record_names_their_se
         assert (banned.value.session or Session()).id == person.session_id
 
 
-def test_a_token_that_nobody_has_was_theirs_if_better_auth_signed_it_and_made_up_if_not(
+def test_an_unknown_session_token_is_a_404_if_signed_and_a_401_if_not(
     person: Person,
 ) -> None:
     with pytest.raises(NoActiveSession):
@@ -242,7 +242,7 @@ def test_hostile_values_are_refused_before_the_database_sees_them(signer: Signer
 @pytest.mark.parametrize(
     "sid", ["abc", "8", "9" * 128, "-1", "07", "_", "0x7", "26e96b3fbd684c789c8dfd1079731ec6"]
 )
-def test_a_sid_or_sub_that_is_no_id_here_is_refused_and_no_database_error(ids: str, sid: str) -> None:
+def test_a_sid_or_sub_of_another_type_is_refused_without_a_database_error(ids: str, sid: str) -> None:
     """Whatever type the ids have, and whatever a team's definePayload puts there."""
     ada = Person(BetterAuth(""), "Ada", "ada@example.com", httpx2.Client(), user_id=ids)
 
@@ -254,7 +254,7 @@ def test_a_sid_or_sub_that_is_no_id_here_is_refused_and_no_database_error(ids: s
     assert sessions.resolve(claims_of(ada)).user_id == ids
 
 
-def test_columns_and_rows_of_plugins_we_do_not_know_are_no_concern(person: Person) -> None:
+def test_columns_and_rows_of_unknown_plugins_do_not_matter(person: Person) -> None:
     with connection.cursor() as cursor:
         cursor.execute('ALTER TABLE "user" ADD COLUMN "loyaltyPoints" integer')
         cursor.execute('ALTER TABLE "session" ADD COLUMN "activeOrganizationId" text')
@@ -262,7 +262,7 @@ def test_columns_and_rows_of_plugins_we_do_not_know_are_no_concern(person: Perso
     assert sessions.resolve(claims_of(person)).user_id == person.user_id
 
 
-def test_a_ban_is_a_403_until_it_ends_where_the_admin_plugin_is_declared(
+def test_with_the_admin_plugin_a_ban_is_a_403_until_it_ends(
     postgres_url: str, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> None:
     url = create_database(postgres_url, "with_admin_plugin")
@@ -285,7 +285,7 @@ def outcome(api: Api, token: str) -> str:
     return {501: "let in", 403: str(response.json()["error"])}[response.status_code]
 
 
-def test_every_refusal_carries_its_reason() -> None:
+def test_every_refusal_has_its_reason() -> None:
     for kind in Refused.__subclasses__():
         refused = kind(60) if kind is TooManyAttempts else kind()
         assert refused.reason == kind.default_code

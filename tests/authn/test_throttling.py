@@ -66,9 +66,7 @@ def forged(signer: Signer, **claims: Any) -> str:
 # --- Whoever shows what we cannot tell from a forgery ---------------------------------------------
 
 
-def test_from_the_limit_on_a_forged_token_is_a_429_with_the_time_to_wait(
-    client: Client, signer: Signer
-) -> None:
+def test_from_the_limit_on_a_forged_token_is_a_429_with_retry_after(client: Client, signer: Signer) -> None:
     answers = [post(client, forged(signer)) for _ in range(LIMIT + 2)]
 
     assert [answer.json() for answer in answers] == [body_of(BAD_TOKEN, 401)] * LIMIT + [TOO_MANY] * 2
@@ -76,20 +74,20 @@ def test_from_the_limit_on_a_forged_token_is_a_429_with_the_time_to_wait(
     assert "WWW-Authenticate" not in answers[-1]
 
 
-def test_whatever_is_refused_counts(client: Client, signer: Signer, settings: Any) -> None:
+def test_every_kind_of_refusal_counts(client: Client, signer: Signer, settings: Any) -> None:
     settings.REFUSED_RATE_PER_ADDRESS = "6/hour"
     ways = ["", "nonsense", "x" * 9000, Signer.unknown().token(), forged(signer), f"{signer.token()}=="]
 
     assert statuses(client, *ways, *ways) == [401] * 6 + [429] * 6
 
 
-def test_no_credentials_are_an_attempt_too(client: Client) -> None:
+def test_a_request_without_credentials_counts_too(client: Client) -> None:
     answers = [post(client) for _ in range(LIMIT + 1)]
 
     assert [answer.json() for answer in answers] == [body_of(NO_CREDENTIALS, 401)] * LIMIT + [TOO_MANY]
 
 
-def test_after_a_while_one_may_try_again(
+def test_attempts_are_possible_again_after_the_period(
     client: Client, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
@@ -104,7 +102,7 @@ def test_after_a_while_one_may_try_again(
 # --- Their neighbours -----------------------------------------------------------------------------
 
 
-def test_a_good_token_gets_in_whatever_others_at_its_address_have_shown(
+def test_a_good_token_is_accepted_from_an_address_over_the_limit(
     client: Client, signer: Signer, person: Person
 ) -> None:
     token = person.token()
@@ -113,7 +111,7 @@ def test_a_good_token_gets_in_whatever_others_at_its_address_have_shown(
     assert statuses(client, token, forged(signer), token) == [200, 429, 200]
 
 
-def test_an_expired_token_is_still_told_so_that_its_page_fetches_another(
+def test_an_expired_token_gets_a_401_from_an_address_over_the_limit(
     client: Client, signer: Signer, person: Person
 ) -> None:
     assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
@@ -123,13 +121,13 @@ def test_an_expired_token_is_still_told_so_that_its_page_fetches_another(
     assert (answer.status_code, answer.json()) == (401, body_of(BAD_TOKEN, 401))
 
 
-def test_other_addresses_have_a_limit_of_their_own(client: Client, signer: Signer) -> None:
+def test_each_address_has_its_own_limit(client: Client, signer: Signer) -> None:
     assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
 
     assert statuses(client, forged(signer), address=ELSEWHERE) == [401]
 
 
-def test_a_network_of_ipv6_is_one_address(client: Client, signer: Signer) -> None:
+def test_an_ipv6_network_counts_as_one_address(client: Client, signer: Signer) -> None:
     addresses = [f"2001:db8::{number}" for number in range(LIMIT + 1)]
 
     assert [post(client, forged(signer), address).status_code for address in addresses][-1] == 429
@@ -139,7 +137,7 @@ def test_a_network_of_ipv6_is_one_address(client: Client, signer: Signer) -> Non
 # --- Genuine tokens -------------------------------------------------------------------------------
 
 
-def test_a_genuine_token_that_is_refused_counts_by_itself_and_soon_asks_no_database(
+def test_a_refused_genuine_token_is_counted_by_itself_and_then_not_looked_up(
     client: Client, person: Person
 ) -> None:
     token = person.token()
@@ -154,7 +152,7 @@ def test_a_genuine_token_that_is_refused_counts_by_itself_and_soon_asks_no_datab
     assert len(queries) == 0
 
 
-def test_its_user_gets_in_with_another_one(client: Client, person: Person) -> None:
+def test_the_user_of_a_blocked_token_is_accepted_with_another_token(client: Client, person: Person) -> None:
     token = person.token()
     person.sign_out()
     assert statuses(client, *[token] * (LIMIT + 1))[-1] == 429
@@ -162,7 +160,7 @@ def test_its_user_gets_in_with_another_one(client: Client, person: Person) -> No
     assert statuses(client, person.auth.sign_in(person.email).token()) == [200]
 
 
-def test_a_session_cookie_that_has_ended_counts_by_itself(
+def test_a_cookie_of_an_ended_session_is_counted_by_itself(
     client: Client, person: Person, ended_cookie: str, settings: Any
 ) -> None:
     settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["bearer"], BETTER_AUTH_SECRET
@@ -171,7 +169,7 @@ def test_a_session_cookie_that_has_ended_counts_by_itself(
     assert statuses(client, person.cookie) == [200]
 
 
-def test_an_ended_session_cookie_counts_as_one_in_every_encoding(
+def test_a_cookie_of_an_ended_session_counts_as_one_in_every_encoding(
     client: Client, ended_cookie: str, settings: Any
 ) -> None:
     settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["bearer"], BETTER_AUTH_SECRET
@@ -211,7 +209,7 @@ def test_a_jwt_with_its_second_ecdsa_signature_counts_as_the_same(client: Client
     assert (answered, len(queries)) == ([429], 0)
 
 
-def test_a_user_who_signs_in_again_gets_in_whatever_their_old_jwts_did(
+def test_a_user_who_signs_in_again_is_accepted_after_refused_jwts(
     client: Client, signer: Signer, person: Person
 ) -> None:
     """Without a session id, old and new JWTs count together for the user, and both may be good."""
@@ -224,7 +222,7 @@ def test_a_user_who_signs_in_again_gets_in_whatever_their_old_jwts_did(
     assert statuses(client, of(signer, signed_in, sid=None)) == [200]
 
 
-def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_and_looked_up_at_each_address_apart(
+def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_at_each_address_separately(
     client: Client, signer: Signer, person: Person
 ) -> None:
     """The page gets a new JWT after a 401, whatever somebody at another address does with the old one."""
@@ -238,7 +236,7 @@ def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_and_looked_up_at_each_addr
     assert statuses(client, token, address=ELSEWHERE) == [401]
 
 
-def test_expired_jwts_of_one_session_count_together_at_an_address_and_a_good_one_gets_in(
+def test_expired_jwts_of_one_session_count_together_and_a_good_jwt_is_accepted(
     client: Client, signer: Signer, person: Person, other_person: Person
 ) -> None:
     expired = [of(signer, person, iat=number, exp=900 + number) for number in range(1, LIMIT + 3)]
@@ -275,7 +273,7 @@ def test_a_refused_genuine_jwt_never_counts_against_its_address(
     assert statuses(client, forged(signer)) == [401]
 
 
-def test_a_bare_session_token_is_not_looked_up_for_an_address_over_the_limit(
+def test_an_unsigned_session_token_is_not_looked_up_for_an_address_over_the_limit(
     client: Client, person: Person, settings: Any
 ) -> None:
     """Only the look-up would tell whether it is one. It is the one kind whose neighbours can keep it out."""
@@ -293,7 +291,7 @@ def test_a_bare_session_token_is_not_looked_up_for_an_address_over_the_limit(
 # --- What is written down -------------------------------------------------------------------------
 
 
-def test_the_first_one_too_many_is_written_down_and_all_are_counted(
+def test_only_the_first_attempt_over_the_limit_is_logged_and_all_are_counted(
     client: Client,
     signer: Signer,
     audit: Callable[[], list[dict[str, Any]]],
@@ -331,7 +329,7 @@ def test_no_token_is_in_the_cache_or_in_the_log(
 # --- What it costs --------------------------------------------------------------------------------
 
 
-def test_a_good_request_asks_the_cache_nothing(
+def test_a_good_request_does_not_use_the_cache(
     client: Client, signer: Signer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statuses(client, *[forged(signer)] * (LIMIT + 1))
@@ -340,7 +338,7 @@ def test_a_good_request_asks_the_cache_nothing(
     assert statuses(client, person.token(), forged(signer)) == [200, 429]
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_blocked_keys_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttling, "MAX_KEYS", 100)
 
     for number in range(1000):
@@ -363,7 +361,7 @@ def hanging_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 @pytest.mark.usefixtures("hanging_keys")
-def test_while_keys_cannot_be_loaded_forgers_are_counted_by_address_and_silenced(
+def test_without_keys_forged_tokens_are_counted_by_address_and_blocked(
     client: Client,
     signer: Signer,
     audit: Callable[[], list[dict[str, Any]]],
@@ -379,7 +377,7 @@ def test_while_keys_cannot_be_loaded_forgers_are_counted_by_address_and_silenced
 
 
 @pytest.mark.usefixtures("hanging_keys")
-def test_while_keys_cannot_be_loaded_others_get_a_503_with_the_time_to_wait_and_a_cookie_lets_in(
+def test_without_keys_jwts_get_a_503_with_retry_after_and_cookies_are_accepted(
     client: Client, signer: Signer, person: Person, settings: Any
 ) -> None:
     settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["jwt", "bearer"], BETTER_AUTH_SECRET
@@ -391,7 +389,7 @@ def test_while_keys_cannot_be_loaded_others_get_a_503_with_the_time_to_wait_and_
     assert statuses(client, person.cookie) == [200]
 
 
-def test_once_keys_are_loaded_a_good_token_gets_in_whatever_its_address_did_without_them(
+def test_a_good_token_is_accepted_as_soon_as_keys_are_loaded(
     client: Client, signer: Signer, person: Person, settings: Any, hanging_keys: None
 ) -> None:
     token = person.token()
@@ -402,7 +400,7 @@ def test_once_keys_are_loaded_a_good_token_gets_in_whatever_its_address_did_with
     assert statuses(client, token, forged(signer)) == [200, 429]
 
 
-def test_a_database_that_is_down_counts_against_nobody(client: Client, person: Person) -> None:
+def test_a_database_outage_counts_as_no_attempt(client: Client, person: Person) -> None:
     token = person.token()
     assert statuses(client, token) == [200]  # the keys are loaded now
 
@@ -480,7 +478,7 @@ def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
 
 
 @pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight", "60/month"])
-def test_a_rate_that_is_none_stops_the_start(settings: Any, rate: str) -> None:
+def test_an_invalid_rate_stops_the_start(settings: Any, rate: str) -> None:
     settings.REFUSED_RATE_PER_ADDRESS = rate
 
     assert [message.id for message in run_checks()] == ["authn.E015"]

@@ -51,14 +51,14 @@ def address_of(page: str, *args: str) -> str:
 
 
 @pytest.mark.parametrize("found_by", ["email", "user_id", "session_id"])
-def test_a_session_is_found_by_who_and_by_its_id(staff: Client, person: Person, found_by: str) -> None:
+def test_a_session_is_found_by_its_user_and_by_its_id(staff: Client, person: Person, found_by: str) -> None:
     page = staff.get(address_of("authn_session_changelist"), {"q": getattr(person, found_by)})
 
     assert page.context["cl"].result_count == 1
     assert person.email in page.content.decode()
 
 
-def test_an_email_address_may_be_typed_as_it_is_spelled_on_paper(staff: Client, person: Person) -> None:
+def test_an_email_address_may_be_typed_with_capitals(staff: Client, person: Person) -> None:
     typed = f" {person.email.upper()} "
 
     assert found(staff, "user", q=typed) == [person.user_id]
@@ -75,7 +75,7 @@ def test_an_email_address_may_be_typed_as_it_is_spelled_on_paper(staff: Client, 
         ("2001:db8::7", False),
     ],
 )
-def test_a_session_is_found_by_its_address(
+def test_a_session_is_found_by_its_ip_address(
     staff: Client, person: Person, sought: str, is_found: bool
 ) -> None:
     change(person.session_id, ip_address="198.51.100.7")
@@ -101,7 +101,7 @@ def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person:
     assert found(staff, "session", q=person.user_id, state="expired") == [expired]
 
 
-def test_pages_go_on_without_a_count(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_numbered_without_counting_rows(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     staff = signed_in(*VIEW, "revoke_session")
     monkeypatch.setattr("authn.admin.sessions.SessionAdmin.list_per_page", 2)
     monkeypatch.setattr("authn.admin.lists.MAX_LIST_PAGES", 3)
@@ -120,7 +120,7 @@ def test_pages_go_on_without_a_count(person: Person, monkeypatch: pytest.MonkeyP
     assert "across all pages" not in "".join(texts)
 
 
-def test_the_last_page_says_how_many_there_are(staff: Client, person: Person) -> None:
+def test_the_last_page_shows_the_number_of_rows(staff: Client, person: Person) -> None:
     person.auth.sign_in(person.email)
     page = staff.get(address_of("authn_session_changelist"), {"q": person.user_id}).content.decode()
 
@@ -143,20 +143,20 @@ def test_an_id_of_any_type_is_found_and_nonsense_is_not(staff: Client, ids: str,
 
 
 @pytest.mark.parametrize("model", ["user", "session"])
-def test_a_search_for_what_no_text_can_hold_is_answered(staff: Client, model: str) -> None:
+def test_a_search_for_a_nul_is_answered(staff: Client, model: str) -> None:
     page = staff.get(address_of(f"authn_{model}_changelist"), {"q": "ada\0"})
 
     assert "Null characters are not allowed" in page.content.decode()
 
 
 @pytest.mark.parametrize("name", ["id", "id__in", "id__gt", "user", "user__in", "user__id__lt", "ip_address"])
-def test_an_address_made_by_hand_compares_no_columns(staff: Client, name: str) -> None:
+def test_a_url_cannot_filter_by_other_columns(staff: Client, name: str) -> None:
     page = staff.get(address_of("authn_session_changelist"), {name: "abc"})
 
     assert page.status_code == 400
 
 
-def test_nobody_has_the_whole_table_counted_by_choosing_from_it(staff: Client) -> None:
+def test_autocomplete_does_not_count_the_whole_table(staff: Client) -> None:
     """As Django's own address for the choice of a related row would."""
     choice = {"app_label": "authn", "model_name": "session", "field_name": "user", "term": ""}
 
@@ -195,7 +195,7 @@ def addresses_of(person: Person) -> list[str]:
     ]
 
 
-def test_times_are_in_words_and_devices_have_names(staff: Client, person: Person) -> None:
+def test_times_are_relative_and_devices_have_names(staff: Client, person: Person) -> None:
     created_at = timezone.now() - timedelta(hours=3, minutes=5)
     change(person.session_id, created_at=created_at, user_agent=CHROME)
 
@@ -211,7 +211,7 @@ def test_times_are_in_words_and_devices_have_names(staff: Client, person: Person
         assert "6\N{NO-BREAK SPACE}days" in text  # from now: it expires
 
 
-def test_a_user_is_shown_with_the_latest_of_their_sessions_and_how_many_are_active(
+def test_a_user_page_shows_the_latest_sessions_and_the_number_of_active_ones(
     staff: Client, person: Person
 ) -> None:
     with connection.cursor() as cursor:
@@ -234,7 +234,7 @@ def test_a_user_is_shown_with_the_latest_of_their_sessions_and_how_many_are_acti
         assert f'<a href="/admin/authn/session/?q={person.user_id}">51</a>' in text
 
 
-def test_what_a_person_says_of_themselves_stays_text(staff: Client, person: Person) -> None:
+def test_html_in_a_users_name_is_escaped(staff: Client, person: Person) -> None:
     attack = "<script>alert(1)</script>"
     change(person.session_id, user_agent=attack, ip_address=attack)
     with connection.cursor() as cursor:
@@ -244,9 +244,7 @@ def test_what_a_person_says_of_themselves_stays_text(staff: Client, person: Pers
         assert attack not in staff.get(address).content.decode()
 
 
-def test_a_user_is_shown_where_there_is_no_table_of_sessions(
-    admin_client: Client, person: Person, settings: Any
-) -> None:
+def test_a_user_is_shown_without_a_session_table(admin_client: Client, person: Person, settings: Any) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "redis://localhost"
     with connection.cursor() as cursor:  # undone with the test's transaction
         cursor.execute('ALTER TABLE "session" RENAME TO "session_elsewhere"')
@@ -281,7 +279,7 @@ def test_a_user_is_shown_where_there_is_no_table_of_sessions(
         ("x" * MAX_LENGTH + CHROME, ""),
     ],
 )
-def test_a_device_is_read_from_what_its_browser_says(user_agent: str | None, shown: str) -> None:
+def test_a_device_is_read_from_the_user_agent(user_agent: str | None, shown: str) -> None:
     assert device(user_agent) == shown
 
 
@@ -309,7 +307,7 @@ boss.delete()
 """
 
 
-def test_a_laptop_with_sqlite_shows_them_and_revokes_nothing(database_url: str, tmp_path: Path) -> None:
+def test_sqlite_shows_sessions_and_revokes_none(database_url: str, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "auth.db")) as file, file:
         file.executescript(ON_A_LAPTOP)
     own = {"DATABASE_URL": database_url, "BETTER_AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
@@ -346,7 +344,7 @@ def writes(person: Person) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def test_who_may_only_view_can_do_nothing_else(staff: Client, person: Person) -> None:
+def test_staff_who_may_only_view_can_do_nothing_else(staff: Client, person: Person) -> None:
     before = rows_of(person)
 
     answers = [staff.post(address, data).status_code for address, data in writes(person)]
@@ -383,7 +381,7 @@ def test_not_even_a_superuser_can_add_change_or_delete(admin_client: Client, per
 
 
 @pytest.mark.parametrize("rights", [[], ["revoke_session", "revoke_all_sessions"]], ids=["none", "to revoke"])
-def test_who_may_not_view_sees_nothing(auth: Any, person: Person, rights: list[str]) -> None:
+def test_staff_who_may_not_view_see_nothing(auth: Any, person: Person, rights: list[str]) -> None:
     client, before = signed_in(*rights), rows_of(person)
 
     answers = [client.get(address).status_code for address in addresses_of(person)]
@@ -394,7 +392,7 @@ def test_who_may_not_view_sees_nothing(auth: Any, person: Person, rights: list[s
     assert "Better Auth" not in client.get(reverse("admin:index")).content.decode()
 
 
-def test_who_may_view_users_alone_sees_no_sessions(person: Person) -> None:
+def test_staff_who_may_only_view_users_see_no_sessions(person: Person) -> None:
     client = signed_in("view_user")
 
     for address in (address_of("authn_user_changelist"), address_of("authn_user_change", person.user_id)):
@@ -404,7 +402,7 @@ def test_who_may_view_users_alone_sees_no_sessions(person: Person) -> None:
         assert "session" not in page.lower().replace("sessionid", "")
 
 
-def test_better_auths_people_are_no_staff(client: Client, person: Person) -> None:
+def test_users_of_better_auth_are_not_staff(client: Client, person: Person) -> None:
     page = client.get(reverse("admin:index"), HTTP_AUTHORIZATION=f"Bearer {person.token()}")
 
     assert page.status_code == 302

@@ -134,7 +134,7 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("address", "query"), LISTS, ids=str)
-def test_a_list_reads_a_part_of_the_table_and_counts_nothing(
+def test_a_list_reads_part_of_the_table_and_counts_nothing(
     staff: Client, is_indexed: bool, address: str, query: dict[str, str]
 ) -> None:
     statements = asked(staff, f"authn/{address}", **query)
@@ -159,7 +159,7 @@ def read(steps: list[dict[str, Any]]) -> float:
 
 
 @pytest.mark.parametrize(("address", "query"), SEARCHES, ids=str)
-def test_a_search_costs_what_it_finds(
+def test_a_search_reads_only_the_rows_that_it_finds(
     staff: Client, is_indexed: bool, address: str, query: dict[str, str]
 ) -> None:
     statements = asked(staff, f"authn/{address}", **query)
@@ -172,14 +172,14 @@ def test_a_search_costs_what_it_finds(
         assert sum(step.get("Shared Hit Blocks", 0) for step in steps[:1]) < 100
 
 
-def test_the_list_says_which_part_it_is_of(staff: Client, is_indexed: bool) -> None:
+def test_the_list_says_which_rows_it_has(staff: Client, is_indexed: bool) -> None:
     help_text = staff.get("/admin/authn/session/").context["cl"].search_help_text
 
     assert ("latest 500." in help_text) == is_indexed
     assert ("needs an index" in help_text) != is_indexed
 
 
-def test_with_an_index_the_list_is_of_the_newest(staff: Client, is_indexed: bool) -> None:
+def test_with_an_index_the_list_has_the_newest_rows(staff: Client, is_indexed: bool) -> None:
     with connection.cursor() as cursor:  # the first ones in the table, so the last to be reached without
         cursor.execute('UPDATE "session" SET "createdAt" = now() WHERE "id" IN (\'session1\', \'session2\')')
         cursor.execute('SELECT "id" FROM "session" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
@@ -190,9 +190,7 @@ def test_with_an_index_the_list_is_of_the_newest(staff: Client, is_indexed: bool
     assert (listed == newest) or not is_indexed
 
 
-def test_with_an_index_expired_ones_are_found_behind_any_number_of_others(
-    staff: Client, is_indexed: bool
-) -> None:
+def test_with_an_index_expired_sessions_are_found_behind_many_others(staff: Client, is_indexed: bool) -> None:
     if is_indexed:
         with connection.cursor() as cursor:
             cursor.execute('CREATE INDEX ON "session" ("expiresAt")')
@@ -211,7 +209,7 @@ def test_with_an_index_expired_ones_are_found_behind_any_number_of_others(
     assert ("latest 500." in page.search_help_text) == is_indexed
 
 
-def test_a_short_table_is_listed_whole(staff: Client) -> None:
+def test_a_short_table_is_listed_completely(staff: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute('SELECT "id" FROM "user" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
         newest = [user_id for (user_id,) in cursor.fetchall()]
@@ -233,7 +231,7 @@ def test_a_short_table_is_listed_whole(staff: Client) -> None:
     ],
     ids=["brin", "partial", "second column", "unfinished"],
 )
-def test_an_index_that_does_not_have_them_in_order_is_none(
+def test_an_index_that_cannot_return_the_order_is_not_used(
     staff: Client, monkeypatch: pytest.MonkeyPatch, index: str
 ) -> None:
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
@@ -243,7 +241,7 @@ def test_an_index_that_does_not_have_them_in_order_is_none(
     assert "needs an index" in staff.get("/admin/authn/session/").context["cl"].search_help_text
 
 
-def test_a_role_that_cannot_see_where_rows_are_gets_the_newest_of_all(
+def test_a_role_that_may_not_read_ctid_gets_the_newest_of_all_rows(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
@@ -267,7 +265,7 @@ def in_another_locale() -> None:
         cursor.execute('ALTER TABLE "session" ALTER "ipAddress" TYPE text COLLATE another')
 
 
-def test_an_ordinary_index_of_addresses_does_not_have_all_of_them_read(
+def test_an_ordinary_index_on_addresses_does_not_cause_a_full_scan(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
@@ -279,7 +277,9 @@ def test_an_ordinary_index_of_addresses_does_not_have_all_of_them_read(
         assert read(statement.plan()) <= A_PART
 
 
-def test_an_indexed_address_is_sought_among_all(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_indexed_address_is_searched_in_the_whole_table(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
     in_another_locale()
     address = "/admin/authn/session/?q=198.51.100.7"
@@ -298,7 +298,7 @@ def test_an_indexed_address_is_sought_among_all(staff: Client, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("sought", ["203.0.113.", "203.0.113.7"])
-def test_an_address_that_most_have_is_sought_among_the_latest(
+def test_a_very_common_address_is_searched_in_the_latest_rows(
     staff: Client, is_indexed: bool, sought: str
 ) -> None:
     """As all have the proxy's, where Better Auth is not told to look behind it."""
@@ -313,7 +313,7 @@ def test_an_address_that_most_have_is_sought_among_the_latest(
 
 
 @pytest.mark.parametrize("ids", ["integer", "uuid"], indirect=True)
-def test_a_page_of_sessions_costs_no_more_when_ids_are_numbers(staff: Client, ids: str) -> None:
+def test_a_page_of_sessions_costs_no_more_with_numeric_ids(staff: Client, ids: str) -> None:
     with connection.cursor() as cursor:
         made = (
             "n::text::integer"

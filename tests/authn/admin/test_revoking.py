@@ -44,7 +44,7 @@ def alive(*people: Person) -> list[str]:
     return sorted(ids)
 
 
-def test_chosen_sessions_are_revoked_when_it_is_meant(
+def test_chosen_sessions_are_revoked_after_a_confirmation(
     staff: Client, person: Person, other_person: Person
 ) -> None:
     elsewhere = person.auth.sign_in(person.email)
@@ -60,7 +60,7 @@ def test_chosen_sessions_are_revoked_when_it_is_meant(
     assert "2 sessions revoked." in done.content.decode()
 
 
-def test_all_sessions_of_a_user_are_revoked_when_it_is_meant(
+def test_all_sessions_of_a_user_are_revoked_after_a_confirmation(
     staff: Client, person: Person, other_person: Person
 ) -> None:
     person.auth.sign_in(person.email)
@@ -77,7 +77,7 @@ def test_all_sessions_of_a_user_are_revoked_when_it_is_meant(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_takes_effect_on_the_next_request(staff: Client, api: Api, person: Person) -> None:
+def test_a_revocation_takes_effect_on_the_next_request(staff: Client, api: Api, person: Person) -> None:
     token, elsewhere = person.token(), person.auth.sign_in(person.email)
     listed = operation("threads.list")
     statuses = [api.post(listed, token).status_code]
@@ -112,7 +112,9 @@ def offered(staff: Client, person: Person) -> list[bool]:
     ],
     ids=["neither", "chosen", "all"],
 )
-def test_each_way_has_a_right_of_its_own(person: Person, rights: list[str], may: list[bool]) -> None:
+def test_each_way_to_revoke_has_its_own_permission(
+    person: Person, rights: list[str], may: list[bool]
+) -> None:
     staff = signed_in(*rights)
     seen = offered(staff, person)
 
@@ -127,7 +129,7 @@ def test_each_way_has_a_right_of_its_own(person: Person, rights: list[str], may:
 
 
 @pytest.mark.django_db
-def test_the_right_to_revoke_is_none_to_look(person: Person) -> None:
+def test_the_permission_to_revoke_does_not_include_viewing(person: Person) -> None:
     staff = signed_in("view_user", "revoke_session", "revoke_all_sessions")
 
     answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
@@ -137,7 +139,7 @@ def test_the_right_to_revoke_is_none_to_look(person: Person) -> None:
 
 
 @pytest.mark.django_db
-def test_another_site_cannot_have_it_done(person: Person) -> None:
+def test_another_site_cannot_make_staff_revoke_sessions(person: Person) -> None:
     staff = signed_in(*VIEW, "revoke_session", "revoke_all_sessions", enforce_csrf_checks=True)
 
     answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
@@ -146,7 +148,7 @@ def test_another_site_cannot_have_it_done(person: Person) -> None:
     assert alive(person) == [person.session_id]
 
 
-def test_only_what_was_ticked_is_revoked_whatever_is_posted(
+def test_only_ticked_sessions_are_revoked_whatever_is_posted(
     staff: Client, person: Person, other_person: Person
 ) -> None:
     staff.post(SESSIONS, chosen(person) | MEANT | {"select_across": "1"})
@@ -157,7 +159,9 @@ def test_only_what_was_ticked_is_revoked_whatever_is_posted(
     assert alive(person, other_person) == [other_person.session_id]
 
 
-def test_nothing_is_offered_where_sessions_are_in_redis(staff: Client, person: Person, settings: Any) -> None:
+def test_no_revocation_is_offered_if_sessions_are_in_redis(
+    staff: Client, person: Person, settings: Any
+) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "redis://localhost"
     page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
 
@@ -168,7 +172,7 @@ def test_nothing_is_offered_where_sessions_are_in_redis(staff: Client, person: P
     assert alive(person) == [person.session_id]
 
 
-def test_nothing_is_offered_to_a_role_that_may_not_delete(staff: Client, person: Person) -> None:
+def test_no_revocation_is_offered_if_the_role_may_not_delete(staff: Client, person: Person) -> None:
     with connection.cursor() as cursor:  # undone with the test's transaction, as is the role
         cursor.execute("CREATE ROLE looks; GRANT ALL ON ALL TABLES IN SCHEMA public TO looks")
         cursor.execute('REVOKE DELETE ON "session" FROM looks; SET LOCAL ROLE looks')
@@ -180,7 +184,7 @@ def test_nothing_is_offered_to_a_role_that_may_not_delete(staff: Client, person:
     assert alive(person) == [person.session_id]
 
 
-def test_nothing_is_offered_on_a_read_replica(person: Person, db: None) -> None:
+def test_no_revocation_is_offered_on_a_read_replica(person: Person, db: None) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")  # as all of a replica's are
         is_possible = revoking.is_possible()
@@ -190,7 +194,7 @@ def test_nothing_is_offered_on_a_read_replica(person: Person, db: None) -> None:
 
 
 @pytest.mark.parametrize("way", ["chosen", "all"])
-def test_ids_of_any_type_are_revoked(staff: Client, ids: str, way: str) -> None:
+def test_sessions_with_ids_of_any_type_are_revoked(staff: Client, ids: str, way: str) -> None:
     posted = {
         "chosen": (SESSIONS, {"action": "revoke", "_selected_action": [ids]}),
         "all": (f"/admin/authn/user/{ids}/revoke/", {}),
@@ -206,7 +210,7 @@ def test_ids_of_any_type_are_revoked(staff: Client, ids: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["chosen", "all"])
-def test_who_revoked_which_session_of_whom_is_written_down_twice(
+def test_a_revocation_is_logged_in_the_admin_and_in_the_audit_log(
     staff: Client, person: Person, audit: Audit, way: str
 ) -> None:
     session_id, secret = person.session_id, person.session_token
@@ -238,7 +242,7 @@ def test_who_revoked_which_session_of_whom_is_written_down_twice(
     assert secret not in history
 
 
-def test_what_was_over_already_is_not_written_down(staff: Client, person: Person, audit: Audit) -> None:
+def test_a_session_that_had_ended_already_is_not_logged(staff: Client, person: Person, audit: Audit) -> None:
     session = chosen(person)
     person.sign_out()
 
@@ -249,7 +253,7 @@ def test_what_was_over_already_is_not_written_down(staff: Client, person: Person
     assert (audit(), LogEntry.objects.filter(user__username="staff").count()) == ([], 0)
 
 
-def test_what_cannot_be_written_down_is_not_done(staff: Client, person: Person, audit: Audit) -> None:
+def test_a_revocation_that_cannot_be_logged_is_not_done(staff: Client, person: Person, audit: Audit) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
@@ -264,7 +268,7 @@ def test_what_cannot_be_written_down_is_not_done(staff: Client, person: Person, 
     assert audit() == []
 
 
-def test_it_is_the_only_write(staff: Client, person: Person) -> None:
+def test_revoking_is_the_only_write_to_better_auths_tables(staff: Client, person: Person) -> None:
     written: list[str] = []
 
     def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -281,7 +285,7 @@ def test_it_is_the_only_write(staff: Client, person: Person) -> None:
 # --- The rights themselves --------------------------------------------------------------------------
 
 
-def test_migrate_makes_the_rights_on_a_fresh_database(postgres_url: str) -> None:
+def test_migrate_creates_the_permissions_in_a_new_database(postgres_url: str) -> None:
     url = create_database(postgres_url, "fresh_rights")
 
     migrated = manage("migrate", DATABASE_URL=url)

@@ -63,7 +63,7 @@ def is_the_uniform_refusal(response: Any) -> bool:
 # --- Each where it is listed ------------------------------------------------------------------------
 
 
-def test_the_session_cookie_of_a_real_better_auth_lets_its_user_in(
+def test_a_real_session_cookie_of_better_auth_is_accepted(
     client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
     listed("jwt", "cookie")
@@ -76,7 +76,7 @@ def test_the_session_cookie_of_a_real_better_auth_lets_its_user_in(
     assert (record["session_id"], record["algorithm"]) == (person.session_id, None)
 
 
-def test_the_signed_session_token_lets_in_as_a_bearer_encoded_or_not(
+def test_a_signed_session_token_is_accepted_as_a_bearer_encoded_or_not(
     client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
     listed("bearer")
@@ -90,7 +90,7 @@ def test_the_signed_session_token_lets_in_as_a_bearer_encoded_or_not(
     assert {(record["credential"], record["user_id"]) for record in audit()} == {("bearer", person.user_id)}
 
 
-def test_the_token_without_its_signature_lets_in_only_where_that_is_set(
+def test_an_unsigned_token_is_only_accepted_if_the_setting_allows_it(
     client: Client, person: Person, listed: Callable[..., None], settings: Any
 ) -> None:
     listed("jwt", "cookie", "bearer")
@@ -108,7 +108,7 @@ def test_the_token_without_its_signature_lets_in_only_where_that_is_set(
         assert is_the_uniform_refusal(response)
 
 
-def test_the_context_has_no_claims_then(
+def test_a_session_token_gives_the_context_no_claims(
     client: Client, person: Person, listed: Callable[..., None], settings: Any
 ) -> None:
     listed("cookie")
@@ -142,7 +142,7 @@ def kept_context(request: Any) -> Any:
     ],
     ids=lambda value: ",".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_not_listed_is_the_uniform_refusal(
+def test_a_kind_of_credential_that_is_not_listed_gets_the_uniform_401(
     client: Client,
     person: Person,
     listed: Callable[..., None],
@@ -154,7 +154,7 @@ def test_what_is_not_listed_is_the_uniform_refusal(
     assert is_the_uniform_refusal(post(client, show(person)))
 
 
-def test_a_cookie_that_is_not_listed_is_no_credential(client: Client, person: Person) -> None:
+def test_a_cookie_is_ignored_if_cookies_are_not_listed(client: Client, person: Person) -> None:
     cookie = f"{NAME}={person.cookie}"
 
     assert post(client, cookie=cookie).json() == body_of(NO_CREDENTIALS, 401)
@@ -177,7 +177,7 @@ TWO = {
 
 
 @pytest.mark.parametrize("show", TWO.values(), ids=TWO)
-def test_two_credentials_are_a_400_that_says_so(
+def test_two_credentials_on_one_request_are_a_400(
     client: Client,
     person: Person,
     listed: Callable[..., None],
@@ -193,7 +193,7 @@ def test_two_credentials_are_a_400_that_says_so(
     assert [record["reason"] for record in audit()] == ["two_credentials"]
 
 
-def test_two_authorization_headers_are_a_400_over_the_wire_too(api: Api, person: Person) -> None:
+def test_two_authorization_headers_are_a_400_on_a_real_server_too(api: Api, person: Person) -> None:
     token = person.token()
     headers = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
 
@@ -205,7 +205,7 @@ def test_two_authorization_headers_are_a_400_over_the_wire_too(api: Api, person:
 @pytest.mark.parametrize(
     "header", ["Bearer {0},Basic YTpi", "Bearer {0},{0}", "Bearer {0},", "Bearer {0} {0}", "Bearer  {0}"]
 )
-def test_whatever_else_stands_behind_a_token_spoils_it(client: Client, person: Person, header: str) -> None:
+def test_anything_after_a_token_makes_it_invalid(client: Client, person: Person, header: str) -> None:
     assert is_the_uniform_refusal(post(client, header.format(person.token())))
 
 
@@ -235,7 +235,7 @@ def test_whatever_else_stands_behind_a_token_spoils_it(client: Client, person: P
         ),
     ],
 )
-def test_only_the_cookie_of_better_auths_own_scheme_and_name_counts(
+def test_only_the_cookie_with_better_auths_prefix_and_name_counts(
     client: Client,
     person: Person,
     listed: Callable[..., None],
@@ -286,7 +286,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_a_cookie_that_better_auth_did_not_sign_is_the_uniform_refusal(
+def test_a_cookie_that_better_auth_did_not_sign_gets_the_uniform_401(
     client: Client, person: Person, listed: Callable[..., None], spoil: Callable[[str], str]
 ) -> None:
     listed("jwt", "cookie")
@@ -316,7 +316,7 @@ SEVERAL: dict[str, tuple[Values, int, str]] = {
 
 
 @pytest.mark.parametrize(("choose", "status", "reason"), SEVERAL.values(), ids=SEVERAL)
-def test_exactly_one_of_several_session_cookies_may_be_good(
+def test_exactly_one_of_several_session_cookies_may_be_valid(
     client: Client,
     person: Person,
     other_person: Person,
@@ -340,7 +340,7 @@ def test_exactly_one_of_several_session_cookies_may_be_good(
         assert response.json() == body_of("More than one session cookie on one request", 400)
 
 
-def test_two_sessions_of_one_user_count_as_two_good_cookies(
+def test_two_sessions_of_one_user_count_as_two_valid_cookies(
     client: Client, person: Person, listed: Callable[..., None]
 ) -> None:
     listed("cookie")
@@ -354,7 +354,7 @@ def test_two_sessions_of_one_user_count_as_two_good_cookies(
     assert (before, after) == (400, 200)
 
 
-def test_several_cookies_that_are_refused_are_counted_and_keep_no_good_one_out(
+def test_refused_cookies_are_counted_and_do_not_block_a_valid_one(
     client: Client, person: Person, ended_cookie: str, listed: Callable[..., None], settings: Any
 ) -> None:
     listed("cookie")
@@ -368,7 +368,7 @@ def test_several_cookies_that_are_refused_are_counted_and_keep_no_good_one_out(
     assert post(client, cookie=cookies(ended_cookie, person.cookie)).status_code == 200
 
 
-def test_an_ended_cookie_is_counted_by_its_token_whatever_other_cookies_there_are(
+def test_a_cookie_of_an_ended_session_is_counted_by_its_token_beside_other_cookies(
     client: Client, ended_cookie: str, listed: Callable[..., None], settings: Any
 ) -> None:
     listed("cookie")
@@ -380,7 +380,7 @@ def test_an_ended_cookie_is_counted_by_its_token_whatever_other_cookies_there_ar
 
 
 @pytest.mark.parametrize("turn", [1, -1], ids=["in one order", "in the other"])
-def test_ended_cookies_beside_each_other_are_each_counted_and_then_not_looked_up(
+def test_several_cookies_of_ended_sessions_are_each_counted_and_then_not_looked_up(
     client: Client,
     person: Person,
     listed: Callable[..., None],
@@ -403,7 +403,7 @@ def test_ended_cookies_beside_each_other_are_each_counted_and_then_not_looked_up
     assert past_the_limit == 429
 
 
-def test_two_good_cookies_are_refused_together_and_each_lets_in_by_itself(
+def test_two_valid_cookies_are_refused_together_and_accepted_alone(
     client: Client, person: Person, listed: Callable[..., None], settings: Any
 ) -> None:
     listed("cookie")
@@ -458,7 +458,7 @@ def test_a_jwt_is_no_session_cookie(client: Client, person: Person, listed: Call
     ],
     ids=repr,
 )
-def test_a_page_that_may_not_send_the_cookie_is_a_403_that_says_why(
+def test_a_cookie_from_a_page_that_is_not_allowed_is_a_403(
     client: Client, person: Person, listed: Callable[..., None], settings: Any, origin: str | None
 ) -> None:
     listed("jwt", "cookie")
@@ -472,7 +472,7 @@ def test_a_page_that_may_not_send_the_cookie_is_a_403_that_says_why(
 
 
 @pytest.mark.parametrize("origin", [PAGE_ORIGIN, BETTER_AUTH_URL], ids=["a page", "Better Auth"])
-def test_the_pages_that_cors_lets_in_may_send_it_and_better_auths_own(
+def test_pages_that_cors_allows_and_better_auths_own_may_send_the_cookie(
     client: Client, person: Person, listed: Callable[..., None], origin: str
 ) -> None:
     listed("cookie")
@@ -481,7 +481,7 @@ def test_the_pages_that_cors_lets_in_may_send_it_and_better_auths_own(
 
 
 @pytest.mark.parametrize(("method", "refused"), [("GET", False), ("HEAD", False), ("PUT", True), ("X", True)])
-def test_a_method_that_changes_nothing_needs_no_origin(
+def test_a_safe_method_needs_no_origin(
     person: Person, listed: Callable[..., None], method: str, refused: bool
 ) -> None:
     listed("cookie")
@@ -491,7 +491,7 @@ def test_a_method_that_changes_nothing_needs_no_origin(
         assert BetterAuthCookieAuthentication().authenticate(Request(request))
 
 
-def test_a_bearer_needs_no_origin_for_no_browser_adds_it_by_itself(
+def test_a_bearer_token_needs_no_origin_because_browsers_do_not_add_it(
     client: Client, person: Person, listed: Callable[..., None]
 ) -> None:
     listed("jwt", "cookie", "bearer")
@@ -509,7 +509,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
-def test_a_token_that_better_auth_signed_finds_no_session_after_sign_out_or_expiry(
+def test_a_signed_session_token_finds_no_session_after_sign_out_or_expiry(
     client: Client,
     person: Person,
     listed: Callable[..., None],
@@ -531,7 +531,7 @@ def test_a_token_that_better_auth_signed_finds_no_session_after_sign_out_or_expi
     assert [record["user_id"] for record in audit()] == [None, person.user_id]
 
 
-def test_a_bare_token_of_a_session_that_has_expired_is_known_to_have_been_ours(
+def test_an_unsigned_token_of_an_expired_session_counts_as_genuine(
     client: Client, person: Person, listed: Callable[..., None], settings: Any
 ) -> None:
     listed("bearer")
@@ -543,9 +543,7 @@ def test_a_bare_token_of_a_session_that_has_expired_is_known_to_have_been_ours(
     assert (response.status_code, response.json()) == (404, SIGNED_OUT)
 
 
-def test_a_user_who_is_gone_has_no_session(
-    client: Client, person: Person, listed: Callable[..., None]
-) -> None:
+def test_a_deleted_user_has_no_session(client: Client, person: Person, listed: Callable[..., None]) -> None:
     listed("cookie")
     cookie = person.cookie
     person.post("delete-user", password="correct horse battery staple")
@@ -574,7 +572,7 @@ def test_one_statement_finds_session_and_user_and_never_selects_the_token(
     assert person.session_token not in repr(vars(found)) + repr(vars(found.user))
 
 
-def test_the_role_needs_the_tokens_column_only_where_it_is_compared(
+def test_the_role_needs_the_token_column_only_for_session_tokens(
     client: Client, person: Person, listed: Callable[..., None]
 ) -> None:
     client.raise_request_exception = False
@@ -613,7 +611,7 @@ def test_a_database_that_does_not_answer_is_a_503(
     assert [record["reason"] for record in audit()] == ["database_unavailable"]
 
 
-def test_no_answer_and_no_log_line_holds_the_token(
+def test_no_response_and_no_log_line_holds_the_token(
     client: Client, person: Person, listed: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     client.raise_request_exception = False
@@ -666,7 +664,7 @@ def asked(api: Api, **headers: str) -> httpx2.Response:
     return api.post(operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"), **headers)
 
 
-def test_what_the_bearer_plugin_gives_out_lets_in_and_a_ban_keeps_out_whatever_is_shown(
+def test_a_token_of_the_bearer_plugin_is_accepted_and_a_ban_refuses_every_credential(
     deployment: tuple[BetterAuth, Api, str],
 ) -> None:
     auth, api, url = deployment
@@ -694,7 +692,7 @@ def test_what_the_bearer_plugin_gives_out_lets_in_and_a_ban_keeps_out_whatever_i
     assert bare not in api.log.read_text()
 
 
-def test_a_page_may_send_cookies_along_only_where_they_are_listed(
+def test_cors_allows_credentials_only_if_cookies_are_listed(
     deployment: tuple[BetterAuth, Api, str], api: Api
 ) -> None:
     preflight = {"Origin": PAGE_ORIGIN, "Access-Control-Request-Method": "POST"}

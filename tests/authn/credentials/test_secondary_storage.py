@@ -100,7 +100,9 @@ def test_every_credential_finds_its_session_in_redis(
     assert not Session.objects.filter(user=person.user_id).exists()
 
 
-def test_the_session_is_what_better_auth_says_it_is(client: Client, person: Person, settings: Any) -> None:
+def test_the_session_has_the_values_that_better_auth_stored(
+    client: Client, person: Person, settings: Any
+) -> None:
     settings.CHATKIT_CONTEXT = "tests.authn.credentials.test_credentials.kept_context"
     said = person.browser.get("get-session", headers={"User-Agent": "x"}).json()["session"]
     post(client, cookie=f"{NAME}={person.cookie}")
@@ -127,7 +129,7 @@ def test_the_session_is_what_better_auth_says_it_is(client: Client, person: Pers
     ],
     ids=["sign-out", "revoke-session", "revoke-other-sessions"],
 )
-def test_a_session_that_better_auth_ends_is_over_and_the_others_live_on(
+def test_a_session_that_better_auth_ends_is_refused_and_others_stay_active(
     client: Client, person: Person, end: Callable[[Person, Person], None]
 ) -> None:
     other = person.auth.sign_in(person.email)
@@ -140,7 +142,7 @@ def test_a_session_that_better_auth_ends_is_over_and_the_others_live_on(
     assert [session["id"] for session in listed] == [other.session_id]
 
 
-def test_all_revoked_sessions_are_over_even_if_one_was_written_again_meanwhile(
+def test_all_revoked_sessions_are_refused_even_if_one_was_written_again(
     client: Client, person: Person, storage: redis.Redis
 ) -> None:
     credentials, token = shown(person), person.session_token
@@ -162,7 +164,7 @@ def test_all_revoked_sessions_are_over_even_if_one_was_written_again_meanwhile(
     assert of_older_ones == [200, 200, 200]
 
 
-def test_without_a_sid_any_live_session_of_the_user_serves_unless_one_is_required(
+def test_without_a_sid_any_active_session_of_the_user_counts_unless_one_is_required(
     client: Client, person: Person, other_person: Person, signer: Any, settings: Any
 ) -> None:
     def without_sid(of: Person) -> dict[str, str]:
@@ -177,7 +179,7 @@ def test_without_a_sid_any_live_session_of_the_user_serves_unless_one_is_require
     assert statuses(client, [without_sid(person), *shown(person)]) == [401, 200, 200, 200]
 
 
-def test_somebody_elses_session_does_not_serve(
+def test_another_users_session_does_not_count(
     client: Client, person: Person, other_person: Person, signer: Any, storage: redis.Redis
 ) -> None:
     origin, active = person.auth.origin, f"active-sessions-{person.user_id}"
@@ -194,7 +196,7 @@ def test_somebody_elses_session_does_not_serve(
 # --- What is in the database ---------------------------------------------------------------------------
 
 
-def test_the_user_comes_from_the_database_and_never_from_the_copy(
+def test_the_user_is_read_from_the_database_and_not_from_the_copy(
     client: Client,
     person: Person,
     other_person: Person,
@@ -222,7 +224,7 @@ def test_the_user_comes_from_the_database_and_never_from_the_copy(
     assert [record["session_id"] for record in audit()[-2:]] == [person.session_id] * 2
 
 
-def test_one_statement_and_at_most_two_trips_to_redis(
+def test_a_request_needs_one_statement_and_at_most_two_redis_commands(
     client: Client, person: Person, storage: redis.Redis, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     credentials = shown(person)
@@ -290,7 +292,7 @@ NOT_EVEN_JSON = {
 
 
 @pytest.mark.parametrize("change", NOT_A_SESSION.values(), ids=NOT_A_SESSION)
-def test_what_is_no_live_session_of_that_token_lets_nobody_in(
+def test_a_value_that_is_no_active_session_of_the_token_is_refused(
     client: Client, person: Person, storage: redis.Redis, change: Callable[[dict[str, Any]], Any]
 ) -> None:
     credentials, name = shown(person), key(person.session_token)
@@ -300,7 +302,7 @@ def test_what_is_no_live_session_of_that_token_lets_nobody_in(
 
 
 @pytest.mark.parametrize("value", NOT_EVEN_JSON.values(), ids=NOT_EVEN_JSON)
-def test_what_is_not_even_json_lets_nobody_in(
+def test_a_value_that_is_not_json_is_refused(
     client: Client, person: Person, storage: redis.Redis, value: bytes
 ) -> None:
     credentials = shown(person)
@@ -326,7 +328,7 @@ def test_what_is_not_even_json_lets_nobody_in(
     ],
     ids=["object", "entries", "tokens", "characters", "numbers"],
 )
-def test_a_list_of_sessions_that_is_none_lists_none(
+def test_a_malformed_list_of_sessions_counts_as_empty(
     client: Client, person: Person, storage: redis.Redis, active: Any
 ) -> None:
     token = person.token()
@@ -335,7 +337,9 @@ def test_a_list_of_sessions_that_is_none_lists_none(
     assert statuses(client, [{"authorization": f"Bearer {token}"}]) == [404]
 
 
-def test_a_key_of_another_type_is_no_session(client: Client, person: Person, storage: redis.Redis) -> None:
+def test_a_redis_key_of_another_type_is_no_session(
+    client: Client, person: Person, storage: redis.Redis
+) -> None:
     credentials = shown(person)
     for name in (person.session_token, f"active-sessions-{person.user_id}"):
         storage.delete(key(name))
@@ -344,7 +348,7 @@ def test_a_key_of_another_type_is_no_session(client: Client, person: Person, sto
     assert answers(client, credentials) == [(404, SIGNED_OUT)] * 3
 
 
-def test_a_bare_token_opens_its_own_session_and_no_other_key(
+def test_an_unsigned_token_finds_its_own_session_and_no_other_key(
     client: Client, person: Person, storage: redis.Redis, settings: Any
 ) -> None:
     settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
@@ -367,7 +371,7 @@ def test_only_keys_with_the_prefix_count(
     assert statuses(client, credentials) == [200, 200, 200]
 
 
-def test_of_very_many_sessions_the_longest_lived_are_looked_through(
+def test_of_too_many_sessions_those_that_expire_last_are_read(
     client: Client, person: Person, storage: redis.Redis
 ) -> None:
     active = key(f"active-sessions-{person.user_id}")
@@ -381,7 +385,7 @@ def test_of_very_many_sessions_the_longest_lived_are_looked_through(
 # --- When it does not answer -------------------------------------------------------------------------------
 
 
-def test_a_redis_that_is_not_there_is_a_503_at_once(
+def test_an_unreachable_redis_is_a_503_at_once(
     client: Client, person: Person, settings: Any, audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
     credentials = shown(person)
@@ -407,7 +411,7 @@ def test_a_database_that_does_not_answer_is_a_503_here_too(
     assert [record["status"] for record in audit()] == [503] * 3
 
 
-def test_a_redis_that_says_nothing_is_a_503_within_a_bounded_time(
+def test_a_redis_that_does_not_answer_is_a_503_within_a_bounded_time(
     client: Client, person: Person, settings: Any
 ) -> None:
     credentials = shown(person)
@@ -445,7 +449,7 @@ def connections_of(server: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("said", [b":x\r\n", b"+OK\r\n", b"*0\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
-def test_what_does_not_answer_as_a_redis_is_an_outage(
+def test_a_server_that_is_not_a_redis_is_an_outage(
     client: Client, person: Person, settings: Any, said: bytes
 ) -> None:
     credentials = shown(person)
@@ -467,7 +471,7 @@ def test_what_does_not_answer_as_a_redis_is_an_outage(
     assert not secondary_storage._breaker(settings.BETTER_AUTH_SESSION_SOURCE).is_closed
 
 
-def test_a_redis_that_answers_again_is_asked_by_everybody(
+def test_a_redis_that_answers_again_is_used_by_all_requests(
     client: Client, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = shown(person)
@@ -482,7 +486,7 @@ def test_a_redis_that_answers_again_is_asked_by_everybody(
 
 
 @pytest.mark.parametrize("address", ["redis://:wrong@{0}/0", "redis://{0}/0", "redis://:{1}@{0}/99"])
-def test_a_redis_that_refuses_us_is_a_503_and_its_password_stays_in(
+def test_a_redis_that_refuses_our_password_is_a_503_and_the_password_is_not_shown(
     client: Client,
     person: Person,
     settings: Any,
@@ -498,7 +502,7 @@ def test_a_redis_that_refuses_us_is_a_503_and_its_password_stays_in(
     assert password not in caplog.text
 
 
-def test_a_redis_that_was_restarted_is_asked_again_at_once(
+def test_a_restarted_redis_is_used_again_at_once(
     client: Client, person: Person, storage: redis.Redis
 ) -> None:
     credentials = shown(person)
@@ -519,7 +523,7 @@ def tables_missing(*names: str) -> list[checks.CheckMessage]:
     return checks.run_checks(tags=["database"], databases=["default"])
 
 
-def test_users_without_a_session_table_are_an_error_that_says_what_to_do(settings: Any) -> None:
+def test_a_user_table_without_a_session_table_is_an_error_with_a_hint(settings: Any) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "database"
 
     [finding] = tables_missing("session")
@@ -530,7 +534,7 @@ def test_users_without_a_session_table_are_an_error_that_says_what_to_do(setting
     assert "BETTER_AUTH_SESSION_SOURCE=redis://" in str(finding.hint)
 
 
-def test_no_tables_at_all_are_a_warning_for_migrate_may_come_first(settings: Any) -> None:
+def test_missing_tables_are_only_a_warning_because_migrate_may_come_first(settings: Any) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "database"
 
     [finding] = tables_missing("session", "user")
@@ -547,7 +551,9 @@ def test_no_tables_at_all_are_a_warning_for_migrate_may_come_first(settings: Any
     ],
     ids=["session's column", "user's column", "table of keys"],
 )
-def test_what_every_request_would_stumble_over_stops_the_start(settings: Any, wrong: str, code: str) -> None:
+def test_a_table_that_every_request_would_fail_on_stops_the_start(
+    settings: Any, wrong: str, code: str
+) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "database"
     with connection.cursor() as cursor:
         cursor.execute(wrong)
@@ -567,7 +573,7 @@ def test_a_row_that_cannot_be_read_does_not_stop_the_start(person: Person, setti
     assert checks.run_checks(tags=["database"], databases=["default"]) == []
 
 
-def test_nothing_is_found_where_all_is_there_or_need_not_be(settings: Any, redis_url: str) -> None:
+def test_the_check_is_silent_if_all_needed_tables_exist(settings: Any, redis_url: str) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "database"
     assert tables_missing() == []
 
@@ -575,7 +581,7 @@ def test_nothing_is_found_where_all_is_there_or_need_not_be(settings: Any, redis
     assert tables_missing("session") == []
 
 
-def test_where_sessions_are_in_redis_the_server_needs_no_table_of_them(
+def test_with_sessions_in_redis_the_server_needs_no_session_table(
     postgres_url: str,
     start_other_better_auth: Callable[..., Any],
     start_api: Callable[..., Any],
@@ -610,7 +616,7 @@ def test_an_empty_database_can_be_migrated_but_not_served_from(postgres_url: str
         assert database.execute("SELECT to_regclass('support_thread')").fetchone() != (None,)
 
 
-def test_a_database_that_is_down_does_not_keep_the_server_from_starting() -> None:
+def test_the_server_starts_while_the_database_is_down() -> None:
     down = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
 
     started = python(START, **down)

@@ -33,15 +33,15 @@ def _secret(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("cookie", "token"), [(COOKIE, TOKEN), (SECOND_COOKIE, SECOND_TOKEN)])
-def test_better_auths_own_cookie_is_the_token_it_was_made_of(cookie: str, token: str) -> None:
+def test_better_auths_cookie_verifies_and_gives_its_token(cookie: str, token: str) -> None:
     assert session_tokens.verify(cookie) == token
 
 
-def test_the_value_may_be_decoded_already_as_the_bearer_plugin_gives_it_out() -> None:
+def test_the_value_may_already_be_decoded_as_from_the_bearer_plugin() -> None:
     assert session_tokens.verify(f"{TOKEN}.{SIGNATURE}") == TOKEN
 
 
-def test_the_signature_stands_behind_the_last_dot() -> None:
+def test_the_signature_follows_the_last_dot() -> None:
     assert session_tokens.verify(signed("a.b.c")) == "a.b.c"
 
 
@@ -82,7 +82,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize(("value", "reason"), FORGED.values(), ids=FORGED)
-def test_whatever_else_is_refused(value: str, reason: str) -> None:
+def test_every_other_value_is_refused(value: str, reason: str) -> None:
     with pytest.raises(TokenRefused) as refused:
         session_tokens.verify(value)
 
@@ -91,7 +91,7 @@ def test_whatever_else_is_refused(value: str, reason: str) -> None:
 
 @given(st.text() | st.binary().map(lambda value: value.decode("latin1")))
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nothing_raises_anything_but_a_refusal(value: str) -> None:
+def test_any_text_raises_only_a_refusal(value: str) -> None:
     for read in (session_tokens.verify, session_tokens.check_unsigned):
         try:
             read(value)
@@ -100,7 +100,7 @@ def test_nothing_raises_anything_but_a_refusal(value: str) -> None:
         assert read is session_tokens.check_unsigned
 
 
-def test_of_rotated_secrets_the_first_counts_and_no_other_as_at_better_auth(settings: Any) -> None:
+def test_only_the_first_of_rotated_secrets_verifies_as_in_better_auth(settings: Any) -> None:
     settings.BETTER_AUTH_SECRETS = f"3: the newest:with a colon ,2:older,1:{SECRET}"
 
     assert session_tokens.verify(signed(TOKEN, "the newest:with a colon")) == TOKEN
@@ -109,7 +109,7 @@ def test_of_rotated_secrets_the_first_counts_and_no_other_as_at_better_auth(sett
             session_tokens.verify(signed(TOKEN, old))
 
 
-def test_without_a_secret_nothing_is_signed(settings: Any) -> None:
+def test_without_a_secret_no_signature_is_accepted(settings: Any) -> None:
     settings.BETTER_AUTH_SECRET = ""
 
     with pytest.raises(TokenRefused) as refused:
@@ -119,6 +119,6 @@ def test_without_a_secret_nothing_is_signed(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "a b", "a\0", "é", "a.b", "a/b", "x" * 129, "%41"])
-def test_a_bare_token_has_the_shape_of_one(value: str) -> None:
+def test_an_unsigned_token_has_the_form_of_an_id(value: str) -> None:
     with pytest.raises(TokenRefused):
         session_tokens.check_unsigned(value)

@@ -41,7 +41,7 @@ def findings() -> list[CheckMessage]:
     return [message for message in run_checks() if (message.id or "").startswith("authn.")]
 
 
-def test_the_configuration_of_the_tests_is_good() -> None:
+def test_the_settings_of_the_tests_are_valid() -> None:
     assert findings() == []
 
 
@@ -75,7 +75,7 @@ def test_the_configuration_of_the_tests_is_good() -> None:
     ],
     ids=str,
 )
-def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> None:
+def test_valid_settings_give_no_message(settings: Any, good: dict[str, Any]) -> None:
     for name, value in good.items():
         setattr(settings, name, value)
 
@@ -163,7 +163,7 @@ def test_a_good_configuration_is_silent(settings: Any, good: dict[str, Any]) -> 
     ],
     ids=lambda value: str(value)[:60],  # the same in every process: a key of the rows is not
 )
-def test_a_bad_setting_is_an_error_that_names_it_and_says_what_to_write(
+def test_a_bad_setting_is_an_error_that_names_the_setting_and_has_a_hint(
     settings: Any, bad: dict[str, Any], check_id: str, setting: str
 ) -> None:
     for name, value in bad.items():
@@ -187,7 +187,7 @@ def test_a_bad_setting_is_an_error_that_names_it_and_says_what_to_write(
         "https://auth.example.com/db",
     ],
 )
-def test_an_address_of_no_database_is_found_and_its_password_is_shown_nowhere(
+def test_an_invalid_database_url_is_an_error_that_hides_its_password(
     settings: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], garbage: str
 ) -> None:
     monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", garbage)
@@ -201,7 +201,7 @@ def test_an_address_of_no_database_is_found_and_its_password_is_shown_nowhere(
 
 
 @pytest.mark.parametrize("zone", ["", "Asia/Calcuta", "+05:30", "../../etc/passwd", "x" * 5000])
-def test_a_zone_that_is_none_is_found(settings: Any, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+def test_an_invalid_time_zone_is_an_error(settings: Any, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setitem(settings.DATABASES, "better_auth", {"TIME_ZONE": zone})
     settings.BETTER_AUTH_DATABASE = "better_auth"
 

@@ -92,7 +92,7 @@ def token(auth: BetterAuth) -> str:
     return auth.sign_up().token()
 
 
-def test_a_good_deployment_has_nothing_to_complain_of(token: str) -> None:
+def test_a_good_deployment_has_no_warnings_and_no_failures(token: str) -> None:
     assert complaints(token=token) == {}
 
 
@@ -268,7 +268,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_is_named_and_its_remedy_mends_it(
+def test_each_fault_is_named_and_its_remedy_repairs_it(
     token: str, settings_put_back: Any, wrong: Wrong
 ) -> None:
     wrong.break_it(settings_put_back)
@@ -285,7 +285,7 @@ def test_what_is_wrong_is_named_and_its_remedy_mends_it(
         assert findings(wrong.examination, wrong.outcome) == []
 
 
-def test_an_issuer_that_only_a_token_can_prove_is_right_when_it_does(signer: Signer, settings: Any) -> None:
+def test_a_token_can_confirm_an_unusual_issuer(signer: Signer, settings: Any) -> None:
     settings.BETTER_AUTH_ISSUER = f"{BETTER_AUTH_URL}/"
 
     assert findings("issuer", Outcome.FAILURE)
@@ -293,7 +293,7 @@ def test_an_issuer_that_only_a_token_can_prove_is_right_when_it_does(signer: Sig
 
 
 @pytest.mark.parametrize("secret", [BETTER_AUTH_SECRET, "another-secret-of-thirty-two-characters"])
-def test_a_secret_is_tried_on_a_token(signer: Signer, settings: Any, secret: str) -> None:
+def test_a_token_can_confirm_the_secret(signer: Signer, settings: Any, secret: str) -> None:
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_SECRET = "secret", BETTER_AUTH_SECRET
     token = Signer("", "HS256", secret).token(email="nobody@example.com")
 
@@ -305,9 +305,7 @@ def test_a_secret_is_tried_on_a_token(signer: Signer, settings: Any, secret: str
     assert finding.outcome == Outcome.FAILURE
 
 
-def test_clocks_that_differ_are_named(
-    auth: BetterAuth, monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+def test_different_clocks_are_found(auth: BetterAuth, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     real = timezone.now
     monkeypatch.setattr(timezone, "now", lambda: real() - timedelta(minutes=20))
 
@@ -320,7 +318,7 @@ def test_clocks_that_differ_are_named(
     assert {finding.outcome for finding in findings("clock")} == {Outcome.OK}
 
 
-def test_more_connections_than_the_server_gives_out_are_named(settings: Any) -> None:
+def test_too_many_connections_are_found(settings: Any) -> None:
     (finding,) = findings("connections", processes=20)
 
     assert finding.outcome == Outcome.FAILURE
@@ -331,7 +329,7 @@ def test_more_connections_than_the_server_gives_out_are_named(settings: Any) -> 
     assert findings("connections", processes=20)[0].outcome == Outcome.OK
 
 
-def test_the_connection_of_the_probes_is_counted(settings: Any) -> None:
+def test_the_connection_of_the_readiness_probe_is_counted(settings: Any) -> None:
     settings.WORKER_THREADS = 7
 
     (finding,) = findings("connections")
@@ -345,7 +343,7 @@ def test_a_good_newer_key_makes_a_bad_older_one_a_warning(signer: Signer) -> Non
     assert complaints() == {"keys": Outcome.WARNING}
 
 
-def test_a_table_that_is_locked_does_not_hold_it_up(
+def test_a_locked_table_does_not_block_the_doctor(
     token: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployment, "STATEMENT_TIMEOUT_MS", 100)
@@ -360,7 +358,7 @@ def test_a_table_that_is_locked_does_not_hold_it_up(
     )
 
 
-def test_it_changes_nothing_and_reads_no_secret(token: str) -> None:
+def test_the_doctor_changes_nothing_and_reads_no_secret(token: str) -> None:
     seen: list[str] = []
 
     def record(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
@@ -382,12 +380,14 @@ def test_it_changes_nothing_and_reads_no_secret(token: str) -> None:
         assert secret not in "\n".join(seen).replace("COUNT", "count")
 
 
-def test_what_it_looks_through_cannot_be_written_through() -> None:
+def test_the_doctors_cursor_is_read_only() -> None:
     with pytest.raises(InternalError, match="read-only"), deployment.read_only_cursor("default") as cursor:
         cursor.execute("CREATE TABLE made_by_the_doctor ()")
 
 
-def test_what_a_table_holds_cannot_steer_the_terminal(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_a_table_are_not_printed(
+    token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("""UPDATE "jwks" SET "id" = E'\\x1b[2J'""")
 
     with pytest.raises(SystemExit):
@@ -398,7 +398,7 @@ def test_what_a_table_holds_cannot_steer_the_terminal(token: str, capsys: pytest
     assert "\x1b[2J" not in said
 
 
-def test_one_examination_that_breaks_down_does_not_stop_the_others(
+def test_an_examination_that_fails_does_not_stop_the_others(
     token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down(deployment: Any) -> Iterator[Finding]:
@@ -437,7 +437,7 @@ def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) 
     assert findings("sessions")[0].outcome == Outcome.SKIPPED
 
 
-def test_a_redis_of_very_many_other_keys_is_not_gone_through_whole(
+def test_a_redis_with_many_other_keys_is_not_scanned_completely(
     redis_url: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis_url = f"{redis_url.removesuffix('0')}2"
@@ -453,7 +453,7 @@ def test_a_redis_of_very_many_other_keys_is_not_gone_through_whole(
     assert asked == 4
 
 
-def test_a_redis_that_lets_us_read_alone_is_no_failure(redis_url: str, settings: Any) -> None:
+def test_a_redis_user_that_may_not_scan_is_no_failure(redis_url: str, settings: Any) -> None:
     with closing(redis.Redis.from_url(redis_url)) as client:
         client.acl_setuser("reader", enabled=True, passwords=["+p"], commands=["+mget"], keys=["*"])
     settings.BETTER_AUTH_SESSION_SOURCE = f"redis://reader:p@{redis_url.partition('@')[2]}"
@@ -461,7 +461,7 @@ def test_a_redis_that_lets_us_read_alone_is_no_failure(redis_url: str, settings:
     assert findings("secondary_storage")[0].outcome == Outcome.SKIPPED
 
 
-def test_a_sessions_token_is_needed_where_callers_show_it(token: str, settings: Any) -> None:
+def test_the_token_column_is_needed_only_for_session_tokens(token: str, settings: Any) -> None:
     assert "read token" in findings("least_privilege")[0].message
     assert '"token"' not in findings("least_privilege")[0].remedy
 
@@ -507,13 +507,13 @@ def doctor_report(*arguments: str, **env: str) -> Report:
     return Report(done.returncode, examinations, done.stdout + done.stderr)
 
 
-def test_the_projects_own_stack_has_no_failure(token: str, database_url: str) -> None:
+def test_the_local_stack_has_no_failure(token: str, database_url: str) -> None:
     report = doctor_report(DATABASE_URL=database_url, DEBUG="True")
 
     assert (report.status, report.named("failure")) == (0, {})
 
 
-def test_a_team_with_drizzle_is_led_to_its_settings_and_then_to_a_role_of_its_own(
+def test_remedies_lead_a_drizzle_team_to_its_settings_and_to_its_own_role(
     postgres_url: str, start_other_better_auth: Callable[..., Any]
 ) -> None:
     url = create_database(postgres_url, "of_a_team_with_drizzle")
@@ -553,7 +553,7 @@ def test_a_team_with_drizzle_is_led_to_its_settings_and_then_to_a_role_of_its_ow
         assert token.split(".")[2] not in report.output
 
 
-def test_a_team_without_the_jwt_plugin_is_told_so(
+def test_a_missing_jwt_plugin_is_found(
     postgres_url: str, start_other_better_auth: Callable[..., Any]
 ) -> None:
     url = create_database(postgres_url, "of_a_team_without_jwt")
@@ -600,7 +600,7 @@ SQLITE_TABLES = {
 }
 
 
-def test_a_database_that_is_down_is_said_once_and_its_password_never() -> None:
+def test_an_unreachable_database_is_one_failure_without_its_password() -> None:
     url = f"postgresql://backend:geheim@127.0.0.1:{free_port()}/chat"
 
     report = doctor_report(DATABASE_URL=url, BETTER_AUTH_URL="https://user:geheim@auth.invalid")
@@ -611,7 +611,7 @@ def test_a_database_that_is_down_is_said_once_and_its_password_never() -> None:
     assert "geheim" not in report.output
 
 
-def test_a_server_without_the_tls_that_the_address_asks_for_is_said_to_lack_it(database_url: str) -> None:
+def test_a_server_without_the_required_tls_is_found(database_url: str) -> None:
     separator = "&" if "?" in database_url else "?"
 
     report = doctor_report(
@@ -621,7 +621,7 @@ def test_a_server_without_the_tls_that_the_address_asks_for_is_said_to_lack_it(d
     assert "TLS" in report.named("failure")["database"]
 
 
-def test_an_address_of_no_database_we_know_is_said_once_too() -> None:
+def test_an_unsupported_database_url_is_one_failure() -> None:
     report = doctor_report(
         DATABASE_URL="garbage://backend:geheim@localhost/chat", BETTER_AUTH_URL="http://auth.invalid"
     )
@@ -631,7 +631,7 @@ def test_an_address_of_no_database_we_know_is_said_once_too() -> None:
     assert "geheim" not in report.output
 
 
-def test_the_table_that_is_printed_says_the_same(token: str, database_url: str, tmp_path: Path) -> None:
+def test_the_printed_table_has_the_same_findings(token: str, database_url: str, tmp_path: Path) -> None:
     env = {"DATABASE_URL": database_url, "BETTER_AUTH_ISSUER": f"{BETTER_AUTH_URL}/"}
 
     done = manage("betterauth", "doctor", "--token", "-", stdin="no.such.token", **env)

@@ -38,7 +38,7 @@ def report_of(act: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 
 
 @pytest.mark.django_db
-def test_a_report_of_a_verification_that_breaks_holds_no_token(
+def test_an_error_report_of_the_verification_holds_no_token(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = person.token()
@@ -50,7 +50,7 @@ def test_a_report_of_a_verification_that_breaks_holds_no_token(
     assert [part for part in token.split(".") if part in report] == []
 
 
-def test_a_report_of_a_look_up_that_breaks_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_report_of_the_look_up_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     token = uuid.uuid4().hex
     monkeypatch.setattr(Session, "with_token", break_down)
 

@@ -63,7 +63,7 @@ def test_every_reason_has_its_step_its_meaning_and_its_remedy() -> None:
         assert reason.remedy
 
 
-def test_the_table_in_the_documentation_is_the_same() -> None:
+def test_the_documentation_has_the_same_table() -> None:
     rows = [f"| `{name}` | {reason.meaning} | {reason.remedy} |" for name, reason in REASONS.items()]
     table = "| reason | what it means | what to do |\n|---|---|---|\n" + "\n".join(rows) + "\n"
 
@@ -112,7 +112,7 @@ PLACES = [flaw.step for flaw in FLAWS]
 
 
 @pytest.mark.parametrize("first", range(len(FLAWS)), ids=PLACES)
-def test_of_many_flaws_the_first_step_stops_it_so_that_passed_is_true(
+def test_a_token_with_several_flaws_stops_at_the_first_step(
     signer: Signer, person: Person, settings: Any, first: int
 ) -> None:
     settings.BETTER_AUTH_REQUIRE_SID = True
@@ -135,7 +135,7 @@ def test_of_many_flaws_the_first_step_stops_it_so_that_passed_is_true(
 
 
 @pytest.mark.parametrize(("forge", "reason"), FORGERIES)
-def test_no_forgery_is_explained_otherwise_than_it_is_refused(
+def test_a_forgery_is_explained_with_the_reason_of_its_refusal(
     signer: Signer, forge: Callable[[Signer], str], reason: str
 ) -> None:
     token = forge(signer)
@@ -162,7 +162,9 @@ def test_no_forgery_is_explained_otherwise_than_it_is_refused(
         (lambda signer: signer.raw(signer.claims() | {"jti": 7}), "claims"),
     ],
 )
-def test_malformed_says_at_which_step(signer: Signer, forge: Callable[[Signer], str], step: str) -> None:
+def test_a_malformed_token_stops_at_the_right_step(
+    signer: Signer, forge: Callable[[Signer], str], step: str
+) -> None:
     explained = explain(forge(signer))
 
     assert (explained.reason, explained.stopped_at) == ("malformed", step)
@@ -182,7 +184,7 @@ def test_the_session_is_the_last_step(person: Person) -> None:
     assert explained.is_genuine
 
 
-def test_a_database_that_is_not_there_or_of_another_shape_is_said(
+def test_a_missing_table_and_an_unreachable_database_are_explained(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = person.token()
@@ -205,7 +207,7 @@ COOKIE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg.qfqNkKW+RLz/3ssbBG/z6fCVX0RcjGUqazRVj
 # --- What it says of the token ------------------------------------------------------------------------
 
 
-def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
+def test_the_message_has_the_tokens_and_the_expected_value(signer: Signer, settings: Any) -> None:
     def message(**changes: Any) -> str:
         return explain(signer.token(**changes)).message
 
@@ -234,7 +236,7 @@ def test_the_words_hold_both_sides(signer: Signer, settings: Any) -> None:
         ("Bearer ", "nothing after the scheme"),
     ],
 )  # fmt: skip
-def test_what_is_no_jwt_is_called_what_it_looks_like_and_not_repeated(given: str, words: str) -> None:
+def test_a_value_that_is_no_jwt_is_described_and_not_repeated(given: str, words: str) -> None:
     explained = explain(given)
 
     assert explained.reason == "malformed"
@@ -242,7 +244,7 @@ def test_what_is_no_jwt_is_called_what_it_looks_like_and_not_repeated(given: str
     assert len(given) < 12 or given not in explained.message
 
 
-def test_what_somebody_made_to_be_looked_at_for_ever_is_not() -> None:
+def test_a_hostile_value_does_not_slow_the_patterns_down() -> None:
     started = time.perf_counter()
 
     explain("a." * 500 + " x")
@@ -251,7 +253,7 @@ def test_what_somebody_made_to_be_looked_at_for_ever_is_not() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "bearer  ", "Authorization: Bearer ", " \n", '"'])
-def test_a_token_may_be_pasted_with_what_stood_around_it(person: Person, prefix: str) -> None:
+def test_a_token_may_be_pasted_with_its_header_name_and_scheme(person: Person, prefix: str) -> None:
     assert explain(f"{prefix}{person.token()}\n").accepted
 
 
@@ -264,7 +266,7 @@ def test_a_sid_that_may_be_a_login_is_not_shown(signer: Signer) -> None:
     assert explained.contents["sid"] == "t1FD… (32 characters)"
 
 
-def test_what_a_stranger_wrote_cannot_steer_the_terminal(signer: Signer) -> None:
+def test_control_characters_in_a_token_are_not_printed(signer: Signer) -> None:
     explained = explain(signer.token(iss="\x1b[2J" + "x" * 500))
 
     assert explained.contents["iss"].isprintable()
@@ -279,7 +281,9 @@ def session_token(settings: Any, person: Person) -> str:
     return str(person.browser.cookies["better-auth.session_token"])
 
 
-def test_a_session_token_is_explained_where_one_is_taken(session_token: str, person: Person) -> None:
+def test_a_session_token_is_explained_if_session_tokens_are_accepted(
+    session_token: str, person: Person
+) -> None:
     accepted = explain(f"Cookie: better-auth.session_token={session_token}")
     token, _, signature = unquote(session_token).rpartition(".")
     forged = explain(f"{token}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}")
@@ -296,7 +300,7 @@ def test_a_session_token_is_explained_where_one_is_taken(session_token: str, per
         assert session_token.partition(".")[0] not in str(explained)
 
 
-def test_a_session_that_has_expired_had_the_token(session_token: str, person: Person) -> None:
+def test_an_expired_session_fails_at_the_last_step(session_token: str, person: Person) -> None:
     with connection.cursor() as cursor:
         cursor.execute('UPDATE "session" SET "expiresAt" = now() WHERE "userId" = %s', [person.user_id])
 
@@ -306,7 +310,7 @@ def test_a_session_that_has_expired_had_the_token(session_token: str, person: Pe
     assert explained.passed("ban")
 
 
-def test_the_bare_token_is_explained_only_where_it_is_taken(session_token: str, settings: Any) -> None:
+def test_an_unsigned_token_is_explained_only_if_it_is_accepted(session_token: str, settings: Any) -> None:
     bare = session_token.partition(".")[0]
 
     assert explain(bare).reason == "malformed"
@@ -324,7 +328,7 @@ def command(*arguments: str) -> int:
     return int(str(ended.value.code))
 
 
-def test_it_exits_with_0_when_accepted_and_1_when_refused(
+def test_the_exit_status_is_0_if_accepted_and_1_if_refused(
     person: Person, capsys: pytest.CaptureFixture[str]
 ) -> None:
     token = person.token()
@@ -348,7 +352,7 @@ def test_it_exits_with_0_when_accepted_and_1_when_refused(
     [(b"", 2), (b" \n", 2), (bytes(range(256)), 1), (b"Bearer", 1), (b"x" * 200_000, 1)],
     ids=["nothing", "blank", "binary", "scheme-alone", "huge"],
 )
-def test_whatever_comes_on_stdin_gets_a_sentence(
+def test_any_bytes_on_stdin_are_explained(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: bytes, status: int
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
@@ -359,7 +363,7 @@ def test_whatever_comes_on_stdin_gets_a_sentence(
     assert said.err.startswith("There is nothing to explain") if status == 2 else "Refused" in said.out
 
 
-def test_the_log_which_goes_to_stdout_does_not_come_between(
+def test_log_lines_do_not_mix_with_the_output(
     signer: Signer, settings: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", "http://127.0.0.1:9/jwks"
@@ -381,7 +385,7 @@ def test_the_log_which_goes_to_stdout_does_not_come_between(
     ],
     ids=" ".join,
 )
-def test_a_command_line_that_is_wrong_is_not_repeated(
+def test_a_wrong_command_line_is_not_repeated(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     token = f"{part({'alg': 'EdDSA'})}.{part({'sub': 'ada'})}.{part(b'signature of sixty-four bytes')}"

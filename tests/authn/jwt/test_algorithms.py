@@ -35,16 +35,14 @@ def test_a_token_of_every_algorithm_is_good(auth: BetterAuth, db: None, algorith
 
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "ES512"])
-def test_a_key_that_does_not_name_its_algorithm_has_its_curves(
-    auth: BetterAuth, db: None, algorithm: str
-) -> None:
+def test_a_key_without_alg_has_the_algorithm_of_its_curve(auth: BetterAuth, db: None, algorithm: str) -> None:
     signer = Signer.in_jwks_table(algorithm, alg=None)
 
     assert tokens.verify(signer.token()).algorithm == algorithm
 
 
 @pytest.mark.parametrize("algorithms", [["EdDSA", "PS256", "RS256"], ["RS256", "EdDSA", "PS256"]])
-def test_an_rsa_key_that_does_not_name_its_algorithm_has_the_first_of_the_allow_list(
+def test_an_rsa_key_without_alg_has_the_first_rsa_algorithm_of_the_allow_list(
     auth: BetterAuth, db: None, settings: Any, algorithms: list[str]
 ) -> None:
     settings.BETTER_AUTH_ALGORITHMS = algorithms
@@ -115,7 +113,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize(("alg", "public_key"), UNUSABLE.values(), ids=UNUSABLE)
-def test_an_unusable_key_is_named_in_the_log_and_takes_no_other_down(
+def test_an_unusable_key_is_logged_and_other_keys_stay_usable(
     signer: Signer, caplog: pytest.LogCaptureFixture, alg: str | None, public_key: str
 ) -> None:
     broken = Signer.in_jwks_table(alg=alg, publicKey=public_key)
@@ -126,7 +124,7 @@ def test_an_unusable_key_is_named_in_the_log_and_takes_no_other_down(
     assert re.fullmatch(f"Signing key {broken.kid} is not usable: [A-Za-z]+", lines[0])
 
 
-def test_what_is_wrong_with_a_key_is_said_in_words() -> None:
+def test_an_unusable_key_has_a_reason() -> None:
     faults = {name: keys.why_unusable(public_key, alg) for name, (alg, public_key) in UNUSABLE.items()}
 
     assert all(faults.values())

@@ -67,7 +67,7 @@ def failures(caplog: pytest.LogCaptureFixture) -> int:
 # --- What is kept, and for how long ----------------------------------------------------------------
 
 
-def test_a_known_key_costs_no_query_within_the_ttl_and_one_after_it(signer: Signer, clock: Clock) -> None:
+def test_a_known_key_needs_no_query_within_the_ttl_and_one_after_it(signer: Signer, clock: Clock) -> None:
     token = signer.token()
 
     assert queries_of(lambda: tokens.verify(token)) == 1
@@ -78,7 +78,7 @@ def test_a_known_key_costs_no_query_within_the_ttl_and_one_after_it(signer: Sign
     assert queries_of(lambda: tokens.verify(token)) == 0
 
 
-def test_the_ttl_is_the_settings(signer: Signer, clock: Clock, settings: Any) -> None:
+def test_the_ttl_comes_from_the_settings(signer: Signer, clock: Clock, settings: Any) -> None:
     settings.BETTER_AUTH_KEYS_TTL_SECONDS = 5.0
     tokens.verify(signer.token())
 
@@ -126,9 +126,7 @@ def test_only_the_columns_that_are_needed_leave_the_database(signer: Signer) -> 
         assert "privateKey" not in query["sql"]
 
 
-def test_whether_there_are_keys_is_known_and_looked_for_as_long_as_there_are_none(
-    auth: BetterAuth, db: None
-) -> None:
+def test_has_keys_queries_only_while_there_are_no_keys(auth: BetterAuth, db: None) -> None:
     sql('DELETE FROM "jwks"')
     assert (keys.known_ids(), keys.has_keys()) == ([], False)
 
@@ -170,7 +168,7 @@ def test_a_flood_of_unknown_kids_costs_no_more_queries_than_the_bucket_holds(
     assert queries_of(flood) == keys.MAX_REFRESHES
 
 
-def test_a_flood_keeps_no_known_key_out_and_a_new_one_for_a_moment_only(signer: Signer, clock: Clock) -> None:
+def test_a_flood_never_delays_a_known_key_and_a_new_key_only_briefly(signer: Signer, clock: Clock) -> None:
     tokens.verify(signer.token())
     for number in range(50):
         keys.find(f"forged-{number}")
@@ -182,7 +180,7 @@ def test_a_flood_keeps_no_known_key_out_and_a_new_one_for_a_moment_only(signer: 
     assert tokens.verify(rotated.token()).key_id == rotated.kid
 
 
-def test_what_forgers_ask_for_is_not_remembered(signer: Signer, clock: Clock) -> None:
+def test_unknown_kids_are_not_cached(signer: Signer, clock: Clock) -> None:
     tokens.verify(signer.token())
     known = len(keys._key_set._keys or ())
 
@@ -203,7 +201,7 @@ def expired_key(ago: timedelta) -> tuple[Signer, int]:
     return Signer.in_jwks_table(expiresAt=expires_at), int(expires_at.timestamp())
 
 
-def test_a_retired_keys_tokens_stay_good_but_it_makes_no_new_ones(auth: BetterAuth, db: None) -> None:
+def test_tokens_of_an_expired_key_stay_good_but_new_ones_are_refused(auth: BetterAuth, db: None) -> None:
     retired, at = expired_key(timedelta(minutes=5))
 
     assert tokens.verify(retired.token(iat=at - 1)).key_id == retired.kid
@@ -229,7 +227,7 @@ def test_a_column_without_a_time_zone_holds_utc(auth: BetterAuth, db: None) -> N
     assert reason_for(retired.token()) == "key_retired"
 
 
-def test_keys_that_no_good_token_can_have_are_left_in_the_table(
+def test_keys_that_are_too_old_for_any_good_token_are_not_loaded(
     auth: BetterAuth, db: None, settings: Any
 ) -> None:
     """A token of the key's last moment, by a clock that is behind, and then by one that is ahead."""
@@ -241,7 +239,7 @@ def test_keys_that_no_good_token_can_have_are_left_in_the_table(
     assert keys.find(needed.kid) is not None
 
 
-def test_where_keys_have_no_end_all_of_them_are_read(signer: Signer, settings: Any) -> None:
+def test_without_an_expiry_column_all_keys_are_loaded(signer: Signer, settings: Any) -> None:
     settings.BETTER_AUTH_COLUMNS = {"jwks.expiresAt": ""}
 
     with CaptureQueriesContext(connection) as queries:
@@ -274,7 +272,7 @@ def test_a_revoked_key_is_trusted_no_longer_than_the_ttl(signer: Signer, clock: 
 # --- The database fails ----------------------------------------------------------------------------
 
 
-def test_a_set_that_cannot_be_refreshed_goes_on_serving(
+def test_a_set_that_cannot_be_refreshed_stays_in_use(
     signer: Signer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens.verify(signer.token())
@@ -290,7 +288,7 @@ def test_a_set_that_cannot_be_refreshed_goes_on_serving(
     assert failures(caplog) == 1
 
 
-def test_without_any_set_nobody_gets_in_and_nobody_is_told_to_go(
+def test_without_any_keys_every_token_is_a_503(
     signer: Signer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     sql('ALTER TABLE "jwks" RENAME TO "jwks_away"')
@@ -372,7 +370,7 @@ def jwks(settings: Any) -> Iterator[JwksServer]:
     jwks.server.server_close()
 
 
-def test_the_keys_of_a_real_better_auths_address_are_good(person: Person, settings: Any) -> None:
+def test_keys_from_a_real_better_auths_jwks_url_are_good(person: Person, settings: Any) -> None:
     settings.BETTER_AUTH_KEYS = "jwks"  # its address follows from BETTER_AUTH_URL
     settings.BETTER_AUTH_JWKS_PRIVATE = True
 
@@ -380,7 +378,7 @@ def test_the_keys_of_a_real_better_auths_address_are_good(person: Person, settin
 
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256"])
-def test_a_listed_key_is_good_and_is_asked_for_once(jwks: JwksServer, algorithm: str) -> None:
+def test_a_listed_key_is_good_and_fetched_once(jwks: JwksServer, algorithm: str) -> None:
     signer = Signer.unknown(algorithm)
     jwks.lists(Signer.unknown(), signer)
 
@@ -390,7 +388,7 @@ def test_a_listed_key_is_good_and_is_asked_for_once(jwks: JwksServer, algorithm:
     assert jwks.paths == ["/jwks"]
 
 
-def test_a_server_that_compresses_for_those_who_ask_is_not_asked(jwks: JwksServer) -> None:
+def test_a_fetch_does_not_ask_for_compression(jwks: JwksServer) -> None:
     signer = Signer.unknown()
     plain, packed = document(signer), gzip.compress(document(signer))
 
@@ -426,7 +424,7 @@ def test_a_key_without_alg_has_its_curves(jwks: JwksServer) -> None:
     ],
     ids=json.dumps,
 )
-def test_a_broken_entry_takes_no_other_down(
+def test_a_broken_entry_leaves_the_other_keys_usable(
     jwks: JwksServer, caplog: pytest.LogCaptureFixture, broken: dict[str, Any]
 ) -> None:
     signer = Signer.unknown()
@@ -467,7 +465,7 @@ def test_a_document_may_have_a_thousand_keys_and_256_kib(jwks: JwksServer) -> No
     assert tokens.verify(signer.token()).key_id == signer.kid
 
 
-def test_of_two_entries_of_one_kid_the_last_counts(jwks: JwksServer) -> None:
+def test_the_last_of_two_entries_with_one_kid_counts(jwks: JwksServer) -> None:
     first = Signer.unknown()
     last = Signer(first.kid, "EdDSA", Signer.unknown().private_key)
     jwks.lists(first, last)
@@ -476,7 +474,7 @@ def test_of_two_entries_of_one_kid_the_last_counts(jwks: JwksServer) -> None:
     assert reason_for(first.token()) == "signature"
 
 
-def test_an_empty_list_is_an_answer_too(jwks: JwksServer, clock: Clock) -> None:
+def test_an_empty_list_replaces_the_old_set(jwks: JwksServer, clock: Clock) -> None:
     """Better Auth says so when every key is past its grace."""
     signer = Signer.unknown()
     jwks.lists(signer)
@@ -547,7 +545,7 @@ WITHOUT_AN_END = (endless, silent, slow_headers, without_a_length)
 
 
 @pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
-def test_a_bad_answer_is_no_answer_and_comes_to_an_end(
+def test_a_bad_response_is_an_outage_and_ends_in_time(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bad: Answer
 ) -> None:
     if bad in WITHOUT_AN_END:
@@ -563,7 +561,7 @@ def test_a_bad_answer_is_no_answer_and_comes_to_an_end(
     assert failures(caplog) == 1
 
 
-def test_after_a_bad_answer_the_old_set_goes_on_serving_until_a_good_one_comes(
+def test_after_a_bad_response_the_old_set_stays_in_use_until_a_good_response(
     jwks: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     old, new = Signer.unknown(), Signer.unknown()
@@ -582,7 +580,7 @@ def test_after_a_bad_answer_the_old_set_goes_on_serving_until_a_good_one_comes(
     assert reason_for(old.token()) == "unknown_kid"
 
 
-def test_a_source_that_comes_back_is_found_again_and_an_outage_is_two_lines_of_the_log(
+def test_a_source_that_answers_again_is_used_and_an_outage_is_two_log_lines(
     jwks: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     signer = Signer.unknown()
@@ -603,7 +601,7 @@ def test_a_source_that_comes_back_is_found_again_and_an_outage_is_two_lines_of_t
     assert lines[1][1] == "Signing keys: answers again, after 10 s"
 
 
-def test_within_the_pause_a_source_that_failed_is_not_asked(jwks: JwksServer, clock: Clock) -> None:
+def test_a_source_that_failed_is_not_tried_during_the_pause(jwks: JwksServer, clock: Clock) -> None:
     signer = Signer.unknown()
     jwks.answer = said(b"", 500)
     with pytest.raises(Unavailable):
@@ -619,9 +617,7 @@ def test_within_the_pause_a_source_that_failed_is_not_asked(jwks: JwksServer, cl
     assert tokens.verify(signer.token()).key_id == signer.kid
 
 
-def test_an_address_where_nobody_listens_is_no_answer(
-    settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_refused_connection_is_an_outage(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", f"http://127.0.0.1:{free_port()}/jwks"
 
     with pytest.raises(Unavailable):
@@ -630,7 +626,7 @@ def test_an_address_where_nobody_listens_is_no_answer(
     assert failures(caplog) == 1
 
 
-def test_an_address_that_does_not_even_connect_is_given_up(
+def test_a_connection_that_hangs_is_given_up(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 0.5)
@@ -650,7 +646,7 @@ def test_an_address_that_does_not_even_connect_is_given_up(
     assert failures(caplog) == 1
 
 
-def test_a_name_that_is_looked_up_for_ever_is_not_waited_for(
+def test_a_dns_lookup_that_hangs_is_not_waited_for(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     found, look_up = threading.Event(), socket.getaddrinfo
@@ -767,7 +763,7 @@ def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(
     assert len(jwks.paths) == 2
 
 
-def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(
+def test_requests_during_the_first_load_wait_for_it_and_share_it(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # our own server has to get its turn
@@ -784,7 +780,7 @@ def test_requests_that_meet_the_first_load_wait_for_it_and_share_it(
     assert len(jwks.paths) == 1
 
 
-def test_whoever_asks_whether_there_are_keys_does_not_wait_while_they_are_loaded(jwks: JwksServer) -> None:
+def test_has_keys_does_not_wait_while_keys_are_loaded(jwks: JwksServer) -> None:
     signer = Signer.unknown()
     jwks.answer = gate = Gate(said(document(signer)))
 
@@ -799,7 +795,7 @@ def test_whoever_asks_whether_there_are_keys_does_not_wait_while_they_are_loaded
     assert keys.has_keys()
 
 
-def test_while_the_source_hangs_a_few_threads_are_enough_for_forgers_and_known_keys(
+def test_while_the_source_hangs_known_keys_work_and_unknown_ones_hold_few_threads(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One forger waits for the source, the others for a moment; all that come later are told at once."""
@@ -827,7 +823,7 @@ def test_while_the_source_hangs_a_few_threads_are_enough_for_forgers_and_known_k
     assert (len(jwks.paths), failures(caplog)) == (2, 0)
 
 
-def test_while_the_first_load_hangs_others_wait_for_a_moment_only(
+def test_while_the_first_load_hangs_other_requests_wait_only_briefly(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without keys no JWT can be verified, but requests with a session cookie need the threads."""
@@ -876,7 +872,7 @@ def test_a_source_that_failed_is_tried_by_one_request_and_no_other_waits_for_it(
     assert (len(jwks.paths), failures(caplog)) == (2, 1)
 
 
-def test_for_a_turn_that_is_no_fetch_everybody_waits(jwks: JwksServer) -> None:
+def test_requests_wait_for_a_lock_that_is_held_without_a_fetch(jwks: JwksServer) -> None:
     jwks.lists()
     assert keys.find("forged") is None
 
@@ -887,7 +883,7 @@ def test_for_a_turn_that_is_no_fetch_everybody_waits(jwks: JwksServer) -> None:
         assert turned_away.result() is None
 
 
-def test_a_new_key_is_waited_for_while_another_request_loads_it(
+def test_a_request_waits_for_a_new_key_that_another_request_loads(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # our own server has to get its turn

@@ -42,7 +42,7 @@ def reason_for(token: str) -> str:
     return refused.value.reason
 
 
-def test_a_signature_is_verified_once_and_gives_the_same_claims_again(
+def test_a_signature_is_verified_once_and_the_claims_are_cached(
     signer: Signer, signatures: Callable[[], int]
 ) -> None:
     token = signer.token()
@@ -51,7 +51,7 @@ def test_a_signature_is_verified_once_and_gives_the_same_claims_again(
     assert signatures() == 1
 
 
-def test_each_token_is_verified_for_itself(signer: Signer, signatures: Callable[[], int]) -> None:
+def test_each_token_is_verified_separately(signer: Signer, signatures: Callable[[], int]) -> None:
     hers, his = signer.token(sub="she"), signer.token(sub="he")
 
     assert [tokens.verify(token).subject for token in (hers, his, hers)] == ["she", "he", "she"]
@@ -69,7 +69,7 @@ def test_a_request_cannot_change_the_claims_that_another_request_reads(signer: S
     assert (again.raw["roles"], again.raw["sub"], again.subject) == (["reader"], "user-id", "user-id")
 
 
-def test_a_remembered_token_expires(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_token_expires(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
     token = signer.token()
     tokens.verify(token)
 
@@ -78,7 +78,7 @@ def test_a_remembered_token_expires(signer: Signer, monkeypatch: pytest.MonkeyPa
     assert reason_for(token) == "expired"
 
 
-def test_the_leeway_holds_for_a_remembered_token_too(
+def test_the_leeway_applies_to_a_cached_token_too(
     signer: Signer, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.BETTER_AUTH_LEEWAY_SECONDS = timedelta(days=1).total_seconds()
@@ -90,7 +90,7 @@ def test_the_leeway_holds_for_a_remembered_token_too(
     assert tokens.verify(token).expires_at < Tomorrow.now(UTC)
 
 
-def test_a_remembered_token_is_refused_when_its_key_is_gone(signer: Signer) -> None:
+def test_a_cached_token_is_refused_after_its_key_was_deleted(signer: Signer) -> None:
     token = signer.token()
     tokens.verify(token)
 
@@ -101,7 +101,7 @@ def test_a_remembered_token_is_refused_when_its_key_is_gone(signer: Signer) -> N
     assert reason_for(token) == "unknown_kid"
 
 
-def test_a_remembered_token_is_refused_when_its_kid_is_another_key_now(signer: Signer) -> None:
+def test_a_cached_token_is_refused_if_its_kid_has_another_key_now(signer: Signer) -> None:
     token = signer.token()
     tokens.verify(token)
 
@@ -113,7 +113,7 @@ def test_a_remembered_token_is_refused_when_its_kid_is_another_key_now(signer: S
     assert reason_for(token) == "signature"
 
 
-def test_what_was_refused_is_not_remembered(signer: Signer, signatures: Callable[[], int]) -> None:
+def test_refused_tokens_are_not_cached(signer: Signer, signatures: Callable[[], int]) -> None:
     signed, _, _ = signer.token().rpartition(".")
     forged = f"{signed}.{signer.token(sub='she').rpartition('.')[2]}"
 
@@ -121,14 +121,14 @@ def test_what_was_refused_is_not_remembered(signer: Signer, signatures: Callable
     assert signatures() == 2
 
 
-def test_no_more_than_so_many_are_remembered(signer: Signer) -> None:
+def test_the_number_of_cached_tokens_is_limited(signer: Signer) -> None:
     for number in range(tokens.MAX_CACHED + 1):
         tokens.verify(signer.token(sub=f"user-{number}"))
 
     assert tokens._verified.cache_info().currsize == tokens.MAX_CACHED
 
 
-def test_of_headers_that_anybody_can_make_up_few_are_remembered(signer: Signer) -> None:
+def test_the_number_of_cached_headers_is_limited(signer: Signer) -> None:
     _, _, rest = signer.token().partition(".")
 
     for number in range(100):

@@ -74,7 +74,7 @@ def test_rotation_refuses_none_of_fifty_requests_in_flight(rotating: Rotating) -
     assert {status for _, status in answers} == {200}
 
 
-def test_a_revoked_keys_tokens_are_refused_in_time_and_no_other_request_is(rotating: Rotating) -> None:
+def test_tokens_of_a_revoked_key_are_refused_in_time_and_no_others_are(rotating: Rotating) -> None:
     person = rotating.auth.sign_up()
     revoked = person.token()
     kept = eventually(person.token, lambda token: kid_of(token) != kid_of(revoked))

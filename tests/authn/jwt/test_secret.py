@@ -27,7 +27,7 @@ def reason_for(token: str) -> str:
 
 
 @pytest.mark.parametrize("kid", [None, "", "2026-11", "../../etc/passwd"])
-def test_a_token_of_the_secret_is_good_whatever_it_calls_it(kid: str | None) -> None:
+def test_a_token_signed_with_the_secret_is_good_with_any_kid(kid: str | None) -> None:
     token = jwt.encode(NO_ONE.claims(), SECRET, "HS256", headers={} if kid is None else {"kid": kid})
 
     claims = tokens.verify(token)
@@ -37,25 +37,25 @@ def test_a_token_of_the_secret_is_good_whatever_it_calls_it(kid: str | None) -> 
 
 
 @pytest.mark.parametrize("other", [SECRET + "!", SECRET.upper(), SECRET * 2])
-def test_another_secret_is_not(other: str) -> None:
+def test_a_token_signed_with_another_secret_is_refused(other: str) -> None:
     assert reason_for(jwt.encode(NO_ONE.claims(), other, "HS256")) == "signature"
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-def test_no_other_algorithm_will_do(algorithm: str) -> None:
+def test_another_algorithm_than_hs256_is_refused(algorithm: str) -> None:
     token = jwt.encode(NO_ONE.claims(), SECRET * 2, algorithm)
 
     assert reason_for(token) == "algorithm"
 
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
-def test_a_token_of_a_key_pair_is_not(algorithm: str) -> None:
+def test_a_token_signed_with_a_key_pair_is_refused(algorithm: str) -> None:
     assert reason_for(Signer.unknown(algorithm).token()) == "algorithm"
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
-def test_a_public_key_is_no_secret(settings: Any, auth: Any, algorithm: str) -> None:
+def test_a_public_key_does_not_work_as_the_secret(settings: Any, auth: Any, algorithm: str) -> None:
     """Everybody can read it at /jwks; signed with as a secret, in each of the forms it has."""
     settings.BETTER_AUTH_KEYS = "database"
     signer = Signer.in_jwks_table(algorithm)
@@ -68,7 +68,7 @@ def test_a_public_key_is_no_secret(settings: Any, auth: Any, algorithm: str) -> 
         assert reason_for(f"{signed}.{part(signature)}") == "algorithm"
 
 
-def test_better_auths_session_cache_is_no_token_for_us() -> None:
+def test_better_auths_session_cache_is_refused_as_a_token() -> None:
     """cookieCache with strategy "jwt" is signed with the same secret, and names neither issuer nor reader."""
     cache = {"session": {"session": {"id": "session-id"}, "user": {"id": "user-id"}}, "version": "1"}
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db
 # --- Good tokens -----------------------------------------------------------------------------------
 
 
-def test_a_good_tokens_claims_are_what_it_says(signer: Signer) -> None:
+def test_a_good_token_gives_its_claims(signer: Signer) -> None:
     written = signer.claims(iat=int(time.time()) - 60, email=" Ada.Lovelace@Example.COM", sid="session-id")
 
     claims = tokens.verify(signer.raw(written))
@@ -101,7 +101,7 @@ def headed(**changes: Any) -> Forge:
         pytest.param(lambda signer: padded(signer, tokens.MAX_LENGTH), id="as-long-as-may-be"),
     ],
 )
-def test_a_token_at_the_edge_of_the_rules_is_good(signer: Signer, issue: Forge) -> None:
+def test_a_token_at_the_limits_is_good(signer: Signer, issue: Forge) -> None:
     assert tokens.verify(issue(signer)).key_id == signer.kid
 
 
@@ -114,9 +114,7 @@ def test_the_last_of_duplicate_members_counts(signer: Signer) -> None:
     assert claims.email == "eve@example.com"
 
 
-def test_a_configured_issuer_and_audience_take_the_place_of_better_auths_origin(
-    signer: Signer, settings: Any
-) -> None:
+def test_a_configured_issuer_and_audience_replace_better_auths_origin(signer: Signer, settings: Any) -> None:
     settings.BETTER_AUTH_ISSUER = "https://issuer.example/with/slash/"
     settings.BETTER_AUTH_AUDIENCE = ["chat", "support"]
 
@@ -575,7 +573,7 @@ def test_a_forged_token_is_refused_for_its_reason(signer: Signer, forge: Forge, 
 
 
 @pytest.mark.parametrize("sid", [{}, {"sid": None}], ids=["missing", "null"])
-def test_a_token_without_sid_is_refused_where_one_is_required(
+def test_a_token_without_sid_is_refused_if_sid_is_required(
     signer: Signer, settings: Any, sid: dict[str, Any]
 ) -> None:
     settings.BETTER_AUTH_REQUIRE_SID = True
@@ -584,7 +582,7 @@ def test_a_token_without_sid_is_refused_where_one_is_required(
     assert tokens.verify(signer.token(sid="session-id")).session_id == "session-id"
 
 
-def test_the_limits_are_those_of_the_settings(signer: Signer, settings: Any) -> None:
+def test_the_limits_come_from_the_settings(signer: Signer, settings: Any) -> None:
     late, long = claiming_from_now(iat=-10, exp=-5)(signer), lifetime_of(1200)(signer)
     tokens.verify(late)
     tokens.verify(long)
@@ -624,13 +622,13 @@ edits = st.lists(
 
 @whatever_comes
 @given(text=st.text(st.characters(), max_size=80) | st.builds("{}.{}.{}".format, *[base64url] * 3))
-def test_any_text_is_refused_and_nothing_worse(signer: Signer, text: str) -> None:
+def test_any_text_is_refused_without_another_error(signer: Signer, text: str) -> None:
     assert reason_for(text) in REASONS
 
 
 @whatever_comes
 @given(changes=edits)
-def test_any_change_to_a_real_token_is_refused_and_nothing_worse(
+def test_any_change_to_a_real_token_is_refused_without_another_error(
     signer: Signer, changes: list[tuple[int, int, str]]
 ) -> None:
     real = changed = signer.token()
@@ -650,7 +648,7 @@ def test_any_change_to_a_real_token_is_refused_and_nothing_worse(
         st.sampled_from([*REQUIRED, "nbf", "sid", "jti", "scope", "name"]), anything_in_json, max_size=2
     ),
 )
-def test_any_json_in_a_signed_token_is_good_or_refused_and_nothing_worse(
+def test_any_json_in_a_signed_token_is_good_or_refused_without_another_error(
     signer: Signer, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
     token = signer.raw(signer.claims() | claims, signer.header() | header)
@@ -662,7 +660,7 @@ def test_any_json_in_a_signed_token_is_good_or_refused_and_nothing_worse(
 # --- What is left behind ---------------------------------------------------------------------------
 
 
-def test_verifying_asks_the_database_once_for_the_keys_and_then_no_more(
+def test_verifying_queries_the_keys_only_once(
     signer: Signer, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1):

@@ -98,7 +98,7 @@ def test_the_models_name_exactly_the_columns_that_are_granted() -> None:
     assert declared < set(GRANTS)
 
 
-def test_a_person_gets_in_and_gets_out(api: Api, better_auth: BetterAuth) -> None:
+def test_a_user_signs_in_and_out_with_the_least_privileged_role(api: Api, better_auth: BetterAuth) -> None:
     person = better_auth.sign_up()
     token = person.token()
 
@@ -107,7 +107,7 @@ def test_a_person_gets_in_and_gets_out(api: Api, better_auth: BetterAuth) -> Non
     assert api.post(operation("threads.list"), token).status_code == 404
 
 
-def test_the_admin_shows_them(staff: httpx2.Client, person: Person) -> None:
+def test_the_admin_works_with_the_least_privileged_role(staff: httpx2.Client, person: Person) -> None:
     pages = ("user/", f"user/{person.user_id}/change/", "session/", f"session/{person.session_id}/change/")
 
     for page in map(staff.get, pages):
@@ -115,7 +115,7 @@ def test_the_admin_shows_them(staff: httpx2.Client, person: Person) -> None:
         assert person.email in page.text
 
 
-def test_the_admin_filters_by_what_the_admin_plugin_knows(
+def test_the_admin_filters_by_columns_of_the_admin_plugin(
     staff: httpx2.Client, better_auth: BetterAuth, owner: str
 ) -> None:
     banned, once_banned, impersonated = (better_auth.sign_up() for _ in range(3))
@@ -150,7 +150,7 @@ def revoke_all_of(person: Person, staff: httpx2.Client) -> int:
     return int(page.status_code)
 
 
-def test_sessions_are_revoked_by_a_role_that_may(
+def test_a_role_with_the_delete_grant_revokes_sessions(
     api: Api, staff: httpx2.Client, better_auth: BetterAuth, owner: str
 ) -> None:
     person = better_auth.sign_up()
@@ -174,7 +174,7 @@ def test_sessions_are_revoked_by_a_role_that_may(
     assert person.session_token not in api.log.read_text()
 
 
-def test_the_indexes_for_the_admin_are_no_trouble_to_better_auth(
+def test_better_auth_works_with_the_indexes_for_the_admin(
     staff: httpx2.Client, better_auth: BetterAuth, owner: str
 ) -> None:
     with psycopg.connect(owner, autocommit=True) as database:
@@ -192,7 +192,7 @@ def test_the_indexes_for_the_admin_are_no_trouble_to_better_auth(
 
 
 @pytest.mark.parametrize(("table", "column"), GRANTS, ids=str)
-def test_each_column_is_needed(api: Api, person: Person, owner: str, table: str, column: str) -> None:
+def test_each_granted_column_is_needed(api: Api, person: Person, owner: str, table: str, column: str) -> None:
     token, so_far = person.token(), len(api.log.read_text())
 
     def statuses_and_log() -> tuple[int, str]:

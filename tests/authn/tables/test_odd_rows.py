@@ -26,7 +26,7 @@ def sql(statement: str, *parameters: Any) -> None:
 
 
 @pytest.mark.parametrize("moment", ALWAYS)
-def test_a_key_that_lasts_for_ever_is_good_and_keeps_no_other_from_being_read(
+def test_a_key_that_expires_at_infinity_is_good_and_other_keys_are_read_too(
     signer: Signer, moment: str
 ) -> None:
     other = Signer.in_jwks_table()
@@ -38,7 +38,7 @@ def test_a_key_that_lasts_for_ever_is_good_and_keeps_no_other_from_being_read(
 
 
 @pytest.mark.parametrize("moment", [*ALWAYS, *PAST])
-def test_so_it_is_in_a_column_without_a_time_zone(signer: Signer, moment: str) -> None:
+def test_an_infinite_expiry_in_a_column_without_a_time_zone_is_good(signer: Signer, moment: str) -> None:
     sql('ALTER TABLE "jwks" ALTER COLUMN "expiresAt" TYPE timestamp(3)')
 
     sql('UPDATE "jwks" SET "expiresAt" = %s WHERE "id" = %s', moment, signer.kid)
@@ -47,7 +47,7 @@ def test_so_it_is_in_a_column_without_a_time_zone(signer: Signer, moment: str) -
 
 
 @pytest.mark.parametrize("moment", ALWAYS)
-def test_a_session_that_lasts_for_ever_lets_its_user_in(
+def test_a_session_that_expires_at_infinity_is_accepted(
     client: Client, person: Person, moment: str, settings: Any
 ) -> None:
     settings.BETTER_AUTH_CREDENTIALS = ["jwt", "bearer"]
@@ -60,7 +60,9 @@ def test_a_session_that_lasts_for_ever_lets_its_user_in(
 
 
 @pytest.mark.parametrize("moment", PAST)
-def test_a_session_that_never_lived_lets_nobody_in(client: Client, person: Person, moment: str) -> None:
+def test_a_session_that_expires_at_minus_infinity_is_refused(
+    client: Client, person: Person, moment: str
+) -> None:
     token = person.token()
 
     sql('UPDATE "session" SET "expiresAt" = %s WHERE "userId" = %s', moment, person.user_id)
@@ -69,7 +71,7 @@ def test_a_session_that_never_lived_lets_nobody_in(client: Client, person: Perso
 
 
 @pytest.mark.parametrize("moment", [*ALWAYS, *PAST])
-def test_other_moments_are_nobodys_concern(client: Client, person: Person, moment: str) -> None:
+def test_infinite_dates_in_other_columns_do_not_matter(client: Client, person: Person, moment: str) -> None:
     token = person.token()
     sql(
         'UPDATE "user" SET "createdAt" = %s, "updatedAt" = %s WHERE "id" = %s', moment, moment, person.user_id
@@ -85,7 +87,7 @@ def test_other_moments_are_nobodys_concern(client: Client, person: Person, momen
     assert User.objects.get(id=person.user_id).created_at.year in (1, 9999)
 
 
-def test_a_banned_user_is_told_so_and_not_that_their_session_has_ended(
+def test_a_banned_user_gets_a_403_and_not_a_404_for_the_session(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = tokens.verify(person.token())

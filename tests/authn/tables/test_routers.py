@@ -20,7 +20,7 @@ BETTER_AUTHS = [User, Session, SigningKey]
 
 
 @pytest.mark.parametrize("model", BETTER_AUTHS)
-def test_better_auths_tables_are_read_where_they_are(settings: Any, model: Any) -> None:
+def test_better_auths_tables_are_read_in_their_own_database(settings: Any, model: Any) -> None:
     settings.BETTER_AUTH_DATABASE = "better_auth"
 
     assert router.db_for_read(model) == "better_auth"
@@ -35,7 +35,9 @@ class ReadsFromReplica:
 
 
 @pytest.mark.parametrize("model", BETTER_AUTHS)
-def test_they_are_read_from_the_primary_when_there_are_replicas(settings: Any, model: Any) -> None:
+def test_better_auths_tables_are_read_from_the_primary_and_not_from_a_replica(
+    settings: Any, model: Any
+) -> None:
     settings.DATABASE_ROUTERS = [
         *settings.DATABASE_ROUTERS,
         "tests.authn.tables.test_routers.ReadsFromReplica",
@@ -46,7 +48,7 @@ def test_they_are_read_from_the_primary_when_there_are_replicas(settings: Any, m
     assert [message.id for message in check_settings()] == []
 
 
-def test_a_router_that_would_send_them_to_a_replica_is_found_at_the_start(settings: Any) -> None:
+def test_a_router_that_sends_reads_to_a_replica_is_an_error(settings: Any) -> None:
     settings.DATABASE_ROUTERS = [
         "tests.authn.tables.test_routers.ReadsFromReplica",
         *settings.DATABASE_ROUTERS,
@@ -69,12 +71,12 @@ def test_a_router_that_would_send_them_to_a_replica_is_found_at_the_start(settin
     ids=["save", "delete", "bulk_create", "update", "delete all", "get_or_create"],
 )
 @pytest.mark.django_db
-def test_no_write_of_any_kind_gets_to_them(model: Any, write: Any) -> None:
+def test_no_write_reaches_better_auths_tables(model: Any, write: Any) -> None:
     with pytest.raises(PermissionDenied):
         write(model)
 
 
-def test_nothing_is_migrated_in_better_auths_own_database(settings: Any) -> None:
+def test_no_migration_runs_in_better_auths_own_database(settings: Any) -> None:
     settings.BETTER_AUTH_DATABASE = "better_auth"
 
     assert not router.allow_migrate("better_auth", "support")
@@ -83,7 +85,7 @@ def test_nothing_is_migrated_in_better_auths_own_database(settings: Any) -> None
     assert router.allow_migrate("default", "support")
 
 
-def test_a_file_of_sqlite_is_read_and_neither_written_nor_made(
+def test_a_sqlite_file_is_only_read_and_never_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, missing = tmp_path / "auth #1?.db", tmp_path / "missing.db"
@@ -103,7 +105,7 @@ def test_a_file_of_sqlite_is_read_and_neither_written_nor_made(
     assert not missing.exists()
 
 
-def test_ours_are_written_as_ever(settings: Any) -> None:
+def test_our_own_tables_can_be_written(settings: Any) -> None:
     settings.BETTER_AUTH_DATABASE = "better_auth"
 
     assert router.db_for_write(Thread, instance=Thread(created_at=timezone.now())) == "default"
