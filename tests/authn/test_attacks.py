@@ -1,7 +1,7 @@
-"""More forgeries than test_tokens.py has, and those that only the whole request can tell.
+"""More forgeries than in test_tokens.py, and attacks on the whole request. Each asserts its reason.
 
-Each with its reason: keys and key ids, algorithms, kinds of token, forged and malleable signatures,
-duplicate members, numbers that are none, look-alikes, somebody else's session, headers.
+Keys and key ids, algorithms, token types, forged and malleable signatures, duplicate members, malformed
+numbers, look-alike characters, another user's session, headers.
 """
 
 import json
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.django_db
 
 
 def split(change: Callable[[str, str, str], str]) -> Forge:
-    """A good token, put together in another way."""
+    """A good token whose parts are joined differently."""
     return lambda signer: change(*signer.token().split("."))
 
 
 def in_json(header: str, payload: str, signature: str) -> str:
-    """RFC 7515 §7.2.2: the same, as JSON."""
+    """RFC 7515 §7.2.2: the same token as JSON."""
     return json.dumps({"protected": header, "payload": payload, "signature": signature})
 
 
@@ -46,12 +46,12 @@ def nested(signer: Signer) -> str:
 
 
 def spare_bits(segment: str) -> str:
-    """Other text for the same bytes, where the last character has bits to spare."""
+    """Other text for the same bytes: the last character has unused bits."""
     return segment[:-1] + chr(ord(segment[-1]) + 1)
 
 
 def uneven(signer: Signer, which: int) -> str:
-    """A header or payload that ends in such a character, changed after it was signed."""
+    """A header or payload that ends in such a character, which is changed after it was signed."""
     written = [json.dumps(signer.header()), json.dumps(signer.claims())]
     written[which] += " " * (-(len(written[which]) - 1) % 3)
     segments = signer.raw(written[1].encode(), written[0].encode()).split(".")
@@ -91,14 +91,14 @@ STRUCTURE = [
 
 
 def with_the_secret_in_the_header(signer: Signer) -> str:
-    """A key that anybody can make, and the signature that goes with it."""
+    """A key that anybody can make, and a signature with it."""
     return Signer(signer.kid, "EdDSA", Signer.unknown().private_key).raw(
         header=signer.header(alg="HS256", jwk={"kty": "oct", "k": part(b"forged")})
     )
 
 
 def headed_by(text: str) -> Forge:
-    """A header that is written like this, with the key's own id in it."""
+    """A token with this header as text, with the real kid in it."""
     return lambda signer: signer.raw(header=(text % {"kid": signer.kid}).encode())
 
 
@@ -174,7 +174,7 @@ KEYS = [
     pytest.param(headed(b64="false"), "critical_header", id="b64-text"),
 ]
 
-# --- Kinds of token --------------------------------------------------------------------------------
+# --- Token types --------------------------------------------------------------------------------
 
 KINDS = [
     *[
@@ -214,7 +214,7 @@ IDENTITY = bytes([1]) + bytes(31)  # a point of small order
 
 
 def eddsa(change: Callable[[bytes, int], bytes]) -> Forge:
-    """From R and S of a good signature."""
+    """Make another signature from R and S of a good one."""
 
     def changed(signature: bytes) -> bytes:
         return change(signature[:32], int.from_bytes(signature[32:], "little"))
@@ -223,7 +223,7 @@ def eddsa(change: Callable[[bytes, int], bytes]) -> Forge:
 
 
 def ecdsa(change: Callable[[int, int], tuple[int, int]]) -> Forge:
-    """From r and s of a good signature."""
+    """Make another signature from r and s of a good one."""
 
     def changed(signature: bytes) -> bytes:
         r, s = (int.from_bytes(half) for half in (signature[:32], signature[32:]))
@@ -244,7 +244,7 @@ def ecdsa_of_another_hash(_: Signer) -> str:
 
 
 def rsa(change: Callable[[bytes, Any], bytes]) -> Forge:
-    """From the signature and the key."""
+    """Make a signature from the good signature and the key."""
 
     def forge(_: Signer) -> str:
         signer = Signer.in_jwks_table("RS256")
@@ -262,7 +262,7 @@ def with_sha1(_: Signer) -> str:
 
 
 def of_a_key_of_the_same_bytes(signer: Signer) -> str:
-    """Signed by one listed key, and said to be by another one of another kind."""
+    """A token signed with one listed key, with the kid of another key of another type."""
     other = Signer.in_jwks_table("ES256")
     return Signer(signer.kid, "ES256", other.private_key).raw(header=signer.header())
 
@@ -306,7 +306,7 @@ SIGNATURES = [
 
 
 def written(name: str, number: str) -> Forge:
-    """A good signature over a claim that is written like this."""
+    """A token with this claim as JSON text and a good signature."""
 
     def forge(signer: Signer) -> str:
         text = json.dumps(signer.claims() | {name: "HERE"})
@@ -316,7 +316,7 @@ def written(name: str, number: str) -> Forge:
 
 
 def twice(name: str, first: Any, last: Any) -> Forge:
-    """The last one counts, for every reader here."""
+    """The last one counts, for all our code."""
 
     def forge(signer: Signer) -> str:
         text = json.dumps({key: value for key, value in signer.claims().items() if key != name})
@@ -431,7 +431,8 @@ def test_a_forged_token_is_refused_for_its_reason(signer: Signer, forge: Forge, 
 
 
 def test_the_second_form_of_an_ecdsa_signature_is_good_too(signer: Signer) -> None:
-    """Anybody can make (r, n - s) of (r, s). It says the same, and nothing here takes a token for unique."""
+    """Anybody can make (r, n - s) from (r, s). It is harmless: no code here assumes that a token's text is
+    unique."""
     twin = ecdsa(lambda r, s: (r, P256 - s))(signer)
 
     assert tokens.verify(twin).subject == "user-id"
@@ -470,12 +471,13 @@ def test_a_refusal_names_the_key_that_the_token_names(signer: Signer, changes: d
 
 
 def test_a_token_may_have_8192_characters(signer: Signer) -> None:
-    """docs/security.md says so; a proxy before us has to let as much through."""
+    """docs/security.md documents the limit. A proxy in front of us must allow as much."""
     assert reason_for("x" * 8193) == "too_long"
     assert reason_for("x" * 8192) == "malformed"
 
 
-# --- Somebody else's -------------------------------------------------------------------------------
+# --- Tokens for other purposes
+# -------------------------------------------------------------------------------
 
 Claim = Callable[[Person, Person], dict[str, Any]]
 FOREIGN: list[Any] = [

@@ -1,4 +1,4 @@
-"""One record an attempt: what it says, what it never says, and how production writes it."""
+"""The audit log: one record for each attempt, its fields, and its format in production."""
 
 import json
 import logging
@@ -73,7 +73,7 @@ def test_a_forged_token_is_logged_with_the_key_that_checked_it(
     assert record["reason"] == "signature"
     assert record["key_id"] == jwt.get_unverified_header(token)["kid"]
     assert record["algorithm"] == "EdDSA"
-    assert record["user_id"] is None  # nothing in it is to be believed
+    assert record["user_id"] is None  # the token is forged, so its claims prove nothing
 
 
 def test_the_log_holds_no_token_and_no_message(api: Api, person: Person) -> None:

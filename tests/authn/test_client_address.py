@@ -1,4 +1,4 @@
-"""Whose address it is, behind none, one or two proxies, and whatever the caller claims."""
+"""The client's address without a proxy, behind one or two proxies, and with forged headers."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ PEER, CLIENT, FORGED = "10.0.0.1", "203.0.113.7", "198.51.100.66"
         (1, "::ffff:203.0.113.7", CLIENT),
         (2, f"{FORGED}, {CLIENT}, 192.0.2.1", CLIENT),
         (2, f"{CLIENT}, 192.0.2.1", CLIENT),
-        (2, CLIENT, PEER),  # it has come past one of the two
+        (2, CLIENT, PEER),  # it came through only one of the two
         (2, None, PEER),
     ],
 )
@@ -167,7 +167,7 @@ def test_behind_two_nginx_the_address_is_what_the_outer_one_saw(
 
 
 def test_uvicorn_trusts_forwarded_headers_from_its_own_machine_by_default() -> None:
-    """If ever it does no more, ``--no-proxy-headers`` can go."""
+    """If this test ever fails, ``--no-proxy-headers`` is no longer needed."""
     assert Config("x:y").proxy_headers
     assert Config("x:y").forwarded_allow_ips == "127.0.0.1,::1"
 

@@ -1,6 +1,6 @@
-"""Every Better Auth of ``deployments.py``, running; and our server, told of it by variables alone.
+"""Our server with each Better Auth of ``deployments.py``. Only environment variables differ.
 
-The database of our own is one for all. docs/compatibility.md says what is seen here, to the letter.
+Our own database is the same for all. docs/compatibility.md has exactly these results.
 """
 
 import json
@@ -28,9 +28,9 @@ from tests.fixtures.servers.deployments import DEPLOYMENTS, WITH_ADMIN, Deployme
 
 TOP = Path(__file__).parent.parent.parent
 PAGE = TOP / "docs/compatibility.md"
-# The whole server for those where there is most to see, for the others what lets people in.
-WHOLE_SERVER = {"CHATKIT_CONTEXT": "tests.fixtures.chatkit.servers.build_and_tell"}
-DOOR = {
+# The whole server for the most important deployments. Only authentication for the others.
+SERVER_TESTS = {"CHATKIT_CONTEXT": "tests.fixtures.chatkit.servers.build_and_tell"}
+AUTHENTICATION_TESTS = {
     "application": "tests.fixtures.servers.auth_only:application",
     "DJANGO_SETTINGS_MODULE": "tests.fixtures.servers.auth_only_settings",
 }
@@ -47,15 +47,16 @@ class Running:
     def token(self, person: Person) -> str:
         if self.deployment.has_jwt:
             return person.token()
-        # What a team signs itself with Better Auth's secret, as some did before there was jwt().
+        # A token that a team signs itself with Better Auth's secret, as some did before the jwt() plugin
+        # existed.
         session = person.browser.get("get-session").json()["session"]
         now, origin = int(time.time()), self.auth.origin
         claims = {"sub": person.user_id, "email": person.email, "sid": session["id"], "iat": now}
         claims |= {"exp": now + 900, "iss": origin, "aud": origin}
         return jwt.encode(claims, self.deployment.backend["BETTER_AUTH_SECRET"], "HS256")
 
-    def asked(self, token: str) -> tuple[int, str, dict[str, Any]]:
-        """The status of a ``threads.list``, what it was refused for, and its audit record."""
+    def request(self, token: str) -> tuple[int, str, dict[str, Any]]:
+        """The status of a ``threads.list``, the reason if it was refused, and its audit record."""
         request_id = str(uuid.uuid4())
         response = self.api.post(operation("threads.list"), token, X_Request_ID=request_id)
         [record] = self.api.audit_records(request_id)
@@ -68,7 +69,7 @@ class Running:
         return [identity for identity in logged if identity["session_id"] == session_id][-1]
 
     def move_expiry(self, session_id: str, moment: datetime) -> None:
-        """Write it as this Better Auth would."""
+        """Write a value as this Better Auth would."""
         written: Any = moment
         if self.deployment.is_on_sqlite:
             written = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -83,7 +84,9 @@ class Running:
             with closing(sqlite3.connect(self.database_url.removeprefix("sqlite:///"))) as database, database:
                 return database.execute(statement.replace("%s", "?"), parameters).fetchall()
         with psycopg.connect(self.database_url) as database:
-            database.execute(f"SET TIME ZONE '{self.deployment.zone}'")  # a column without a zone minds it
+            database.execute(
+                f"SET TIME ZONE '{self.deployment.zone}'"
+            )  # this matters for columns without a time zone
             cursor = database.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
@@ -99,10 +102,10 @@ def running(
 ) -> Iterator[Running]:
     deployment: Deployment = request.param
     backend = {"BETTER_AUTH_CREDENTIALS": "jwt,cookie", "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET}
-    backend |= (WHOLE_SERVER if deployment.has_admin else DOOR) | deployment.backend
+    backend |= (SERVER_TESTS if deployment.has_admin else AUTHENTICATION_TESTS) | deployment.backend
     if deployment.is_on_sqlite:
         url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/auth.db"
-    elif deployment.schema != "public":  # in one database with ours
+    elif deployment.schema != "public":  # in the same database as our tables
         url = f"{database_url}?options={quote(f'-c search_path={deployment.schema}')}"
         with psycopg.connect(database_url) as database:
             database.execute(f'CREATE SCHEMA "{deployment.schema}"')
@@ -117,7 +120,7 @@ def running(
             address = backend["BETTER_AUTH_JWKS_URL"].replace("https://auth.example.com", auth.origin)
             backend |= {"BETTER_AUTH_JWKS_URL": address, "BETTER_AUTH_JWKS_PRIVATE": "True"}
         yield Running(deployment, url, auth, stack.enter_context(start_api(**backend)))
-    if deployment.schema != "public":  # others have no such schema in that database
+    if deployment.schema != "public":  # other deployments have no such schema
         with psycopg.connect(database_url) as database:
             database.execute(f'DROP SCHEMA "{deployment.schema}" CASCADE')
 
@@ -130,20 +133,20 @@ def test_a_token_is_accepted_with_its_user_and_session(running: Running) -> None
     person, before = running.auth.sign_up(), datetime.now(UTC)
     session_id = running.session_id(person)
 
-    status, _, record = running.asked(running.token(person))
+    status, _, record = running.request(running.token(person))
 
     assert (status, record["outcome"]) == (200, "accepted")
     assert (record["user_id"], record["session_id"]) == (str(person.user_id), session_id)
-    told = running.logged_identity(session_id)
-    assert told["types"] == ["str", "str", "str"]
-    assert told["user"] == [person.name, person.email, False]
-    created, expires, signed_up = map(datetime.fromisoformat, told["times"])
+    identity = running.logged_identity(session_id)
+    assert identity["types"] == ["str", "str", "str"]
+    assert identity["user"] == [person.name, person.email, False]
+    created, expires, signed_up = map(datetime.fromisoformat, identity["times"])
     assert {moment.utcoffset() for moment in (created, expires, signed_up)} == {timedelta(0)}
     rounding, after = timedelta(seconds=1), datetime.now(UTC)
     assert before - rounding < created < after + rounding
     assert before - rounding < signed_up < after + rounding
     assert timedelta(days=6, hours=23) < expires - created < timedelta(days=7, minutes=1)
-    assert told["migrations_to_make"] == "No changes detected"
+    assert context["migrations_to_make"] == "No changes detected"
 
 
 @everywhere
@@ -163,10 +166,10 @@ def test_a_token_is_refused_after_sign_out(running: Running) -> None:
     person = running.auth.sign_up()
     token, other = running.token(person), running.auth.sign_in(person.email)
     person.sign_out()
-    with_another = running.asked(token)
+    with_another = running.request(token)
     other.sign_out()
 
-    status, error, record = running.asked(token)
+    status, error, record = running.request(token)
 
     assert (status, error) == (404, "No active sessions found for user")
     assert record["reason"] == "no_active_session"
@@ -183,7 +186,7 @@ def test_a_session_ends_when_its_row_says_so_and_not_before(running: Running) ->
 
     def after(seconds: int) -> int:
         running.move_expiry(session_id, now + timedelta(seconds=seconds))
-        return running.asked(token)[0]
+        return running.request(token)[0]
 
     assert [after(-30), after(60), after(-30 * 3600), after(30 * 3600)] == [404, 200, 404, 200]
 
@@ -194,13 +197,15 @@ def test_an_administrators_ban_and_impersonation_are_recognized(running: Running
     token = running.token(banned)
     users = running.deployment.sessions.replace("session", "user")
     running.sql(f"UPDATE {users} SET role = 'admin' WHERE id = %s", administrator.user_id)
-    assert running.asked(token)[0] == 200
+    assert running.request(token)[0] == 200
 
     administrator.post("admin/ban-user", userId=banned.user_id)
     administrator.post("admin/impersonate-user", userId=person.user_id)
 
-    assert running.asked(token)[:2] == (403, "User is banned")
-    status, _, record = running.asked(running.token(administrator))  # whose browser is the person's now
+    assert running.request(token)[:2] == (403, "User is banned")
+    status, _, record = running.request(
+        running.token(administrator)
+    )  # the administrator's browser now acts as the person
     assert (status, record["user_id"]) == (200, str(person.user_id))
     assert record["impersonated_by"] == str(administrator.user_id)
 
@@ -209,7 +214,7 @@ def test_an_administrators_ban_and_impersonation_are_recognized(running: Running
 def test_the_documentation_lists_each_deployment(running: Running) -> None:
     person = running.auth.sign_up()
     header = jwt.get_unverified_header(running.token(person))
-    _, _, record = running.asked(running.token(person))
+    _, _, record = running.request(running.token(person))
     assert record["outcome"] == "accepted"
     package = (
         TEST_BETTER_AUTH
@@ -237,7 +242,7 @@ def test_the_documentation_lists_no_other_deployment() -> None:
 
 
 def column_types(running: Running) -> tuple[str, str]:
-    """Of an id and of the expiry, as the database has them."""
+    """The database types of an id and of an expiry."""
     names = [running.deployment.expires_at.strip('"'), "id"]
     table = running.deployment.sessions.rpartition(".")[2].strip('"')
     if running.deployment.is_on_sqlite:

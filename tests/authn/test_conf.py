@@ -1,4 +1,4 @@
-"""Settings: what follows from BETTER_AUTH_URL, and what is read from where."""
+"""Settings: which defaults follow from BETTER_AUTH_URL, and which settings are read."""
 
 import os
 import runpy
@@ -16,7 +16,7 @@ import support.conf
 from authn.conf import conf, origin
 from tests.fixtures.code_blocks import TOP
 
-# The first rows were seen at Better Auth: its baseURL, and the iss and aud of its tokens.
+# The first rows come from a real Better Auth: its baseURL, and the iss and aud of its tokens.
 ORIGINS = {
     "http://127.0.0.1:3910": "http://127.0.0.1:3910",
     "http://127.0.0.1:3910/": "http://127.0.0.1:3910",
@@ -110,7 +110,7 @@ def test_a_missing_setting_has_its_default(settings: Any, name: str, default: An
     assert getattr(conf, name) == default
 
 
-OF_THE_PROJECT = {"JSON_ERRORS_UNDER"}  # a project of its own has other paths for these apps
+PROJECT_SPECIFIC = {"JSON_ERRORS_UNDER"}  # another project has other paths
 
 
 @pytest.mark.parametrize("debug", [False, True])
@@ -126,7 +126,7 @@ def test_every_setting_has_the_same_default_in_the_project_and_in_its_app(
         monkeypatch.setattr(module, "settings", settings)
         read = module.Conf()
         names = [name for name, each in vars(module.Conf).items() if isinstance(each, cached_property)]
-        return {name: getattr(read, name) for name in names if name not in OF_THE_PROJECT}
+        return {name: getattr(read, name) for name in names if name not in PROJECT_SPECIFIC}
 
     assert values(SimpleNamespace(DEBUG=debug)) == values(SimpleNamespace(**project))
 

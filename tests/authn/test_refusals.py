@@ -1,4 +1,4 @@
-"""The error table: who is not let in, and what they are told. Through HTTP, on Better Auth's own tables."""
+"""Who is refused, and with which response. Tested with HTTP requests on Better Auth's own tables."""
 
 import base64
 import json
@@ -280,7 +280,7 @@ def test_a_database_error_that_is_no_outage_is_a_500(
 ) -> None:
     client.raise_request_exception = False
     token = person.token()
-    with connection.cursor() as cursor:  # undone with the test's transaction
+    with connection.cursor() as cursor:  # the test's rollback undoes it
         cursor.execute('ALTER TABLE "session" RENAME COLUMN "userAgent" TO "agent"')
 
     response = post(client, f"Bearer {token}")
@@ -304,7 +304,7 @@ def test_a_database_that_is_down_is_a_503_for_every_kind_of_operation(
             database.wait()
         answers = [api.post(body, token) for body in (operation("threads.list"), create())]
 
-    assert before.status_code == 501  # let in: the operation is what there is not
+    assert before.status_code == 501  # authenticated: only the operation is unknown
     assert [answer.status_code for answer in answers] == [503, 503]
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
 
@@ -320,7 +320,7 @@ def test_a_request_without_any_keys_is_a_503(client: Client, person: Person, set
 def test_the_refusals_work_with_drfs_own_exception_handler(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A team may use the class in views of its own project, under DRF's handler.
+    # A team may use the class in its own views, with DRF's exception handler.
     monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", drf_exception_handler)
 
     response = post(client, "Bearer nonsense")

@@ -1,4 +1,4 @@
-"""Who it is, and whether the session behind the token is alive: on rows that Better Auth itself wrote."""
+"""Users and active sessions, read from rows that Better Auth itself wrote."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 
 def claims_of(person: Person, **changes: Any) -> Claims:
-    """A verified token's claims. ``sid=None``: as Better Auth's default payload has it, without a session."""
+    """Claims of a verified token. ``sid=None``: without a session, like Better Auth's default payload."""
     now = timezone.now()
     claims = {
         "subject": person.user_id,
@@ -41,7 +41,7 @@ def claims_of(person: Person, **changes: Any) -> Claims:
 
 
 def test_a_real_token_resolves_to_its_user_and_its_own_session(person: Person) -> None:
-    person.auth.sign_in(person.email)  # another session, which expires later
+    person.auth.sign_in(person.email)  # another session that expires later
     claims = tokens.verify(person.token())
 
     identity = sessions.resolve(claims)
@@ -150,7 +150,7 @@ def test_a_changed_email_is_refused_until_the_token_has_the_new_one(
 
 
 def with_capitals(person: Person) -> None:
-    """Another tool may have written the row: Better Auth's unique constraint is case-sensitive."""
+    """Another program may have written the row: Better Auth's unique constraint is case-sensitive."""
     email = f" {person.email.upper()} "
     User.objects.using("default").filter(id=person.user_id).update(email=email)
 
@@ -243,7 +243,7 @@ def test_hostile_values_are_refused_before_the_database_sees_them(signer: Signer
     "sid", ["abc", "8", "9" * 128, "-1", "07", "_", "0x7", "26e96b3fbd684c789c8dfd1079731ec6"]
 )
 def test_a_sid_or_sub_of_another_type_is_refused_without_a_database_error(ids: str, sid: str) -> None:
-    """Whatever type the ids have, and whatever a team's definePayload puts there."""
+    """With ids of every type, and any value from a team's definePayload."""
     ada = Person(BetterAuth(""), "Ada", "ada@example.com", httpx2.Client(), user_id=ids)
 
     assert refusal(claims_of(ada, session_id=sid)) == "session_ended"
@@ -280,7 +280,7 @@ def test_with_the_admin_plugin_a_ban_is_a_403_until_it_ends(
 
 
 def outcome(api: Api, token: str) -> str:
-    # The chat's own tables are not in this database, so an operation that needs none of them.
+    # This database has no chat tables, so use an operation that needs none.
     response = api.post(operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"), token)
     return {501: "let in", 403: str(response.json()["error"])}[response.status_code]
 

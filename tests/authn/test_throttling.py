@@ -1,4 +1,4 @@
-"""The limit to refused attempts: who has reached it, who has not, and what it costs the others."""
+"""The limit of refused attempts: who reaches it, who does not, and what it costs others."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ NOW = int(time.time())
 
 
 @pytest.fixture(autouse=True)
-def _few_are_allowed(settings: Any) -> None:
+def _low_limit(settings: Any) -> None:
     settings.REFUSED_RATE_PER_ADDRESS = f"{LIMIT}/hour"
 
 
@@ -52,8 +52,8 @@ def statuses(client: Client, *tokens: str, address: str = HERE) -> list[int]:
     return [post(client, token, address).status_code for token in tokens]
 
 
-def of(signer: Signer, person: Person, **claims: Any) -> str:
-    """A JWT as Better Auth signs it for this person's session."""
+def jwt_of(signer: Signer, person: Person, **claims: Any) -> str:
+    """A JWT for this person's session, as Better Auth signs it."""
     if "sid" not in claims:
         claims["sid"] = person.session_id
     return signer.token(sub=person.user_id, email=person.email, **claims)
@@ -63,7 +63,7 @@ def forged(signer: Signer, **claims: Any) -> str:
     return Signer(signer.kid, signer.algorithm, Signer.unknown().private_key).token(**claims)
 
 
-# --- Whoever shows what we cannot tell from a forgery ---------------------------------------------
+# --- Forged tokens ---------------------------------------------
 
 
 def test_from_the_limit_on_a_forged_token_is_a_429_with_retry_after(client: Client, signer: Signer) -> None:
@@ -92,14 +92,15 @@ def test_attempts_are_possible_again_after_the_period(
 ) -> None:
     assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
 
-    for who in throttling._blocked_until:
-        throttling._blocked_until[who] -= 3600
-    throttling.cache.clear()  # whose own clock has gone on, too
+    for key in throttling._blocked_until:
+        throttling._blocked_until[key] -= 3600
+    throttling.cache.clear()  # the cache's entries would have expired too
 
     assert statuses(client, *[forged(signer)] * (LIMIT + 1)) == [401] * LIMIT + [429]
 
 
-# --- Their neighbours -----------------------------------------------------------------------------
+# --- Good tokens at the same address
+# -----------------------------------------------------------------------------
 
 
 def test_a_good_token_is_accepted_from_an_address_over_the_limit(
@@ -186,7 +187,7 @@ def test_a_cookie_of_an_ended_session_counts_as_one_in_every_encoding(
 def test_jwts_of_one_ended_session_count_together_and_each_is_looked_up_once_past_the_limit(
     client: Client, signer: Signer, person: Person
 ) -> None:
-    ended = [of(signer, person, iat=NOW - number) for number in range(LIMIT + 4)]
+    ended = [jwt_of(signer, person, iat=NOW - number) for number in range(LIMIT + 4)]
     person.sign_out()
 
     answered = statuses(client, *ended)
@@ -198,7 +199,7 @@ def test_jwts_of_one_ended_session_count_together_and_each_is_looked_up_once_pas
 
 
 def test_a_jwt_with_its_second_ecdsa_signature_counts_as_the_same(client: Client, person: Person) -> None:
-    token = of(Signer.in_jwks_table("ES256"), person)
+    token = jwt_of(Signer.in_jwks_table("ES256"), person)
     twin = with_signature(token, lambda rs: rs[:32] + (P256 - int.from_bytes(rs[32:])).to_bytes(32))
     person.sign_out()
     assert statuses(client, *[token] * (LIMIT + 1)) == [404] * LIMIT + [429]
@@ -213,19 +214,19 @@ def test_a_user_who_signs_in_again_is_accepted_after_refused_jwts(
     client: Client, signer: Signer, person: Person
 ) -> None:
     """Without a session id, old and new JWTs count together for the user, and both may be good."""
-    old = [of(signer, person, sid=None, iat=NOW - number) for number in range(LIMIT + 2)]
+    old = [jwt_of(signer, person, sid=None, iat=NOW - number) for number in range(LIMIT + 2)]
     person.sign_out()
     assert statuses(client, *old) == [404] * LIMIT + [429] * 2
 
     signed_in = person.auth.sign_in(person.email)
 
-    assert statuses(client, of(signer, signed_in, sid=None)) == [200]
+    assert statuses(client, jwt_of(signer, signed_in, sid=None)) == [200]
 
 
 def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_at_each_address_separately(
     client: Client, signer: Signer, person: Person
 ) -> None:
-    """The page gets a new JWT after a 401, whatever somebody at another address does with the old one."""
+    """The page gets a new JWT after a 401, even if somebody at another address uses the old one."""
     token = signer.token(sub="another-user", email=person.email)
     assert statuses(client, *[token] * (LIMIT + 1)) == [401] * LIMIT + [429]
 
@@ -239,14 +240,14 @@ def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_at_each_address_separately
 def test_expired_jwts_of_one_session_count_together_and_a_good_jwt_is_accepted(
     client: Client, signer: Signer, person: Person, other_person: Person
 ) -> None:
-    expired = [of(signer, person, iat=number, exp=900 + number) for number in range(1, LIMIT + 3)]
+    expired = [jwt_of(signer, person, iat=number, exp=900 + number) for number in range(1, LIMIT + 3)]
 
     assert statuses(client, *expired) == [401] * LIMIT + [429] * 2
     assert statuses(client, person.token()) == [200]
     assert statuses(client, expired[0], address=ELSEWHERE) == [
         401
-    ]  # the page needs this 401, to get a new JWT
-    assert statuses(client, of(signer, other_person, iat=1, exp=901)) == [401]
+    ]  # the page needs this 401 to get a new JWT
+    assert statuses(client, jwt_of(signer, other_person, iat=1, exp=901)) == [401]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_a_refused_genuine_jwt_never_counts_against_its_address(
 def test_an_unsigned_session_token_is_not_looked_up_for_an_address_over_the_limit(
     client: Client, person: Person, settings: Any
 ) -> None:
-    """Only the look-up would tell whether it is one. It is the one kind whose neighbours can keep it out."""
+    """Only the look-up shows whether the token is genuine. So others at the same address can block it."""
     settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = ["bearer"], False
     guesses = [f"{number:032}" for number in range(LIMIT + 1)]
     assert statuses(client, *guesses) == [401] * LIMIT + [429]
@@ -288,7 +289,7 @@ def test_an_unsigned_session_token_is_not_looked_up_for_an_address_over_the_limi
     assert statuses(client, person.session_token, address=ELSEWHERE) == [200]
 
 
-# --- What is written down -------------------------------------------------------------------------
+# --- Logs and metrics -------------------------------------------------------------------------
 
 
 def test_only_the_first_attempt_over_the_limit_is_logged_and_all_are_counted(
@@ -305,7 +306,9 @@ def test_only_the_first_attempt_over_the_limit_is_logged_and_all_are_counted(
 
     written = [(record["reason"], record["status"]) for record in audit()]
     assert written == [("signature", 401)] * LIMIT + [("too_many_attempts", 429)]
-    assert len(caplog.records) == 2 * LIMIT + 1  # Django's own line for each refusal, and none for a 429
+    assert (
+        len(caplog.records) == 2 * LIMIT + 1
+    )  # Django logs one more line for each refusal, and none for a 429
     assert counted == ["signature"] * LIMIT + ["too_many_attempts"] * 5
 
 
@@ -326,7 +329,7 @@ def test_no_token_is_in_the_cache_or_in_the_log(
         assert part not in str(remembered) + caplog.text
 
 
-# --- What it costs --------------------------------------------------------------------------------
+# --- Costs --------------------------------------------------------------------------------
 
 
 def test_a_good_request_does_not_use_the_cache(
@@ -347,12 +350,12 @@ def test_the_number_of_blocked_keys_is_limited(monkeypatch: pytest.MonkeyPatch) 
     assert len(throttling._blocked_until) <= 100
 
 
-# --- While there are no keys ----------------------------------------------------------------------
+# --- Without keys ----------------------------------------------------------------------
 
 
 @pytest.fixture
 def hanging_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The keys were never loaded, and their address accepts each call and never answers."""
+    """No keys are loaded, and the JWKS server accepts connections but never answers."""
     monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
@@ -402,7 +405,7 @@ def test_a_good_token_is_accepted_as_soon_as_keys_are_loaded(
 
 def test_a_database_outage_counts_as_no_attempt(client: Client, person: Person) -> None:
     token = person.token()
-    assert statuses(client, token) == [200]  # the keys are loaded now
+    assert statuses(client, token) == [200]  # loads the keys
 
     def broken(*args: Any) -> Any:
         raise OperationalError("the server closed the connection unexpectedly")
@@ -417,7 +420,7 @@ def test_a_database_outage_counts_as_no_attempt(client: Client, person: Person) 
 
 @pytest.fixture(scope="module")
 def two_servers(auth: Any, start_api: Callable[..., Any], redis_url: str) -> Iterator[list[Api]]:
-    """Behind one proxy, that the tests pretend to be, and with one Redis."""
+    """Servers that share one Redis. The tests act as their proxy."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(
@@ -474,7 +477,7 @@ def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
     complaints = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.name for record in complaints] == [
         "runtime.circuit_breaker"
-    ]  # so the source was asked once
+    ]  # so the source was tried once
 
 
 @pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight", "60/month"])

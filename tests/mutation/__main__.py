@@ -31,7 +31,7 @@ TESTS = {
     "authn/jwt/tokens.py": [
         "tests/authn/jwt/test_tokens.py",
         "tests/authn/test_attacks.py",
-        "tests/authn/jwt/test_remembered_tokens.py",
+        "tests/authn/jwt/test_token_cache.py",
         "tests/authn/jwt/test_algorithms.py",
         "tests/authn/jwt/test_secret.py",
         "tests/authn/jwt/test_keys.py",

@@ -1,4 +1,4 @@
-"""Staff look at users and sessions, find whom they look for, and can do nothing else."""
+"""Staff can look at users and sessions and search them, and can do nothing else."""
 
 import sqlite3
 from contextlib import closing
@@ -39,7 +39,7 @@ def found(staff: Client, model: str, **query: str) -> list[str]:
 
 
 def change(session_id: str, **columns: Any) -> None:
-    """Of Better Auth's row, in the test's transaction."""
+    """Change columns of Better Auth's row, in the test's transaction."""
     Session.objects.using("default").filter(id=session_id).update(**columns)
 
 
@@ -47,7 +47,7 @@ def address_of(page: str, *args: str) -> str:
     return reverse(f"admin:{page}", args=args)
 
 
-# --- Finding ----------------------------------------------------------------------------------------
+# --- Search ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("found_by", ["email", "user_id", "session_id"])
@@ -139,7 +139,7 @@ def test_an_id_of_any_type_is_found_and_nonsense_is_not(staff: Client, ids: str,
     assert staff.get(address_of(f"authn_{model}_change", ids)).status_code == 200
     for text in [*NONSENSE, "7\0"]:
         page = staff.get(address_of(f"authn_{model}_change", quote(text)))
-        assert page.status_code == 302, text  # to the index, which says that there is none
+        assert page.status_code == 302, text  # redirected to the index, with a message
 
 
 @pytest.mark.parametrize("model", ["user", "session"])
@@ -157,13 +157,13 @@ def test_a_url_cannot_filter_by_other_columns(staff: Client, name: str) -> None:
 
 
 def test_autocomplete_does_not_count_the_whole_table(staff: Client) -> None:
-    """As Django's own address for the choice of a related row would."""
+    """Like Django's autocomplete view."""
     choice = {"app_label": "authn", "model_name": "session", "field_name": "user", "term": ""}
 
     assert staff.get(reverse("admin:autocomplete"), choice).status_code == 404
 
 
-# --- Showing ----------------------------------------------------------------------------------------
+# --- Pages ----------------------------------------------------------------------------------------
 
 
 def test_no_page_shows_a_secret(admin_client: Client, person: Person) -> None:
@@ -183,7 +183,7 @@ def test_no_page_shows_a_secret(admin_client: Client, person: Person) -> None:
 
 
 def addresses_of(person: Person) -> list[str]:
-    """All pages about a person there are."""
+    """All admin pages about a user."""
     return [
         address_of("authn_user_changelist"),
         address_of("authn_session_changelist"),
@@ -208,7 +208,7 @@ def test_times_are_relative_and_devices_have_names(staff: Client, person: Person
         assert "Chrome 140, Linux" in text
         assert "3\N{NO-BREAK SPACE}hours ago" in text
         assert f'title="{created_at:%Y-%m-%d %H:%M:%S} UTC"' in text
-        assert "6\N{NO-BREAK SPACE}days" in text  # from now: it expires
+        assert "6\N{NO-BREAK SPACE}days" in text  # until it expires
 
 
 def test_a_user_page_shows_the_latest_sessions_and_the_number_of_active_ones(
@@ -246,7 +246,7 @@ def test_html_in_a_users_name_is_escaped(staff: Client, person: Person) -> None:
 
 def test_a_user_is_shown_without_a_session_table(admin_client: Client, person: Person, settings: Any) -> None:
     settings.BETTER_AUTH_SESSION_SOURCE = "redis://localhost"
-    with connection.cursor() as cursor:  # undone with the test's transaction
+    with connection.cursor() as cursor:  # the test's rollback undoes it
         cursor.execute('ALTER TABLE "session" RENAME TO "session_elsewhere"')
 
     user = admin_client.get(address_of("authn_user_change", person.user_id))
@@ -318,11 +318,11 @@ def test_sqlite_shows_sessions_and_revokes_none(database_url: str, tmp_path: Pat
     assert lines == ["200 True False"] * 4 + ["403"], seen.stderr
 
 
-# --- Nothing else -----------------------------------------------------------------------------------
+# --- Permissions -----------------------------------------------------------------------------------
 
 
 def writes(person: Person) -> list[tuple[str, dict[str, str]]]:
-    """Whatever could be posted to the pages about a person."""
+    """All requests that could change something."""
     rows = {"user": person.user_id, "session": person.session_id}
     return [
         *((address_of(f"authn_{model}_add"), {"name": "Eve"}) for model in rows),
@@ -350,7 +350,7 @@ def test_staff_who_may_only_view_can_do_nothing_else(staff: Client, person: Pers
     answers = [staff.post(address, data).status_code for address, data in writes(person)]
     pages = [staff.get(address) for address in addresses_of(person)]
 
-    assert set(answers) <= {200, 403}  # 200: the list once more, whose actions nobody has
+    assert set(answers) <= {200, 403}  # 200: the list again, because there is no such action
     assert rows_of(person) == before
     assert [page.status_code for page in pages] == [200, 200, 200, 200, 200, 200, 403]
     for page in pages[:4]:
@@ -375,7 +375,7 @@ def test_not_even_a_superuser_can_add_change_or_delete(admin_client: Client, per
 
     for address, data in writes(person):
         if "confirmed" not in data or data.get("action") == "delete_selected":
-            # A redirect to the list says that there is no such action.
+            # A redirect to the list means that there is no such action.
             assert admin_client.post(address, data).status_code in (200, 302, 403), address
     assert rows_of(person) == before
 

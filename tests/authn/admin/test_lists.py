@@ -1,4 +1,5 @@
-"""What the admin's lists cost where users and sessions are many: statements, and what each has to read."""
+"""The cost of the admin's lists with many users and sessions: the statements, and the rows that each
+reads."""
 
 import json
 from collections.abc import Iterator
@@ -16,16 +17,16 @@ from authn.models import Session
 from tests.fixtures.accounts.staff import VIEW, signed_in
 
 USERS, SESSIONS = 20_000, 60_000
-MOST_STATEMENTS = 10
-A_PART = 2_000  # rows at most are read for a list, of which a search needs much fewer
+MAX_STATEMENTS = 10
+MAX_ROWS_READ = 2_000  # for a list; a search reads much fewer
 
 MANY_USERS = """
 INSERT INTO "user" ("id", "name", "email", "emailVerified", "createdAt")
 SELECT 'user' || n, 'Nobody', n || '@many.example', true, now() - random() * interval '700 days'
 FROM generate_series(1, %s) n
 """
-# One of four sessions is active; they were begun in no order that the table has. Its first row has an
-# address of its own.
+# One of four sessions is active. The table is not in the order of their sign-ins. Only its first row has
+# another IP address.
 MANY_SESSIONS = """
 INSERT INTO "session"
     ("id", "userId", "token", "createdAt", "updatedAt", "expiresAt", "ipAddress", "userAgent")
@@ -43,7 +44,7 @@ CREATE INDEX sessions_by_age ON "session" ("createdAt")
 
 
 @pytest.fixture(scope="module")
-def many(auth: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def many_rows(auth: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(MANY_USERS, [USERS])
         cursor.execute(MANY_SESSIONS, [USERS, SESSIONS])
@@ -55,13 +56,15 @@ def many(auth: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 
 
 @pytest.fixture
-def staff(many: None, db: None) -> Client:
+def staff(many_rows: None, db: None) -> Client:
     return signed_in(*VIEW, "revoke_session", "revoke_all_sessions")
 
 
 @pytest.fixture(params=["with indexes", "as Better Auth makes it"])
-def is_indexed(request: pytest.FixtureRequest, many: None, db: None, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Lists go through so much less than usual as the tables are smaller here."""
+def is_indexed(
+    request: pytest.FixtureRequest, many_rows: None, db: None, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Lower limits of the lists, because the tables are small here."""
     monkeypatch.setattr(lists, "MAX_ROWS", 500)
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
     is_indexed: bool = request.param == "with indexes"
@@ -76,7 +79,7 @@ class Statement:
     params: Any
 
     def plan(self) -> list[dict[str, Any]]:
-        """Its steps, as PostgreSQL takes them."""
+        """The steps of PostgreSQL's plan."""
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {self.sql}", self.params)
             found = cursor.fetchone()[0]
@@ -89,21 +92,21 @@ def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _steps(part)
 
 
-def asked(staff: Client, address: str, **query: str) -> list[Statement]:
-    """All that the database is asked for the page."""
-    said: list[Statement] = []
+def statements_of(staff: Client, address: str, **query: str) -> list[Statement]:
+    """All statements for the page."""
+    statements: list[Statement] = []
 
     def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        said.append(Statement(sql, params))
+        statements.append(Statement(sql, params))
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(listen):
         page = staff.get(f"/admin/{address}", query)
     assert page.status_code == 200, query
-    return said
+    return statements
 
 
-def of_better_auths(statements: list[Statement]) -> list[Statement]:
+def only_better_auths(statements: list[Statement]) -> list[Statement]:
     return [each for each in statements if 'FROM "user"' in each.sql or 'FROM "session"' in each.sql]
 
 
@@ -137,22 +140,22 @@ SEARCHES = [
 def test_a_list_reads_part_of_the_table_and_counts_nothing(
     staff: Client, is_indexed: bool, address: str, query: dict[str, str]
 ) -> None:
-    statements = asked(staff, f"authn/{address}", **query)
+    statements = statements_of(staff, f"authn/{address}", **query)
 
-    assert len(statements) <= MOST_STATEMENTS
-    for statement in of_better_auths(statements):
+    assert len(statements) <= MAX_STATEMENTS
+    for statement in only_better_auths(statements):
         steps = statement.plan()
         kinds = {step["Node Type"] for step in steps}
         assert "COUNT(*)" not in statement.sql
         assert "JOIN" not in statement.sql
         assert "Seq Scan" not in kinds
-        assert read(steps) <= A_PART
-        # Expired ones have an order of their own, which takes an index of its own.
+        assert rows_read(steps) <= MAX_ROWS_READ
+        # The list of expired sessions has another order, so it needs another index.
         assert not (is_indexed and "expired" not in query.values() and "Tid Range Scan" in kinds)
 
 
-def read(steps: list[dict[str, Any]]) -> float:
-    """Rows that were looked at, those that were thrown away included."""
+def rows_read(steps: list[dict[str, Any]]) -> float:
+    """The number of rows that PostgreSQL read, with those that it filtered out."""
     return max(
         step["Actual Loops"] * (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) for step in steps
     )
@@ -162,13 +165,13 @@ def read(steps: list[dict[str, Any]]) -> float:
 def test_a_search_reads_only_the_rows_that_it_finds(
     staff: Client, is_indexed: bool, address: str, query: dict[str, str]
 ) -> None:
-    statements = asked(staff, f"authn/{address}", **query)
+    statements = statements_of(staff, f"authn/{address}", **query)
 
-    assert len(statements) <= MOST_STATEMENTS
-    for statement in of_better_auths(statements):
+    assert len(statements) <= MAX_STATEMENTS
+    for statement in only_better_auths(statements):
         steps = statement.plan()
         assert "Seq Scan" not in {step["Node Type"] for step in steps}
-        assert read(steps) <= 2 * SESSIONS / USERS
+        assert rows_read(steps) <= 2 * SESSIONS / USERS
         assert sum(step.get("Shared Hit Blocks", 0) for step in steps[:1]) < 100
 
 
@@ -180,7 +183,9 @@ def test_the_list_says_which_rows_it_has(staff: Client, is_indexed: bool) -> Non
 
 
 def test_with_an_index_the_list_has_the_newest_rows(staff: Client, is_indexed: bool) -> None:
-    with connection.cursor() as cursor:  # the first ones in the table, so the last to be reached without
+    with (
+        connection.cursor() as cursor
+    ):  # the first rows of the table: without the index, the list has the last
         cursor.execute('UPDATE "session" SET "createdAt" = now() WHERE "id" IN (\'session1\', \'session2\')')
         cursor.execute('SELECT "id" FROM "session" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
         newest = [session_id for (session_id,) in cursor.fetchall()]
@@ -246,7 +251,7 @@ def test_a_role_that_may_not_read_ctid_gets_the_newest_of_all_rows(
 ) -> None:
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
     columns = ", ".join(f'"{field.column}"' for field in Session._meta.concrete_fields)
-    with connection.cursor() as cursor:  # undone with the test's transaction, as is the role
+    with connection.cursor() as cursor:  # the test's rollback undoes it, with the role
         cursor.execute("CREATE ROLE reads; GRANT ALL ON ALL TABLES IN SCHEMA public TO reads")
         cursor.execute(f'REVOKE ALL ON "session" FROM reads; GRANT SELECT ({columns}) ON "session" TO reads')
         cursor.execute('SELECT "id" FROM "session" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
@@ -258,8 +263,8 @@ def test_a_role_that_may_not_read_ctid_gets_the_newest_of_all_rows(
     assert [session.id for session in listed] == newest
 
 
-def in_another_locale() -> None:
-    """As most databases are, where an ordinary index of text has no beginnings in one place."""
+def use_another_locale() -> None:
+    """Like most databases. There, PostgreSQL uses no ordinary text index for a prefix."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE COLLATION another (provider = libc, locale = 'C.utf8')")
         cursor.execute('ALTER TABLE "session" ALTER "ipAddress" TYPE text COLLATE another')
@@ -269,27 +274,27 @@ def test_an_ordinary_index_on_addresses_does_not_cause_a_full_scan(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
-    in_another_locale()
+    use_another_locale()
     with connection.cursor() as cursor:
         cursor.execute('CREATE INDEX ON "session" ("ipAddress")')
 
-    for statement in of_better_auths(asked(staff, "authn/session/", q="198.51.100.")):
-        assert read(statement.plan()) <= A_PART
+    for statement in only_better_auths(statements_of(staff, "authn/session/", q="198.51.100.")):
+        assert rows_read(statement.plan()) <= MAX_ROWS_READ
 
 
 def test_an_indexed_address_is_searched_in_the_whole_table(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
-    in_another_locale()
+    use_another_locale()
     address = "/admin/authn/session/?q=198.51.100.7"
     before = staff.get(address).context["cl"].result_list
     with connection.cursor() as cursor:
         cursor.execute('CREATE INDEX ON "session" ("ipAddress" text_pattern_ops)')
 
     after = staff.get(address).context["cl"].result_list
-    asked_for = [asked(staff, "authn/session/", q=sought) for sought in ("203.0.113.7", "198.51.100.")]
-    statements = [each for said in asked_for for each in of_better_auths(said)]
+    searches = [statements_of(staff, "authn/session/", q=typed) for typed in ("203.0.113.7", "198.51.100.")]
+    statements = [each for statements in searches for each in only_better_auths(statements)]
 
     assert (before, [session.id for session in after]) == ([], ["session1"])
     assert [each for each in statements if "ctid" in each.sql] == []
@@ -297,19 +302,19 @@ def test_an_indexed_address_is_searched_in_the_whole_table(
         assert "Seq Scan" not in {step["Node Type"] for step in statement.plan()}
 
 
-@pytest.mark.parametrize("sought", ["203.0.113.", "203.0.113.7"])
+@pytest.mark.parametrize("typed", ["203.0.113.", "203.0.113.7"])
 def test_a_very_common_address_is_searched_in_the_latest_rows(
-    staff: Client, is_indexed: bool, sought: str
+    staff: Client, is_indexed: bool, typed: str
 ) -> None:
-    """As all have the proxy's, where Better Auth is not told to look behind it."""
+    """For example, all sessions have the proxy's address if Better Auth does not read X-Forwarded-For."""
     with connection.cursor() as cursor:
         cursor.execute('UPDATE "session" SET "ipAddress" = \'203.0.113.7\'')
         cursor.execute('CREATE INDEX ON "session" ("ipAddress" text_pattern_ops); ANALYZE "session"')
 
-    statements = of_better_auths(asked(staff, "authn/session/", q=sought))
+    statements = only_better_auths(statements_of(staff, "authn/session/", q=typed))
 
     for statement in statements:
-        assert read(statement.plan()) <= A_PART
+        assert rows_read(statement.plan()) <= MAX_ROWS_READ
 
 
 @pytest.mark.parametrize("ids", ["integer", "uuid"], indirect=True)
@@ -326,6 +331,6 @@ def test_a_page_of_sessions_costs_no_more_with_numeric_ids(staff: Client, ids: s
         )
         cursor.execute('ANALYZE "user"')
 
-    [users] = [each for each in asked(staff, "authn/session/") if 'FROM "user"' in each.sql]
+    [users] = [each for each in statements_of(staff, "authn/session/") if 'FROM "user"' in each.sql]
 
     assert "Seq Scan" not in {step["Node Type"] for step in users.plan()}

@@ -1,4 +1,4 @@
-"""Staff end sessions, with a right to, when they are asked whether they mean it, and it is written down."""
+"""Staff with permission revoke sessions after a confirmation, and each revocation is logged."""
 
 import json
 import logging
@@ -84,19 +84,25 @@ def test_a_revocation_takes_effect_on_the_next_request(staff: Client, api: Api, 
 
     staff.post(SESSIONS, chosen(person) | MEANT)
     statuses += [api.post(listed, token).status_code, api.post(listed, elsewhere.token()).status_code]
-    statuses.append(person.browser.get("token").status_code)  # Better Auth's own word
+    statuses.append(person.browser.get("token").status_code)  # Better Auth's own answer
     token = elsewhere.token()
     staff.post(all_of(person), MEANT)
     statuses.append(api.post(listed, token).status_code)
 
-    assert statuses == [200, 401, 200, 401, 404]  # 401 while there is another live session: a new token helps
+    assert statuses == [
+        200,
+        401,
+        200,
+        401,
+        404,
+    ]  # 401 while the user has another active session: a new token helps
 
 
-# --- Who may ----------------------------------------------------------------------------------------
+# --- Permissions ----------------------------------------------------------------------------------------
 
 
 def offered(staff: Client, person: Person) -> list[bool]:
-    """The action on the list, and the button on the user's page."""
+    """Whether the list has the action, and the user's page has the button."""
     listed = staff.get(SESSIONS).content.decode()
     page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
     return ['value="revoke"' in listed, all_of(person) in page]
@@ -173,7 +179,7 @@ def test_no_revocation_is_offered_if_sessions_are_in_redis(
 
 
 def test_no_revocation_is_offered_if_the_role_may_not_delete(staff: Client, person: Person) -> None:
-    with connection.cursor() as cursor:  # undone with the test's transaction, as is the role
+    with connection.cursor() as cursor:  # the test's rollback undoes it, with the role
         cursor.execute("CREATE ROLE looks; GRANT ALL ON ALL TABLES IN SCHEMA public TO looks")
         cursor.execute('REVOKE DELETE ON "session" FROM looks; SET LOCAL ROLE looks')
         seen = offered(staff, person)
@@ -186,7 +192,7 @@ def test_no_revocation_is_offered_if_the_role_may_not_delete(staff: Client, pers
 
 def test_no_revocation_is_offered_on_a_read_replica(person: Person, db: None) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY")  # as all of a replica's are
+        cursor.execute("SET TRANSACTION READ ONLY")  # as on a replica
         is_possible = revoking.is_possible()
         transaction.set_rollback(True)
 
@@ -206,7 +212,7 @@ def test_sessions_with_ids_of_any_type_are_revoked(staff: Client, ids: str, way:
     assert not Session.objects.exists()
 
 
-# --- What is written down ---------------------------------------------------------------------------
+# --- Logs ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["chosen", "all"])
@@ -282,7 +288,7 @@ def test_revoking_is_the_only_write_to_better_auths_tables(staff: Client, person
     assert [statement for statement in written if "django_" not in statement] == ['DELETE FROM "session"']
 
 
-# --- The rights themselves --------------------------------------------------------------------------
+# --- Migrations --------------------------------------------------------------------------
 
 
 def test_migrate_creates_the_permissions_in_a_new_database(postgres_url: str) -> None:

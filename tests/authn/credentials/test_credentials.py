@@ -1,4 +1,4 @@
-"""Other ways to say who is calling than a JWT: each only where it is listed, and never two at once."""
+"""Session cookies and session tokens: each only if it is listed, and never two credentials at once."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def _secret(settings: Any) -> None:
 
 
 @pytest.fixture
-def listed(settings: Any) -> Callable[..., None]:
+def enable(settings: Any) -> Callable[..., None]:
     def make(*credentials: str) -> None:
         settings.BETTER_AUTH_CREDENTIALS = list(credentials)
 
@@ -55,18 +55,18 @@ def post(client: Client, authorization: str = "", cookie: str = "", origin: str 
     return client.post("/support/chatkit", body, content_type="application/json", **headers)
 
 
-def is_the_uniform_refusal(response: Any) -> bool:
+def is_uniform_401(response: Any) -> bool:
     answer = (response.status_code, response.json(), response["WWW-Authenticate"])
     return bool(answer == (401, body_of(BAD_TOKEN, 401), f'{REALM}, error="invalid_token"'))
 
 
-# --- Each where it is listed ------------------------------------------------------------------------
+# --- Listed credentials ------------------------------------------------------------------------
 
 
 def test_a_real_session_cookie_of_better_auth_is_accepted(
-    client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
+    client: Client, person: Person, enable: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    listed("jwt", "cookie")
+    enable("jwt", "cookie")
 
     response = post(client, cookie=f"theme=dark; {NAME}={person.cookie}; lang=en")
 
@@ -77,9 +77,9 @@ def test_a_real_session_cookie_of_better_auth_is_accepted(
 
 
 def test_a_signed_session_token_is_accepted_as_a_bearer_encoded_or_not(
-    client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
+    client: Client, person: Person, enable: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    listed("bearer")
+    enable("bearer")
 
     statuses = [
         post(client, f"Bearer {value}").status_code
@@ -91,9 +91,9 @@ def test_a_signed_session_token_is_accepted_as_a_bearer_encoded_or_not(
 
 
 def test_an_unsigned_token_is_only_accepted_if_the_setting_allows_it(
-    client: Client, person: Person, listed: Callable[..., None], settings: Any
+    client: Client, person: Person, enable: Callable[..., None], settings: Any
 ) -> None:
-    listed("jwt", "cookie", "bearer")
+    enable("jwt", "cookie", "bearer")
     bare, signed_value = person.session_token, person.cookie
     before = post(client, f"Bearer {bare}")
 
@@ -104,29 +104,29 @@ def test_an_unsigned_token_is_only_accepted_if_the_setting_allows_it(
     gone = post(client, f"Bearer {bare}")
 
     assert let_in == [200, 200]
-    for response in (before, unknown, in_the_cookie, gone):  # nothing proves that they were ever ours
-        assert is_the_uniform_refusal(response)
+    for response in (before, unknown, in_the_cookie, gone):  # nothing proves that Better Auth issued them
+        assert is_uniform_401(response)
 
 
 def test_a_session_token_gives_the_context_no_claims(
-    client: Client, person: Person, listed: Callable[..., None], settings: Any
+    client: Client, person: Person, enable: Callable[..., None], settings: Any
 ) -> None:
-    listed("cookie")
-    settings.CHATKIT_CONTEXT = f"{__name__}.kept_context"
+    enable("cookie")
+    settings.CHATKIT_CONTEXT = f"{__name__}.keep_context"
 
     post(client, cookie=f"{NAME}={person.cookie}")
 
-    kept = KEPT.pop()
-    assert (kept.user_id, kept.session.id) == (person.user_id, person.session_id)
-    assert kept.claims is None
+    context = CONTEXTS.pop()
+    assert (context.user_id, context.session.id) == (person.user_id, person.session_id)
+    assert context.claims is None
 
 
-KEPT: list[Any] = []
+CONTEXTS: list[Any] = []
 
 
-def kept_context(request: Any) -> Any:
-    KEPT.append(context.build(request))
-    return KEPT[-1]
+def keep_context(request: Any) -> Any:
+    CONTEXTS.append(context.build(request))
+    return CONTEXTS[-1]
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def kept_context(request: Any) -> Any:
 def test_a_kind_of_credential_that_is_not_listed_gets_the_uniform_401(
     client: Client,
     person: Person,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     credentials: list[str],
     show: Callable[[Person], str],
 ) -> None:
-    listed(*credentials)
+    enable(*credentials)
 
-    assert is_the_uniform_refusal(post(client, show(person)))
+    assert is_uniform_401(post(client, show(person)))
 
 
 def test_a_cookie_is_ignored_if_cookies_are_not_listed(client: Client, person: Person) -> None:
@@ -161,7 +161,7 @@ def test_a_cookie_is_ignored_if_cookies_are_not_listed(client: Client, person: P
     assert post(client, f"Bearer {person.token()}", cookie).status_code == 200
 
 
-# --- One at a time ----------------------------------------------------------------------------------
+# --- Only one credential ----------------------------------------------------------------------------------
 
 
 TWO = {
@@ -180,11 +180,11 @@ TWO = {
 def test_two_credentials_on_one_request_are_a_400(
     client: Client,
     person: Person,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     audit: Callable[[], list[dict[str, Any]]],
     show: Callable[[str, str], tuple[str, str]],
 ) -> None:
-    listed("jwt", "cookie", "bearer")
+    enable("jwt", "cookie", "bearer")
 
     response = post(client, *show(person.token(), person.cookie))
 
@@ -206,10 +206,10 @@ def test_two_authorization_headers_are_a_400_on_a_real_server_too(api: Api, pers
     "header", ["Bearer {0},Basic YTpi", "Bearer {0},{0}", "Bearer {0},", "Bearer {0} {0}", "Bearer  {0}"]
 )
 def test_anything_after_a_token_makes_it_invalid(client: Client, person: Person, header: str) -> None:
-    assert is_the_uniform_refusal(post(client, header.format(person.token())))
+    assert is_uniform_401(post(client, header.format(person.token())))
 
 
-# --- The cookie ---------------------------------------------------------------------------------------
+# --- Cookies ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,14 +238,14 @@ def test_anything_after_a_token_makes_it_invalid(client: Client, person: Person,
 def test_only_the_cookie_with_better_auths_prefix_and_name_counts(
     client: Client,
     person: Person,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     settings: Any,
     url: str,
     secure: bool | None,
     setting: str,
     name: str,
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     settings.BETTER_AUTH_URL, settings.BETTER_AUTH_COOKIE_NAME = url, setting
     if secure is not None:
         settings.BETTER_AUTH_SECURE_COOKIES = secure
@@ -262,9 +262,9 @@ def test_only_the_cookie_with_better_auths_prefix_and_name_counts(
 
 @pytest.mark.parametrize("before", ["\xa0", "\x85", "\x1f", "\x0b", "\u2003"], ids=ascii)
 def test_a_secure_cookie_name_with_a_character_before_it_is_another_name(
-    person: Person, listed: Callable[..., None], settings: Any, before: str
+    person: Person, enable: Callable[..., None], settings: Any, before: str
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     settings.BETTER_AUTH_URL = "https://auth.example.com"
     names = [f"{before}__Secure-{NAME}", f"__Secure-{NAME}{before}", f" \t__Secure-{NAME} \t"]
     cookies = [
@@ -275,7 +275,7 @@ def test_a_secure_cookie_name_with_a_character_before_it_is_another_name(
     assert BetterAuthCookieAuthentication().find(Request(request)) == [f"good{before}"]
 
 
-SPOILT = {
+INVALID_HEADERS = {
     "forged": lambda cookie: cookie[:40] + "AAAA" + cookie[44:],
     "truncated": lambda cookie: cookie[:-3],
     "quoted": lambda cookie: f'"{cookie}"',
@@ -285,27 +285,29 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+@pytest.mark.parametrize("make_invalid", INVALID_HEADERS.values(), ids=INVALID_HEADERS)
 def test_a_cookie_that_better_auth_did_not_sign_gets_the_uniform_401(
-    client: Client, person: Person, listed: Callable[..., None], spoil: Callable[[str], str]
+    client: Client, person: Person, enable: Callable[..., None], make_invalid: Callable[[str], str]
 ) -> None:
-    listed("jwt", "cookie")
+    enable("jwt", "cookie")
 
-    assert is_the_uniform_refusal(post(client, cookie=f"{NAME}={spoil(person.cookie)}"))
+    assert is_uniform_401(post(client, cookie=f"{NAME}={make_invalid(person.cookie)}"))
 
 
 def cookies(*values: str) -> str:
     return "; ".join(f"{NAME}={value}" for value in values)
 
 
-Values = Callable[[str, str, str], list[str]]  # takes a good cookie, somebody else's, and an ended one
+Values = Callable[
+    [str, str, str], list[str]
+]  # arguments: a valid cookie, another user's valid cookie, and a cookie of an ended session
 SEVERAL: dict[str, tuple[Values, int, str]] = {
     "the same twice": (lambda good, other, ended: [good, good], 200, "ok"),
     "in two spellings": (lambda good, other, ended: [good, good.replace("%3D", "=")], 200, "ok"),
     "an ended one first": (lambda good, other, ended: [ended, good], 200, "ok"),
     "an ended one last": (lambda good, other, ended: [good, ended], 200, "ok"),
     "a planted one first": (lambda good, other, ended: ["planted", good], 200, "ok"),
-    "a forged one last": (lambda good, other, ended: [good, SPOILT["forged"](other)], 200, "ok"),
+    "a forged one last": (lambda good, other, ended: [good, INVALID_HEADERS["forged"](other)], 200, "ok"),
     "an empty one first": (lambda good, other, ended: ["", good], 200, "ok"),
     "four": (lambda good, other, ended: ["a", ended, good, "b"], 200, "ok"),
     "two good ones": (lambda good, other, ended: [good, other], 400, "several_session_cookies"),
@@ -321,13 +323,13 @@ def test_exactly_one_of_several_session_cookies_may_be_valid(
     person: Person,
     other_person: Person,
     ended_cookie: str,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     audit: Callable[[], list[dict[str, Any]]],
     choose: Values,
     status: int,
     reason: str,
 ) -> None:
-    listed("jwt", "cookie")
+    enable("jwt", "cookie")
     chosen = choose(person.cookie, other_person.cookie, ended_cookie)
 
     response = post(client, cookie=f"a=b; {cookies(*chosen)}; c=d")
@@ -341,9 +343,9 @@ def test_exactly_one_of_several_session_cookies_may_be_valid(
 
 
 def test_two_sessions_of_one_user_count_as_two_valid_cookies(
-    client: Client, person: Person, listed: Callable[..., None]
+    client: Client, person: Person, enable: Callable[..., None]
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     other = person.auth.sign_in(person.email)
     both = cookies(person.cookie, other.cookie)
 
@@ -355,9 +357,9 @@ def test_two_sessions_of_one_user_count_as_two_valid_cookies(
 
 
 def test_refused_cookies_are_counted_and_do_not_block_a_valid_one(
-    client: Client, person: Person, ended_cookie: str, listed: Callable[..., None], settings: Any
+    client: Client, person: Person, ended_cookie: str, enable: Callable[..., None], settings: Any
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
 
     of_two = [post(client, cookie=cookies(ended_cookie, "planted")).status_code for _ in range(3)]
@@ -369,9 +371,9 @@ def test_refused_cookies_are_counted_and_do_not_block_a_valid_one(
 
 
 def test_a_cookie_of_an_ended_session_is_counted_by_its_token_beside_other_cookies(
-    client: Client, ended_cookie: str, listed: Callable[..., None], settings: Any
+    client: Client, ended_cookie: str, enable: Callable[..., None], settings: Any
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
 
     pairs = [("x", ended_cookie), (ended_cookie, "y"), (ended_cookie, "z"), ("w", ended_cookie)]
@@ -383,12 +385,12 @@ def test_a_cookie_of_an_ended_session_is_counted_by_its_token_beside_other_cooki
 def test_several_cookies_of_ended_sessions_are_each_counted_and_then_not_looked_up(
     client: Client,
     person: Person,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     settings: Any,
     django_assert_num_queries: Callable[..., Any],
     turn: int,
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
     leaving = [person, person.auth.sign_in(person.email)]
     ended = cookies(*(each.cookie for each in leaving[::turn]))
@@ -404,9 +406,9 @@ def test_several_cookies_of_ended_sessions_are_each_counted_and_then_not_looked_
 
 
 def test_two_valid_cookies_are_refused_together_and_accepted_alone(
-    client: Client, person: Person, listed: Callable[..., None], settings: Any
+    client: Client, person: Person, enable: Callable[..., None], settings: Any
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
     both = person.cookie, person.auth.sign_in(person.email).cookie
 
@@ -419,10 +421,10 @@ def test_two_valid_cookies_are_refused_together_and_accepted_alone(
 def test_more_than_four_session_cookies_are_not_looked_up(
     client: Client,
     person: Person,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     django_assert_num_queries: Callable[..., Any],
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     token = person.session_token
     genuine = [signed(f"{token}{number}", BETTER_AUTH_SECRET) for number in range(5)]
 
@@ -432,10 +434,10 @@ def test_more_than_four_session_cookies_are_not_looked_up(
     assert response.status_code == 400
 
 
-def test_a_jwt_is_no_session_cookie(client: Client, person: Person, listed: Callable[..., None]) -> None:
-    listed("jwt", "cookie")
+def test_a_jwt_is_no_session_cookie(client: Client, person: Person, enable: Callable[..., None]) -> None:
+    enable("jwt", "cookie")
 
-    assert is_the_uniform_refusal(post(client, cookie=f"{NAME}={person.token()}"))
+    assert is_uniform_401(post(client, cookie=f"{NAME}={person.token()}"))
 
 
 @pytest.mark.parametrize(
@@ -459,32 +461,32 @@ def test_a_jwt_is_no_session_cookie(client: Client, person: Person, listed: Call
     ids=repr,
 )
 def test_a_cookie_from_a_page_that_is_not_allowed_is_a_403(
-    client: Client, person: Person, listed: Callable[..., None], settings: Any, origin: str | None
+    client: Client, person: Person, enable: Callable[..., None], settings: Any, origin: str | None
 ) -> None:
-    listed("jwt", "cookie")
-    settings.CORS_ALLOWED_ORIGINS = [PAGE_ORIGIN, "null"]  # which django-cors-headers allows to be written
+    enable("jwt", "cookie")
+    settings.CORS_ALLOWED_ORIGINS = [PAGE_ORIGIN, "null"]  # django-cors-headers allows it
 
     good, forged = (post(client, cookie=f"{NAME}={value}", origin=origin) for value in (person.cookie, "x"))
 
     message = "A session cookie is only accepted with the Origin of an allowed page"
     assert (good.status_code, good.json()) == (403, body_of(message, 403))
-    assert forged.json() == good.json()  # nor does such a page learn whether there is a session
+    assert forged.json() == good.json()  # so the page cannot learn whether there is a session
 
 
 @pytest.mark.parametrize("origin", [PAGE_ORIGIN, BETTER_AUTH_URL], ids=["a page", "Better Auth"])
 def test_pages_that_cors_allows_and_better_auths_own_may_send_the_cookie(
-    client: Client, person: Person, listed: Callable[..., None], origin: str
+    client: Client, person: Person, enable: Callable[..., None], origin: str
 ) -> None:
-    listed("cookie")
+    enable("cookie")
 
     assert post(client, cookie=f"{NAME}={person.cookie}", origin=origin).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "refused"), [("GET", False), ("HEAD", False), ("PUT", True), ("X", True)])
 def test_a_safe_method_needs_no_origin(
-    person: Person, listed: Callable[..., None], method: str, refused: bool
+    person: Person, enable: Callable[..., None], method: str, refused: bool
 ) -> None:
-    listed("cookie")
+    enable("cookie")
     request = RequestFactory().generic(method, "/support/somewhere", HTTP_COOKIE=f"{NAME}={person.cookie}")
 
     with pytest.raises(OriginRefused) if refused else nullcontext():
@@ -492,14 +494,14 @@ def test_a_safe_method_needs_no_origin(
 
 
 def test_a_bearer_token_needs_no_origin_because_browsers_do_not_add_it(
-    client: Client, person: Person, listed: Callable[..., None]
+    client: Client, person: Person, enable: Callable[..., None]
 ) -> None:
-    listed("jwt", "cookie", "bearer")
+    enable("jwt", "cookie", "bearer")
 
     assert post(client, f"Bearer {person.cookie}", origin=None).status_code == 200
 
 
-# --- What becomes of the session -----------------------------------------------------------------------
+# --- Ended sessions -----------------------------------------------------------------------
 
 
 SHOWN = {
@@ -512,12 +514,12 @@ SHOWN = {
 def test_a_signed_session_token_finds_no_session_after_sign_out_or_expiry(
     client: Client,
     person: Person,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     audit: Callable[[], list[dict[str, Any]]],
     show: Callable[[str], dict[str, str]],
 ) -> None:
-    listed("cookie", "bearer")
-    person.auth.sign_in(person.email)  # a live session, but it cannot renew the cookie's own
+    enable("cookie", "bearer")
+    person.auth.sign_in(person.email)  # another active session does not help the cookie's session
     other, token = person.auth.sign_in(person.email), person.cookie
     Session.objects.using("default").filter(id=other.session_id).update(
         expires_at=timezone.now() - timedelta(seconds=1)
@@ -532,9 +534,9 @@ def test_a_signed_session_token_finds_no_session_after_sign_out_or_expiry(
 
 
 def test_an_unsigned_token_of_an_expired_session_counts_as_genuine(
-    client: Client, person: Person, listed: Callable[..., None], settings: Any
+    client: Client, person: Person, enable: Callable[..., None], settings: Any
 ) -> None:
-    listed("bearer")
+    enable("bearer")
     settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
     Session.objects.using("default").filter(id=person.session_id).update(expires_at=timezone.now())
 
@@ -543,8 +545,8 @@ def test_an_unsigned_token_of_an_expired_session_counts_as_genuine(
     assert (response.status_code, response.json()) == (404, SIGNED_OUT)
 
 
-def test_a_deleted_user_has_no_session(client: Client, person: Person, listed: Callable[..., None]) -> None:
-    listed("cookie")
+def test_a_deleted_user_has_no_session(client: Client, person: Person, enable: Callable[..., None]) -> None:
+    enable("cookie")
     cookie = person.cookie
     person.post("delete-user", password="correct horse battery staple")
 
@@ -554,12 +556,12 @@ def test_a_deleted_user_has_no_session(client: Client, person: Person, listed: C
 def test_one_statement_finds_session_and_user_and_never_selects_the_token(
     client: Client,
     person: Person,
-    listed: Callable[..., None],
+    enable: Callable[..., None],
     settings: Any,
     django_assert_num_queries: Callable[..., Any],
 ) -> None:
-    listed("cookie")
-    settings.CHATKIT_CONTEXT = f"{__name__}.kept_context"
+    enable("cookie")
+    settings.CHATKIT_CONTEXT = f"{__name__}.keep_context"
     session = Session.with_token(person.session_token)
 
     with django_assert_num_queries(1) as statements:
@@ -573,13 +575,13 @@ def test_one_statement_finds_session_and_user_and_never_selects_the_token(
 
 
 def test_the_role_needs_the_token_column_only_for_session_tokens(
-    client: Client, person: Person, listed: Callable[..., None]
+    client: Client, person: Person, enable: Callable[..., None]
 ) -> None:
     client.raise_request_exception = False
-    listed("jwt", "cookie")
+    enable("jwt", "cookie")
     jwt, cookie = f"Bearer {person.token()}", f"{NAME}={person.cookie}"
     columns = '"id", "userId", "expiresAt", "createdAt", "updatedAt", "ipAddress", "userAgent"'
-    with connection.cursor() as cursor:  # all of it is undone with the test's transaction
+    with connection.cursor() as cursor:  # the test's rollback undoes all of it
         cursor.execute("CREATE ROLE without_token")
         cursor.execute('GRANT SELECT ("id", "publicKey", "alg", "expiresAt") ON "jwks" TO without_token')
         cursor.execute('GRANT SELECT ON "user" TO without_token')
@@ -597,9 +599,9 @@ def test_the_role_needs_the_token_column_only_for_session_tokens(
 
 
 def test_a_database_that_does_not_answer_is_a_503(
-    client: Client, person: Person, listed: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
+    client: Client, person: Person, enable: Callable[..., None], audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    listed("cookie")
+    enable("cookie")
 
     def broken(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         raise OperationalError("the server closed the connection unexpectedly")
@@ -612,10 +614,10 @@ def test_a_database_that_does_not_answer_is_a_503(
 
 
 def test_no_response_and_no_log_line_holds_the_token(
-    client: Client, person: Person, listed: Callable[..., None], caplog: pytest.LogCaptureFixture
+    client: Client, person: Person, enable: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     client.raise_request_exception = False
-    listed("jwt", "cookie", "bearer")
+    enable("jwt", "cookie", "bearer")
     token, cookie = person.session_token, person.cookie
 
     responses = [
@@ -626,7 +628,7 @@ def test_no_response_and_no_log_line_holds_the_token(
         post(client, f"Bearer {cookie}", f"{NAME}={cookie}"),
         post(client, cookie=f"{NAME}={cookie}", origin="null"),
     ]
-    with connection.cursor() as cursor:  # a fault of ours, with its traceback; undone with the transaction
+    with connection.cursor() as cursor:  # causes a 500 with a traceback; the test's rollback undoes it
         cursor.execute('ALTER TABLE "session" RENAME COLUMN "userAgent" TO "agent"')
     responses.append(post(client, cookie=f"{NAME}={cookie}"))
 
@@ -637,14 +639,14 @@ def test_no_response_and_no_log_line_holds_the_token(
     assert token not in seen
 
 
-# --- As a whole ------------------------------------------------------------------------------------------
+# --- A real server ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def deployment(
     postgres_url: str, start_other_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> Iterator[tuple[BetterAuth, Api, str]]:
-    """Better Auth with its bearer() and admin() plugins, and a server that takes every credential."""
+    """Better Auth with its bearer() and admin() plugins, and a server that accepts every credential."""
     url = create_database(postgres_url, "with_bearer_plugin")
     plugins = json.dumps({"jwt": {}, "admin": {}, "bearer": {}})
     ours = {
@@ -660,7 +662,7 @@ def deployment(
 
 
 def asked(api: Api, **headers: str) -> httpx2.Response:
-    # The chat's own tables are not in this database, so an operation that needs none of them: a 501 is in.
+    # This database has no chat tables, so use an operation that needs none. A 501 means: authenticated.
     return api.post(operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"), **headers)
 
 

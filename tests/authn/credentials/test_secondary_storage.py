@@ -1,4 +1,4 @@
-"""Sessions in a real Redis alone, written there by a real Better Auth with a secondaryStorage."""
+"""Sessions that are only in a real Redis, written by a real Better Auth with a secondaryStorage."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from authn.credentials import secondary_storage
 from authn.jwt import tokens
 from authn.models import Session, User
 from chatbackend.dev.postgres import create_database
-from tests.authn.credentials.test_credentials import KEPT, NAME, SIGNED_OUT, post
+from tests.authn.credentials.test_credentials import CONTEXTS, NAME, SIGNED_OUT, post
 from tests.authn.test_refusals import BAD_TOKEN, body_of
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.environment import BETTER_AUTH_SECRET
@@ -41,7 +41,7 @@ START = "import chatbackend.asgi"  # as an ASGI server starts
 def auth(
     auth: BetterAuth, start_other_better_auth: Callable[..., Any], database_url: str, redis_url: str
 ) -> Iterator[BetterAuth]:
-    """On the tests' database, beside the one that makes a session table there, but with sessions in Redis."""
+    """A Better Auth on the tests' database, with its sessions in Redis."""
     with start_other_better_auth(DATABASE_URL=database_url, SECONDARY_STORAGE_URL=redis_url) as running:
         yield running
 
@@ -58,7 +58,7 @@ def _sessions_are_in_redis(auth: BetterAuth, redis_url: str, settings: Any) -> N
     settings.BETTER_AUTH_SECRET = BETTER_AUTH_SECRET
     settings.BETTER_AUTH_CREDENTIALS = ["jwt", "cookie", "bearer"]
     settings.BETTER_AUTH_SESSION_SOURCE = redis_url
-    settings.BETTER_AUTH_SESSION_PREFIX = "better-auth:"  # of @better-auth/redis-storage
+    settings.BETTER_AUTH_SESSION_PREFIX = "better-auth:"  # the default of @better-auth/redis-storage
 
 
 def key(name: str) -> str:
@@ -66,7 +66,7 @@ def key(name: str) -> str:
 
 
 def shown(person: Person) -> list[dict[str, str]]:
-    """The person's JWT, cookie and signed token, as long as Better Auth gives them out."""
+    """The person's JWT, cookie and signed session token."""
     return [
         {"authorization": f"Bearer {person.token()}"},
         {"cookie": f"{NAME}={person.cookie}"},
@@ -83,7 +83,7 @@ def statuses(client: Client, credentials: list[dict[str, str]]) -> list[int]:
     return [status for status, _ in answers(client, credentials)]
 
 
-# --- What Better Auth does --------------------------------------------------------------------------
+# --- Better Auth's writes --------------------------------------------------------------------------
 
 
 def test_every_credential_finds_its_session_in_redis(
@@ -103,11 +103,11 @@ def test_every_credential_finds_its_session_in_redis(
 def test_the_session_has_the_values_that_better_auth_stored(
     client: Client, person: Person, settings: Any
 ) -> None:
-    settings.CHATKIT_CONTEXT = "tests.authn.credentials.test_credentials.kept_context"
+    settings.CHATKIT_CONTEXT = "tests.authn.credentials.test_credentials.keep_context"
     said = person.browser.get("get-session", headers={"User-Agent": "x"}).json()["session"]
     post(client, cookie=f"{NAME}={person.cookie}")
 
-    session = KEPT.pop().session
+    session = CONTEXTS.pop().session
     assert (session.id, session.user_id, session.user.email) == (said["id"], said["userId"], person.email)
     moments = (session.expires_at, session.created_at, session.updated_at)
     names = ("expiresAt", "createdAt", "updatedAt")
@@ -116,7 +116,7 @@ def test_the_session_has_the_values_that_better_auth_stored(
     assert (session.ip_address, session.user_agent) == (said["ipAddress"], said["userAgent"])
     assert person.session_token not in repr(vars(session))
     of_the_jwt = sessions.resolve(tokens.verify(person.token())).session
-    assert Session.user.is_cached(of_the_jwt)  # no statement more for whoever asks
+    assert Session.user.is_cached(of_the_jwt)  # reading the user needs no other statement
     assert of_the_jwt.user.email == person.email
 
 
@@ -146,15 +146,15 @@ def test_all_revoked_sessions_are_refused_even_if_one_was_written_again(
     client: Client, person: Person, storage: redis.Redis
 ) -> None:
     credentials, token = shown(person), person.session_token
-    kept = {name: storage.get(key(name)) for name in (token, f"active-sessions-{person.user_id}")}
+    context = {name: storage.get(key(name)) for name in (token, f"active-sessions-{person.user_id}")}
     person.post("revoke-sessions")
 
     revoked = answers(client, credentials)
-    for name, value in kept.items():
+    for name, value in context.items():
         storage.set(key(name), value)
     written_again = answers(client, credentials)
     before = storage.get(key(f"revoked-sessions-before-{person.user_id}"))
-    for marker in ("", "soon", "NaN", "[]"):  # nothing that says the session is younger
+    for marker in ("", "soon", "NaN", "[]"):  # no time, so the session may be older
         storage.set(key(f"revoked-sessions-before-{person.user_id}"), marker)
         assert answers(client, credentials) == [(404, SIGNED_OUT)] * 3
     storage.set(key(f"revoked-sessions-before-{person.user_id}"), int(before) - 60_000)
@@ -190,10 +190,10 @@ def test_another_users_session_does_not_count(
     storage.set(key(active), storage.get(key(f"active-sessions-{other_person.user_id}")))
     listed_as_theirs = statuses(client, [{"authorization": f"Bearer {token}"}])
 
-    assert (not_theirs, listed_as_theirs) == ([401], [404])  # now the user has no session at all
+    assert (not_theirs, listed_as_theirs) == ([401], [404])  # now the user has no session
 
 
-# --- What is in the database ---------------------------------------------------------------------------
+# --- Users in the database ---------------------------------------------------------------------------
 
 
 def test_the_user_is_read_from_the_database_and_not_from_the_copy(
@@ -217,7 +217,7 @@ def test_the_user_is_read_from_the_database_and_not_from_the_copy(
     deleted = answers(client, credentials)
 
     assert with_capitals == [200, 200, 200]
-    assert with_another_address == with_an_heir == [401, 200, 200]  # a session names no address
+    assert with_another_address == with_an_heir == [401, 200, 200]  # a session has no email
     assert [record["reason"] for record in audit()[3:9:3]] == ["address_changed", "subject_mismatch"]
     assert deleted == [(404, body_of("User not found with provided email", 404))] * 3
     assert person.email in str(storage.get(key(person.session_token)))
@@ -230,11 +230,11 @@ def test_a_request_needs_one_statement_and_at_most_two_redis_commands(
     credentials = shown(person)
     for _ in range(5):
         person.auth.sign_in(person.email)
-    statuses(client, credentials)  # the keys are loaded now
+    statuses(client, credentials)  # loads the keys
     storage.config_resetstat()
 
     for credential in credentials:
-        with django_assert_num_queries(2):  # the user, and what they ask for
+        with django_assert_num_queries(2):  # one for the user, one for the operation
             post(client, **credential)
 
     commands = storage.info("commandstats")
@@ -242,7 +242,7 @@ def test_a_request_needs_one_statement_and_at_most_two_redis_commands(
     assert "cmdstat_get" not in commands
 
 
-# --- What else can be in there ---------------------------------------------------------------------------
+# --- Malformed values ---------------------------------------------------------------------------
 
 
 def changed(**members: Any) -> Callable[[dict[str, Any]], Any]:
@@ -365,7 +365,7 @@ def test_only_keys_with_the_prefix_count(
     settings.BETTER_AUTH_SESSION_PREFIX = ""
     without = statuses(client, credentials)
     for name in (person.session_token, f"active-sessions-{person.user_id}"):
-        storage.rename(key(name), name)  # as Better Auth's core has them
+        storage.rename(key(name), name)  # the name without a prefix, as in Better Auth's core
 
     assert without == [404, 404, 404]
     assert statuses(client, credentials) == [200, 200, 200]
@@ -382,7 +382,7 @@ def test_of_too_many_sessions_those_that_expire_last_are_read(
     assert statuses(client, [{"authorization": f"Bearer {token}"}]) == [200]
 
 
-# --- When it does not answer -------------------------------------------------------------------------------
+# --- Outages -------------------------------------------------------------------------------
 
 
 def test_an_unreachable_redis_is_a_503_at_once(
@@ -439,7 +439,7 @@ def test_a_redis_that_hangs_holds_one_request_and_refuses_the_others_at_once(
 
 
 def connections_of(server: socket.socket) -> int:
-    """How many clients have connected."""
+    """The number of connections to the server."""
     count = 0
     with suppress(BlockingIOError):
         while True:
@@ -512,11 +512,12 @@ def test_a_restarted_redis_is_used_again_at_once(
     assert before == statuses(client, credentials) == [200, 200, 200]
 
 
-# --- The start ---------------------------------------------------------------------------------------------
+# --- System checks
+# ---------------------------------------------------------------------------------------------
 
 
 def tables_missing(*names: str) -> list[checks.CheckMessage]:
-    """What the start finds then; the names come back with the test's transaction."""
+    """The findings of the start with these tables renamed. The test's rollback restores the names."""
     with connection.cursor() as cursor:
         for name in names:
             cursor.execute(f'ALTER TABLE "{name}" RENAME TO "{name}_elsewhere"')

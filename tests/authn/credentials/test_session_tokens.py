@@ -1,4 +1,4 @@
-"""Signed session tokens: Better Auth's own vectors, and what is none of them."""
+"""Signed session tokens: test vectors from Better Auth, and values that are refused."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from authn.credentials import session_tokens
 from authn.errors import TokenRefused
 
-# Cookies that a real Better Auth 1.7.25 set, with a secret that was thrown away.
+# Cookies of a real Better Auth 1.7.25, with a secret that is used nowhere else.
 SECRET = "0123456789abcdef0123456789abcdef0123"
 TOKEN, SIGNATURE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg", "qfqNkKW+RLz/3ssbBG/z6fCVX0RcjGUqazRVjSgZ4jU="
 COOKIE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg.qfqNkKW%2BRLz%2F3ssbBG%2Fz6fCVX0RcjGUqazRVjSgZ4jU%3D"

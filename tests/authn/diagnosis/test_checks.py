@@ -1,4 +1,4 @@
-"""System checks: which setting trips which, and that a good configuration is silent."""
+"""System checks: which setting causes which message, and valid settings cause none."""
 
 import json
 from typing import Any
@@ -31,13 +31,13 @@ CANNOT_COUNT = ["filebased.FileBasedCache", "db.DatabaseCache", "dummy.DummyCach
 
 
 def named(backend: str) -> dict[str, Any]:
-    # A cache of files makes its folder, so that has to be one that goes with the run.
+    # The file cache creates its directory, so use one that is deleted after the run.
     location = ATTACHMENT_DIRECTORY if backend.startswith("filebased") else "redis://127.0.0.1:9"
     return {"default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": location}}
 
 
 def findings() -> list[CheckMessage]:
-    """Ours among those of ``manage.py check``."""
+    """The messages of this app from ``manage.py check``."""
     return [message for message in run_checks() if (message.id or "").startswith("authn.")]
 
 
@@ -161,7 +161,7 @@ def test_valid_settings_give_no_message(settings: Any, good: dict[str, Any]) -> 
             for name in ("", "__Secure-", "session token", "sid;", "sid=", "sïd")
         ],
     ],
-    ids=lambda value: str(value)[:60],  # the same in every process: a key of the rows is not
+    ids=lambda value: str(value)[:60],  # the same in every process; the public keys are not
 )
 def test_a_bad_setting_is_an_error_that_names_the_setting_and_has_a_hint(
     settings: Any, bad: dict[str, Any], check_id: str, setting: str

@@ -1,4 +1,4 @@
-"""``manage.py betterauth doctor``: each wrong configuration is named, and what it says to do mends it."""
+"""``manage.py betterauth doctor``: it names each fault, and its remedy repairs the fault."""
 
 import json
 import os
@@ -33,15 +33,16 @@ SQL = ("CREATE ", "GRANT ", "REVOKE ", "REINDEX ")
 
 
 def findings(examination: str, outcome: Outcome | None = None, **given: Any) -> list[Finding]:
-    """What one examination says."""
+    """The findings of one examination."""
     found = doctor.run(examination, Deployment(**given)).findings
     return [finding for finding in found if outcome in (None, finding.outcome)]
 
 
 def complaints(**given: Any) -> dict[str, Outcome]:
-    """The examinations that find something, but for the role: the tests' own is a superuser."""
-    wrong = {each.name: each.outcome for each in examine(**given) if each.outcome in BAD}
-    return {name: outcome for name, outcome in wrong.items() if name != "least_privilege"}
+    """The examinations with warnings or failures, without ``least_privilege``: the tests' role is a
+    superuser."""
+    bad = {each.name: each.outcome for each in examine(**given) if each.outcome in BAD}
+    return {name: outcome for name, outcome in bad.items() if name != "least_privilege"}
 
 
 BAD = (Outcome.WARNING, Outcome.FAILURE)
@@ -54,13 +55,13 @@ def run(*statements: str) -> None:
 
 
 def apply(remedy: str, settings: Any) -> None:
-    """Do what a remedy says: its SQL, and its variables as chatbackend/settings.py reads them."""
+    """Apply a remedy: run its SQL, and set its variables as chatbackend/settings.py reads them."""
     run("RESET ROLE")
     for line in remedy.splitlines():
         name, _, value = line.partition("=")
         value = value.partition(" ")[0].rstrip(",;")
         if line.startswith(SQL):
-            run(line.replace(" CONCURRENTLY", ""))  # which no transaction may do, and this is one
+            run(line.replace(" CONCURRENTLY", ""))  # it cannot run in a transaction, and the test has one
         elif name == "BETTER_AUTH_TIME_ZONE":
             settings.DATABASES["default"]["TIME_ZONE"] = value
         elif name == "BETTER_AUTH_JWKS_PRIVATE":
@@ -75,20 +76,20 @@ def apply(remedy: str, settings: Any) -> None:
 
 
 @pytest.fixture
-def settings_put_back(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Those of the database too, which is one dict for the whole run."""
+def restored_settings(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Restores the database's settings too: their dict is shared by the whole run."""
     monkeypatch.setitem(settings.DATABASES["default"], "TIME_ZONE", "UTC")
     return settings
 
 
-# --- On the tests' own database, in a transaction ----------------------------------------------------
+# --- In a transaction on the tests' database ----------------------------------------------------
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(scope="module")
 def token(auth: BetterAuth) -> str:
-    """Of somebody who is signed in while all of these run; each test's changes are rolled back."""
+    """A token of a user who is signed in during all these tests. Each test's changes are rolled back."""
     return auth.sign_up().token()
 
 
@@ -116,62 +117,63 @@ NAIVE = [
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """``named``: in the finding's message. ``mends``: its remedy can be applied here, and mends it."""
+class Fault:
+    """``named``: a part of the finding's message. ``is_repaired``: the remedy can be applied here, and
+    repairs it."""
 
     break_it: Callable[[Any], None]
     examination: str
     outcome: Outcome
     named: str
-    mends: bool = True
+    is_repaired: bool = True
 
 
-WRONG = {
-    "no grants": Wrong(sql(*AS_A_ROLE), "grants", Outcome.FAILURE, "of_the_backend"),
-    "no way into the schema": Wrong(
+FAULTS = {
+    "no grants": Fault(sql(*AS_A_ROLE), "grants", Outcome.FAILURE, "of_the_backend"),
+    "no way into the schema": Fault(
         sql('CREATE SCHEMA "Auth"', 'ALTER TABLE "session" SET SCHEMA "Auth"', *AS_A_ROLE),
         "tables",
         Outcome.FAILURE,
         "of_the_backend",
     ),
-    "another schema": Wrong(
+    "another schema": Fault(
         sql("CREATE SCHEMA auth", 'ALTER TABLE "session" SET SCHEMA auth'),
         "tables",
         Outcome.FAILURE,
         "auth.session",
     ),
-    "another name": Wrong(
+    "another name": Fault(
         sql('ALTER TABLE "user" RENAME TO "User"', 'ALTER TABLE "jwks" RENAME TO "signing"'),
         "tables",
         Outcome.FAILURE,
         "public.User",
     ),
-    "another column": Wrong(
+    "another column": Fault(
         sql('ALTER TABLE "session" RENAME "userId" TO user_id'),
         "columns",
         Outcome.FAILURE,
         "user_id",
     ),
-    "no table of keys": Wrong(
-        sql('DROP TABLE "jwks"'), "tables", Outcome.FAILURE, "no table jwks", mends=False
+    "no table of keys": Fault(
+        sql('DROP TABLE "jwks"'), "tables", Outcome.FAILURE, "no table jwks", is_repaired=False
     ),
-    "no table of sessions": Wrong(
-        sql('DROP TABLE "session"'), "tables", Outcome.FAILURE, "no table session", mends=False
+    "no table of sessions": Fault(
+        sql('DROP TABLE "session"'), "tables", Outcome.FAILURE, "no table session", is_repaired=False
     ),
-    "a table of sessions that nobody uses": Wrong(
+    "a table of sessions that nobody uses": Fault(
         sql('UPDATE "session" SET "createdAt" = "createdAt" - interval \'40 days\''),
         "sessions",
         Outcome.WARNING,
         "secondaryStorage",
-        mends=False,
+        is_repaired=False,
     ),
-    "an old schema": Wrong(
+    "an old schema": Fault(
         sql('ALTER TABLE "jwks" DROP "alg"'),
         "columns",
         Outcome.FAILURE,
         "1.7",
     ),
-    "ids of two types": Wrong(
+    "ids of two types": Fault(
         sql(
             'ALTER TABLE "session" DROP CONSTRAINT "session_userId_fkey"',
             'ALTER TABLE "session" ALTER "userId" TYPE integer USING 1',
@@ -179,46 +181,46 @@ WRONG = {
         "types",
         Outcome.FAILURE,
         "integer",
-        mends=False,
+        is_repaired=False,
     ),
-    "a clock on the wall": Wrong(sql(*NAIVE), "time_zone", Outcome.FAILURE, "5 h"),
-    "no index of a session's user": Wrong(
+    "a clock on the wall": Fault(sql(*NAIVE), "time_zone", Outcome.FAILURE, "5 h"),
+    "no index of a session's user": Fault(
         sql('DROP INDEX "session_userId_idx"'),
         "indexes",
         Outcome.WARNING,
         "public.session.userId",
     ),
-    "no unique address": Wrong(
+    "no unique address": Fault(
         sql('ALTER TABLE "user" DROP CONSTRAINT "user_email_key"'),
         "indexes",
         Outcome.FAILURE,
         "public.user.email",
     ),
-    "an algorithm that is not allowed": Wrong(
+    "an algorithm that is not allowed": Fault(
         setting(BETTER_AUTH_ALGORITHMS=["ES256"]),
         "keys",
         Outcome.FAILURE,
         "EdDSA",
     ),
-    "only retired keys": Wrong(
+    "only retired keys": Fault(
         sql('UPDATE "jwks" SET "expiresAt" = now() - interval \'1 hour\''),
         "keys",
         Outcome.WARNING,
         "expired",
-        mends=False,
+        is_repaired=False,
     ),
-    "no key yet": Wrong(sql('DELETE FROM "jwks"'), "keys", Outcome.WARNING, "is empty", mends=False),
-    "a private key where a public one belongs": Wrong(
+    "no key yet": Fault(sql('DELETE FROM "jwks"'), "keys", Outcome.WARNING, "is empty", is_repaired=False),
+    "a private key where a public one belongs": Fault(
         sql("""UPDATE "jwks" SET "publicKey" = '{"kty": "OKP", "d": "x"}'"""),
         "keys",
         Outcome.FAILURE,
         "it is a private key",
-        mends=False,
+        is_repaired=False,
     ),
-    "another Better Auth's database": Wrong(
-        sql('DELETE FROM "jwks"'), "jwks", Outcome.FAILURE, "another Better Auth", mends=False
+    "another Better Auth's database": Fault(
+        sql('DELETE FROM "jwks"'), "jwks", Outcome.FAILURE, "another Better Auth", is_repaired=False
     ),
-    "no key set at its address": Wrong(
+    "no key set at its address": Fault(
         setting(
             BETTER_AUTH_KEYS="jwks",
             BETTER_AUTH_JWKS_PRIVATE=True,
@@ -228,61 +230,65 @@ WRONG = {
         Outcome.FAILURE,
         "404",
     ),
-    "a key set in a private network": Wrong(
+    "a key set in a private network": Fault(
         setting(BETTER_AUTH_KEYS="jwks", BETTER_AUTH_JWKS_PRIVATE=False),
         "jwks",
         Outcome.FAILURE,
         "private network",
     ),
-    "nobody at its address": Wrong(
+    "nobody at its address": Fault(
         setting(BETTER_AUTH_JWKS_URL="http://127.0.0.1:9/jwks"),
         "jwks",
         Outcome.WARNING,
         "http://127.0.0.1:9/jwks",
-        mends=False,
+        is_repaired=False,
     ),
-    "an issuer with a slash": Wrong(
+    "an issuer with a slash": Fault(
         setting(BETTER_AUTH_ISSUER=f"{BETTER_AUTH_URL}/"),
         "issuer",
         Outcome.FAILURE,
         f"{BETTER_AUTH_URL}/",
-        mends=False,
+        is_repaired=False,
     ),
-    "another audience": Wrong(
+    "another audience": Fault(
         setting(BETTER_AUTH_AUDIENCE=["https://api.example.com"]),
         "audience",
         Outcome.WARNING,
         "https://api.example.com",
-        mends=False,
+        is_repaired=False,
     ),
-    "bans that are not read": Wrong(
+    "bans that are not read": Fault(
         sql('ALTER TABLE "user" ADD "banned" boolean'),
         "plugins",
         Outcome.FAILURE,
         "banned",
     ),
-    "a setting that Django's own checks refuse": Wrong(
-        setting(BETTER_AUTH_URL="auth.example.com"), "settings", Outcome.FAILURE, "authn.E001", mends=False
+    "a setting that Django's own checks refuse": Fault(
+        setting(BETTER_AUTH_URL="auth.example.com"),
+        "settings",
+        Outcome.FAILURE,
+        "authn.E001",
+        is_repaired=False,
     ),
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_each_fault_is_named_and_its_remedy_repairs_it(
-    token: str, settings_put_back: Any, wrong: Wrong
+    token: str, restored_settings: Any, fault: Fault
 ) -> None:
-    wrong.break_it(settings_put_back)
+    fault.break_it(restored_settings)
 
-    found = findings(wrong.examination, wrong.outcome)
+    found = findings(fault.examination, fault.outcome)
 
-    assert wrong.named in "\n".join(finding.message for finding in found)
+    assert fault.named in "\n".join(finding.message for finding in found)
     assert all(finding.remedy for finding in found)
-    if wrong.mends:
+    if fault.is_repaired:
         for remedy in dict.fromkeys(finding.remedy for finding in found):
-            apply(remedy, settings_put_back)
-        if "of_the_backend" in wrong.named:
+            apply(remedy, restored_settings)
+        if "of_the_backend" in fault.named:
             run("SET LOCAL ROLE of_the_backend")
-        assert findings(wrong.examination, wrong.outcome) == []
+        assert findings(fault.examination, fault.outcome) == []
 
 
 def test_a_token_can_confirm_an_unusual_issuer(signer: Signer, settings: Any) -> None:
@@ -299,7 +305,7 @@ def test_a_token_can_confirm_the_secret(signer: Signer, settings: Any, secret: s
 
     (finding,) = findings("token", token=token)
 
-    # It is nobody's address: with the right secret it is there that the token stops.
+    # No user has this email. With the right secret, only that is wrong.
     assert ("signature" in finding.message) == (secret != BETTER_AUTH_SECRET)
     assert ("user_not_found" in finding.message) == (secret == BETTER_AUTH_SECRET)
     assert finding.outcome == Outcome.FAILURE
@@ -414,7 +420,7 @@ def test_an_examination_that_fails_does_not_stop_the_others(
 
 
 def test_the_redis_with_the_sessions_is_examined(redis_url: str, settings: Any) -> None:
-    redis_url = f"{redis_url.removesuffix('0')}1"  # the other tests' sessions are in 0
+    redis_url = f"{redis_url.removesuffix('0')}1"  # other tests use database 0
     settings.BETTER_AUTH_SESSION_SOURCE = redis_url
     with closing(redis.Redis.from_url(redis_url)) as client:
         client.flushall()
@@ -471,7 +477,7 @@ def test_the_token_column_is_needed_only_for_session_tokens(token: str, settings
     assert '"token"' in findings("least_privilege")[0].remedy
 
 
-# --- As a command, on deployments of their own -------------------------------------------------------
+# --- The command, on other deployments -------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -521,7 +527,7 @@ def test_remedies_lead_a_drizzle_team_to_its_settings_and_to_its_own_role(
         token = auth.sign_up().token()
         env = {"DATABASE_URL": url, "BETTER_AUTH_URL": auth.origin}
 
-        # One look says all of it: tables, columns, and whose clock it is.
+        # One run finds everything: tables, columns and the time zone.
         first = doctor_report(**env)
         env |= first.variables("tables", "columns")
         with psycopg.connect(url, autocommit=True) as owner:
@@ -546,7 +552,7 @@ def test_remedies_lead_a_drizzle_team_to_its_settings_and_to_its_own_role(
     assert (third.status, third.named("failure"), third.named("warning")) == (0, {}, {})
     assert "agrees" in str(third.examinations["time_zone"])
     assert columns == (1,)
-    assert others == (True,)  # whoever else is in it keeps what they have
+    assert others == (True,)  # other members of the group keep their grants
     for report in (first, second, third):
         assert "geheim" not in report.output
         assert token.split(".")[1] not in report.output
@@ -567,7 +573,7 @@ def test_a_missing_jwt_plugin_is_found(
 
 def test_better_auth_on_sqlite_is_examined_too(tmp_path: Path) -> None:
     file = tmp_path / "auth.db"
-    with closing(sqlite3.connect(file)) as database:  # as Better Auth makes them
+    with closing(sqlite3.connect(file)) as database:  # like Better Auth's tables
         for name, columns in SQLITE_TABLES.items():
             database.execute(f'CREATE TABLE "{name}" ({columns})')
     nobody = "127.0.0.1:9"
@@ -579,7 +585,7 @@ def test_better_auth_on_sqlite_is_examined_too(tmp_path: Path) -> None:
 
     report = doctor_report(**env)
 
-    assert set(report.named("failure")) == {"database"}  # our own, which is not there
+    assert set(report.named("failure")) == {"database"}  # our own database does not exist
     assert {"tables", "columns", "time_zone"} <= report.named("ok").keys()
     assert "empty" in report.named("warning")["keys"]
     assert (
@@ -639,7 +645,9 @@ def test_the_printed_table_has_the_same_findings(token: str, database_url: str, 
     lines = done.stdout.splitlines()
     assert done.returncode == 1
     assert any(line.startswith("failure     issuer") for line in lines)
-    assert ["skipped", "secondary_storage"] in [line.split()[:2] for line in lines]  # the longest name
+    assert ["skipped", "secondary_storage"] in [
+        line.split()[:2] for line in lines
+    ]  # the longest name fits its column
     assert any(line.strip().startswith("→") and "BETTER_AUTH_ISSUER" in line for line in lines)
     assert lines[-1].endswith("2 failures, 1 warnings.")
     assert "no.such.token" not in done.stdout

@@ -1,7 +1,7 @@
-"""No frame of ours shows a token in Django's own error report, should a project use that one.
+"""No frame of our code shows a token in Django's own error report, if a project uses that report.
 
-Some of the ORM's do: Django cannot tell who called a generator. The report of chatbackend.logs.error_reports
-shows no variables at all.
+Some frames of the ORM do, because Django cannot see the caller of a generator. The report of
+chatbackend.logs.error_reports shows no variables at all.
 """
 
 import uuid
@@ -28,7 +28,7 @@ def break_down(*args: Any) -> Any:
 
 
 def report_of(act: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
-    """Without our own frame, which has the token too."""
+    """The report without the test's own frame: it has the token too."""
     request: Any = RequestFactory().get("/")
     request.exception_reporter_filter = SafeExceptionReporterFilter()
     with pytest.raises(Broken) as broken:
@@ -46,7 +46,7 @@ def test_an_error_report_of_the_verification_holds_no_token(
 
     report = report_of(tokens.verify, token)
 
-    assert "api_jws.py" in report  # whose frames have it under names of their own
+    assert "api_jws.py" in report  # its frames hold the token under other names
     assert [part for part in token.split(".") if part in report] == []
 
 

@@ -1,4 +1,5 @@
-"""``manage.py betterauth explain``: every reason has its words, every step its place, no output the token."""
+"""``manage.py betterauth explain``: every reason has a text, every step is tested, no output shows the
+token."""
 
 import ast
 import io
@@ -29,11 +30,11 @@ TOP = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.django_db
 
-# --- Every reason has its words ----------------------------------------------------------------------
+# --- Reasons ----------------------------------------------------------------------
 
 
 def reasons_in_the_code() -> Iterator[str]:
-    """What ``raise TokenRefused("…")`` and its like can say, in any module of ours."""
+    """All reasons with which this app raises a subclass of ``Refused``."""
     kinds = {
         name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Refused)
     }
@@ -49,11 +50,11 @@ def reasons_in_the_code() -> Iterator[str]:
                 case ast.Call():  # REASONS.get(type(exc), …)
                     yield from tokens.REASONS.values()
     yield from (kind.default_code for kind in map(vars(errors).get, kinds) if kind is not Refused)
-    yield from ("error", "no_credentials")  # authn.authentication's and authn.responses' own
+    yield from ("error", "no_credentials")  # of authn.authentication and authn.responses
 
 
 def test_every_reason_has_its_step_its_meaning_and_its_remedy() -> None:
-    reasons = set(reasons_in_the_code()) - {"invalid_token"}  # the code that the caller sees
+    reasons = set(reasons_in_the_code()) - {"invalid_token"}  # the client sees this code
 
     assert reasons == REASONS.keys()
     assert {row.values[1] for row in FORGERIES} <= REASONS.keys()
@@ -70,7 +71,7 @@ def test_the_documentation_has_the_same_table() -> None:
     assert table in (TOP / "docs/troubleshooting.md").read_text()
 
 
-# --- Every step has its place ------------------------------------------------------------------------
+# --- Steps ------------------------------------------------------------------------
 
 
 def test_an_accepted_token_has_passed_every_step(person: Person) -> None:
@@ -84,7 +85,7 @@ def test_an_accepted_token_has_passed_every_step(person: Person) -> None:
 
 @dataclass
 class Flaw:
-    """What makes a token, or the world, stop at a step: to the token's header, its claims, or afterwards."""
+    """Changes of header and claims that make a token fail at a step."""
 
     step: str
     header: dict[str, Any]
@@ -142,7 +143,7 @@ def test_a_forgery_is_explained_with_the_reason_of_its_refusal(
 
     explained = explain(token)
 
-    # What is pasted with a space or a line break around it is taken without.
+    # explain() removes white space around a pasted token.
     assert explained.reason == reason or token != token.strip()
     assert explained.stopped_at or token != token.strip()
     words = json.dumps([explained.message, explained.remedy, explained.contents], ensure_ascii=False)
@@ -204,7 +205,7 @@ def test_a_missing_table_and_an_unreachable_database_are_explained(
 
 COOKIE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg.qfqNkKW+RLz/3ssbBG/z6fCVX0RcjGUqazRVjSgZ4jU="
 
-# --- What it says of the token ------------------------------------------------------------------------
+# --- Messages ------------------------------------------------------------------------
 
 
 def test_the_message_has_the_tokens_and_the_expected_value(signer: Signer, settings: Any) -> None:
@@ -249,7 +250,7 @@ def test_a_hostile_value_does_not_slow_the_patterns_down() -> None:
 
     explain("a." * 500 + " x")
 
-    assert time.perf_counter() - started < 5  # with a pattern that tries every split it would be minutes
+    assert time.perf_counter() - started < 5  # a pattern that tries every split would need minutes
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "bearer  ", "Authorization: Bearer ", " \n", '"'])
@@ -258,7 +259,7 @@ def test_a_token_may_be_pasted_with_its_header_name_and_scheme(person: Person, p
 
 
 def test_a_sid_that_may_be_a_login_is_not_shown(signer: Signer) -> None:
-    # definePayload with session.token by mistake, and Better Auth's session cache.
+    # By mistake, definePayload may have session.token here. Better Auth's session cache has it too.
     login = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg"
 
     explained = explain(signer.token(sub="ghost", sid=login))
@@ -275,7 +276,7 @@ def test_control_characters_in_a_token_are_not_printed(signer: Signer) -> None:
 
 @pytest.fixture
 def session_token(settings: Any, person: Person) -> str:
-    """What the bearer() plugin and the cookie carry, of somebody who is signed in."""
+    """A signed session token of a user who is signed in."""
     settings.BETTER_AUTH_CREDENTIALS = ["cookie", "bearer"]
     settings.BETTER_AUTH_SECRET = BETTER_AUTH_SECRET
     return str(person.browser.cookies["better-auth.session_token"])
@@ -319,7 +320,7 @@ def test_an_unsigned_token_is_explained_only_if_it_is_accepted(session_token: st
     assert explain("nobodys").reason == "unknown_token"
 
 
-# --- As a command --------------------------------------------------------------------------------------
+# --- The command --------------------------------------------------------------------------------------
 
 
 def command(*arguments: str) -> int:

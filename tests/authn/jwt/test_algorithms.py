@@ -1,4 +1,4 @@
-"""Every algorithm Better Auth can sign with: keys of our own, and Better Auth's."""
+"""Every algorithm that Better Auth can sign with: with our own keys, and with Better Auth's."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def reason_for(token: str) -> str:
     return refused.value.reason
 
 
-# --- Keys of our own -------------------------------------------------------------------------------
+# --- Our own keys -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithm", PRIVATE_KEYS)
@@ -61,12 +61,12 @@ def test_an_algorithm_that_is_not_on_the_allow_list_is_refused(
     settings.BETTER_AUTH_ALGORITHMS = [name for name in PRIVATE_KEYS if name != algorithm]
     signer = Signer.in_jwks_table(algorithm, alg=column and algorithm)
 
-    # An RSA key that does not name its own is taken for one of the other RSA algorithm.
+    # An RSA key without alg is used with the other RSA algorithm.
     is_taken_for_another = column is None and algorithm in ("RS256", "PS256")
     assert reason_for(signer.token()) == ("algorithm" if is_taken_for_another else "unknown_kid")
 
 
-# --- Keys that cannot be used ----------------------------------------------------------------------
+# --- Unusable keys ----------------------------------------------------------------------
 
 
 def jwk_of(algorithm: str, **changes: Any) -> str:
@@ -141,7 +141,8 @@ def test_an_unusable_key_has_a_reason() -> None:
 def test_a_kid_may_be_a_number_or_a_uuid_in_the_table(
     auth: BetterAuth, db: None, column: str, kid: str
 ) -> None:
-    """Better Auth's ``generateId: "serial"`` and ``"uuid"``; all of it in the test's transaction."""
+    """Ids of Better Auth's ``generateId: "serial"`` and ``"uuid"``. All of it is in the test's
+    transaction."""
     signer = Signer.unknown()
     with connection.cursor() as cursor:
         cursor.execute('DELETE FROM "jwks"')
@@ -157,12 +158,12 @@ def test_a_kid_may_be_a_number_or_a_uuid_in_the_table(
     assert claims.key_id == kid
 
 
-# --- Better Auth's own -----------------------------------------------------------------------------
+# --- Better Auth's keys -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def no_live_key(auth: BetterAuth, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Every key has expired, so that whoever signs next makes a new one."""
+    """All keys have expired, so Better Auth makes a new key for the next token."""
     with django_db_blocker.unblock(), restored_jwks_table():
         with connection.cursor() as cursor:
             cursor.execute('UPDATE "jwks" SET "expiresAt" = now() - interval \'1 minute\'')

@@ -1,4 +1,4 @@
-"""The key set: how long it is kept, what a refresh costs, and what becomes of a source that fails."""
+"""The key set: how long it is cached, what a refresh costs, and what happens if its source fails."""
 
 import gzip
 import json
@@ -42,7 +42,7 @@ def reason_for(token: str) -> str:
     return refused.value.reason
 
 
-def queries_of(act: Callable[[], Any]) -> int:
+def count_queries(act: Callable[[], Any]) -> int:
     with CaptureQueriesContext(connection) as queries:
         act()
     return len(queries)
@@ -57,25 +57,25 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "authn.jwt.keys"]
 
 
-def failures(caplog: pytest.LogCaptureFixture) -> int:
-    """How many outages of the source are in the log."""
+def count_outages(caplog: pytest.LogCaptureFixture) -> int:
+    """The number of logged outages of the source."""
     return len(
         [1 for record in caplog.records if record.getMessage().startswith("Signing keys: no good answer")]
     )
 
 
-# --- What is kept, and for how long ----------------------------------------------------------------
+# --- The cache ----------------------------------------------------------------
 
 
 def test_a_known_key_needs_no_query_within_the_ttl_and_one_after_it(signer: Signer, clock: Clock) -> None:
     token = signer.token()
 
-    assert queries_of(lambda: tokens.verify(token)) == 1
+    assert count_queries(lambda: tokens.verify(token)) == 1
     clock.now += TTL
-    assert queries_of(lambda: tokens.verify(token)) == 0
+    assert count_queries(lambda: tokens.verify(token)) == 0
     clock.now += 0.1
-    assert queries_of(lambda: tokens.verify(token)) == 1
-    assert queries_of(lambda: tokens.verify(token)) == 0
+    assert count_queries(lambda: tokens.verify(token)) == 1
+    assert count_queries(lambda: tokens.verify(token)) == 0
 
 
 def test_the_ttl_comes_from_the_settings(signer: Signer, clock: Clock, settings: Any) -> None:
@@ -84,7 +84,7 @@ def test_the_ttl_comes_from_the_settings(signer: Signer, clock: Clock, settings:
 
     clock.now += 5.1
 
-    assert queries_of(lambda: tokens.verify(signer.token())) == 1
+    assert count_queries(lambda: tokens.verify(signer.token())) == 1
 
 
 def test_a_setting_of_better_auth_drops_the_set_and_no_other_setting_does(
@@ -93,9 +93,9 @@ def test_a_setting_of_better_auth_drops_the_set_and_no_other_setting_does(
     tokens.verify(signer.token())
 
     settings.SUPPORT_RATE_PER_USER = "1/min"
-    assert queries_of(lambda: tokens.verify(signer.token())) == 0
+    assert count_queries(lambda: tokens.verify(signer.token())) == 0
     settings.BETTER_AUTH_ALGORITHMS = ["EdDSA"]
-    assert queries_of(lambda: tokens.verify(signer.token())) == 1
+    assert count_queries(lambda: tokens.verify(signer.token())) == 1
 
 
 def test_a_new_key_is_found_at_once(signer: Signer, clock: Clock) -> None:
@@ -103,12 +103,12 @@ def test_a_new_key_is_found_at_once(signer: Signer, clock: Clock) -> None:
 
     rotated = Signer.in_jwks_table()
 
-    assert queries_of(lambda: tokens.verify(rotated.token())) == 1
-    assert queries_of(lambda: tokens.verify(signer.token())) == 0
+    assert count_queries(lambda: tokens.verify(rotated.token())) == 1
+    assert count_queries(lambda: tokens.verify(signer.token())) == 0
 
 
 def test_several_new_keys_within_a_second_are_all_found(signer: Signer, clock: Clock) -> None:
-    """Better Auth mints as many as there are requests that meet an expired key."""
+    """Better Auth makes as many keys as there are requests that find the key expired."""
     tokens.verify(signer.token())
 
     for _ in range(keys.MAX_REFRESHES - 1):
@@ -132,24 +132,24 @@ def test_has_keys_queries_only_while_there_are_no_keys(auth: BetterAuth, db: Non
 
     signers = [Signer.in_jwks_table() for _ in range(2)]
 
-    assert (queries_of(keys.has_keys), keys.has_keys()) == (1, True)
-    assert queries_of(keys.has_keys) == 0
+    assert (count_queries(keys.has_keys), keys.has_keys()) == (1, True)
+    assert count_queries(keys.has_keys) == 0
     assert keys.known_ids() == sorted(signer.kid for signer in signers)
 
 
-# --- Forgers ---------------------------------------------------------------------------------------
+# --- Unknown keys ---------------------------------------------------------------------------------------
 
 
 def test_an_unknown_kid_costs_one_query(signer: Signer, clock: Clock) -> None:
     tokens.verify(signer.token())
 
-    assert queries_of(lambda: reason_for(Signer.unknown().token())) == 1
+    assert count_queries(lambda: reason_for(Signer.unknown().token())) == 1
 
 
 def test_a_malformed_kid_costs_none(signer: Signer, clock: Clock) -> None:
     tokens.verify(signer.token())
 
-    assert queries_of(lambda: reason_for(signer.token(header={"kid": "a b"}))) == 0
+    assert count_queries(lambda: reason_for(signer.token(header={"kid": "a b"}))) == 0
 
 
 def test_a_flood_of_unknown_kids_costs_no_more_queries_than_the_bucket_holds(
@@ -161,11 +161,11 @@ def test_a_flood_of_unknown_kids_costs_no_more_queries_than_the_bucket_holds(
         for number in range(50):
             assert keys.find(f"forged-{number}") is None
 
-    assert queries_of(flood) == keys.MAX_REFRESHES - 1
+    assert count_queries(flood) == keys.MAX_REFRESHES - 1
     clock.now += keys.REFRESH_PERIOD_SECONDS / keys.MAX_REFRESHES
-    assert queries_of(flood) == 1
+    assert count_queries(flood) == 1
     clock.now += 100 * keys.REFRESH_PERIOD_SECONDS
-    assert queries_of(flood) == keys.MAX_REFRESHES
+    assert count_queries(flood) == keys.MAX_REFRESHES
 
 
 def test_a_flood_never_delays_a_known_key_and_a_new_key_only_briefly(signer: Signer, clock: Clock) -> None:
@@ -190,13 +190,13 @@ def test_unknown_kids_are_not_cached(signer: Signer, clock: Clock) -> None:
     assert len(keys._key_set._keys or ()) == known
 
 
-# --- Retired and revoked keys ----------------------------------------------------------------------
+# --- Expired and revoked keys ----------------------------------------------------------------------
 
 HOUR = timedelta(hours=1)
 
 
 def expired_key(ago: timedelta) -> tuple[Signer, int]:
-    """A key, and the second at which it expired."""
+    """A key, and the time at which it expired (seconds)."""
     expires_at = datetime.now(UTC) - ago
     return Signer.in_jwks_table(expiresAt=expires_at), int(expires_at.timestamp())
 
@@ -205,7 +205,7 @@ def test_tokens_of_an_expired_key_stay_good_but_new_ones_are_refused(auth: Bette
     retired, at = expired_key(timedelta(minutes=5))
 
     assert tokens.verify(retired.token(iat=at - 1)).key_id == retired.kid
-    assert tokens.verify(retired.token(iat=at + 9)).key_id == retired.kid  # two clocks
+    assert tokens.verify(retired.token(iat=at + 9)).key_id == retired.kid  # within the leeway
     assert reason_for(retired.token(iat=at + 12)) == "key_retired"
     assert reason_for(retired.token()) == "key_retired"
 
@@ -217,7 +217,7 @@ def test_a_key_that_will_expire_is_good_until_then(auth: BetterAuth, db: None) -
 
 
 def test_a_column_without_a_time_zone_holds_utc(auth: BetterAuth, db: None) -> None:
-    """As Prisma and Drizzle make it; in the test's transaction."""
+    """Prisma and Drizzle make this type. In the test's transaction."""
     sql(
         'ALTER TABLE "jwks" ALTER COLUMN "expiresAt" TYPE timestamp(3) USING "expiresAt" AT TIME ZONE \'UTC\''
     )
@@ -230,7 +230,7 @@ def test_a_column_without_a_time_zone_holds_utc(auth: BetterAuth, db: None) -> N
 def test_keys_that_are_too_old_for_any_good_token_are_not_loaded(
     auth: BetterAuth, db: None, settings: Any
 ) -> None:
-    """A token of the key's last moment, by a clock that is behind, and then by one that is ahead."""
+    """A token from the key's last second, by a clock that is behind, and then by a clock that is ahead."""
     settings.BETTER_AUTH_LEEWAY_SECONDS = 600
     old, _ = expired_key(conf.BETTER_AUTH_MAX_TOKEN_LIFETIME + timedelta(minutes=25))
     needed, _ = expired_key(conf.BETTER_AUTH_MAX_TOKEN_LIFETIME + timedelta(minutes=15))
@@ -269,7 +269,7 @@ def test_a_revoked_key_is_trusted_no_longer_than_the_ttl(signer: Signer, clock: 
     assert tokens.verify(other.token()).key_id == other.kid
 
 
-# --- The database fails ----------------------------------------------------------------------------
+# --- Database outages ----------------------------------------------------------------------------
 
 
 def test_a_set_that_cannot_be_refreshed_stays_in_use(
@@ -282,10 +282,10 @@ def test_a_set_that_cannot_be_refreshed_stays_in_use(
     assert tokens.verify(signer.token()).key_id == signer.kid
     assert tokens.verify(signer.token()).key_id == signer.kid
     assert reason_for(Signer.unknown().token()) == "unknown_kid"
-    assert failures(caplog) == 1
+    assert count_outages(caplog) == 1
     clock.now += PAUSE_SECONDS
-    assert queries_of(lambda: tokens.verify(signer.token())) == 1
-    assert failures(caplog) == 1
+    assert count_queries(lambda: tokens.verify(signer.token())) == 1
+    assert count_outages(caplog) == 1
 
 
 def test_without_any_keys_every_token_is_a_503(
@@ -301,41 +301,41 @@ def test_without_any_keys_every_token_is_a_503(
     with pytest.raises(Unavailable, match="unavailable") as unavailable:
         keys.has_keys()
     assert unavailable.value.reason == "keys_unavailable"
-    assert failures(caplog) == 1
+    assert count_outages(caplog) == 1
 
 
-# --- The JWKS address ------------------------------------------------------------------------------
+# --- The JWKS URL ------------------------------------------------------------------------------
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
-STOPPED = threading.Event()  # the test is over: answers that have no end of their own end
+STOPPED = threading.Event()  # the test is over, so endless responses stop
 
 
 class JwksServer:
-    """A real HTTP server. ``answer`` answers each request; ``paths`` are what was asked for."""
+    """A real HTTP server. ``answer`` answers each request. ``paths``: the requested paths."""
 
     def __init__(self) -> None:
-        self.answer: Answer = said(b"")
+        self.answer: Answer = respond_with(b"")
         self.paths: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.paths.append(self.path)
-                with suppress(OSError):  # the client has had enough
+                with suppress(OSError):  # the client hung up
                     outer.answer(self)
 
             def log_message(self, *args: Any) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = False  # joined in the end
+        self.server.daemon_threads = False  # joined by server_close
         self.origin = f"http://127.0.0.1:{self.server.server_port}"
 
     def lists(self, *signers: Signer) -> None:
-        self.answer = said(document(*signers))
+        self.answer = respond_with(jwks_document(*signers))
 
 
-def said(body: bytes, status: int = 200, **headers: str) -> Answer:
+def respond_with(body: bytes, status: int = 200, **headers: str) -> Answer:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
@@ -346,12 +346,12 @@ def said(body: bytes, status: int = 200, **headers: str) -> Answer:
     return answer
 
 
-def listed(signer: Signer, **changes: Any) -> dict[str, Any]:
+def jwks_entry(signer: Signer, **changes: Any) -> dict[str, Any]:
     return signer.public_jwk() | {"kid": signer.kid, "alg": signer.algorithm} | changes
 
 
-def document(*listing: Signer | dict[str, Any]) -> bytes:
-    jwks = [listed(entry) if isinstance(entry, Signer) else entry for entry in listing]
+def jwks_document(*listing: Signer | dict[str, Any]) -> bytes:
+    jwks = [jwks_entry(entry) if isinstance(entry, Signer) else entry for entry in listing]
     return json.dumps({"keys": jwks}).encode()
 
 
@@ -371,7 +371,7 @@ def jwks(settings: Any) -> Iterator[JwksServer]:
 
 
 def test_keys_from_a_real_better_auths_jwks_url_are_good(person: Person, settings: Any) -> None:
-    settings.BETTER_AUTH_KEYS = "jwks"  # its address follows from BETTER_AUTH_URL
+    settings.BETTER_AUTH_KEYS = "jwks"  # the JWKS URL follows from BETTER_AUTH_URL
     settings.BETTER_AUTH_JWKS_PRIVATE = True
 
     assert tokens.verify(person.token()).subject == person.user_id
@@ -390,11 +390,11 @@ def test_a_listed_key_is_good_and_fetched_once(jwks: JwksServer, algorithm: str)
 
 def test_a_fetch_does_not_ask_for_compression(jwks: JwksServer) -> None:
     signer = Signer.unknown()
-    plain, packed = document(signer), gzip.compress(document(signer))
+    plain, packed = jwks_document(signer), gzip.compress(jwks_document(signer))
 
     def compress_if_asked(request: BaseHTTPRequestHandler) -> None:
         is_asked = request.headers["Accept-Encoding"] != "identity"
-        (said(packed, Content_Encoding="gzip") if is_asked else said(plain))(request)
+        (respond_with(packed, Content_Encoding="gzip") if is_asked else respond_with(plain))(request)
 
     jwks.answer = compress_if_asked
 
@@ -403,7 +403,7 @@ def test_a_fetch_does_not_ask_for_compression(jwks: JwksServer) -> None:
 
 def test_a_key_without_alg_has_its_curves(jwks: JwksServer) -> None:
     signer = Signer.unknown("ES256")
-    jwks.answer = said(document({k: v for k, v in listed(signer).items() if k != "alg"}))
+    jwks.answer = respond_with(jwks_document({k: v for k, v in jwks_entry(signer).items() if k != "alg"}))
 
     assert tokens.verify(signer.token()).algorithm == "ES256"
 
@@ -428,7 +428,7 @@ def test_a_broken_entry_leaves_the_other_keys_usable(
     jwks: JwksServer, caplog: pytest.LogCaptureFixture, broken: dict[str, Any]
 ) -> None:
     signer = Signer.unknown()
-    jwks.answer = said(document(listed(Signer.unknown(), **broken), signer))
+    jwks.answer = respond_with(jwks_document(jwks_entry(Signer.unknown(), **broken), signer))
 
     assert tokens.verify(signer.token()).key_id == signer.kid
     assert keys.find("x") is None
@@ -443,11 +443,11 @@ def test_an_entry_that_is_not_an_object_leaves_the_other_keys_usable(
     jwks: JwksServer, caplog: pytest.LogCaptureFixture, entry: Any
 ) -> None:
     signer = Signer.unknown()
-    jwks.answer = said(json.dumps({"keys": [entry, listed(signer), entry]}).encode())
+    jwks.answer = respond_with(json.dumps({"keys": [entry, jwks_entry(signer), entry]}).encode())
 
     assert tokens.verify(signer.token()).key_id == signer.kid
     assert messages(caplog) == ["Signing key None is not usable: TypeError"] * 2
-    assert failures(caplog) == 0
+    assert count_outages(caplog) == 0
 
 
 @pytest.mark.parametrize("public_key", ["", "null", "7", '"text"', "[]", "{", "\ud800"], ids=repr)
@@ -460,7 +460,7 @@ def test_a_row_without_a_key_leaves_the_other_keys_usable(signer: Signer, public
 
 def test_a_document_may_have_a_thousand_keys_and_256_kib(jwks: JwksServer) -> None:
     signer = Signer.unknown()
-    jwks.answer = said(document(signer, *[{}] * 999).ljust(256 * 1024))
+    jwks.answer = respond_with(jwks_document(signer, *[{}] * 999).ljust(256 * 1024))
 
     assert tokens.verify(signer.token()).key_id == signer.kid
 
@@ -475,7 +475,7 @@ def test_the_last_of_two_entries_with_one_kid_counts(jwks: JwksServer) -> None:
 
 
 def test_an_empty_list_replaces_the_old_set(jwks: JwksServer, clock: Clock) -> None:
-    """Better Auth says so when every key is past its grace."""
+    """Better Auth sends an empty list if the grace period of every key is over."""
     signer = Signer.unknown()
     jwks.lists(signer)
     tokens.verify(signer.token())
@@ -487,7 +487,7 @@ def test_an_empty_list_replaces_the_old_set(jwks: JwksServer, clock: Clock) -> N
 
 
 def endless(request: BaseHTTPRequestHandler) -> None:
-    """Bit by bit, so that no single read takes long."""
+    """Sends a byte at a time, so no single read takes long."""
     request.send_response(200)
     request.end_headers()
     while not STOPPED.wait(0.02):
@@ -499,8 +499,8 @@ def silent(request: BaseHTTPRequestHandler) -> None:
 
 
 def slow_headers(request: BaseHTTPRequestHandler) -> None:
-    """Byte by byte, so that no single read takes long, and a whole answer in the end."""
-    body = document(GOOD)
+    """Sends the headers byte by byte, so no single read takes long. The response is complete in the end."""
+    body = jwks_document(GOOD)
     for byte in f"HTTP/1.0 200 OK\r\nX-Slow: {'x' * 300}\r\nContent-Length: {len(body)}\r\n\r\n".encode():
         request.wfile.write(bytes([byte]))
         STOPPED.wait(0.02)
@@ -508,48 +508,48 @@ def slow_headers(request: BaseHTTPRequestHandler) -> None:
 
 
 def without_a_length(request: BaseHTTPRequestHandler) -> None:
-    """The document is whole, and the answer's end never comes."""
+    """Sends a complete document, but the response never ends."""
     request.send_response(200)
     request.end_headers()
-    request.wfile.write(document(GOOD))
+    request.wfile.write(jwks_document(GOOD))
     STOPPED.wait(10)
 
 
 GOOD = Signer.unknown()
 BAD_ANSWERS: dict[str, Answer] = {
-    "500": said(document(GOOD), 500),
-    "404": said(document(GOOD), 404),
-    "redirect": said(document(GOOD), 302, Location="/elsewhere"),
-    "moved-for-good": said(b"", 308, Location="/elsewhere"),
-    "nothing": said(b""),
-    "not-json": said(b"<html>"),
-    "not-utf8": said(b'{"keys": ["\xff"]}'),
-    "nested-deeply": said(b"[" * 100_000),
-    "cut-short": said(document(GOOD)[:-2], Content_Length=str(len(document(GOOD)))),
-    "too-large": said(b" " * MAX_BYTES + document(GOOD)),
-    "too-many": said(document(GOOD, *[{}] * MAX_KEYS)),
-    "compressed": said(gzip.compress(document(GOOD)), Content_Encoding="gzip"),
+    "500": respond_with(jwks_document(GOOD), 500),
+    "404": respond_with(jwks_document(GOOD), 404),
+    "redirect": respond_with(jwks_document(GOOD), 302, Location="/elsewhere"),
+    "moved-for-good": respond_with(b"", 308, Location="/elsewhere"),
+    "nothing": respond_with(b""),
+    "not-json": respond_with(b"<html>"),
+    "not-utf8": respond_with(b'{"keys": ["\xff"]}'),
+    "nested-deeply": respond_with(b"[" * 100_000),
+    "cut-short": respond_with(jwks_document(GOOD)[:-2], Content_Length=str(len(jwks_document(GOOD)))),
+    "too-large": respond_with(b" " * MAX_BYTES + jwks_document(GOOD)),
+    "too-many": respond_with(jwks_document(GOOD, *[{}] * MAX_KEYS)),
+    "compressed": respond_with(gzip.compress(jwks_document(GOOD)), Content_Encoding="gzip"),
     "endless": endless,
     "silent": silent,
     "slow-headers": slow_headers,
     "without-an-end": without_a_length,
-    "a-list": said(b"[]"),
-    "a-string": said(b'"keys"'),
-    "no-keys": said(b"{}"),
-    "keys-null": said(b'{"keys": null}'),
-    "keys-an-object": said(b'{"keys": {}}'),
+    "a-list": respond_with(b"[]"),
+    "a-string": respond_with(b'"keys"'),
+    "no-keys": respond_with(b"{}"),
+    "keys-null": respond_with(b'{"keys": null}'),
+    "keys-an-object": respond_with(b'{"keys": {}}'),
 }
 
 
-WITHOUT_AN_END = (endless, silent, slow_headers, without_a_length)
+ENDLESS_ANSWERS = (endless, silent, slow_headers, without_a_length)
 
 
 @pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
 def test_a_bad_response_is_an_outage_and_ends_in_time(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bad: Answer
 ) -> None:
-    if bad in WITHOUT_AN_END:
-        monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 1.0)  # our own server has to get its turn
+    if bad in ENDLESS_ANSWERS:
+        monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 1.0)  # the test's own server needs some time
     jwks.answer = bad
     started = time.monotonic()
 
@@ -558,7 +558,7 @@ def test_a_bad_response_is_an_outage_and_ends_in_time(
 
     assert time.monotonic() - started < 8
     assert jwks.paths == ["/jwks"]
-    assert failures(caplog) == 1
+    assert count_outages(caplog) == 1
 
 
 def test_after_a_bad_response_the_old_set_stays_in_use_until_a_good_response(
@@ -568,11 +568,11 @@ def test_after_a_bad_response_the_old_set_stays_in_use_until_a_good_response(
     jwks.lists(old)
     tokens.verify(old.token())
 
-    jwks.answer = said(b"", 500)
+    jwks.answer = respond_with(b"", 500)
     clock.now += TTL + 0.1
     assert tokens.verify(old.token()).key_id == old.kid
     assert reason_for(new.token()) == "unknown_kid"
-    assert (len(jwks.paths), failures(caplog)) == (2, 1)
+    assert (len(jwks.paths), count_outages(caplog)) == (2, 1)
 
     jwks.lists(new)
     clock.now += PAUSE_SECONDS
@@ -584,7 +584,7 @@ def test_a_source_that_answers_again_is_used_and_an_outage_is_two_log_lines(
     jwks: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     signer = Signer.unknown()
-    jwks.answer = said(b"", 500)
+    jwks.answer = respond_with(b"", 500)
     for _ in range(5):
         with pytest.raises(Unavailable):
             tokens.verify(signer.token())
@@ -603,7 +603,7 @@ def test_a_source_that_answers_again_is_used_and_an_outage_is_two_log_lines(
 
 def test_a_source_that_failed_is_not_tried_during_the_pause(jwks: JwksServer, clock: Clock) -> None:
     signer = Signer.unknown()
-    jwks.answer = said(b"", 500)
+    jwks.answer = respond_with(b"", 500)
     with pytest.raises(Unavailable):
         tokens.verify(signer.token())
 
@@ -623,7 +623,7 @@ def test_a_refused_connection_is_an_outage(settings: Any, caplog: pytest.LogCapt
     with pytest.raises(Unavailable):
         tokens.verify(GOOD.token())
 
-    assert failures(caplog) == 1
+    assert count_outages(caplog) == 1
 
 
 def test_a_connection_that_hangs_is_given_up(
@@ -641,9 +641,9 @@ def test_a_connection_that_hangs_is_given_up(
 
         with pytest.raises(Unavailable):
             tokens.verify(GOOD.token())
-        all_are_over(fetching())
+        assert_ended(fetch_threads())
 
-    assert failures(caplog) == 1
+    assert count_outages(caplog) == 1
 
 
 def test_a_dns_lookup_that_hangs_is_not_waited_for(
@@ -651,21 +651,21 @@ def test_a_dns_lookup_that_hangs_is_not_waited_for(
 ) -> None:
     found, look_up = threading.Event(), socket.getaddrinfo
 
-    def look_up_when_told(*name: Any, **options: Any) -> Any:
+    def slow_lookup(*name: Any, **options: Any) -> Any:
         found.wait(30)
         return look_up(*name, **options)
 
     monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(socket, "getaddrinfo", look_up_when_told)
+    monkeypatch.setattr(socket, "getaddrinfo", slow_lookup)
 
     with pytest.raises(Unavailable):
         tokens.verify(GOOD.token())
 
-    assert failures(caplog) == 1
+    assert count_outages(caplog) == 1
     assert "too slow" in caplog.text
-    assert [thread.daemon for thread in fetching()] == [True]  # a process that ends does not wait for it
+    assert [thread.daemon for thread in fetch_threads()] == [True]  # does not keep the process from exiting
     found.set()
-    all_are_over(fetching())
+    assert_ended(fetch_threads())
 
 
 def test_a_fetch_leaves_no_thread_behind(jwks: JwksServer) -> None:
@@ -673,16 +673,16 @@ def test_a_fetch_leaves_no_thread_behind(jwks: JwksServer) -> None:
 
     tokens.verify(GOOD.token())
 
-    all_are_over(fetching())
+    assert_ended(fetch_threads())
 
 
-def all_are_over(threads: list[threading.Thread]) -> None:
+def assert_ended(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
 
 
-def fetching() -> list[threading.Thread]:
+def fetch_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "jwks"]
 
 
@@ -707,7 +707,7 @@ def test_keys_of_a_private_address_are_refused_unless_it_is_allowed(
     ("address", "expected"),
     [
         ("10.0.0.7", True),
-        ("169.254.169.254", True),  # where clouds keep their secrets
+        ("169.254.169.254", True),  # the metadata service of cloud providers
         ("100.64.0.1", True),
         ("fd00::1", True),
         ("fe80::1%eth0", True),
@@ -727,7 +727,7 @@ def test_which_addresses_are_private(address: str, expected: bool) -> None:
 
 
 class Gate:
-    """An answer that waits to be let through."""
+    """A response that waits until it is opened."""
 
     def __init__(self, then: Answer) -> None:
         self.then, self.reached, self.opened = then, threading.Event(), threading.Event()
@@ -742,9 +742,7 @@ class Gate:
 def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(
     jwks: JwksServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "authn.jwt.jwks.TIMEOUT_SECONDS", 30.0
-    )  # longer than the gate, which tells who waited
+    monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 30.0)  # longer than the gate waits
     signer = Signer.unknown()
     jwks.lists(signer)
     tokens.verify(signer.token())
@@ -766,9 +764,9 @@ def test_one_request_refreshes_an_old_set_and_the_others_do_not_wait(
 def test_requests_during_the_first_load_wait_for_it_and_share_it(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # our own server has to get its turn
+    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # the test's own server needs some time
     signer = Signer.unknown()
-    jwks.answer = gate = Gate(said(document(signer)))
+    jwks.answer = gate = Gate(respond_with(jwks_document(signer)))
 
     with ThreadPoolExecutor(50) as pool:
         verified = [pool.submit(tokens.verify, signer.token()) for _ in range(50)]
@@ -782,7 +780,7 @@ def test_requests_during_the_first_load_wait_for_it_and_share_it(
 
 def test_has_keys_does_not_wait_while_keys_are_loaded(jwks: JwksServer) -> None:
     signer = Signer.unknown()
-    jwks.answer = gate = Gate(said(document(signer)))
+    jwks.answer = gate = Gate(respond_with(jwks_document(signer)))
 
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(tokens.verify, signer.token())
@@ -798,10 +796,8 @@ def test_has_keys_does_not_wait_while_keys_are_loaded(jwks: JwksServer) -> None:
 def test_while_the_source_hangs_known_keys_work_and_unknown_ones_hold_few_threads(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One forger waits for the source, the others for a moment; all that come later are told at once."""
-    monkeypatch.setattr(
-        "authn.jwt.jwks.TIMEOUT_SECONDS", 30.0
-    )  # longer than the gate, which tells who waited
+    """One forged token waits for the source, others wait briefly, and later ones are refused at once."""
+    monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 30.0)  # longer than the gate waits
     signer = Signer.unknown()
     jwks.lists(signer)
     tokens.verify(signer.token())
@@ -812,37 +808,35 @@ def test_while_the_source_hangs_known_keys_work_and_unknown_ones_hold_few_thread
         assert gate.reached.wait(15)
         forged = [pool.submit(keys.find, f"forged-{number}") for number in range(200)]
         known = pool.submit(tokens.verify, signer.token())
-        told = [find.exception() for find in forged]
+        refusals = [find.exception() for find in forged]
         assert known.result().key_id == signer.kid
         assert not gate.was_given_up
         gate.opened.set()
 
-    assert {type(refusal) for refusal in told} == {Unavailable}
-    assert {getattr(refusal, "reason", None) for refusal in told} == {"keys_unavailable"}
+    assert {type(refusal) for refusal in refusals} == {Unavailable}
+    assert {getattr(refusal, "reason", None) for refusal in refusals} == {"keys_unavailable"}
     assert first.result() is None
-    assert (len(jwks.paths), failures(caplog)) == (2, 0)
+    assert (len(jwks.paths), count_outages(caplog)) == (2, 0)
 
 
 def test_while_the_first_load_hangs_other_requests_wait_only_briefly(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without keys no JWT can be verified, but requests with a session cookie need the threads."""
-    monkeypatch.setattr(
-        "authn.jwt.jwks.TIMEOUT_SECONDS", 30.0
-    )  # longer than the gate, which tells who waited
+    monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 30.0)  # longer than the gate waits
     monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 0.2)
     signer = Signer.unknown()
-    jwks.answer = gate = Gate(said(document(signer)))
+    jwks.answer = gate = Gate(respond_with(jwks_document(signer)))
 
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(keys.find, signer.kid)
         assert gate.reached.wait(15)
         others = [pool.submit(keys.find, f"forged-{number}") for number in range(200)]
-        told = [getattr(find.exception(), "reason", None) for find in others]
+        refusals = [getattr(find.exception(), "reason", None) for find in others]
         assert not gate.was_given_up
         gate.opened.set()
 
-    assert set(told) == {"keys_unavailable"}
+    assert set(refusals) == {"keys_unavailable"}
     assert first.result() is not None
     assert len(jwks.paths) == 1
 
@@ -851,12 +845,12 @@ def test_a_source_that_failed_is_tried_by_one_request_and_no_other_waits_for_it(
     jwks: JwksServer, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 30.0)
-    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 60.0)  # longer than the gate, too
+    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 60.0)  # longer than the gate waits
     signer = Signer.unknown()
-    jwks.answer = said(b"", 500)
+    jwks.answer = respond_with(b"", 500)
     with pytest.raises(Unavailable):
         keys.find(signer.kid)
-    jwks.answer = gate = Gate(said(document(signer)))
+    jwks.answer = gate = Gate(respond_with(jwks_document(signer)))
     clock.now += PAUSE_SECONDS
 
     with ThreadPoolExecutor(1) as pool:
@@ -869,7 +863,7 @@ def test_a_source_that_failed_is_tried_by_one_request_and_no_other_waits_for_it(
         gate.opened.set()
 
     assert trying.result() is not None
-    assert (len(jwks.paths), failures(caplog)) == (2, 1)
+    assert (len(jwks.paths), count_outages(caplog)) == (2, 1)
 
 
 def test_requests_wait_for_a_lock_that_is_held_without_a_fetch(jwks: JwksServer) -> None:
@@ -877,7 +871,7 @@ def test_requests_wait_for_a_lock_that_is_held_without_a_fetch(jwks: JwksServer)
     assert keys.find("forged") is None
 
     with ThreadPoolExecutor(1) as pool:
-        with keys._key_set._lock:  # as of a forger whom the bucket leaves nothing
+        with keys._key_set._lock:  # as if held by a request that the empty bucket stops
             turned_away = pool.submit(keys.find, "forged")
             assert not wait([turned_away], timeout=0.1).done
         assert turned_away.result() is None
@@ -886,11 +880,11 @@ def test_requests_wait_for_a_lock_that_is_held_without_a_fetch(jwks: JwksServer)
 def test_a_request_waits_for_a_new_key_that_another_request_loads(
     jwks: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # our own server has to get its turn
+    monkeypatch.setattr(keys, "MAX_WAIT_SECONDS", 30.0)  # the test's own server needs some time
     old, new = Signer.unknown(), Signer.unknown()
     jwks.lists(old)
     tokens.verify(old.token())
-    jwks.answer = gate = Gate(said(document(old, new)))
+    jwks.answer = gate = Gate(respond_with(jwks_document(old, new)))
 
     with ThreadPoolExecutor(4) as pool:
         verified = [pool.submit(tokens.verify, new.token()) for _ in range(4)]
@@ -904,7 +898,7 @@ def test_a_request_waits_for_a_new_key_that_another_request_loads(
 def test_no_request_in_flight_is_refused_while_keys_rotate(
     auth: BetterAuth, django_db_blocker: DjangoDbBlocker
 ) -> None:
-    """In the table, committed, with real threads and the real clock."""
+    """With committed rows, real threads and the real clock."""
     with django_db_blocker.unblock(), restored_jwks_table():
         live = [Signer.in_jwks_table().token()]
         over = threading.Event()
@@ -915,7 +909,7 @@ def test_no_request_in_flight_is_refused_while_keys_rotate(
                 try:
                     tokens.verify(live[-1])
                 finally:
-                    connection.close()  # as at the end of a request
+                    connection.close()  # as Django does at the end of a request
                 verified += 1
             return verified
 

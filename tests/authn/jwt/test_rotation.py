@@ -1,4 +1,4 @@
-"""Keys that rotate and are revoked at a real Better Auth while our server has requests in flight."""
+"""A real Better Auth rotates and revokes its keys while our server has requests in flight."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from chatbackend.dev.postgres import create_database
-from tests.authn.test_compatibility import DOOR
+from tests.authn.test_compatibility import AUTHENTICATION_TESTS
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.servers.api import Api, eventually, operation
 from tests.fixtures.servers.deployments import with_plugins
@@ -22,7 +22,7 @@ TTL = 1.0  # BETTER_AUTH_KEYS_TTL_SECONDS
 
 @dataclass
 class Rotating:
-    """A Better Auth that signs with each of its keys for two seconds, and our server."""
+    """A Better Auth that uses each key for two seconds, and our server."""
 
     auth: BetterAuth
     api: Api
@@ -37,7 +37,7 @@ def rotating(
     postgres_url: str, start_other_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> Iterator[Rotating]:
     url = create_database(postgres_url, "rotation")
-    own = DOOR | {"BETTER_AUTH_DATABASE_URL": url, "BETTER_AUTH_KEYS_TTL_SECONDS": str(TTL)}
+    own = AUTHENTICATION_TESTS | {"BETTER_AUTH_DATABASE_URL": url, "BETTER_AUTH_KEYS_TTL_SECONDS": str(TTL)}
     plugins = with_plugins(rotationInterval=2)
     with (
         start_other_better_auth(DATABASE_URL=url, PLUGINS=plugins) as auth,
@@ -47,7 +47,7 @@ def rotating(
 
 
 class Answer(NamedTuple):
-    """``begun``: on the monotonic clock; ``took``: seconds."""
+    """``begun``: by the monotonic clock. ``took``: seconds."""
 
     is_kept: bool
     status: int
@@ -98,5 +98,5 @@ def test_tokens_of_a_revoked_key_are_refused_in_time_and_no_others_are(rotating:
     assert {answer.status for answer in answers if answer.is_kept} == {200}
     assert {answer.status for answer in answers} == {200, 401}
     last_let_in = max(each.begun for each in answers if not each.is_kept and each.status == 200)
-    # One request fetches the keys anew, and the others do not wait for it.
+    # One request refreshes the keys, and the others do not wait for it.
     assert last_let_in < gone_at + TTL + 2 * max(answer.took for answer in answers)

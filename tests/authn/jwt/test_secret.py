@@ -1,4 +1,4 @@
-"""BETTER_AUTH_KEYS=secret: tokens that something of the team's own signs with HS256."""
+"""BETTER_AUTH_KEYS=secret: tokens that a team's own program signs with HS256."""
 
 import hmac
 import json
@@ -56,7 +56,8 @@ def test_a_token_signed_with_a_key_pair_is_refused(algorithm: str) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
 def test_a_public_key_does_not_work_as_the_secret(settings: Any, auth: Any, algorithm: str) -> None:
-    """Everybody can read it at /jwks; signed with as a secret, in each of the forms it has."""
+    """Everybody can read the public key at /jwks. It is used as an HMAC secret here, in each of its
+    formats."""
     settings.BETTER_AUTH_KEYS = "database"
     signer = Signer.in_jwks_table(algorithm)
     assert keys.find(signer.kid)
@@ -69,7 +70,7 @@ def test_a_public_key_does_not_work_as_the_secret(settings: Any, auth: Any, algo
 
 
 def test_better_auths_session_cache_is_refused_as_a_token() -> None:
-    """cookieCache with strategy "jwt" is signed with the same secret, and names neither issuer nor reader."""
+    """cookieCache with strategy "jwt" is signed with the same secret, and has no iss and no aud."""
     cache = {"session": {"session": {"id": "session-id"}, "user": {"id": "user-id"}}, "version": "1"}
 
     lifetime = {name: NO_ONE.claims()[name] for name in ("iat", "exp")}

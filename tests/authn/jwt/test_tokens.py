@@ -64,19 +64,19 @@ def test_a_token_of_better_auth_itself_is_good(person: Person) -> None:
 
 
 def claiming(**changes: Any) -> Forge:
-    """A good signature over claims that are changed so."""
+    """A token with these changed claims and a good signature."""
     return lambda signer: signer.raw(signer.claims() | changes)
 
 
 def claiming_from_now(**seconds: float) -> Forge:
-    """The same, for dates."""
+    """The same for dates."""
     return lambda signer: signer.raw(
         signer.claims() | {name: time.time() + offset for name, offset in seconds.items()}
     )
 
 
 def headed(**changes: Any) -> Forge:
-    """A good signature over a header that is changed so."""
+    """A token with this changed header and a good signature."""
     return lambda signer: signer.raw(header=signer.header(**changes))
 
 
@@ -106,7 +106,7 @@ def test_a_token_at_the_limits_is_good(signer: Signer, issue: Forge) -> None:
 
 
 def test_the_last_of_duplicate_members_counts(signer: Signer) -> None:
-    # RFC 7515 §4 and RFC 7519 §4 leave it to us, so long as every reader here takes the same one.
+    # RFC 7515 §4 and RFC 7519 §4 leave the choice to us, if all our code makes the same choice.
     written = json.dumps(signer.claims())
 
     claims = tokens.verify(signer.raw(f'{written[:-1]}, "email": "eve@example.com"}}'.encode()))
@@ -173,7 +173,7 @@ def with_a_lone_surrogate(signer: Signer) -> str:
 
 
 def padded(signer: Signer, length: int) -> str:
-    """A good token of that many characters."""
+    """A good token with this many characters."""
     start, signature = signer.token().rpartition(".")[::2]
     room = length - len(start) - len(signature) - 1
     claims = signer.claims(picture="x" * (room * 3 // 4))
@@ -298,7 +298,7 @@ def rsa_key_of_another_padding(signer: Signer) -> str:
 
 
 def stranger(signer: Signer) -> Signer:
-    """A forger's own key, under a kid that is known."""
+    """An attacker's own key, with a known kid."""
     return Signer(signer.kid, "EdDSA", Signer.unknown().private_key)
 
 
@@ -328,7 +328,7 @@ def with_an_unknown_key_in_the_header(signer: Signer) -> str:
 
 
 HEADER = [
-    # Better Auth's other kinds of token.
+    # Other token types of Better Auth.
     pytest.param(headed(typ="at+jwt"), "type", id="typ-access-token"),
     pytest.param(headed(typ="logout+jwt"), "type", id="typ-logout-token"),
     pytest.param(headed(typ="better-auth.session-cache+jwt"), "type", id="typ-session-cache"),
@@ -405,7 +405,7 @@ def one_bit_flipped(signer: Signer) -> str:
 
 
 def non_canonical(signer: Signer) -> str:
-    """The same 64 bytes, written with another last character: it has four bits to spare."""
+    """The same 64 bytes with another last character: four of its bits are unused."""
     return f"{signer.token()[:-1]}{ {'A': 'B', 'Q': 'R', 'g': 'h', 'w': 'x'}[signer.token()[-1]] }"
 
 
@@ -420,12 +420,12 @@ def header_of_another_token(signer: Signer) -> str:
 
 
 def psychic(signer: Signer) -> str:
-    """CVE-2022-21449: r = s = 0 fits every message, where nobody looks."""
+    """CVE-2022-21449: without a check, r = s = 0 is valid for every message."""
     return with_signature(Signer.in_jwks_table("ES256").token(), lambda signature: bytes(64))
 
 
 def ecdsa_in_der(signer: Signer) -> str:
-    """OpenSSL's way to write a signature, not JWS's."""
+    """OpenSSL's signature format instead of the format of JWS."""
 
     def der(signature: bytes) -> bytes:
         return raw_to_der_signature(signature, ec.SECP256R1())
@@ -558,7 +558,7 @@ REASONS = {row.values[1] for row in FORGERIES}
 
 
 def reason_for(token: str) -> str:
-    """Why it is refused. What else is raised is an error of the test."""
+    """The reason of the refusal. Any other exception fails the test."""
     with pytest.raises(TokenRefused) as refused:
         tokens.verify(token)
     assert str(refused.value.detail) == "Invalid or expired JWT token"
@@ -594,7 +594,7 @@ def test_the_limits_come_from_the_settings(signer: Signer, settings: Any) -> Non
     assert reason_for(long) == "lifetime"
 
 
-# --- Whatever comes --------------------------------------------------------------------------------
+# --- Random input --------------------------------------------------------------------------------
 
 whatever_comes = hypothesis_settings(
     max_examples=150,
@@ -657,7 +657,7 @@ def test_any_json_in_a_signed_token_is_good_or_refused_without_another_error(
         assert tokens.verify(token).raw.keys() == (signer.claims() | claims).keys()
 
 
-# --- What is left behind ---------------------------------------------------------------------------
+# --- Queries and error reports ---------------------------------------------------------------------------
 
 
 def test_verifying_queries_the_keys_only_once(

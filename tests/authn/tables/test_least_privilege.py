@@ -1,6 +1,6 @@
-"""A role that may read exactly what we read: our server and the admin with it, and PostgreSQL's own word.
+"""Our server and the admin work with a role that may read only the columns we read.
 
-The statements are those of docs/compatibility.md: what is granted here is what a team is told to grant.
+The GRANT statements come from docs/compatibility.md, so these tests prove what the document tells teams.
 """
 
 import re
@@ -33,7 +33,7 @@ GRANTS = [
 
 @pytest.fixture(scope="module")
 def owner(postgres_url: str) -> str:
-    """The address of Better Auth's database, as its owner has it."""
+    """The URL of Better Auth's database for its owner."""
     return create_database(postgres_url, "least_privilege")
 
 
@@ -45,7 +45,7 @@ def better_auth(owner: str, start_other_better_auth: Callable[..., Any]) -> Iter
 
 @pytest.fixture(scope="module")
 def reader(owner: str, better_auth: BetterAuth) -> str:
-    """The address of the same database, as the role has it that the documentation makes."""
+    """The URL of the same database for the role that the documentation creates."""
     with psycopg.connect(owner) as database:
         database.execute(ROLE)
     _, _, host = urlsplit(owner).netloc.rpartition("@")
@@ -71,7 +71,7 @@ def person(better_auth: BetterAuth) -> Person:
 
 @pytest.fixture(scope="module")
 def staff(api: Api, django_db_blocker: Any) -> Iterator[httpx2.Client]:
-    """A browser that is signed in to the admin of the running server."""
+    """A client that is signed in to the admin of the running server."""
     client = Client()
     with django_db_blocker.unblock():
         member = Staff.objects.create_superuser("reader")
@@ -81,12 +81,12 @@ def staff(api: Api, django_db_blocker: Any) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=f"{api.origin}/admin/authn/", headers=cookie, timeout=30) as browser:
         yield browser
     with django_db_blocker.unblock():
-        member.delete()  # and with them what the admin has written down of what they did
+        member.delete()  # with their log entries of the admin
         connection.close()
 
 
 def test_the_models_name_exactly_the_columns_that_are_granted() -> None:
-    """With the admin plugin, whose columns this process does not declare."""
+    """A server with the admin plugin. The models of this process do not declare its columns."""
     declared = {
         (f'"{model._meta.db_table}"', f'"{column.column}"')
         for model in (User, Session, SigningKey)
@@ -138,7 +138,7 @@ def test_the_admin_filters_by_columns_of_the_admin_plugin(
 
 
 def revoke_all_of(person: Person, staff: httpx2.Client) -> int:
-    """In the admin, as a browser does it; the status that asking gets."""
+    """Revoke in the admin as a browser does. Returns the status of the confirmation page."""
     address = f"user/{person.user_id}/revoke/"
     page = staff.get(address)
     if page.status_code == 200:
@@ -201,11 +201,11 @@ def test_each_granted_column_is_needed(api: Api, person: Person, owner: str, tab
     with psycopg.connect(owner, autocommit=True) as database:
         database.execute(f"REVOKE SELECT ({column}) ON {table} FROM chatbackend_reader")
         try:
-            # A key set that cannot be read anew goes on serving, and is tried again after a pause.
+            # A key set that cannot be refreshed stays in use, and is tried again after a pause.
             status, _ = eventually(statuses_and_log, lambda seen: says(seen[1], table))
         finally:
             database.execute(f"GRANT SELECT ({column}) ON {table} TO chatbackend_reader")
-    if table == '"jwks"':  # an outage is logged once, so end this column's before the next
+    if table == '"jwks"':  # an outage is logged once, so end this one before the next column
         eventually(statuses_and_log, lambda seen: "answers again" in seen[1])
 
     assert status == (200 if table == '"jwks"' else 500)

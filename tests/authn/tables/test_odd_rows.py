@@ -1,4 +1,4 @@
-"""Rows of Better Auth's that nobody thought of: what lasts for ever, and beyond Python's calendar."""
+"""Unusual rows in Better Auth's tables: infinite dates, and dates that Python cannot represent."""
 
 from typing import Any
 

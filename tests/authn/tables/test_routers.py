@@ -1,4 +1,4 @@
-"""Where Better Auth's tables are read, and that nothing of ours writes or migrates them."""
+"""The router: in which database Better Auth's tables are read, and that we never write or migrate them."""
 
 import sqlite3
 from contextlib import closing
@@ -28,7 +28,7 @@ def test_better_auths_tables_are_read_in_their_own_database(settings: Any, model
 
 
 class ReadsFromReplica:
-    """As a team has it for tables of its own."""
+    """A team's own router."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
         return "replica"

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from support.files import stored_files
 from support.models import Attachment, Feedback, Item, Thread
-from tests.authn.admin.test_lists import asked, read
+from tests.authn.admin.test_lists import rows_read, statements_of
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.servers.api import Api, create, http, message, operation
@@ -288,22 +288,22 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
     store_items(thread, *(user_says(f"number {n}") for n in range(120)))
     store_items(other, user_says("of another"))
 
-    def read(query: str = "") -> tuple[list[int], Any]:
+    def rows_read(query: str = "") -> tuple[list[int], Any]:
         page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]) + query)
         told = page.context["transcript"]
         return [int(entry.texts[0].split()[1]) for entry in told.entries], told
 
-    numbers, last = read()
+    numbers, last = rows_read()
     assert (numbers, last.later) == ([*range(70, 120)], None)
-    numbers, middle = read(f"?before={last.earlier}")
+    numbers, middle = rows_read(f"?before={last.earlier}")
     assert numbers == [*range(20, 70)]
-    numbers, first = read(f"?before={middle.earlier}")
+    numbers, first = rows_read(f"?before={middle.earlier}")
     assert (numbers, first.earlier) == ([*range(20)], None)
-    numbers, again = read(f"?after={first.later}")
+    numbers, again = rows_read(f"?after={first.later}")
     assert numbers == [*range(20, 70)]
-    numbers, end = read(f"?after={again.later}")
+    numbers, end = rows_read(f"?after={again.later}")
     assert (numbers, end.later) == ([*range(70, 120)], None)
-    assert read("?before=x&after=" + "9" * 40)[0] == [*range(70, 120)]
+    assert rows_read("?before=x&after=" + "9" * 40)[0] == [*range(70, 120)]
 
 
 # --- Lists and searches ---------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def test_a_page_reads_only_what_it_shows(staff: Client) -> None:
         (page, {"before": str(middle)}),
         (page, {"after": str(middle)}),
     ]:
-        statements = asked(staff, address, **query)
+        statements = statements_of(staff, address, **query)
 
         assert len(statements) <= 10
         for statement in statements:
@@ -381,7 +381,7 @@ def test_a_page_reads_only_what_it_shows(staff: Client) -> None:
                 steps = statement.plan()
                 assert "COUNT(*)" not in statement.sql
                 assert "Seq Scan" not in {step["Node Type"] for step in steps}, statement.sql
-                assert read(steps) <= 300, (address, query)
+                assert rows_read(steps) <= 300, (address, query)
 
 
 # --- Attachments ----------------------------------------------------------------------------------

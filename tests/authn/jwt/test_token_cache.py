@@ -1,4 +1,4 @@
-"""A token that was good is not taken apart again for a while, and is as good as it ever was and no better."""
+"""Verified tokens are cached for a while, and the cache never makes a bad token good."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def signatures(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many have been verified so far."""
+    """The number of verified signatures so far."""
     verify, verified = OKPAlgorithm.verify, []
 
     def counted(*args: Any) -> bool:
@@ -96,7 +96,7 @@ def test_a_cached_token_is_refused_after_its_key_was_deleted(signer: Signer) -> 
 
     with connection.cursor() as cursor:
         cursor.execute('DELETE FROM "jwks" WHERE "id" = %s', [signer.kid])
-    keys.clear_cache()  # as the end of the TTL does
+    keys.clear_cache()  # like a refresh at the end of the TTL
 
     assert reason_for(token) == "unknown_kid"
 
