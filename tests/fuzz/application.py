@@ -1,4 +1,4 @@
-"""Our ASGI application, asked in this process; and what is true of each of its answers."""
+"""A client of our ASGI application in this process, and the checks for each of its answers."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from chatbackend.web.body_limit import limited
 from tests.fuzz.cases import MARK, Case
 
-# What Python and those we use say of themselves when something breaks.
+# Texts of Python's and our libraries' errors. No answer may contain them.
 EXCEPTION_TEXTS = (
     b"Traceback",
     b'File "',
@@ -25,7 +25,7 @@ EXCEPTION_TEXTS = (
     b"django.",
     b"DETAIL",
 )
-NOT_SUPPORTED = 501  # dictation without a model for it, and actions of widgets, of which our server has none
+NOT_SUPPORTED = 501  # dictation without a model, and widget actions, which our server does not support
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Answer:
 
 
 class Client(logging.Handler):
-    """Also what hears the log, as production writes it."""
+    """Sends requests, and records the log lines in production's format."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Client(logging.Handler):
         self.lines.append(self.format(record))
 
     def __enter__(self) -> "Client":
-        root = logging.getLogger()  # alone: pytest's own handler keeps whatever it hears
+        root = logging.getLogger()  # the only handler, because pytest's keeps all records
         self.others, root.handlers = root.handlers, [self]
         return self
 
@@ -61,7 +61,7 @@ class Client(logging.Handler):
         self.runner.close()
 
     def ask(self, *cases: Case) -> list[Answer]:
-        """All at once. What the log says meanwhile is about any of them."""
+        """Send all requests in parallel. Each answer gets the log lines of all of them."""
         self.lines.clear()
         answers = self.runner.run(self._ask_all(cases))
         for answer in answers:
@@ -72,7 +72,7 @@ class Client(logging.Handler):
         return await asyncio.gather(*map(self._ask, cases))
 
     async def _ask(self, case: Case) -> Answer:
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -89,12 +89,12 @@ class Client(logging.Handler):
         }
         parts = [*case.body] or [b""]
         sent: list[Any] = []
-        left = asyncio.Event()
+        disconnected = asyncio.Event()
 
         async def receive() -> Any:
             if parts:
                 return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
-            await left.wait()
+            await disconnected.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
@@ -103,12 +103,12 @@ class Client(logging.Handler):
         await self.application(scope, receive, send)
         start, *rest = sent
         body = b"".join(message.get("body", b"") for message in rest)
-        return Answer(start["status"], [*start["headers"]], body, time.perf_counter() - begun)
+        return Answer(start["status"], [*start["headers"]], body, time.perf_counter() - started_at)
 
 
 def check_answer(case: Case, answer: Answer) -> None:
-    """Raises ``AssertionError`` for what must not be, whatever was asked."""
-    said = answer.body + b"\n".join(
+    """Raises ``AssertionError`` if the answer or the log breaks a rule that holds for every request."""
+    content = answer.body + b"\n".join(
         value for name, value in answer.headers if name.lower() != b"x-request-id"
     )
     assert answer.status < 500 or answer.status == NOT_SUPPORTED, answer
@@ -116,11 +116,11 @@ def check_answer(case: Case, answer: Answer) -> None:
     assert not [line for line in errors if "Not Implemented" not in line], errors
     assert '"exc_info"' not in answer.log, answer.log
     if answer.status >= 400:
-        assert MARK.encode() not in said, answer
+        assert MARK.encode() not in content, answer
         assert not [word for word in EXCEPTION_TEXTS if word in answer.body], answer
         if case.path.startswith("/support/") and case.method != "HEAD":
-            told = json.loads(answer.body)
-            assert told == {"error": told["message"], "status": answer.status, "message": told["message"]}
+            error = json.loads(answer.body)
+            assert error == {"error": error["message"], "status": answer.status, "message": error["message"]}
     for secret in case.secrets:
         assert secret not in answer.log, (secret, answer.log)
-        assert secret.encode(errors="surrogatepass") not in said
+        assert secret.encode(errors="surrogatepass") not in content

@@ -1,7 +1,7 @@
-"""Hostile requests without end: whatever a ``Random`` makes of headers, tokens, paths and bodies.
+"""Hostile requests: a ``Random`` chooses their headers, tokens, paths and bodies.
 
-The same code serves two: hypothesis, which hands in a Random of its own to search and to shrink with,
-and the long run, which takes Python's for its speed.
+Hypothesis passes its own ``Random``, with which it searches and shrinks. The long run uses Python's, which is
+faster.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.fixtures.environment import PAGE_ORIGIN
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 
-MARK = "qqzzq"  # is in all text that is made up here, and in none of ours
+MARK = "qqzzq"  # part of all generated text, and of no text of ours
 NUMBERS = "0 -0 1 -1 1.5 1e400 -1e400 1e-400 NaN Infinity -Infinity 253402300800 9223372036854775808 1e18"
 STRANGE = [
     "",
@@ -76,7 +76,7 @@ class Cases:
 
 
 class CaseBuilder:
-    """Of one case."""
+    """Builds one case."""
 
     def __init__(self, given: Cases, random: Random) -> None:
         self.given, self.random = given, random
@@ -87,7 +87,7 @@ class CaseBuilder:
             [self.hostile_token] * 12
             + [self.hostile_headers] * 4
             + [self.hostile_body] * 2
-            + [self.elsewhere]
+            + [self.other_view]
         )
         self.pick(kinds)()
         if self.sometimes(8):
@@ -110,12 +110,12 @@ class CaseBuilder:
         self.bearer(self.good_token())
         self.ask(self.body())
 
-    def elsewhere(self) -> None:
+    def other_view(self) -> None:
         if self.sometimes(2):
             self.bearer(self.good_token())
         self.made.method = self.pick(["GET", "POST", "PUT", "HEAD", "DELETE"])
         path = self.pick(PATHS).format(self.pick([self.text(), operations.ATTACHMENT_ID]))
-        self.made.path = path.encode(errors="replace").decode()  # as a server decodes it
+        self.made.path = path.encode(errors="replace").decode()  # as an ASGI server decodes it
         self.made.query = self.pick([b"", b"signature=" + self.raw(), self.raw()])
         self.made.headers.append(
             (b"content-type", self.pick([b"multipart/form-data; boundary=b", self.raw()]))
@@ -144,7 +144,7 @@ class CaseBuilder:
                 return ".".join(part(self.raw()) for _ in range(self.upto(6)))
             case 2:
                 return self.edited(self.given.cookie)
-            case 3:  # a good signature over text that is nearly JSON
+            case 3:  # a valid signature of almost valid JSON
                 return signer.raw(self.edited(json.dumps(self.claims())).encode(errors="replace"))
             case 4:
                 return signer.raw(
@@ -156,7 +156,7 @@ class CaseBuilder:
                 return signer.raw(self.changed(self.claims(), CLAIMS.split()))
 
     def changed(self, members: dict[str, Any], names: list[str]) -> bytes:
-        """As JSON, with members that are something else, or twice."""
+        """As JSON, with added members, or with members that appear twice."""
         others = [
             f"{json.dumps(self.pick([*names, self.text()]))}: {self.json()}" for _ in range(1 + self.upto(2))
         ]
@@ -174,11 +174,11 @@ class CaseBuilder:
         if self.sometimes(3):
             return self.edited(request).encode(errors="surrogatepass")
         changed = self.replaced(json.loads(request))
-        # Marks of what JSON in Python has no value for.
+        # Replace the marks by JSON for which Python has no value.
         return json.dumps(changed).replace(f'"{MARK}#', "").replace('#"', "").encode()
 
     def replaced(self, value: Any) -> Any:
-        """With something else in one place."""
+        """A copy in which one value is replaced."""
         inner = (
             list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
         )
@@ -196,7 +196,7 @@ class CaseBuilder:
     # --- Small things -----------------------------------------------------------------------------
 
     def json(self, depth: int = 2) -> str:
-        """The text of a JSON value, or of what some parsers take for one."""
+        """The text of a JSON value, or of something that some parsers accept as one."""
         match self.upto(9 if depth else 5):
             case 0 | 1:
                 return self.pick(NUMBERS.split())
@@ -215,7 +215,7 @@ class CaseBuilder:
         match self.upto(5):
             case 0:
                 value = b"Bearer " + value
-            case 1 if name != "User-Agent":  # which is logged, whatever somebody puts there
+            case 1 if name != "User-Agent":  # the log contains it by design
                 value = b"Bearer " + self.edited(self.good_token()).encode(errors="replace")
             case 2 if name != "User-Agent":
                 value = f"better-auth.session_token={self.edited(self.given.cookie)}".encode(errors="replace")
@@ -264,5 +264,5 @@ class CaseBuilder:
 
 
 def _sendable(value: bytes) -> bytes:
-    """As a header: what no HTTP parser lets through never gets to us."""
+    """Without the bytes that no HTTP parser accepts in a header."""
     return value.translate(None, b"\r\n\0")

@@ -1,4 +1,4 @@
-"""``make fuzz``: as many requests as CASES says, made of SEED, and how they were answered."""
+"""``make fuzz``: sends CASES requests, generated from SEED, and prints statistics of the answers."""
 
 import os
 import resource
@@ -14,9 +14,9 @@ from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WARM = 20_000  # requests, after which memory must not grow any more
+WARM = 20_000  # requests; after these, memory must not grow by more than GROWTH_MB
 GROWTH_MB = 50
-AT_ONCE = 20
+IN_PARALLEL = 20
 
 
 def test_a_long_run(cases: Cases, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
@@ -25,8 +25,8 @@ def test_a_long_run(cases: Cases, capsys: pytest.CaptureFixture[str]) -> None:  
     longest, began, warm = 0.0, time.monotonic(), 0.0
 
     with Client() as client:
-        for first in range(0, count, AT_ONCE):
-            numbers = range(first, min(first + AT_ONCE, count))
+        for first in range(0, count, IN_PARALLEL):
+            numbers = range(first, min(first + IN_PARALLEL, count))
             some = [cases.one(Random(f"{seed} {number}")) for number in numbers]
             answers = client.ask(*some)
             for number, case, answer in zip(numbers, some, answers, strict=True):
@@ -50,6 +50,6 @@ def test_a_long_run(cases: Cases, capsys: pytest.CaptureFixture[str]) -> None:  
 
 
 def memory() -> float:
-    """Of this process, in MB."""
+    """The resident memory of this process, in MB."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize() / 1e6

@@ -1,6 +1,6 @@
-"""Whatever is sent: never a 5xx, no exception's text, no echo, no token in the log, and no memory that grows.
+"""No request causes a 5xx, an error text of a library, an echo, a token in the log, or growing memory.
 
-A few thousand requests here; ``make fuzz`` sends as many as it is told (see long_run.py).
+This file sends a few thousand requests. ``make fuzz`` sends any number (long_run.py).
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.fixtures.owner import Owner
 from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Cases
 
-# The workers have connections of their own, so what they see is committed.
+# The worker threads have their own connections, so the data must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Cases]:
     monkeypatch.setattr(local_responder, "PAUSE_SECONDS", 0)
     settings.SUPPORT_RATE_PER_USER = settings.REFUSED_RATE_PER_ADDRESS = "100000000/min"
-    person.token()  # with a key of Better Auth's own, which it makes now if it has none
+    person.token()  # makes Better Auth create its key, if it has none
     with restored_jwks_table():
         signer = Signer.in_jwks_table()
         Owner(person.user_id).starts("thr_1")
         yield Cases(person, signer, "thr_1")
 
 
-def test_no_request_gets_more_than_an_answer(cases: Cases) -> None:
+def test_every_request_gets_an_allowed_answer(cases: Cases) -> None:
     @settings(max_examples=300, deadline=None, derandomize=True, database=None)
     @given(random=st.randoms(use_true_random=False))
     def holds(random: Random) -> None:
@@ -46,7 +46,7 @@ def test_no_request_gets_more_than_an_answer(cases: Cases) -> None:
         holds()
 
 
-def test_no_request_of_many_at_once_gets_more_than_an_answer(cases: Cases) -> None:
+def test_parallel_requests_get_allowed_answers(cases: Cases) -> None:
     random = Random("the same in every run")
 
     with Client() as client:

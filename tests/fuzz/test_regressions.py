@@ -1,4 +1,4 @@
-"""What the long runs have found, each by its name."""
+"""Faults that long runs have found."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_query_that_is_no_utf8_is_answered_like_any_other() -> None:
+def test_a_query_that_is_not_utf_8_gets_a_normal_answer() -> None:
     case = Case("GET", "/support/attachments/x/content", b"signature=\x80%80&a=b+c")
 
     with Client() as client:
@@ -23,7 +23,7 @@ def test_a_query_that_is_no_utf8_is_answered_like_any_other() -> None:
     assert "X-Request-ID" in {name.decode() for name, _ in answer.headers}
 
 
-def test_a_strangers_host_is_in_no_line_of_the_log() -> None:
+def test_the_log_does_not_contain_an_unknown_host() -> None:
     case = Case(headers=[(b"host", b"eyJhbGciOiJFZERTQSJ9.payload.signature")])
 
     with Client() as client:
@@ -35,7 +35,7 @@ def test_a_strangers_host_is_in_no_line_of_the_log() -> None:
     assert "eyJhbGciOiJFZERTQSJ9" not in answer.log
 
 
-def test_a_long_path_is_a_short_line_of_the_log() -> None:
+def test_a_long_path_is_shortened_in_the_log() -> None:
     case = Case("GET", "/support/" + "x" * 30_000)
 
     with Client() as client:
@@ -47,7 +47,7 @@ def test_a_long_path_is_a_short_line_of_the_log() -> None:
     assert len(answer.log) < 2000
 
 
-def test_an_operation_that_does_not_fit_its_thread_is_no_error_of_ours(cases: Cases) -> None:  # noqa: F811
+def test_an_operation_that_does_not_fit_its_thread_is_a_400(cases: Cases) -> None:  # noqa: F811
     body = operations.example("threads.add_client_tool_output")
     body["params"]["thread_id"] = cases.thread_id
     token = cases.signer.raw(

@@ -1,10 +1,10 @@
-"""Which faults in the code would no test notice? One at a time; see mutants.py for which.
+"""Mutation testing: finds small changes of the code that no test notices. mutants.py lists the changes.
 
-    python -m tests.mutation                                     all of them
-    python -m tests.mutation authn/jwt/keys.py authn/jwt/tokens.py:120   those of a file, and of a line
+    python -m tests.mutation                                             all files of TESTS
+    python -m tests.mutation authn/jwt/keys.py authn/jwt/tokens.py:120   one file, and one line
 
-Says how many were noticed, and shows those that were not, with the reason why nobody can where
-explained.toml gives one. Fails when one has none, and when an explanation has no such fault any more.
+Prints how many mutants the tests noticed, and each one that they did not notice, with its reason from
+explained.toml. Fails if such a mutant has no reason, or if a reason is for a mutant that is noticed or gone.
 """
 
 import sys
@@ -26,7 +26,7 @@ STORE = [
     "tests/support/storage/test_costs.py",
 ]
 
-# What is changed, and the tests that are asked.
+# Each changed file, and the tests that run for it.
 TESTS = {
     "authn/jwt/tokens.py": [
         "tests/authn/jwt/test_tokens.py",
@@ -60,56 +60,57 @@ TESTS = {
 }
 EXPLAINED = Path(__file__).with_name("explained.toml")
 OPTIONS = ["-q", "-s", "--no-header", "--rootdir", str(TOP), "-p", "no:cacheprovider", "-p", "no:xdist"]
-OPTIONS += ["--tb=native"]  # nobody sees it, and pytest's own takes longer than most tests
-OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported before pytest begins
+OPTIONS += ["--tb=native"]  # nobody reads the tracebacks, and pytest's own take longer than most tests
+OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # modules are imported before pytest starts
 
 
 class MutationRun:
-    """A plugin that runs the tests in its own way."""
+    """A pytest plugin that runs the tests once for each mutant."""
 
-    def __init__(self, asked: list[str]) -> None:
-        self.asked = [(file, int(line or 0)) for file, _, line in (each.partition(":") for each in asked)]
-        self.files = list(dict.fromkeys(file for file, _ in self.asked))
+    def __init__(self, arguments: list[str]) -> None:
+        split = (each.partition(":") for each in arguments)
+        self.places = [(file, int(line or 0)) for file, _, line in split]
+        self.files = list(dict.fromkeys(file for file, _ in self.places))
         self.failed = False
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         runs, score = Runs(session), []
         runs.watch(self.files)
-        for file, line in self.asked:
+        for file, line in self.places:
             found = [each for each in mutants(Path(file)) if line in (0, *each.lines)]
             explained = _explained(file)
-            left: list[str] = []
+            survivors: list[str] = []
             for number, mutant in enumerate(found, 1):
                 print(f"\r{file} {number}/{len(found)} ", end="", flush=True, file=sys.stderr)
                 if runs.survives(mutant):
-                    left.append(mutant.diff)
-                    self._tell(mutant, explained.get(mutant.diff, ""))
-            for diff in () if line else explained.keys() - {*left}:
+                    survivors.append(mutant.diff)
+                    self._print(mutant, explained.get(mutant.diff, ""))
+            for diff in () if line else explained.keys() - {*survivors}:
                 self.failed = True
-                print(f"\n\n{file}  EXPLAINED, BUT NOTICED OR GONE\n{diff}")
-            score.append(f"{file}: {len(found) - len(left)} of {len(found)} noticed")
+                print(f"\n\n{file}  EXPLAINED, BUT NOTICED OR NOT GENERATED\n{diff}")
+            score.append(f"{file}: {len(found) - len(survivors)} of {len(found)} noticed")
         print("\n\n" + "\n".join(score))
         return True
 
-    def _tell(self, mutant: Mutant, why: str) -> None:
+    def _print(self, mutant: Mutant, why: str) -> None:
         self.failed |= not why
         place = f"{mutant.file}:{mutant.lines.start}"
         print(f"\n\n{place}  {why or 'NO TEST NOTICES'}\n{mutant.diff}", flush=True)
 
 
 def _explained(file: str) -> dict[str, str]:
-    """The reasons by what is changed, whatever line it stands on now."""
+    """The reason for each diff. Diffs contain no line numbers, so that they stay valid when lines move."""
     entries = tomllib.loads(EXPLAINED.read_text())["explained"]
     return {diff.strip(): each["why"] for each in entries if each["file"] == file for diff in each["faults"]}
 
 
-def main(asked: list[str]) -> int:
-    began, hunt = time.monotonic(), MutationRun(asked or list(TESTS))
-    tests = [test for file in hunt.files for test in TESTS[file]]
-    with start_servers() as shared:
-        status = pytest.main([*OPTIONS, *dict.fromkeys(tests)], plugins=[SharedServers(shared), hunt])
-    print(f"{time.monotonic() - began:.0f} s")
-    return int(hunt.failed or status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED))
+def main(arguments: list[str]) -> int:
+    started_at, run = time.monotonic(), MutationRun(arguments or list(TESTS))
+    tests = [test for file in run.files for test in TESTS[file]]
+    with start_servers() as servers:
+        status = pytest.main([*OPTIONS, *dict.fromkeys(tests)], plugins=[SharedServers(servers), run])
+    print(f"{time.monotonic() - started_at:.0f} s")
+    return int(run.failed or status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Puts a mutant in the place of a module that is in use.
+"""Applies a mutant to a module that is already imported.
 
-Others have imported from it already, and hold its functions and classes: those stay the objects that
-they are, and get the mutant's code.
+Other modules have references to its functions and classes. These objects stay the same, and get the
+mutant's code.
 """
 
 import sys
@@ -22,7 +22,7 @@ def apply(mutant: Mutant) -> None:
         new = namespace.get(each)
         if new is old or getattr(old, "__module__", name) != name:
             continue
-        if _fits(old, new, met):
+        if _update(old, new, met):
             namespace[each] = old
         else:
             for module in [*sys.modules.values()]:
@@ -30,8 +30,8 @@ def apply(mutant: Mutant) -> None:
                     setattr(module, each, new)
 
 
-def _fits(old: Any, new: Any, met: set[tuple[int, int]]) -> bool:
-    """Give the old one the new one's code, if they are of a kind. ``met``: what is under way or done."""
+def _update(old: Any, new: Any, met: set[tuple[int, int]]) -> bool:
+    """Give the old object the new object's code if both have the same kind. ``met``: visited pairs."""
     if old is new or (id(old), id(new)) in met:
         return True
     if isinstance(old, FunctionType) and isinstance(new, FunctionType):
@@ -39,7 +39,7 @@ def _fits(old: Any, new: Any, met: set[tuple[int, int]]) -> bool:
             return False
         met.add((id(old), id(new)))
         for ours, theirs in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
-            if not _fits(ours.cell_contents, theirs.cell_contents, met):
+            if not _update(ours.cell_contents, theirs.cell_contents, met):
                 ours.cell_contents = theirs.cell_contents
         old.__code__, old.__defaults__, old.__kwdefaults__ = (
             new.__code__,
@@ -52,7 +52,7 @@ def _fits(old: Any, new: Any, met: set[tuple[int, int]]) -> bool:
         for name, member in vars(new).items():
             if name in OWN_ATTRIBUTES or isinstance(member, MemberDescriptorType | GetSetDescriptorType):
                 continue
-            if not _fits(vars(old).get(name), member, met):
+            if not _update(vars(old).get(name), member, met):
                 setattr(old, name, member)
         return True
     return False

@@ -1,8 +1,8 @@
-"""Small faults, one at a time, as somebody could write them into a module by mistake.
+"""Generates mutants: copies of a module with one small fault each.
 
-mutmut's operators change values, operators and arguments. Its own runner makes mutants of plain functions
-alone; most guards here stand in decorated ones, in constants or in SQL, so the operators are applied to
-the whole module, and OWN_OPERATORS add to them: a guard that is gone, a call that is not made, a rule fewer.
+We use the operators of mutmut, which change values, operators and arguments, but not its runner. It changes
+only plain functions, and most of our guards are in decorated functions, constants or SQL. So we apply the
+operators to the whole module. OWN_OPERATORS also remove guards, calls and elements of lists.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from mutmut.mutation import mutators
 
 from chatbackend.dev.processes import TOP
 
-# Types, which nothing asks for at run time, what only makes a class of them, and words for people.
+# No mutants of types, which have no effect at run time, of imports, and of docstrings.
 IGNORED = (
     m.Annotation()
     | m.ClassDef(bases=[m.Arg(m.Name("Protocol"))])
@@ -29,7 +29,7 @@ IGNORED = (
     | m.Decorator(decorator=m.Call(func=m.Name("dataclass")))
     | m.SimpleStatementLine(body=[m.Expr(m.SimpleString())])
 )
-# For people as well, or SQL, of which SQL_CHANGES has what is worth a mutant.
+# Texts with spaces are messages, or SQL. SQL_CHANGES has the mutants of SQL.
 WORDS = m.MatchRegex(r"(?s).* .*")
 PROSE = m.SimpleString(value=WORDS) | m.FormattedString(
     parts=[m.ZeroOrMore(), m.FormattedStringText(value=WORDS), m.ZeroOrMore()]
@@ -50,7 +50,7 @@ SQL_CHANGES = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """``lines``: of the statement that is changed. ``diff``: its lines without and with the fault."""
+    """``lines``: of the changed statement. ``diff``: these lines without and with the fault."""
 
     file: Path
     lines: range
@@ -113,7 +113,7 @@ class _Changes(cst.CSTVisitor):
         self.changes.append((self._statements[-1], span.start, span.start + span.length, text))
 
     def _lines(self, node: cst.CSTNode) -> range:
-        """Of a compound statement its head alone: what is below are statements of their own."""
+        """The lines of a statement. For a compound one, only its head: its body has its own statements."""
         place = self.get_metadata(PositionProvider, node)
         body = getattr(node, "body", None)
         is_compound = isinstance(body, cst.BaseSuite)
@@ -122,11 +122,11 @@ class _Changes(cst.CSTVisitor):
 
 
 def _arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
-    """Without the positional arguments that are gone: the call has too few then, and no test is needed."""
+    """Mutants of arguments, except those without a positional one: such a call always raises TypeError."""
 
     def kept(call: cst.Call) -> tuple[int, int]:
-        said = sum(m.matches(arg.value, PROSE) for arg in call.args)
-        return sum(arg.keyword is None for arg in call.args), said
+        prose = sum(m.matches(arg.value, PROSE) for arg in call.args)
+        return sum(arg.keyword is None for arg in call.args), prose
 
     for changed in mutators.operator_arg_removal(node):
         if kept(changed) == kept(node):
@@ -134,49 +134,49 @@ def _arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
 
 
 def _strings(node: cst.BaseString) -> Iterator[cst.CSTNode]:
-    """Once each; the cases of a pattern's letters are worth a mutant of their own."""
+    """One mutant for each string. A pattern also gets those that change upper and lower case."""
     changed = [] if m.matches(node, PROSE) else list(mutators.operator_string(node))
     is_raw = isinstance(node, cst.SimpleString) and "r" in node.prefix
     yield from changed if is_raw else changed[:1]
 
 
-def _without_guard(node: cst.If) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+def _constant_condition(node: cst.If) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
     for always in ("False", "True"):
         yield node.test, cst.Name(always)
 
 
-def _not_done(node: cst.Raise | cst.Expr) -> Iterator[cst.CSTNode]:
+def _remove_statement(node: cst.Raise | cst.Expr) -> Iterator[cst.CSTNode]:
     if m.matches(node, m.Raise() | m.Expr(m.Call() | m.Await())):
         yield cst.Pass()
 
 
-def _nothing(node: cst.Return) -> Iterator[cst.CSTNode]:
+def _return_none(node: cst.Return) -> Iterator[cst.CSTNode]:
     if node.value:
         yield cst.Return(cst.Name("None"))
 
 
-def _gone(node: cst.Decorator) -> Iterator[cst.CSTNode]:
+def _remove_decorator(node: cst.Decorator) -> Iterator[cst.CSTNode]:
     yield cst.EmptyLine(newline=cst.Newline(value=""))
 
 
-def _without_context(node: cst.WithItem) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+def _remove_context(node: cst.WithItem) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
     if node.asname is None:
         yield node.item, cst.parse_expression('__import__("contextlib").nullcontext()')
 
 
-def _one_fewer(node: cst.Tuple | cst.List | cst.Dict) -> Iterator[cst.CSTNode]:
+def _remove_element(node: cst.Tuple | cst.List | cst.Dict) -> Iterator[cst.CSTNode]:
     if len(node.elements) > 1:
         for each in node.elements:
             kept = [other.with_changes(comma=cst.Comma()) for other in node.elements if other is not each]
             yield node.with_changes(elements=kept)
 
 
-def _one_less(node: cst.Integer) -> Iterator[cst.CSTNode]:
+def _decrement(node: cst.Integer) -> Iterator[cst.CSTNode]:
     if node.evaluated_value > 0:
         yield node.with_changes(value=str(node.evaluated_value - 1))
 
 
-def _other_sql(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
+def _change_sql(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
     if not node.value.startswith('"""'):
         return
     for words, others in SQL_CHANGES.items():
@@ -191,17 +191,17 @@ def _other_sql(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
 REPLACEMENTS = {
     mutators.operator_arg_removal: _arguments,
     mutators.operator_string: _strings,
-    mutators.operator_assignment: None,  # to None: what is assigned is used, so it only crashes
+    mutators.operator_assignment: None,  # assigns None, which only makes the next use crash
 }
 OWN_OPERATORS: list[tuple[Any, Any]] = [
-    (cst.If, _without_guard),
-    (cst.Raise | cst.Expr, _not_done),
-    (cst.Return, _nothing),
-    (cst.Decorator, _gone),
-    (cst.WithItem, _without_context),
-    (cst.Tuple | cst.List | cst.Dict, _one_fewer),
-    (cst.Integer, _one_less),
-    (cst.SimpleString, _other_sql),
+    (cst.If, _constant_condition),
+    (cst.Raise | cst.Expr, _remove_statement),
+    (cst.Return, _return_none),
+    (cst.Decorator, _remove_decorator),
+    (cst.WithItem, _remove_context),
+    (cst.Tuple | cst.List | cst.Dict, _remove_element),
+    (cst.Integer, _decrement),
+    (cst.SimpleString, _change_sql),
 ]
 OPERATORS: list[tuple[Any, Any]] = [
     (kind, REPLACEMENTS.get(operator, operator))

@@ -1,4 +1,4 @@
-"""Runs of tests, each in a fork of one pytest that has started, imported and collected all there is."""
+"""Test runs, each in a fork of one pytest process that has imported and collected all tests."""
 
 import os
 import re
@@ -33,10 +33,10 @@ from tests.fixtures.servers.redis import redis_server
 from tests.mutation.apply import apply
 from tests.mutation.mutants import Mutant
 
-# Tests that start servers take seconds each, and the fault would not be in those servers.
+# Tests that start servers are slow, and their servers would not contain the mutant.
 STARTING_FIXTURES = ("start_api", "start_better_auth", "start_other_better_auth")
 NAME = re.compile(r"^\s*(?:async )?(?:def |class )?(?P<name>\w+)", re.MULTILINE)
-EXTRA_SECONDS = 15  # of what a test may take more than ten times as long as ever: some faults lock us out
+EXTRA_SECONDS = 15  # a test may take ten times as long as without a mutant, plus this: a mutant may deadlock
 TIMED_OUT = 3, ""
 
 forks = get_context("fork")
@@ -44,7 +44,7 @@ forks = get_context("fork")
 
 @dataclass(frozen=True)
 class Servers:
-    """What all runs share."""
+    """The servers that all runs share."""
 
     postgres_url: str
     redis_url: str
@@ -81,14 +81,14 @@ def start_servers() -> Iterator[Servers]:
 
 
 class SharedServers:
-    """A plugin: fixtures of tests/conftest.py that would start again what runs already."""
+    """A pytest plugin that replaces the fixtures of tests/conftest.py which would start these servers."""
 
-    def __init__(self, shared: Servers) -> None:
-        self.shared = shared
-        self.auths = BetterAuth(environment.BETTER_AUTH_URL), BetterAuth(shared.other_better_auth)
-        self.given = {
-            ("postgres_url", "tests"): shared.postgres_url,
-            ("redis_url", "tests"): shared.redis_url,
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
+        self.auths = BetterAuth(environment.BETTER_AUTH_URL), BetterAuth(servers.other_better_auth)
+        self.values = {
+            ("postgres_url", "tests"): servers.postgres_url,
+            ("redis_url", "tests"): servers.redis_url,
             ("django_db_setup", "tests"): True,
             ("auth", "tests"): self.auths[0],
             ("auth", "tests/authn/credentials/test_secondary_storage.py"): self.auths[1],
@@ -96,72 +96,76 @@ class SharedServers:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Any:
-        value = self.given.get((fixturedef.argname, fixturedef.baseid))
+        value = self.values.get((fixturedef.argname, fixturedef.baseid))
         if value is not None:
             fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
         return value
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        address = environ.Env.db_url_config(self.shared.postgres_url)
+        address = environ.Env.db_url_config(self.servers.postgres_url)
         connections.settings["default"].update(address | {"ENGINE": "runtime.postgresql"})
         with session.config.stash[blocking_manager_key].unblock():
             call_command("migrate", verbosity=0)
-            connections.close_all()  # a fork would speak into the same one
+            connections.close_all()  # forks must not share a connection
 
 
 def _skip(*args: Any, **kwargs: Any) -> Any:
     pytest.skip("starts a server")
 
 
-# Of what so few tests have run, the outcome may be kept for all others, as a compiled statement is.
+# If fewer tests run a line, run all tests: the line's result may be cached for the others, like a compiled
+# statement.
 FEW_TESTS = 8
 
 
 class Runs:
-    """Of the tests that ``session`` has collected."""
+    """Runs the tests that ``session`` has collected."""
 
     def __init__(self, session: pytest.Session) -> None:
         self.session = session
         self.items = {item.nodeid: item for item in session.items}
         self.seconds: dict[str, float] = {}
         self._lines: dict[str, dict[int, set[str]]] = {}
-        self._found = Counter[str]()  # how many mutants each test was the first to notice
-        self._latest = ""  # of these tests, which probably looks at the next line, too
+        self._found = Counter[str]()  # test: how many mutants it noticed first
+        self._latest = ""  # the last of these tests, which probably covers the next line too
 
     def watch(self, files: Sequence[str]) -> None:
-        """Run all once and without any change, and see which lines each of them runs.
+        """Run all tests once without a mutant, and record which lines each test runs.
 
-        Whatever fails is not asked any more: the machine may be too slow for it.
+        A test that fails is not used: the machine may be too slow for it.
         """
-        _, (failed, self.seconds, self._lines) = _forked(lambda: self._watched(files))
+        _, (failed, self.seconds, self._lines) = _forked(lambda: self._run_all(files))
         for test in failed:
-            print(f"\nFails without any change, and is left out: {test}")
+            print(f"\nFails without a mutant, and is not used: {test}")
             del self.items[test]
-        for file in map(Path, files):  # the module put in its own place
+        for file in map(Path, files):  # applying an unchanged module must not fail a test
             same = Mutant(file, range(0), (TOP / file).read_text(), "")
             if noticed_by := self._notice(same):
-                pytest.exit(f"{file} is noticed in its own place: {noticed_by}", 1)
+                pytest.exit(f"{noticed_by} fails when {file} is replaced by itself", 1)
 
     def survives(self, mutant: Mutant) -> bool:
-        """Whether no test fails. One that takes many times as long as ever, twice, has failed, too."""
+        """Whether all tests pass. A test that times out twice counts as failed."""
         return not self._notice(mutant)
 
     def _notice(self, mutant: Mutant) -> str:
-        """Who noticed."""
-        chosen = self._reaching(mutant)
-        result = _forked(lambda: self._changed(mutant, chosen))
-        if result == TIMED_OUT:  # which may be the machine once, too
-            result = _forked(lambda: self._changed(mutant, chosen))
+        """The test that fails, or another reason; empty if all pass."""
+        chosen = self._tests_for(mutant)
+        result = _forked(lambda: self._run_with(mutant, chosen))
+        if result == TIMED_OUT:  # try again: the machine may have been busy
+            result = _forked(lambda: self._run_with(mutant, chosen))
         status, noticed_by = result
         if noticed_by in self.items:
             self._found[noticed_by] += 1
             self._latest = noticed_by
-        return noticed_by or "too late" if status else ""
+        return noticed_by or "timeout" if status else ""
 
-    def _reaching(self, mutant: Mutant) -> list[str]:
-        """Those that run the changed statement; of what runs at the import alone, a line that names it.
-        First the one that found the last, then those that found most so far, then the quickest."""
+    def _tests_for(self, mutant: Mutant) -> list[str]:
+        """The tests that run the changed statement.
+
+        For a statement that runs only at import: the tests that run a line with its name. The order is the
+        test that noticed the last mutant, those that noticed most, and then the fastest.
+        """
         lines, text = self._lines[str(mutant.file)], (TOP / mutant.file).read_text().splitlines()
         places = {*mutant.lines}
         if not text[mutant.lines.start - 1].startswith(" ") or places.isdisjoint(lines):
@@ -173,20 +177,20 @@ class Runs:
             found = set().union(*lines.values())
         return sorted(found, key=lambda test: (test != self._latest, -self._found[test], self.seconds[test]))
 
-    def _watched(self, files: Sequence[str]) -> tuple[int, Any]:
+    def _run_all(self, files: Sequence[str]) -> tuple[int, Any]:
         paths = {str(TOP / file): file for file in files}
-        watching = coverage.Coverage(data_file=None, config_file=False, include=[*paths])
-        watching.start()
+        coverage_run = coverage.Coverage(data_file=None, config_file=False, include=[*paths])
+        coverage_run.start()
         failed: list[str] = []
         seconds: dict[str, float] = {}
         for test, following in pairwise([*self.items, ""]):
-            watching.switch_context(test)
-            begun = time.perf_counter()
+            coverage_run.switch_context(test)
+            started_at = time.perf_counter()
             if self._fails(test, following):
                 failed.append(test)
-            seconds[test] = time.perf_counter() - begun
-        watching.stop()
-        data = watching.get_data()
+            seconds[test] = time.perf_counter() - started_at
+        coverage_run.stop()
+        data = coverage_run.get_data()
         passed = seconds.keys() - {*failed}
         lines = {
             file: {line: passed & {*tests} for line, tests in data.contexts_by_lineno(path).items()}
@@ -194,20 +198,20 @@ class Runs:
         }
         return 0, (failed, seconds, lines)
 
-    def _changed(self, mutant: Mutant, chosen: Sequence[str]) -> tuple[int, Any]:
+    def _run_with(self, mutant: Mutant, chosen: Sequence[str]) -> tuple[int, Any]:
         try:
             apply(mutant)
         except Exception:
             traceback.print_exc()
             return 2, "at the import"
         for test, following in pairwise([*chosen, ""]):
-            signal.alarm(EXTRA_SECONDS + int(10 * self.seconds[test]))  # which nobody handles: it ends us
+            signal.alarm(EXTRA_SECONDS + int(10 * self.seconds[test]))  # SIGALRM ends this process
             if self._fails(test, following):
                 return 1, test
         return 0, ""
 
     def _fails(self, test: str, following: str) -> bool:
-        """Twice: once may be the machine, when it is busy."""
+        """Whether the test fails twice: on a busy machine it may fail once."""
         return not (self._passes(test, following) or self._passes(test, following))
 
     def _passes(self, test: str, following: str) -> bool:
@@ -217,31 +221,31 @@ class Runs:
 
 
 def _forked(run: Any) -> tuple[int, Any]:
-    """The status and the words of ``run``, in a fork."""
-    ours, theirs = forks.Pipe(duplex=False)
-    process = forks.Process(target=_isolated, args=[run, theirs])
+    """The result of ``run`` in a fork, or ``TIMED_OUT``."""
+    receiver, sender = forks.Pipe(duplex=False)
+    process = forks.Process(target=_isolated, args=[run, sender])
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        told = ours.recv()
+        result = receiver.recv()
     except EOFError:
-        told = TIMED_OUT
+        result = TIMED_OUT
     if process.pid:
         os.killpg(process.pid, signal.SIGKILL)
     process.join()
-    ours.close()
-    return told
+    receiver.close()
+    return result
 
 
-def _isolated(run: Any, theirs: Any) -> None:
+def _isolated(run: Any, sender: Any) -> None:
     os.setsid()
     if not os.environ.get("MUTATION_SHOWS"):
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
     try:
-        theirs.send(run())
+        sender.send(run())
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
-    os._exit(0)  # whatever threads there are
+    os._exit(0)  # also ends all threads
