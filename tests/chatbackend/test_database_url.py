@@ -68,12 +68,12 @@ def test_a_parameter_with_an_equivalent_is_translated(query: str, taken: dict[st
     psycopg.conninfo.conninfo_to_dict(make_conninfo(**{name: taken[name] for name in of_libpq}))
 
 
-def test_ssl_does_not_weaken_a_sslmode_beside_it() -> None:
+def test_ssl_does_not_override_sslmode() -> None:
     assert options("sslmode=verify-full&ssl=true") == options("ssl=true&sslmode=verify-full")
     assert options("ssl=true&sslmode=verify-full") == {"sslmode": "verify-full"}
 
 
-def test_behind_a_pooler_there_are_no_server_side_cursors() -> None:
+def test_with_a_pooler_there_are_no_server_side_cursors() -> None:
     assert parse(f"{PLACE}?pgbouncer=true")["DISABLE_SERVER_SIDE_CURSORS"] is True
     assert "DISABLE_SERVER_SIDE_CURSORS" not in parse(PLACE)
 
@@ -108,7 +108,7 @@ def test_each_way_to_write_an_address_gives_the_same_database(url: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "named"), [("shop", '"shop"'), ("My%20Shop", '"My Shop"'), ("a%22b%5Cc%27", '"a""b\\c\'"')]
 )
-def test_postgresql_looks_in_the_schema_of_the_address(postgres_url: str, schema: str, named: str) -> None:
+def test_postgresql_uses_the_schema_in_the_url(postgres_url: str, schema: str, named: str) -> None:
     ours = connections["default"].copy("elsewhere")
     ours.settings_dict = ours.settings_dict | parse(f"{postgres_url}?schema={schema}")
 
@@ -120,7 +120,7 @@ def test_postgresql_looks_in_the_schema_of_the_address(postgres_url: str, schema
     assert found == (named,)
 
 
-def test_a_server_answers_at_an_address_with_parameters_of_prisma_and_node(
+def test_a_server_starts_with_url_parameters_of_prisma_and_node(
     database_url: str, person: Person, start_api: Callable[..., Any]
 ) -> None:
     of_prisma = "schema=public&pgbouncer=true&connection_limit=1&pool_timeout=0&connect_timeout=15"
@@ -156,27 +156,25 @@ def said_of(url: str) -> str:
         ("port=none", ["port"]),
     ],
 )  # fmt: skip
-def test_other_parameters_are_one_error_that_names_them_and_says_what_to_write(
-    query: str, named: list[str]
-) -> None:
+def test_other_parameters_are_an_error_that_names_them(query: str, named: list[str]) -> None:
     said = said_of(f"{PLACE}?{query}")
 
     assert [name for name in named if name not in said] == []
     assert "geheim" not in said
 
 
-def test_neons_pooler_is_known_by_its_name() -> None:
+def test_neons_pooler_is_recognized_by_its_host_name() -> None:
     assert "ALTER ROLE" in said_of("postgresql://u:p@ep-x-pooler.eu.aws.neon.tech/shop?schema=shop")
 
 
-def test_an_address_of_prismas_service_is_named() -> None:
+def test_the_url_of_a_prisma_service_is_an_error() -> None:
     assert "postgresql://" in said_of("prisma+postgres://accelerate.prisma-data.net/?api_key=geheim")
 
 
 @pytest.mark.parametrize(
     "password", ["geheim?x", "12/geheim?x", "12?geheim", "12?geheim=1", "12?geheim=1&sslmode=x"]
 )
-def test_a_password_with_a_question_mark_is_shown_nowhere(password: str) -> None:
+def test_an_error_does_not_show_a_password_with_a_question_mark(password: str) -> None:
     try:
         said = str(parse(f"postgresql://shop:{password}@db.example.com/shop"))
     except UnusableAddress as exc:
@@ -188,11 +186,11 @@ def test_a_password_with_a_question_mark_is_shown_nowhere(password: str) -> None
 @pytest.mark.parametrize(
     "url", ["", "garbage", "mysql://u:p@h/db", "file:./dev.db", "postgresql://u:%00@h/db"]
 )
-def test_a_text_that_is_no_address_gives_nothing(url: str) -> None:
+def test_a_text_that_is_no_database_url_gives_an_empty_result(url: str) -> None:
     assert parse(url) == {}
 
 
-def test_the_start_and_check_and_migrate_and_doctor_show_the_error() -> None:
+def test_the_server_and_all_commands_show_the_error() -> None:
     wrong = {"DATABASE_URL": f"{PLACE}?schema=public&sslaccept=strict"}
 
     done = {
@@ -211,7 +209,7 @@ def test_the_start_and_check_and_migrate_and_doctor_show_the_error() -> None:
         assert "None" not in said, name
 
 
-def test_better_auths_own_database_has_the_error_too(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_better_auths_database_url_has_the_same_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", f"{PLACE}?sslaccept=strict")
     settings.BETTER_AUTH_DATABASE = "better_auth"
     with mock.patch.dict(DATABASE_FAULTS):
@@ -223,7 +221,7 @@ def test_better_auths_own_database_has_the_error_too(settings: Any, monkeypatch:
     assert "BETTER_AUTH_DATABASE_URL has parameters that are not libpq's: sslaccept." in found[0].msg
 
 
-def test_one_address_for_both_is_one_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_url_for_both_databases_is_one_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """BETTER_AUTH_TIME_ZONE makes a second connection to the same database."""
     monkeypatch.setenv("DATABASE_URL", f"{PLACE}?sslaccept=strict")
     settings.BETTER_AUTH_DATABASE = "better_auth"

@@ -25,7 +25,9 @@ def audited(monkeypatch: pytest.MonkeyPatch, *python: Any, npm: Any) -> None:
     audit.audit()
 
 
-def test_a_known_vulnerability_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_vulnerability_is_an_error_that_names_the_fixed_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(StartError) as found:
         audited(monkeypatch, SAFE, HOLED, UNKNOWN, npm=node("critical"))
 
@@ -35,13 +37,13 @@ def test_a_known_vulnerability_fails_and_says_what_to_install(monkeypatch: pytes
     ]
 
 
-def test_one_that_was_looked_into_and_accepted_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accepted_vulnerability_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(audit.ACCEPTED, "PYSEC-1", "we never open such a file")
 
     audited(monkeypatch, HOLED, npm=node("low"))
 
 
-def test_what_could_be_asked_is_counted(
+def test_the_audited_packages_are_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     audited(monkeypatch, SAFE, UNKNOWN, npm=node("low"))
@@ -51,7 +53,7 @@ def test_what_could_be_asked_is_counted(
     )
 
 
-def test_where_nobody_can_be_asked_it_says_so_and_goes_on(
+def test_an_unreachable_index_is_reported_and_does_not_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     audited(monkeypatch, UNKNOWN, npm={"message": "405 Method Not Allowed", "statusCode": 405})
@@ -62,6 +64,6 @@ def test_where_nobody_can_be_asked_it_says_so_and_goes_on(
     )
 
 
-def test_a_tool_that_says_nothing_is_one_that_could_not_ask() -> None:
+def test_a_tool_without_a_json_report_has_an_empty_report() -> None:
     assert audit._report(["python3", "-c", "raise SystemExit('no network')"], audit.TOP) == {}
     assert audit._report(["python3", "-c", "print('[]')"], audit.TOP) == {}

@@ -50,7 +50,7 @@ def document() -> dict[str, Any]:
 # --- True to the code -----------------------------------------------------------------------------
 
 
-def test_the_committed_document_is_what_the_code_makes() -> None:
+def test_the_committed_document_is_what_the_code_generates() -> None:
     made = StringIO()
 
     call_command("spectacular", validate=True, fail_on_warn=True, stdout=made)
@@ -59,7 +59,7 @@ def test_the_committed_document_is_what_the_code_makes() -> None:
     assert made.getvalue().rstrip("\n") == WRITTEN.read_text().rstrip("\n"), how
 
 
-def test_its_parts_are_json_schemas_that_name_nothing_missing(document: dict[str, Any]) -> None:
+def test_its_schemas_are_valid_and_every_reference_exists(document: dict[str, Any]) -> None:
     def refs(node: Any) -> Iterator[str]:
         for key, part in node.items() if isinstance(node, dict) else enumerate(node):
             if key == "$ref":
@@ -75,7 +75,7 @@ def test_its_parts_are_json_schemas_that_name_nothing_missing(document: dict[str
             place = place[part]
 
 
-def test_every_operation_of_the_protocol_is_described_as_what_it_is(document: dict[str, Any]) -> None:
+def test_every_operation_of_the_protocol_is_described(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
     described = operations.OPERATIONS
@@ -86,11 +86,11 @@ def test_every_operation_of_the_protocol_is_described_as_what_it_is(document: di
     assert streaming == operations.streaming_operations()
 
 
-def test_no_item_that_stays_on_the_server_is_in_it() -> None:
+def test_the_document_has_no_hidden_items() -> None:
     assert "Hidden" not in str(Generator().get_schema(public=True))
 
 
-def test_every_error_has_the_one_body(document: dict[str, Any]) -> None:
+def test_every_error_has_the_same_body(document: dict[str, Any]) -> None:
     responses = document["components"]["responses"]
 
     bodies = [response["content"]["application/json"] for response in responses.values()]
@@ -103,9 +103,7 @@ def test_every_error_has_the_one_body(document: dict[str, Any]) -> None:
         assert each["error"] == each["message"]
 
 
-def test_callers_are_told_of_the_credentials_that_are_enabled(
-    settings: Any, document: dict[str, Any]
-) -> None:
+def test_the_document_lists_the_enabled_credentials(settings: Any, document: dict[str, Any]) -> None:
     settings.BETTER_AUTH_CREDENTIALS = ["jwt", "cookie", "bearer"]
     settings.BETTER_AUTH_URL = "https://auth.example.com"
 
@@ -123,7 +121,7 @@ def test_callers_are_told_of_the_credentials_that_are_enabled(
     assert schema["paths"]["/support/chatkit"]["post"]["security"] == one_of_them
 
 
-def test_no_other_setting_changes_it(settings: Any) -> None:
+def test_no_other_setting_changes_the_document(settings: Any) -> None:
     settings.BETTER_AUTH_URL = settings.PUBLIC_URL = "https://elsewhere.example.com"
     settings.ATTACHMENT_TYPES, settings.ATTACHMENT_MAX_BYTES = ["image/png"], 1
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = settings.SUPPORT_RATE_PER_USER = 1
@@ -135,9 +133,7 @@ def test_no_other_setting_changes_it(settings: Any) -> None:
 # --- True to the server ---------------------------------------------------------------------------
 
 
-def test_the_server_keeps_what_the_document_says_whatever_it_is_asked(
-    documented: Api, person: Person, tmp_path: Path
-) -> None:
+def test_the_server_conforms_to_the_document(documented: Api, person: Person, tmp_path: Path) -> None:
     """For longer: ``SCHEMATHESIS_SECONDS=600 make test ARGS=tests/chatbackend/test_docs.py``.
 
     A token is good for 900 seconds.
@@ -161,14 +157,14 @@ def test_the_server_keeps_what_the_document_says_whatever_it_is_asked(
 # --- In a browser ---------------------------------------------------------------------------------
 
 
-def test_the_document_is_served_as_it_is_written(documented: Api) -> None:
+def test_the_server_serves_the_committed_document(documented: Api) -> None:
     answer = http.get(f"{documented.origin}/docs/openapi.yaml")
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/yaml")
     assert answer.content == WRITTEN.read_bytes()
 
 
-def test_the_page_lets_nothing_in_or_out(documented: Api) -> None:
+def test_the_page_loads_and_sends_nothing_to_other_origins(documented: Api) -> None:
     answer = http.get(f"{documented.origin}/docs")
 
     assert answer.headers["Content-Security-Policy"] == POLICY
@@ -176,7 +172,7 @@ def test_the_page_lets_nothing_in_or_out(documented: Api) -> None:
     assert answer.text.count("://") == 0
 
 
-def test_in_production_there_is_none_of_it_unless_it_is_wanted(api: Api) -> None:
+def test_the_documentation_is_off_by_default(api: Api) -> None:
     statuses = [
         http.get(f"{api.origin}{path}").status_code for path in ("/docs", "/docs/openapi.yaml", SWAGGER)
     ]
@@ -184,7 +180,7 @@ def test_in_production_there_is_none_of_it_unless_it_is_wanted(api: Api) -> None
     assert statuses == [404, 404, 404]
 
 
-def test_a_browser_shows_it_without_a_complaint(documented: Api, tmp_path: Path) -> None:
+def test_a_browser_shows_the_document_without_an_error(documented: Api, tmp_path: Path) -> None:
     # By a name of the world outside: at localhost, Swagger UI would keep to itself anyway.
     outside = documented.origin.replace("localhost", "api.example.com")
     command = [

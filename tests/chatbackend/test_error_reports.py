@@ -33,7 +33,7 @@ def breaking(auth: Any, start_api: Callable[..., Any], mails: Path) -> Iterator[
 
 
 @pytest.mark.parametrize("place", ["view", "stream", "worker"])
-def test_neither_a_report_nor_the_log_holds_a_token_a_cookie_or_what_was_said(
+def test_reports_and_the_log_contain_no_token_cookie_or_message(
     breaking: Api, person: Person, mails: Path, place: str
 ) -> None:
     token, said, cookie = person.token(), f"{place} {uuid.uuid4().hex}", uuid.uuid4().hex
@@ -79,7 +79,7 @@ def a_report(reporter: type[ExceptionReporter], settings: Any) -> str:
     return made.get_traceback_text() + made.get_traceback_html()
 
 
-def test_a_report_is_a_traceback_and_no_more(settings: Any) -> None:
+def test_a_report_contains_only_a_traceback(settings: Any) -> None:
     report = a_report(Reporter, settings)
 
     assert isinstance(get_default_exception_reporter_filter(), Filter)
@@ -87,7 +87,7 @@ def test_a_report_is_a_traceback_and_no_more(settings: Any) -> None:
     assert [secret for secret in SECRETS if secret in report] == []
 
 
-def test_djangos_own_would_say_all_of_it(settings: Any) -> None:
+def test_djangos_own_report_would_contain_all_secrets(settings: Any) -> None:
     settings.DEFAULT_EXCEPTION_REPORTER_FILTER = "django.views.debug.SafeExceptionReporterFilter"
     get_default_exception_reporter_filter.cache_clear()
     try:

@@ -79,7 +79,7 @@ def the_health(client: Client, person: Person) -> Any:
         the_health,
     ],
 )
-def test_an_answer_of_the_api_is_no_page_and_nobody_keeps_it(
+def test_an_api_response_has_the_headers_of_the_api(
     client: Client, person: Person, answer: Callable[[Client, Person], Any]
 ) -> None:
     response = answer(client, person)
@@ -93,7 +93,7 @@ def test_an_answer_of_the_api_is_no_page_and_nobody_keeps_it(
     "path",
     ["/admin/login/", "/admin/", "/admin/support/thread/", "/admin/support/thread/{}/change/", "/nothing"],
 )
-def test_a_page_loads_nothing_of_others_and_is_in_nobodys_frame(path: str) -> None:
+def test_a_page_has_the_headers_of_a_page(path: str) -> None:
     staff = signed_in(*VIEW)
     thread = new_thread()
     store_items(thread, user_says("Hello"))
@@ -110,7 +110,7 @@ def directives(policies: dict[str, str]) -> dict[str, str]:
     return dict(parts)
 
 
-def test_a_policy_lets_in_what_is_ours_and_nothing_else() -> None:
+def test_the_policies_allow_only_our_own_origin() -> None:
     page, features = directives(PAGE_HEADERS), PAGE_HEADERS["Permissions-Policy"].split(", ")
 
     assert page.pop("style-src").startswith("'self' 'sha256-")
@@ -126,7 +126,7 @@ def test_a_policy_lets_in_what_is_ours_and_nothing_else() -> None:
     assert API_HEADERS["Cache-Control"] == "no-store"
 
 
-def test_a_stream_and_a_file_have_policies_of_their_own(api: Api, person: Person) -> None:
+def test_streams_and_attachments_keep_their_own_headers(api: Api, person: Person) -> None:
     plain_http = EVERYWHERE.keys() - {"Strict-Transport-Security"}
 
     with api.stream(create(), person.token()) as events:
@@ -143,7 +143,7 @@ def test_a_stream_and_a_file_have_policies_of_their_own(api: Api, person: Person
     assert static.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_the_documentation_has_a_policy_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documentation_keeps_its_own_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "render", lambda *_: HttpResponse())  # of a URLconf with API_DOCS
 
     shown = policies_middleware(views.page)(RequestFactory().get("/docs"))
@@ -152,7 +152,7 @@ def test_the_documentation_has_a_policy_of_its_own(monkeypatch: pytest.MonkeyPat
     assert shown.headers["Permissions-Policy"] == PAGE_HEADERS["Permissions-Policy"]
 
 
-def test_a_developers_error_page_is_left_as_django_makes_it(settings: Any) -> None:
+def test_djangos_debug_page_gets_no_policy(settings: Any) -> None:
     settings.DEBUG = True
 
     def page(request: HttpRequest) -> HttpResponse:
@@ -164,7 +164,7 @@ def test_a_developers_error_page_is_left_as_django_makes_it(settings: Any) -> No
     assert "Content-Security-Policy" in asked(RequestFactory().get("/"))
 
 
-def test_the_admins_cookies_are_for_https_and_no_scripts_and_no_other_sites() -> None:
+def test_the_admins_cookies_are_secure_httponly_and_lax() -> None:
     Staff.objects.create_superuser("staff", password="a-password-of-theirs")
     browser = Client()
     browser.get("/admin/login/", secure=True)
@@ -178,11 +178,11 @@ def test_the_admins_cookies_are_for_https_and_no_scripts_and_no_other_sites() ->
         assert not cookie["domain"]
 
 
-def test_no_answer_of_the_api_sets_a_cookie(client: Client, person: Person) -> None:
+def test_no_api_response_sets_a_cookie(client: Client, person: Person) -> None:
     assert not an_answer(client, person).cookies
 
 
-def test_production_is_fit_to_deploy_without_a_warning(database_url: str, auth: Any) -> None:
+def test_production_settings_pass_check_deploy_without_a_warning(database_url: str, auth: Any) -> None:
     """With what docs/deployment.md has one set, and nothing more."""
     done = manage(
         "check",
@@ -205,7 +205,7 @@ def test_production_is_fit_to_deploy_without_a_warning(database_url: str, auth: 
     assert done.stdout == "System check identified no issues (2 silenced).\n"
 
 
-def test_an_address_of_a_file_is_told_to_no_other_site(client: Client, person: Person) -> None:
+def test_the_url_of_a_file_is_not_sent_as_a_referrer_to_other_sites(client: Client, person: Person) -> None:
     """Its signature is in the query, which a referrer would hold."""
     assert "signature=" in str(signed_urls.content_url(person.user_id, "atc_1"))
     assert a_bad_address(client, person).headers["Referrer-Policy"] == "same-origin"

@@ -45,18 +45,18 @@ def keyed(api: Api, person: Person) -> Api:
     return api
 
 
-def test_a_process_that_answers_is_alive_and_says_nothing_else(api: Api) -> None:
+def test_healthz_says_only_that_the_process_is_alive(api: Api) -> None:
     answer = get(api, "/healthz")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
-def test_a_server_with_all_it_needs_is_ready(keyed: Api) -> None:
+def test_a_server_is_ready_if_all_checks_pass(keyed: Api) -> None:
     assert eventually(lambda: readiness(keyed), lambda seen: seen == READY)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_nobody_keeps_the_answer_or_learns_what_answered(keyed: Api, path: str) -> None:
+def test_a_probe_is_not_cached_and_has_no_other_headers(keyed: Api, path: str) -> None:
     answer = get(keyed, path)
 
     ours = {name: value for name, value in answer.headers.items() if name not in ("date", "server")}
@@ -69,7 +69,7 @@ def test_nobody_keeps_the_answer_or_learns_what_answered(keyed: Api, path: str) 
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_probe_asks_with_get_or_head(keyed: Api, path: str) -> None:
+def test_a_probe_allows_only_get_and_head(keyed: Api, path: str) -> None:
     eventually(lambda: readiness(keyed), lambda seen: seen == READY)
     address = f"{keyed.origin}{path}"
 
@@ -81,14 +81,14 @@ def test_a_probe_asks_with_get_or_head(keyed: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "TRACE"])
-def test_the_samples_health_is_asked_so_too(api: Api, method: str) -> None:
+def test_support_health_allows_only_get_and_head(api: Api, method: str) -> None:
     answer = http.request(method, f"{api.origin}/support/health")
 
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert answer.json()["error"] == "Method Not Allowed"
 
 
-def test_probes_come_by_any_host_and_over_plain_http(auth: Any, start_api: Callable[..., Any]) -> None:
+def test_probes_accept_any_host_and_plain_http(auth: Any, start_api: Callable[..., Any]) -> None:
     production = {"ALLOWED_HOSTS": "api.example.com", "SECURE_SSL_REDIRECT": "True"}
     with start_api(**production, BETTER_AUTH_TIME_ZONE="Asia/Kolkata") as running:
         auth.sign_up().token()
@@ -102,7 +102,7 @@ def test_probes_come_by_any_host_and_over_plain_http(auth: Any, start_api: Calla
     assert others == [400, 301]
 
 
-def test_without_keys_nobody_could_be_let_in_and_the_first_one_ends_that(
+def test_a_server_is_not_ready_until_better_auth_has_a_key(
     postgres_url: str, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> None:
     url = create_database(postgres_url, "without_keys")
@@ -140,7 +140,7 @@ def backends(database: psycopg.Connection, condition: str) -> set[int]:
     return {pid for (pid,) in database.execute(others + condition)}
 
 
-def test_a_connection_that_was_lost_meanwhile_is_no_reason_to_be_sent_nothing(
+def test_a_lost_connection_does_not_make_the_server_unready(
     database_url: str, person: Person, start_api: Callable[..., Any]
 ) -> None:
     person.token()  # without one there is no key
@@ -163,7 +163,7 @@ def test_a_connection_that_was_lost_meanwhile_is_no_reason_to_be_sent_nothing(
         assert told == {200}
 
 
-def test_a_database_that_hangs_or_is_gone_is_named_at_once_by_a_process_that_is_alive(
+def test_a_hanging_or_stopped_database_is_reported_quickly_and_the_process_stays_alive(
     on_its_own: tuple[Api, Popen[str], psycopg.Connection],
 ) -> None:
     api, database, connection = on_its_own
@@ -201,7 +201,7 @@ def hanging(processes: set[int]) -> Iterator[None]:
         send(signal.SIGCONT)
 
 
-def test_what_else_cannot_be_reached_is_named_too(auth: Any, start_api: Callable[..., Any]) -> None:
+def test_unreachable_keys_and_sessions_are_reported(auth: Any, start_api: Callable[..., Any]) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     elsewhere = {
         "BETTER_AUTH_KEYS": "jwks",
@@ -215,7 +215,7 @@ def test_what_else_cannot_be_reached_is_named_too(auth: Any, start_api: Callable
     assert seen == unavailable(keys="unreachable", sessions="unreachable")
 
 
-def test_a_better_auth_in_a_file_whose_callers_show_cookies(
+def test_sqlite_and_cookies_are_checked_without_keys(
     tmp_path: Path, redis_url: str, auth: Any, start_api: Callable[..., Any]
 ) -> None:
     file = tmp_path / "auth.db"
@@ -259,7 +259,7 @@ class Counted(Readiness):
         return {"look": str(self.looks)}
 
 
-def test_of_a_flood_of_probes_one_looks_and_all_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_probes_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 100.0
     monkeypatch.setattr("chatbackend.web.readiness.time.monotonic", lambda: clock)
 

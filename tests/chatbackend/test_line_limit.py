@@ -47,7 +47,7 @@ REQUESTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("ask", REQUESTS.values(), ids=REQUESTS)
-def test_requests_of_strangers_cause_a_limited_number_of_lines_and_one_that_says_so(
+def test_requests_without_a_token_cause_a_limited_number_of_log_lines(
     client: Client, log: io.StringIO, clock: Clock, ask: Any
 ) -> None:
     for number in range(LINES + 20):
@@ -62,7 +62,7 @@ def test_requests_of_strangers_cause_a_limited_number_of_lines_and_one_that_says
     assert len(lines(log)) == LINES + 2
 
 
-def test_all_other_lines_are_always_written(client: Client, log: io.StringIO) -> None:
+def test_other_log_lines_are_not_limited(client: Client, log: io.StringIO) -> None:
     for number in range(LINES + 20):
         client.get(f"/nowhere-{number}")
     ours = [

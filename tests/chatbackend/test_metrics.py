@@ -81,7 +81,7 @@ def scraped(start_assistant: Callable[..., Any]) -> Iterator[Scraped]:
 # --- What is counted ------------------------------------------------------------------------------
 
 
-def test_somebody_who_gets_in_is_counted_and_timed(scraped: Scraped, person: Person) -> None:
+def test_an_accepted_request_is_counted_and_timed(scraped: Scraped, person: Person) -> None:
     before = scraped.numbers()
 
     assert scraped.api.post(operation("threads.list"), person.token()).status_code == 200
@@ -96,9 +96,7 @@ def test_somebody_who_gets_in_is_counted_and_timed(scraped: Scraped, person: Per
 @pytest.mark.parametrize(
     ("token", "reason"), [(None, "no_credentials"), ("a.b.c", "malformed"), ("x" * 9000, "malformed")]
 )
-def test_somebody_who_does_not_is_counted_by_the_reason(
-    scraped: Scraped, token: str | None, reason: str
-) -> None:
+def test_a_refused_request_is_counted_by_reason(scraped: Scraped, token: str | None, reason: str) -> None:
     before = scraped.numbers()
 
     assert scraped.api.post(operation("threads.list"), token).status_code == 401
@@ -109,14 +107,14 @@ def test_somebody_who_does_not_is_counted_by_the_reason(
     assert after.of(REQUESTS, status="401") == before.of(REQUESTS, status="401") + 1
 
 
-def test_the_limits_that_matter_are_buckets_of_the_look_up(scraped: Scraped) -> None:
+def test_the_histogram_has_buckets_at_the_target_times(scraped: Scraped) -> None:
     name = "chatbackend_authentication_duration_seconds_bucket"
     buckets = {dict(labels)["le"] for each, labels in scraped.numbers() if each == name}
 
     assert {"0.0005", "0.02", "0.1", "1.0"} <= buckets
 
 
-def test_an_answer_is_timed_to_its_first_event_its_first_word_and_its_end(
+def test_a_stream_is_timed_until_its_first_event_its_first_word_and_its_end(
     scraped: Scraped, person: Person, model: Model
 ) -> None:
     before = scraped.numbers()
@@ -135,7 +133,7 @@ def test_an_answer_is_timed_to_its_first_event_its_first_word_and_its_end(
     assert after.of(timed, **started) == before.of(timed, **started) + 1
 
 
-def test_an_open_stream_is_open_until_its_client_has_left(
+def test_a_stream_counts_as_open_until_its_client_disconnects(
     scraped: Scraped, person: Person, model: Model
 ) -> None:
     model.will_answer("Once ", ending="silence")
@@ -149,7 +147,7 @@ def test_an_open_stream_is_open_until_its_client_has_left(
     assert scraped.numbers().of(STREAMS_ENDED, ending="cancelled") == cancelled + 1
 
 
-def test_a_stream_that_is_refused_is_no_open_stream(scraped: Scraped, person: Person) -> None:
+def test_a_refused_stream_does_not_count_as_open(scraped: Scraped, person: Person) -> None:
     before = scraped.numbers()
 
     assert scraped.api.post(add("thr_nowhere"), person.token()).status_code == 404
@@ -173,7 +171,7 @@ def test_a_stream_that_is_refused_is_no_open_stream(scraped: Scraped, person: Pe
         ({}, "empty"),
     ],
 )
-def test_a_model_that_fails_is_counted_by_how_and_its_stream_as_an_error(
+def test_a_failing_model_is_counted_by_kind_and_its_stream_as_an_error(
     scraped: Scraped, person: Person, model: Model, turn: dict[str, Any], kind: str
 ) -> None:
     model.will_answer(**turn)
@@ -192,7 +190,7 @@ BUSY = "chatbackend_workers_busy"
 AWAITED = "chatbackend_workers_awaited"
 
 
-def test_how_many_threads_are_at_work_and_how_many_calls_wait_is_told(
+def test_busy_threads_and_waiting_calls_are_counted(
     start_api: Callable[..., Any], database_url: str, person: Person
 ) -> None:
     port, token = free_port(), person.token()
@@ -211,7 +209,7 @@ def test_how_many_threads_are_at_work_and_how_many_calls_wait_is_told(
         assert running.eventually(BUSY, 0).of(AWAITED) == 0
 
 
-def test_a_view_that_breaks_is_counted_as_the_500_that_it_becomes(rf: Any) -> None:
+def test_an_exception_in_a_view_is_counted_as_a_500(rf: Any) -> None:
     class Broken(api_view.MeasuredView):
         authentication_classes = permission_classes = []
 
@@ -275,7 +273,7 @@ print(prometheus_client.generate_latest().decode())
 """
 
 
-def test_a_reason_that_is_none_of_ours_is_some_other() -> None:
+def test_an_unknown_reason_is_counted_as_other() -> None:
     said = printed_by(MADE_UP)
 
     assert f'{ATTEMPTS}{{outcome="refused",reason="other"}} 9.0' in said
@@ -307,17 +305,13 @@ def printed_by(program: str, **env: str) -> str:
     return done.stdout
 
 
-def test_without_a_port_nothing_listens_nothing_is_counted_and_nothing_imported(
-    auth: Any, database_url: str
-) -> None:
+def test_without_a_port_nothing_is_served_counted_or_imported(auth: Any, database_url: str) -> None:
     said = printed_by(LIFESPAN, DATABASE_URL=database_url)
 
     assert said.splitlines()[-1] == "lifespan.startup.complete False False"
 
 
-def test_a_port_that_is_taken_stops_the_start_and_is_named(
-    auth: Any, scraped: Scraped, database_url: str
-) -> None:
+def test_a_port_in_use_stops_the_start(auth: Any, scraped: Scraped, database_url: str) -> None:
     program = (
         f"from uvicorn.main import main; main(['chatbackend.asgi:application', '--port', '{free_port()}'])"
     )
@@ -341,7 +335,7 @@ def test_a_port_that_is_taken_stops_the_start_and_is_named(
     ],
     ids=str,
 )
-def test_a_wrong_setting_is_found_at_the_start(
+def test_a_wrong_metrics_setting_is_a_check_error(
     monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], fault: str
 ) -> None:
     for name, value in ({"METRICS_PORT": 9100} | wrong).items():
@@ -353,7 +347,7 @@ def test_a_wrong_setting_is_found_at_the_start(
     assert [message.id for message in check_settings()] == [f"chatbackend.{fault}"]
 
 
-def test_good_settings_are_silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_valid_metrics_settings_pass_the_checks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settings, "METRICS_PORT", 9100)
     monkeypatch.setattr(settings, "METRICS_ADDRESS", "::1")
     monkeypatch.setattr(settings, "METRICS_DIRECTORY", str(tmp_path))
@@ -398,7 +392,7 @@ def workers(auth: Any, database_url: str, tmp_path: Path) -> Iterator[Workers]:
         yield running
 
 
-def test_whichever_of_two_workers_is_asked_answers_for_both_and_for_the_dead(
+def test_each_worker_answers_for_all_workers_even_for_one_that_has_ended(
     workers: Workers, person: Person
 ) -> None:
     token, asked = person.token(), 0
@@ -449,7 +443,7 @@ print(prometheus_client.generate_latest(exposition._registry()).decode())
 """
 
 
-def test_a_worker_keeps_what_a_predecessor_of_its_number_has_counted_and_nothing_else(tmp_path: Path) -> None:
+def test_a_worker_keeps_the_counters_of_an_earlier_process_with_its_id(tmp_path: Path) -> None:
     for times in ("1.0", "2.0"):
         env = {"METRICS_PORT": str(free_port()), "METRICS_DIRECTORY": str(tmp_path)}
 
@@ -484,7 +478,7 @@ def selectors(query: str) -> list[promql_parser.VectorSelector]:
 
 
 @pytest.mark.parametrize("query", [*IN_THE_TABLE, *IN_RULES])
-def test_a_query_asks_for_series_that_there_are(scraped: Scraped, person: Person, query: str) -> None:
+def test_every_documented_query_uses_existing_series(scraped: Scraped, person: Person, query: str) -> None:
     scraped.api.events(create(), person.token())
     series = list(scraped.numbers())
 
@@ -499,13 +493,13 @@ def test_a_query_asks_for_series_that_there_are(scraped: Scraped, person: Person
                 assert value in {labels[matcher.name] for labels in its}
 
 
-def test_the_dashboard_draws_what_the_guide_asks() -> None:
+def test_the_dashboard_has_the_queries_of_the_guide() -> None:
     assert len(IN_THE_TABLE) == 12
     assert len(IN_RULES) == 7
     assert ON_THE_DASHBOARD == IN_THE_TABLE
 
 
-def test_every_metric_is_described_with_its_labels(scraped: Scraped, person: Person) -> None:
+def test_every_metric_is_documented_with_its_labels(scraped: Scraped, person: Person) -> None:
     scraped.api.events(create(), person.token())
     described = {
         name: set(re.findall(r"`(\w+)`", labels))

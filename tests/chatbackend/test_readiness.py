@@ -31,7 +31,7 @@ uvloop.run(main())
 """
 
 
-def test_of_a_look_that_is_given_up_no_other_connection_hears(database_url: str) -> None:
+def test_a_cancelled_check_does_not_affect_other_connections(database_url: str) -> None:
     done = python(LOOKS, DATABASE_URL=database_url)
 
     assert done.returncode == 0, done.stderr
