@@ -1,4 +1,4 @@
-"""DATABASE_URL as other drivers write it: which parameters are accepted, and the error for others."""
+"""DATABASE_URL as other drivers write it: the accepted parameters, and the error for others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,28 +16,28 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import operation
 from tests.fixtures.servers.forkserver import manage, python
 
-PLACE = "postgresql://shop:geheim@db.example.com:5433/shop"
-NOTHING_PREPARED = {"prepare_threshold": None}
+URL = "postgresql://shop:geheim@db.example.com:5433/shop"
+UNPREPARED = {"prepare_threshold": None}
 
 
-def options(query: str, place: str = PLACE) -> dict[str, Any]:
-    return dict(parse(f"{place}?{query}")["OPTIONS"])
+def options(query: str, base: str = URL) -> dict[str, Any]:
+    return dict(parse(f"{base}?{query}")["OPTIONS"])
 
 
-# --- What is taken --------------------------------------------------------------------------------
+# --- Accepted -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("query", "taken"),
+    ("query", "accepted"),
     [
         # Prisma
         ("schema=public", {}),
         ("schema=", {}),
         ("schema=shop", {"options": '-c search_path="shop"'}),
         ("schema=shop&options=-c%20geqo%3Doff", {"options": '-c geqo=off -c search_path="shop"'}),
-        ("pgbouncer=true&connection_limit=1&pool_timeout=0", NOTHING_PREPARED),
+        ("pgbouncer=true&connection_limit=1&pool_timeout=0", UNPREPARED),
         ("pgbouncer=false&statement_cache_size=100", {}),
-        ("statement_cache_size=0&connect_timeout=15", NOTHING_PREPARED | {"connect_timeout": "15"}),
+        ("statement_cache_size=0&connect_timeout=15", UNPREPARED | {"connect_timeout": "15"}),
         # node-postgres and postgres.js
         ("ssl=true", {"sslmode": "require"}),
         ("ssl", {"sslmode": "require"}),
@@ -46,26 +46,26 @@ def options(query: str, place: str = PLACE) -> dict[str, Any]:
         ("ssl=false", {"sslmode": "disable"}),
         ("ssl=verify-full", {"sslmode": "verify-full"}),
         ("uselibpqcompat=true&sslmode=require", {"sslmode": "require"}),
-        ("prepare=false&max=1", NOTHING_PREPARED),
+        ("prepare=false&max=1", UNPREPARED),
         # JDBC
         ("currentSchema=a,b", {"options": '-c search_path="a","b"'}),
-        ("prepareThreshold=0&loginTimeout=9", NOTHING_PREPARED | {"connect_timeout": "9"}),
+        ("prepareThreshold=0&loginTimeout=9", UNPREPARED | {"connect_timeout": "9"}),
         ("ApplicationName=shop", {"application_name": "shop"}),
         # SQLAlchemy with asyncpg, Rails
-        ("ssl=require&prepared_statement_cache_size=0", NOTHING_PREPARED | {"sslmode": "require"}),
-        ("pool=5&prepared_statements=false&encoding=unicode", NOTHING_PREPARED),
+        ("ssl=require&prepared_statement_cache_size=0", UNPREPARED | {"sslmode": "require"}),
+        ("pool=5&prepared_statements=false&encoding=unicode", UNPREPARED),
         # libpq itself, Neon and Supabase
         ("host=a,b&port=1,2&target_session_attrs=read-write", {"target_session_attrs": "read-write"}),
         ("sslmode=require&channel_binding=require", {"sslmode": "require", "channel_binding": "require"}),
-        ("pgbouncer=true&supa=base-pooler.x", NOTHING_PREPARED),
+        ("pgbouncer=true&supa=base-pooler.x", UNPREPARED),
     ],
 )  # fmt: skip
-def test_a_parameter_with_an_equivalent_is_translated(query: str, taken: dict[str, Any]) -> None:
-    assert options(query) == taken
+def test_a_parameter_with_an_equivalent_is_translated(query: str, accepted: dict[str, Any]) -> None:
+    assert options(query) == accepted
 
-    of_libpq = taken.keys() - NOTHING_PREPARED.keys()
-    assert of_libpq <= LIBPQ
-    psycopg.conninfo.conninfo_to_dict(make_conninfo(**{name: taken[name] for name in of_libpq}))
+    libpq_names = accepted.keys() - UNPREPARED.keys()
+    assert libpq_names <= LIBPQ
+    psycopg.conninfo.conninfo_to_dict(make_conninfo(**{name: accepted[name] for name in libpq_names}))
 
 
 def test_ssl_does_not_override_sslmode() -> None:
@@ -74,8 +74,8 @@ def test_ssl_does_not_override_sslmode() -> None:
 
 
 def test_with_a_pooler_there_are_no_server_side_cursors() -> None:
-    assert parse(f"{PLACE}?pgbouncer=true")["DISABLE_SERVER_SIDE_CURSORS"] is True
-    assert "DISABLE_SERVER_SIDE_CURSORS" not in parse(PLACE)
+    assert parse(f"{URL}?pgbouncer=true")["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert "DISABLE_SERVER_SIDE_CURSORS" not in parse(URL)
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ def test_a_server_starts_with_url_parameters_of_prisma_and_node(
     assert answer.status_code == 200
 
 
-# --- What is not ----------------------------------------------------------------------------------
+# --- Refused --------------------------------------------------------------------------------------
 
 
-def said_of(url: str) -> str:
+def error_of(url: str) -> str:
     with pytest.raises(UnusableAddress) as refused:
         parse(url)
     return f"{refused.value.fault} {refused.value.hint}"
@@ -157,18 +157,18 @@ def said_of(url: str) -> str:
     ],
 )  # fmt: skip
 def test_other_parameters_are_an_error_that_names_them(query: str, named: list[str]) -> None:
-    said = said_of(f"{PLACE}?{query}")
+    message = error_of(f"{URL}?{query}")
 
-    assert [name for name in named if name not in said] == []
-    assert "geheim" not in said
+    assert [name for name in named if name not in message] == []
+    assert "geheim" not in message
 
 
 def test_neons_pooler_is_recognized_by_its_host_name() -> None:
-    assert "ALTER ROLE" in said_of("postgresql://u:p@ep-x-pooler.eu.aws.neon.tech/shop?schema=shop")
+    assert "ALTER ROLE" in error_of("postgresql://u:p@ep-x-pooler.eu.aws.neon.tech/shop?schema=shop")
 
 
 def test_the_url_of_a_prisma_service_is_an_error() -> None:
-    assert "postgresql://" in said_of("prisma+postgres://accelerate.prisma-data.net/?api_key=geheim")
+    assert "postgresql://" in error_of("prisma+postgres://accelerate.prisma-data.net/?api_key=geheim")
 
 
 @pytest.mark.parametrize(
@@ -176,11 +176,11 @@ def test_the_url_of_a_prisma_service_is_an_error() -> None:
 )
 def test_an_error_does_not_show_a_password_with_a_question_mark(password: str) -> None:
     try:
-        said = str(parse(f"postgresql://shop:{password}@db.example.com/shop"))
+        message = str(parse(f"postgresql://shop:{password}@db.example.com/shop"))
     except UnusableAddress as exc:
-        said = f"{exc.fault} {exc.hint}"
+        message = f"{exc.fault} {exc.hint}"
 
-    assert "geheim" not in said
+    assert "geheim" not in message
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_text_that_is_no_database_url_gives_an_empty_result(url: str) -> None:
 
 
 def test_the_server_and_all_commands_show_the_error() -> None:
-    wrong = {"DATABASE_URL": f"{PLACE}?schema=public&sslaccept=strict"}
+    wrong = {"DATABASE_URL": f"{URL}?schema=public&sslaccept=strict"}
 
     done = {
         "start": python("import chatbackend.asgi", **wrong),
@@ -201,16 +201,16 @@ def test_the_server_and_all_commands_show_the_error() -> None:
     }
 
     for name, each in done.items():
-        said = each.stdout + each.stderr
+        message = each.stdout + each.stderr
         assert each.returncode != 0, name
-        assert said.count("DATABASE_URL has parameters that are not libpq's: sslaccept.") == 1, name
-        assert said.count("Leave out sslaccept.") == 1, name
-        assert "geheim" not in said, name
-        assert "None" not in said, name
+        assert message.count("DATABASE_URL has parameters that are not libpq's: sslaccept.") == 1, name
+        assert message.count("Leave out sslaccept.") == 1, name
+        assert "geheim" not in message, name
+        assert "None" not in message, name
 
 
 def test_better_auths_database_url_has_the_same_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", f"{PLACE}?sslaccept=strict")
+    monkeypatch.setenv("BETTER_AUTH_DATABASE_URL", f"{URL}?sslaccept=strict")
     settings.BETTER_AUTH_DATABASE = "better_auth"
     with mock.patch.dict(DATABASE_FAULTS):
         monkeypatch.setitem(settings.DATABASES, "better_auth", database("BETTER_AUTH_DATABASE_URL"))
@@ -223,7 +223,7 @@ def test_better_auths_database_url_has_the_same_error(settings: Any, monkeypatch
 
 def test_one_url_for_both_databases_is_one_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """BETTER_AUTH_TIME_ZONE makes a second connection to the same database."""
-    monkeypatch.setenv("DATABASE_URL", f"{PLACE}?sslaccept=strict")
+    monkeypatch.setenv("DATABASE_URL", f"{URL}?sslaccept=strict")
     settings.BETTER_AUTH_DATABASE = "better_auth"
     with mock.patch.dict(DATABASE_FAULTS):
         for alias in ("default", "better_auth"):

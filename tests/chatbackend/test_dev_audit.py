@@ -1,4 +1,4 @@
-"""What ``make audit`` makes of the reports of pip-audit and npm."""
+"""``make audit``: how it reads the reports of pip-audit and npm."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from chatbackend.dev import audit
 from chatbackend.dev.processes import StartError
 
 SAFE = {"name": "django", "version": "5.2.19", "vulns": []}
-HOLED = {"name": "pillow", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}
+VULNERABLE = {"name": "pillow", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}
 UNKNOWN = {"name": "ours", "skip_reason": "Dependency not found on PyPI and could not be audited: ours (1)"}
 
 
@@ -29,7 +29,7 @@ def test_a_known_vulnerability_is_an_error_that_names_the_fixed_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(StartError) as found:
-        audited(monkeypatch, SAFE, HOLED, UNKNOWN, npm=node("critical"))
+        audited(monkeypatch, SAFE, VULNERABLE, UNKNOWN, npm=node("critical"))
 
     assert str(found.value).splitlines()[1:] == [
         "pillow 1.0: PYSEC-1, fixed in ['1.1']",
@@ -40,7 +40,7 @@ def test_a_known_vulnerability_is_an_error_that_names_the_fixed_version(
 def test_an_accepted_vulnerability_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(audit.ACCEPTED, "PYSEC-1", "we never open such a file")
 
-    audited(monkeypatch, HOLED, npm=node("low"))
+    audited(monkeypatch, VULNERABLE, npm=node("low"))
 
 
 def test_the_audited_packages_are_counted(

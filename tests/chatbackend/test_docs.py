@@ -1,4 +1,4 @@
-"""The documentation of the API: true to the code, to the running server, and readable in a browser."""
+"""The API documentation: it agrees with the code and the running server, and a browser can show it."""
 
 import os
 import subprocess
@@ -22,13 +22,13 @@ from tests.fixtures.programs import program
 from tests.fixtures.servers.api import Api, http
 
 TOP = Path(__file__).parents[2]
-WRITTEN = TOP / "docs/openapi.yaml"
+DOCUMENT = TOP / "docs/openapi.yaml"
 SWAGGER = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
 
 
 @pytest.fixture(scope="module")
 def documented(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
-    """A server whose documentation is on, and which takes all that it speaks of."""
+    """A server with documentation that accepts all documented requests."""
     with start_api(
         API_DOCS="True",
         CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_server_without_pauses",
@@ -43,20 +43,20 @@ def documented(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    schema: dict[str, Any] = yaml.safe_load(WRITTEN.read_text())
+    schema: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text())
     return schema
 
 
-# --- True to the code -----------------------------------------------------------------------------
+# --- The document and the code --------------------------------------------------------------------
 
 
 def test_the_committed_document_is_what_the_code_generates() -> None:
-    made = StringIO()
+    generated = StringIO()
 
-    call_command("spectacular", validate=True, fail_on_warn=True, stdout=made)
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=generated)
 
-    how = "python manage.py spectacular --file docs/openapi.yaml writes down what the code makes now."
-    assert made.getvalue().rstrip("\n") == WRITTEN.read_text().rstrip("\n"), how
+    how = "Update the document: python manage.py spectacular --file docs/openapi.yaml"
+    assert generated.getvalue().rstrip("\n") == DOCUMENT.read_text().rstrip("\n"), how
 
 
 def test_its_schemas_are_valid_and_every_reference_exists(document: dict[str, Any]) -> None:
@@ -127,25 +127,25 @@ def test_no_other_setting_changes_the_document(settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = settings.SUPPORT_RATE_PER_USER = 1
     settings.SUPPORT_TRANSCRIPTION_MODEL = settings.CHATKIT_SERVER = "other"
 
-    assert OpenApiYamlRenderer().render(Generator().get_schema(public=True)) == WRITTEN.read_bytes()
+    assert OpenApiYamlRenderer().render(Generator().get_schema(public=True)) == DOCUMENT.read_bytes()
 
 
-# --- True to the server ---------------------------------------------------------------------------
+# --- The document and the server ------------------------------------------------------------------
 
 
 def test_the_server_conforms_to_the_document(documented: Api, person: Person, tmp_path: Path) -> None:
-    """For longer: ``SCHEMATHESIS_SECONDS=600 make test ARGS=tests/chatbackend/test_docs.py``.
+    """A longer run: ``SCHEMATHESIS_SECONDS=600 make test ARGS=tests/chatbackend/test_docs.py``.
 
-    A token is good for 900 seconds.
+    The maximum is 900 seconds, the lifetime of a token.
     """
     seconds = os.environ.get("SCHEMATHESIS_SECONDS")
-    often = (
+    amount = (
         ["--max-time", seconds]
         if seconds
         else ["--phases", "examples,coverage,fuzzing", "--max-examples", "10"]
     )
-    command = [sys.executable, "-m", "schemathesis.cli", "run", str(WRITTEN), "--url", documented.origin]
-    command += ["--header", f"Authorization: Bearer {person.token()}", "--workers", "2", *often]
+    command = [sys.executable, "-m", "schemathesis.cli", "run", str(DOCUMENT), "--url", documented.origin]
+    command += ["--header", f"Authorization: Bearer {person.token()}", "--workers", "2", *amount]
 
     done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=900)
 
@@ -161,7 +161,7 @@ def test_the_server_serves_the_committed_document(documented: Api) -> None:
     answer = http.get(f"{documented.origin}/docs/openapi.yaml")
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/yaml")
-    assert answer.content == WRITTEN.read_bytes()
+    assert answer.content == DOCUMENT.read_bytes()
 
 
 def test_the_page_loads_and_sends_nothing_to_other_origins(documented: Api) -> None:
@@ -181,14 +181,14 @@ def test_the_documentation_is_off_by_default(api: Api) -> None:
 
 
 def test_a_browser_shows_the_document_without_an_error(documented: Api, tmp_path: Path) -> None:
-    # By a name of the world outside: at localhost, Swagger UI would keep to itself anyway.
+    # With a public host name: at localhost, Swagger UI contacts no other servers anyway.
     outside = documented.origin.replace("localhost", "api.example.com")
     command = [
         program("chromium-headless-shell"),
         *("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
         *("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"),
         "--host-resolver-rules=MAP api.example.com 127.0.0.1",
-        f"--unsafely-treat-insecure-origin-as-secure={outside}",  # as if it were https, as in production
+        f"--unsafely-treat-insecure-origin-as-secure={outside}",  # treated like https, as in production
         f"{outside}/docs",
     ]
 
@@ -196,5 +196,5 @@ def test_a_browser_shows_the_document_without_an_error(documented: Api, tmp_path
 
     for path in ("/support/chatkit", "/support/attachments/{attachment_id}", "/readyz"):
         assert f'data-path="{path}"' in shown.stdout
-    complaints = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
-    assert complaints == []  # of a script, or of the policy that stopped one
+    console = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []  # a script error, or a violation of the policy

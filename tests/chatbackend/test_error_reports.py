@@ -1,4 +1,4 @@
-"""What an error report and the log say when something breaks, whose frames hold what they must not say."""
+"""Error reports and the log contain no secrets, although the frames of the traceback do."""
 
 import email
 import uuid
@@ -22,7 +22,7 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def breaking(auth: Any, start_api: Callable[..., Any], mails: Path) -> Iterator[Api]:
+def failing_api(auth: Any, start_api: Callable[..., Any], mails: Path) -> Iterator[Api]:
     with start_api(
         CHATKIT_CONTEXT="tests.fixtures.servers.mail_settings.build",
         CHATKIT_SERVER="tests.fixtures.servers.mail_settings.make_server",
@@ -34,24 +34,24 @@ def breaking(auth: Any, start_api: Callable[..., Any], mails: Path) -> Iterator[
 
 @pytest.mark.parametrize("place", ["view", "stream", "worker"])
 def test_reports_and_the_log_contain_no_token_cookie_or_message(
-    breaking: Api, person: Person, mails: Path, place: str
+    failing_api: Api, person: Person, mails: Path, place: str
 ) -> None:
-    token, said, cookie = person.token(), f"{place} {uuid.uuid4().hex}", uuid.uuid4().hex
+    token, message, cookie = person.token(), f"{place} {uuid.uuid4().hex}", uuid.uuid4().hex
 
-    answer = breaking.post(create(said), token, Cookie=f"better-auth.session_token={cookie}")
+    answer = failing_api.post(create(message), token, Cookie=f"better-auth.session_token={cookie}")
 
     [report] = eventually(lambda: reports(mails, f"broken in a {place}"), bool)
     assert answer.status_code == (500 if place == "view" else 200)
-    assert "tests/fixtures/servers/mail_settings.py" in report  # it says where
-    told = {"the report": report, "the log": breaking.log.read_text(), "the answer": answer.text}
-    for secret in (said, cookie, *token.split(".")[1:]):
-        # What was said is sent back to whoever said it, as a part of their conversation.
-        holders = {name for name, text in told.items() if secret in text}
-        assert holders <= ({"the answer"} if secret == said and place != "view" else set()), secret
+    assert "tests/fixtures/servers/mail_settings.py" in report  # the file of the error
+    texts = {"the report": report, "the log": failing_api.log.read_text(), "the answer": answer.text}
+    for secret in (message, cookie, *token.split(".")[1:]):
+        # The stream returns the message to its sender as a part of the thread.
+        holders = {name for name, text in texts.items() if secret in text}
+        assert holders <= ({"the answer"} if secret == message and place != "view" else set()), secret
 
 
 def reports(mails: Path, about: str) -> list[str]:
-    """The text and the page of each mail about it; of one second, Django may write two into one file."""
+    """The text and HTML of each mail. Django writes the mails of one second into one file."""
     written = [
         mail for path in mails.iterdir() for mail in path.read_bytes().split(b"-" * 79) if mail.strip()
     ]
@@ -60,30 +60,30 @@ def reports(mails: Path, about: str) -> list[str]:
     return [text for text in whole if about in text]
 
 
-# Made up here, so that the source lines of a traceback do not have them.
-FRAME, FORM, COOKIE, ADDRESS, REDIS = SECRETS = [uuid.uuid4().hex for _ in range(5)]
+# Random values, so that the source lines in a traceback do not contain them.
+FRAME, FORM, COOKIE, QUERY, REDIS = SECRETS = [uuid.uuid4().hex for _ in range(5)]
 
 
-def a_report(reporter: type[ExceptionReporter], settings: Any) -> str:
+def create_report(reporter: type[ExceptionReporter], settings: Any) -> str:
     settings.CACHES = {"default": {"LOCATION": f"redis://:{REDIS}@localhost"}}
-    request = RequestFactory().post(f"/?signature={ADDRESS}", {"text": FORM})
+    request = RequestFactory().post(f"/?signature={QUERY}", {"text": FORM})
     request.COOKIES["anything"] = COOKIE
 
-    def break_down(anything: str) -> None:
+    def fail(anything: str) -> None:
         raise RuntimeError
 
     try:
-        break_down(FRAME)
+        fail(FRAME)
     except RuntimeError as exc:
-        made = reporter(request, type(exc), exc, exc.__traceback__)
-    return made.get_traceback_text() + made.get_traceback_html()
+        created = reporter(request, type(exc), exc, exc.__traceback__)
+    return created.get_traceback_text() + created.get_traceback_html()
 
 
 def test_a_report_contains_only_a_traceback(settings: Any) -> None:
-    report = a_report(Reporter, settings)
+    report = create_report(Reporter, settings)
 
     assert isinstance(get_default_exception_reporter_filter(), Filter)
-    assert "break_down" in report
+    assert "in fail" in report
     assert [secret for secret in SECRETS if secret in report] == []
 
 
@@ -91,7 +91,7 @@ def test_djangos_own_report_would_contain_all_secrets(settings: Any) -> None:
     settings.DEFAULT_EXCEPTION_REPORTER_FILTER = "django.views.debug.SafeExceptionReporterFilter"
     get_default_exception_reporter_filter.cache_clear()
     try:
-        report = a_report(ExceptionReporter, settings)
+        report = create_report(ExceptionReporter, settings)
     finally:
         get_default_exception_reporter_filter.cache_clear()
 

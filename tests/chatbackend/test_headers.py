@@ -1,4 +1,4 @@
-"""What a browser is told of each kind of answer, under production's settings."""
+"""The response headers of each kind of response, with production settings."""
 
 import json
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from tests.support.attachments.client import attach
 pytestmark = pytest.mark.django_db
 
 HSTS = "max-age=31536000"
-EVERYWHERE = {
+ALL_RESPONSES = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Strict-Transport-Security": HSTS,
 }
-KEPT_BY_NOBODY = "max-age=0, no-cache, no-store, must-revalidate, private"
+NO_CACHE = "max-age=0, no-cache, no-store, must-revalidate, private"
 
 
 def ask(client: Client, path: str, person: Person | None = None, body: Any = None) -> Any:
@@ -39,53 +39,53 @@ def ask(client: Client, path: str, person: Person | None = None, body: Any = Non
     return client.post(path, json.dumps(body), "application/json", headers=headers, secure=True)
 
 
-def an_answer(client: Client, person: Person) -> Any:
+def list_threads(client: Client, person: Person) -> Any:
     return ask(client, "/support/chatkit", person, operation("threads.list"))
 
 
-def a_refusal(client: Client, person: Person) -> Any:
+def refused(client: Client, person: Person) -> Any:
     return ask(client, "/support/chatkit", None, operation("threads.list"))
 
 
-def a_missing_thread(client: Client, person: Person) -> Any:
+def missing_thread(client: Client, person: Person) -> Any:
     return ask(client, "/support/chatkit", person, operation("threads.get_by_id", thread_id="thr_1"))
 
 
-def a_missing_attachment(client: Client, person: Person) -> Any:
+def missing_attachment(client: Client, person: Person) -> Any:
     return ask(client, "/support/attachments/atc_1", person)
 
 
-def a_bad_address(client: Client, person: Person) -> Any:
+def bad_signature(client: Client, person: Person) -> Any:
     return ask(client, "/support/attachments/atc_1/content?signature=x")
 
 
-def an_unknown_path(client: Client, person: Person) -> Any:
+def unknown_path(client: Client, person: Person) -> Any:
     return ask(client, "/support/nothing")
 
 
-def the_health(client: Client, person: Person) -> Any:
+def health(client: Client, person: Person) -> Any:
     return ask(client, "/support/health")
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "send",
     [
-        an_answer,
-        a_refusal,
-        a_missing_thread,
-        a_missing_attachment,
-        a_bad_address,
-        an_unknown_path,
-        the_health,
+        list_threads,
+        refused,
+        missing_thread,
+        missing_attachment,
+        bad_signature,
+        unknown_path,
+        health,
     ],
 )
 def test_an_api_response_has_the_headers_of_the_api(
-    client: Client, person: Person, answer: Callable[[Client, Person], Any]
+    client: Client, person: Person, send: Callable[[Client, Person], Any]
 ) -> None:
-    response = answer(client, person)
+    response = send(client, person)
 
     assert response.status_code in (200, 401, 404)
-    assert response.headers.items() >= (EVERYWHERE | API_HEADERS).items()
+    assert response.headers.items() >= (ALL_RESPONSES | API_HEADERS).items()
     assert "Permissions-Policy" not in response.headers
 
 
@@ -100,9 +100,9 @@ def test_a_page_has_the_headers_of_a_page(path: str) -> None:
 
     response = staff.get(path.format(thread.pk), secure=True)
 
-    assert response.headers.items() >= (EVERYWHERE | PAGE_HEADERS).items()
+    assert response.headers.items() >= (ALL_RESPONSES | PAGE_HEADERS).items()
     if path.startswith("/admin/"):
-        assert response.headers["Cache-Control"] == KEPT_BY_NOBODY
+        assert response.headers["Cache-Control"] == NO_CACHE
 
 
 def directives(policies: dict[str, str]) -> dict[str, str]:
@@ -127,7 +127,7 @@ def test_the_policies_allow_only_our_own_origin() -> None:
 
 
 def test_streams_and_attachments_keep_their_own_headers(api: Api, person: Person) -> None:
-    plain_http = EVERYWHERE.keys() - {"Strict-Transport-Security"}
+    plain_http = ALL_RESPONSES.keys() - {"Strict-Transport-Security"}
 
     with api.stream(create(), person.token()) as events:
         stream, _ = next(events)
@@ -135,7 +135,7 @@ def test_streams_and_attachments_keep_their_own_headers(api: Api, person: Person
     static = http.get(f"{api.origin}/static/admin/css/base.css")
 
     for answer in (stream, file):
-        assert {name: answer.headers[name] for name in plain_http}.items() <= EVERYWHERE.items()
+        assert {name: answer.headers[name] for name in plain_http}.items() <= ALL_RESPONSES.items()
     assert stream.headers["Cache-Control"] == "no-store, no-transform"
     assert stream.headers["Content-Security-Policy"] == API_HEADERS["Content-Security-Policy"]
     assert file.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
@@ -144,12 +144,12 @@ def test_streams_and_attachments_keep_their_own_headers(api: Api, person: Person
 
 
 def test_the_documentation_keeps_its_own_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "render", lambda *_: HttpResponse())  # of a URLconf with API_DOCS
+    monkeypatch.setattr(views, "render", lambda *_: HttpResponse())  # it needs a URLconf with API_DOCS
 
-    shown = policies_middleware(views.page)(RequestFactory().get("/docs"))
+    response = policies_middleware(views.page)(RequestFactory().get("/docs"))
 
-    assert shown.headers["Content-Security-Policy"] == views.POLICY
-    assert shown.headers["Permissions-Policy"] == PAGE_HEADERS["Permissions-Policy"]
+    assert response.headers["Content-Security-Policy"] == views.POLICY
+    assert response.headers["Permissions-Policy"] == PAGE_HEADERS["Permissions-Policy"]
 
 
 def test_djangos_debug_page_gets_no_policy(settings: Any) -> None:
@@ -158,10 +158,10 @@ def test_djangos_debug_page_gets_no_policy(settings: Any) -> None:
     def page(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=500 if request.path == "/broken" else 200)
 
-    asked = policies_middleware(page)
+    get_response = policies_middleware(page)
 
-    assert "Content-Security-Policy" not in asked(RequestFactory().get("/broken"))
-    assert "Content-Security-Policy" in asked(RequestFactory().get("/"))
+    assert "Content-Security-Policy" not in get_response(RequestFactory().get("/broken"))
+    assert "Content-Security-Policy" in get_response(RequestFactory().get("/"))
 
 
 def test_the_admins_cookies_are_secure_httponly_and_lax() -> None:
@@ -179,11 +179,11 @@ def test_the_admins_cookies_are_secure_httponly_and_lax() -> None:
 
 
 def test_no_api_response_sets_a_cookie(client: Client, person: Person) -> None:
-    assert not an_answer(client, person).cookies
+    assert not list_threads(client, person).cookies
 
 
 def test_production_settings_pass_check_deploy_without_a_warning(database_url: str, auth: Any) -> None:
-    """With what docs/deployment.md has one set, and nothing more."""
+    """With only the variables that docs/deployment.md requires."""
     done = manage(
         "check",
         "--deploy",
@@ -197,7 +197,7 @@ def test_production_settings_pass_check_deploy_without_a_warning(database_url: s
         PUBLIC_URL="https://api.example.com",
         SECURE_SSL_REDIRECT="True",
         TRUST_X_FORWARDED_PROTO="True",
-        PYTHONDEVMODE="0",  # in which ChatKit's SDK warns of its own classes
+        PYTHONDEVMODE="0",  # development mode shows a warning of ChatKit's SDK
         PYTHONWARNINGS="ignore",
     )
 
@@ -206,6 +206,6 @@ def test_production_settings_pass_check_deploy_without_a_warning(database_url: s
 
 
 def test_the_url_of_a_file_is_not_sent_as_a_referrer_to_other_sites(client: Client, person: Person) -> None:
-    """Its signature is in the query, which a referrer would hold."""
+    """Its query contains the signature, and a referrer would contain the query."""
     assert "signature=" in str(signed_urls.content_url(person.user_id, "atc_1"))
-    assert a_bad_address(client, person).headers["Referrer-Policy"] == "same-origin"
+    assert bad_signature(client, person).headers["Referrer-Policy"] == "same-origin"

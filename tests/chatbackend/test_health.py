@@ -1,4 +1,4 @@
-"""What a load balancer is told, by a real server, on a real database that hangs and is killed."""
+"""/healthz and /readyz of a real server, whose real database hangs and is killed."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ from chatbackend.web.readiness import Readiness
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import Api, eventually, http
 
-ALL_WELL = {"database": "ok", "better_auth_tables": "ok", "keys": "ok"}
-READY = (200, {"status": "ready", "checks": ALL_WELL})
+ALL_OK = {"database": "ok", "better_auth_tables": "ok", "keys": "ok"}
+READY = (200, {"status": "ready", "checks": ALL_OK})
 
 
-def unavailable(**wrong: str) -> tuple[int, Any]:
-    return 503, {"status": "unavailable", "checks": ALL_WELL | wrong}
+def unavailable(**faults: str) -> tuple[int, Any]:
+    return 503, {"status": "unavailable", "checks": ALL_OK | faults}
 
 
 def get(api: Api, path: str, **headers: str) -> httpx2.Response:
@@ -39,8 +39,8 @@ def readiness(api: Api) -> tuple[int, Any]:
 
 
 @pytest.fixture
-def keyed(api: Api, person: Person) -> Api:
-    """A server whose Better Auth has signed a token, and so has a key."""
+def api_with_key(api: Api, person: Person) -> Api:
+    """A server whose Better Auth has a key, because it has signed a token."""
     person.token()
     return api
 
@@ -51,13 +51,13 @@ def test_healthz_says_only_that_the_process_is_alive(api: Api) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
-def test_a_server_is_ready_if_all_checks_pass(keyed: Api) -> None:
-    assert eventually(lambda: readiness(keyed), lambda seen: seen == READY)
+def test_a_server_is_ready_if_all_checks_pass(api_with_key: Api) -> None:
+    assert eventually(lambda: readiness(api_with_key), lambda seen: seen == READY)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_probe_is_not_cached_and_has_no_other_headers(keyed: Api, path: str) -> None:
-    answer = get(keyed, path)
+def test_a_probe_is_not_cached_and_has_no_other_headers(api_with_key: Api, path: str) -> None:
+    answer = get(api_with_key, path)
 
     ours = {name: value for name, value in answer.headers.items() if name not in ("date", "server")}
     assert ours == {
@@ -69,14 +69,14 @@ def test_a_probe_is_not_cached_and_has_no_other_headers(keyed: Api, path: str) -
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_probe_allows_only_get_and_head(keyed: Api, path: str) -> None:
-    eventually(lambda: readiness(keyed), lambda seen: seen == READY)
-    address = f"{keyed.origin}{path}"
+def test_a_probe_allows_only_get_and_head(api_with_key: Api, path: str) -> None:
+    eventually(lambda: readiness(api_with_key), lambda seen: seen == READY)
+    address = f"{api_with_key.origin}{path}"
 
     head, others = http.head(address), [http.request(method, address) for method in ("POST", "OPTIONS")]
 
     assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["Content-Length"] == str(len(get(keyed, path).content))
+    assert head.headers["Content-Length"] == str(len(get(api_with_key, path).content))
     assert [(each.status_code, each.headers["Allow"]) for each in others] == [(405, "GET, HEAD")] * 2
 
 
@@ -121,10 +121,10 @@ def test_a_server_is_not_ready_until_better_auth_has_a_key(
 
 
 @pytest.fixture
-def on_its_own(
+def own_stack(
     tmp_path: Path, start_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> Iterator[tuple[Api, Popen[str], psycopg.Connection]]:
-    """A server that is ready, its database's process, and somebody else's connection to that."""
+    """A ready server, the process of its database, and another connection to that database."""
     with ExitStack() as running:
         database, url = running.enter_context(postgres_process(tmp_path, throwaway=True))
         auth = running.enter_context(start_better_auth(DATABASE_URL=url))
@@ -135,7 +135,7 @@ def on_its_own(
 
 
 def backends(database: psycopg.Connection, condition: str) -> set[int]:
-    """The database's processes that serve other connections than ours."""
+    """The ids of the database's backend processes, except for this connection's."""
     others = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
     return {pid for (pid,) in database.execute(others + condition)}
 
@@ -143,47 +143,47 @@ def backends(database: psycopg.Connection, condition: str) -> set[int]:
 def test_a_lost_connection_does_not_make_the_server_unready(
     database_url: str, person: Person, start_api: Callable[..., Any]
 ) -> None:
-    person.token()  # without one there is no key
+    person.token()  # makes Better Auth create its key
     with (
         start_api(DATABASE_URL=f"{database_url}?application_name=loses_one") as api,
         psycopg.connect(database_url, autocommit=True) as database,
     ):
         eventually(lambda: readiness(api), lambda seen: seen == READY)
-        looking = "application_name = 'loses_one' AND query LIKE '%FALSE%'"
-        lost, told = backends(database, looking), set()
+        of_checks = "application_name = 'loses_one' AND query LIKE '%FALSE%'"
+        lost, statuses = backends(database, of_checks), set()
 
         for pid in lost:
             database.execute("SELECT pg_terminate_backend(%s)", [pid])
 
         def ask() -> set[int]:
-            told.add(readiness(api)[0])
-            return backends(database, looking) - lost
+            statuses.add(readiness(api)[0])
+            return backends(database, of_checks) - lost
 
         assert len(lost) == len(eventually(ask, lambda new: bool(new))) == 1
-        assert told == {200}
+        assert statuses == {200}
 
 
 def test_a_hanging_or_stopped_database_is_reported_quickly_and_the_process_stays_alive(
-    on_its_own: tuple[Api, Popen[str], psycopg.Connection],
+    own_stack: tuple[Api, Popen[str], psycopg.Connection],
 ) -> None:
-    api, database, connection = on_its_own
+    api, database, connection = own_stack
     gone = unavailable(database="unreachable", better_auth_tables="unreachable")
-    processes, took, alive = {database.pid} | backends(connection, "TRUE"), [], []
+    processes, durations, alive = {database.pid} | backends(connection, "TRUE"), [], []
 
     def ask() -> tuple[int, Any]:
-        began = time.monotonic()
-        told = readiness(api)
-        took.append(time.monotonic() - began)
+        started_at = time.monotonic()
+        result = readiness(api)
+        durations.append(time.monotonic() - started_at)
         alive.append(get(api, "/healthz").status_code)
-        return told
+        return result
 
     with hanging(processes):
-        eventually(ask, lambda told: told == gone)
-    eventually(ask, lambda told: told == READY)
+        eventually(ask, lambda result: result == gone)
+    eventually(ask, lambda result: result == READY)
     database.kill()
-    eventually(ask, lambda told: told == gone)
+    eventually(ask, lambda result: result == gone)
 
-    assert max(took) < 5  # half of what psycopg would wait for a server that hangs
+    assert max(durations) < 5  # psycopg would wait ten seconds for a hanging server
     assert set(alive) == {200}
 
 
@@ -229,7 +229,7 @@ def test_sqlite_and_cookies_are_checked_without_keys(
         "BETTER_AUTH_SESSION_SOURCE": redis_url,
         "BETTER_AUTH_CREDENTIALS": "cookie",
         "BETTER_AUTH_SECRET": "a-secret-of-the-tests-and-of-nothing-else",
-        "BETTER_AUTH_KEYS": "jwks",  # of which none is needed here, nor asked for
+        "BETTER_AUTH_KEYS": "jwks",  # cookies need no keys, so this source is not checked
         "BETTER_AUTH_JWKS_PRIVATE": "True",
     }
     with start_api(**own) as running:
@@ -243,20 +243,20 @@ def test_sqlite_and_cookies_are_checked_without_keys(
     assert after == (503, {"status": "unavailable", "checks": checks | {"better_auth_tables": "unreadable"}})
 
 
-# --- What it costs --------------------------------------------------------------------------------
+# --- The number of checks -------------------------------------------------------------------------
 
 
-class Counted(Readiness):
-    """A look takes until it is told to end."""
+class CountedReadiness(Readiness):
+    """Counts its checks. A check takes until ``may_end`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks, self.may_end = 0, asyncio.Event()
+        self.count, self.may_end = 0, asyncio.Event()
 
     async def _run_checks(self) -> dict[str, str]:
-        self.looks += 1
+        self.count += 1
         await self.may_end.wait()
-        return {"look": str(self.looks)}
+        return {"check": str(self.count)}
 
 
 def test_many_probes_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,13 +265,13 @@ def test_many_probes_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def flood() -> list[dict[str, str]]:
         nonlocal clock
-        readiness = Counted()
+        readiness = CountedReadiness()
         callers = [asyncio.create_task(readiness.checks()) for _ in range(100)]
         await asyncio.sleep(0)
-        clock += 10  # a look that takes long is not joined by a second
+        clock += 10  # a slow check does not start a second one
         callers += [asyncio.create_task(readiness.checks()) for _ in range(100)]
         await asyncio.sleep(0)
-        callers[0].cancel()  # whoever leaves takes nothing away from the others
+        callers[0].cancel()  # one caller disconnects; the others still get the result
         readiness.may_end.set()
         first = await asyncio.gather(*callers[1:])
         clock -= 9.1
@@ -281,5 +281,5 @@ def test_many_probes_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
     *first, fresh, later = asyncio.run(flood())
 
-    assert [*first, fresh] == [{"look": "1"}] * 200
-    assert later == {"look": "2"}
+    assert [*first, fresh] == [{"check": "1"}] * 200
+    assert later == {"check": "2"}

@@ -1,4 +1,4 @@
-"""How many log lines strangers can cause."""
+"""The limit on log lines that callers without a token can cause."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def log(clock: Clock) -> Iterator[io.StringIO]:
-    """What the project's own handler writes, in a new minute."""
+    """The output of the project's handler. Its time interval has just started."""
     [handler] = [each for each in logging.getLogger().handlers if each.name == "stdout"]
     assert isinstance(handler, logging.StreamHandler)
     [limit] = [each for each in handler.filters if isinstance(each, LineLimit)]
@@ -69,7 +69,7 @@ def test_other_log_lines_are_not_limited(client: Client, log: io.StringIO) -> No
         ("django.request", logging.ERROR),
         ("authn.audit", logging.INFO),
         ("support.views", logging.WARNING),
-        ("uvicorn.error", logging.INFO),  # its start and its end
+        ("uvicorn.error", logging.INFO),  # the start and stop of the server
         ("uvicorn.error", logging.ERROR),
     ]
 

@@ -1,4 +1,4 @@
-"""What Prometheus gets to read: scraped from real servers, before and after something happened."""
+"""The metrics, scraped from real servers before and after an event."""
 
 import json
 import os
@@ -38,24 +38,24 @@ STREAMS = "chatbackend_streams_open"
 STREAMS_ENDED = "chatbackend_stream_duration_seconds_count"
 
 
-class Numbers(dict[tuple[str, tuple[tuple[str, str], ...]], float]):
-    """What one scrape said: each series, by its name and labels."""
+class Metrics(dict[tuple[str, tuple[tuple[str, str], ...]], float]):
+    """The values of one scrape, by name and labels."""
 
     def of(self, name: str, **labels: str) -> float:
         """The sum of the series with these labels."""
         return sum(
             value
-            for (each, its), value in self.items()
-            if each == name and labels.items() <= dict(its).items()
+            for (each, its_labels), value in self.items()
+            if each == name and labels.items() <= dict(its_labels).items()
         )
 
 
-def scrape(port: int) -> Numbers:
+def scrape(port: int) -> Metrics:
     answer = http.get(f"http://127.0.0.1:{port}/metrics")
     assert answer.status_code == 200
     families = text_string_to_metric_families(answer.text)
     samples = [sample for family in families for sample in family.samples]
-    return Numbers({(each.name, tuple(sorted(each.labels.items()))): each.value for each in samples})
+    return Metrics({(each.name, tuple(sorted(each.labels.items()))): each.value for each in samples})
 
 
 @dataclass
@@ -63,11 +63,11 @@ class Scraped:
     api: Api
     port: int
 
-    def numbers(self) -> Numbers:
+    def numbers(self) -> Metrics:
         return scrape(self.port)
 
-    def eventually(self, name: str, value: float, **labels: str) -> Numbers:
-        """Of what is counted once the answer has been sent."""
+    def eventually(self, name: str, value: float, **labels: str) -> Metrics:
+        """Wait until the value is reached. Some events are counted after the response is sent."""
         return eventually(self.numbers, lambda numbers: numbers.of(name, **labels) == value)
 
 
@@ -78,7 +78,7 @@ def scraped(start_assistant: Callable[..., Any]) -> Iterator[Scraped]:
         yield Scraped(api, port)
 
 
-# --- What is counted ------------------------------------------------------------------------------
+# --- Counted events -------------------------------------------------------------------------------
 
 
 def test_an_accepted_request_is_counted_and_timed(scraped: Scraped, person: Person) -> None:
@@ -197,10 +197,10 @@ def test_busy_threads_and_waiting_calls_are_counted(
     env = {"METRICS_PORT": str(port), "WORKER_THREADS": "2"}
     with start_api(**env) as api, ThreadPoolExecutor(5) as clients:
         running = Scraped(api, port)
-        assert api.post(operation("threads.list"), token).status_code == 200  # it knows its keys
+        assert api.post(operation("threads.list"), token).status_code == 200  # loads the keys
 
-        with psycopg.connect(database_url) as somebody:
-            somebody.execute('LOCK TABLE "session" IN ACCESS EXCLUSIVE MODE')
+        with psycopg.connect(database_url) as connection:
+            connection.execute('LOCK TABLE "session" IN ACCESS EXCLUSIVE MODE')
             answers = [clients.submit(api.post, operation("threads.list"), token) for _ in range(5)]
             busy = running.eventually(AWAITED, 3)
         assert [answer.result().status_code for answer in answers] == [200] * 5
@@ -228,59 +228,69 @@ def test_an_exception_in_a_view_is_counted_as_a_500(rf: Any) -> None:
     assert counted == [("unknown", 500)]
 
 
-# --- What is not ----------------------------------------------------------------------------------
+# --- No series for a caller's values --------------------------------------------------------------
 
 
-def hostilities(api: Api, person: Person) -> None:
-    """Whatever a client may choose, chosen anew each time."""
-    made_up, token = uuid.uuid4().hex, person.token()
-    for bearer in (None, made_up, f"{made_up}.b.c", f"a.{made_up}", token[:-2] + "xx"):
-        api.post(operation("threads.list"), bearer, User_Agent=made_up, X_Request_ID=made_up)
-    http.post(api.url, headers={"Authorization": f"Bearer {token}, Bearer {token}", "Cookie": f"{made_up}=1"})
-    for body in (operation(made_up), operation("threads.list", **{made_up: 1}), made_up.encode(), b"{}"):
-        api.post(body, token, Accept_Language=made_up)
+def send_hostile_requests(api: Api, person: Person) -> None:
+    """Requests with new random values wherever a client can choose one."""
+    unique, token = uuid.uuid4().hex, person.token()
+    for bearer in (None, unique, f"{unique}.b.c", f"a.{unique}", token[:-2] + "xx"):
+        api.post(operation("threads.list"), bearer, User_Agent=unique, X_Request_ID=unique)
+    http.post(api.url, headers={"Authorization": f"Bearer {token}, Bearer {token}", "Cookie": f"{unique}=1"})
+    for body in (
+        operation(unique),
+        operation("threads.list", **{unique: 1}),
+        unique.encode(),
+        b"{}",
+    ):
+        api.post(body, token, Accept_Language=unique)
     for kind in ("threads.get_by_id", "threads.delete", "items.list"):
-        api.post(operation(kind, thread_id=made_up), token, X_Forwarded_For=f"10.{len(made_up)}.1.1")
-    api.post(add(made_up), token)
-    for path in ("", made_up, f"{made_up}/content?signature={made_up}", f"{made_up}/upload"):
+        api.post(operation(kind, thread_id=unique), token, X_Forwarded_For=f"10.{len(unique)}.1.1")
+    api.post(add(unique), token)
+    for path in (
+        "",
+        unique,
+        f"{unique}/content?signature={unique}",
+        f"{unique}/upload",
+    ):
         http.get(f"{api.origin}/support/attachments/{path}", headers={"Authorization": f"Bearer {token}"})
     http.request("BREW", api.url, headers={"Authorization": f"Bearer {token}"})
-    http.get(f"{api.origin}/{made_up}?{made_up}")
+    http.get(f"{api.origin}/{unique}?{unique}")
 
 
 def test_no_client_can_grow_the_number_of_series(scraped: Scraped, person: Person) -> None:
-    hostilities(scraped.api, person)
+    send_hostile_requests(scraped.api, person)
     before = scraped.numbers()
 
     for _ in range(3):
-        hostilities(scraped.api, person)
+        send_hostile_requests(scraped.api, person)
 
     after = scraped.numbers()
     assert set(after) == set(before)
-    assert after.of(REQUESTS) > before.of(REQUESTS)  # they did arrive
+    assert after.of(REQUESTS) > before.of(REQUESTS)  # the requests were counted
     assert len([name for name, _ in after if name.startswith("chatbackend_")]) < 500
 
 
-MADE_UP = """
+UNKNOWN_REASONS = """
 import django; django.setup()
 import prometheus_client
 from authn import audit
 from chatbackend.metrics import collectors as metrics
 metrics.listen()
 for number in range(9):
-    audit.attempted.send(None, outcome="refused", reason=f"made up {number}", seconds=1)
+    audit.attempted.send(None, outcome="refused", reason=f"invented {number}", seconds=1)
 print(prometheus_client.generate_latest().decode())
 """
 
 
 def test_an_unknown_reason_is_counted_as_other() -> None:
-    said = printed_by(MADE_UP)
+    output = output_of(UNKNOWN_REASONS)
 
-    assert f'{ATTEMPTS}{{outcome="refused",reason="other"}} 9.0' in said
-    assert "made up" not in said
+    assert f'{ATTEMPTS}{{outcome="refused",reason="other"}} 9.0' in output
+    assert "invented" not in output
 
 
-# --- Off, and wrong -------------------------------------------------------------------------------
+# --- Off, and wrong settings ----------------------------------------------------------------------
 
 LIFESPAN = """
 import asyncio, sys
@@ -299,16 +309,16 @@ asyncio.run(main())
 """
 
 
-def printed_by(program: str, **env: str) -> str:
+def output_of(program: str, **env: str) -> str:
     done = python(program, **env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_without_a_port_nothing_is_served_counted_or_imported(auth: Any, database_url: str) -> None:
-    said = printed_by(LIFESPAN, DATABASE_URL=database_url)
+    output = output_of(LIFESPAN, DATABASE_URL=database_url)
 
-    assert said.splitlines()[-1] == "lifespan.startup.complete False False"
+    assert output.splitlines()[-1] == "lifespan.startup.complete False False"
 
 
 def test_a_port_in_use_stops_the_start(auth: Any, scraped: Scraped, database_url: str) -> None:
@@ -366,8 +376,8 @@ class Workers(Scraped):
     def process_ids(self) -> set[int]:
         return {int(file.stem.rpartition("_")[2]) for file in self.directory.glob("counter_*.db")}
 
-    def said_by(self, process_id: int, name: str) -> float:
-        """What one of them has in its own files."""
+    def value_of(self, process_id: int, name: str) -> float:
+        """The value in the files of one worker."""
         files = [str(file) for file in self.directory.glob(f"*_{process_id}.db")]
         values = [each for file in files for each in MmapedDict.read_all_values_from_file(file)]
         return sum(value for key, value, *_ in values if json.loads(key)[1] == name)
@@ -375,7 +385,7 @@ class Workers(Scraped):
 
 @pytest.fixture
 def workers(auth: Any, database_url: str, tmp_path: Path) -> Iterator[Workers]:
-    """Two of them, of one server."""
+    """A server with two worker processes."""
     port, metrics_port = free_port(), free_port()
     env = process_environment(
         DATABASE_URL=database_url,
@@ -398,39 +408,39 @@ def test_each_worker_answers_for_all_workers_even_for_one_that_has_ended(
     token, asked = person.token(), 0
 
     def both_have_answered() -> bool:
-        return all(workers.said_by(each, ATTEMPTS) for each in workers.process_ids())
+        return all(workers.value_of(each, ATTEMPTS) for each in workers.process_ids())
 
     while asked < 200 and not both_have_answered():
         assert workers.api.post(operation("threads.list"), token).status_code == 200
         asked += 1
     assert both_have_answered()
-    # The kernel picks who answers: of so many, both.
+    # The kernel chooses the worker. With 20 requests, both answer some.
     assert {workers.numbers().of(ATTEMPTS, reason="ok") for _ in range(20)} == {asked}
 
     with workers.api.stream(create("until I leave"), token) as events:
         next(events)
         eventually(workers.numbers, lambda numbers: numbers.of(STREAMS) == 1)
-        [busy] = [each for each in workers.process_ids() if workers.said_by(each, STREAMS)]
+        [busy] = [each for each in workers.process_ids() if workers.value_of(each, STREAMS)]
         os.kill(busy, signal.SIGKILL)
         with pytest.raises(httpx2.HTTPError):
             list(events)
 
-    # It took its open stream with it, but none of what it had counted.
+    # Its open stream is no longer counted. Its counters remain.
     eventually(lambda: scrape_or_nothing(workers), lambda numbers: numbers.of(STREAMS) == 0 and bool(numbers))
     assert workers.numbers().of(ATTEMPTS, reason="ok") == asked + 1
     assert not list(workers.directory.glob(f"gauge_live*_{busy}.db"))
 
 
-def scrape_or_nothing(workers: Workers) -> Numbers:
+def scrape_or_nothing(workers: Workers) -> Metrics:
     try:
         return workers.numbers()
-    except httpx2.HTTPError:  # it was the dead one's turn
-        return Numbers()
+    except httpx2.HTTPError:  # the request went to the worker that has ended
+        return Metrics()
 
 
 RESTARTED = """
 import os, pathlib
-for file in pathlib.Path(os.environ["METRICS_DIRECTORY"]).glob("*.db"):  # as if we had its number again
+for file in pathlib.Path(os.environ["METRICS_DIRECTORY"]).glob("*.db"):  # as if this process had the same id
     file.rename(file.with_name(f"{file.stem.rpartition('_')[0]}_{os.getpid()}.db"))
 import django; django.setup()
 from chatbackend.metrics import exposition
@@ -447,13 +457,13 @@ def test_a_worker_keeps_the_counters_of_an_earlier_process_with_its_id(tmp_path:
     for times in ("1.0", "2.0"):
         env = {"METRICS_PORT": str(free_port()), "METRICS_DIRECTORY": str(tmp_path)}
 
-        said = printed_by(RESTARTED, **env)
+        output = output_of(RESTARTED, **env)
 
-        assert f'chatbackend_model_errors_total{{kind="busy"}} {times}' in said
-        assert "chatbackend_streams_open 1.0" in said
+        assert f'chatbackend_model_errors_total{{kind="busy"}} {times}' in output
+        assert "chatbackend_streams_open 1.0" in output
 
 
-# --- What is written about them -------------------------------------------------------------------
+# --- The documentation ----------------------------------------------------------------------------
 
 GUIDE = (TOP / "docs/metrics.md").read_text()
 DASHBOARD = json.loads((TOP / "docs/grafana-dashboard.json").read_text())
@@ -465,15 +475,15 @@ IN_RULES = [rule["expr"] for group in RULES["groups"] for rule in group["rules"]
 
 
 def selectors(query: str) -> list[promql_parser.VectorSelector]:
-    """Raises ``ValueError`` for what Prometheus would not read either."""
+    """The selectors in a query. Raises ``ValueError`` if Prometheus could not parse it."""
     found = []
 
-    def note(part: Any) -> bool:
+    def collect(part: Any) -> bool:
         if isinstance(part, promql_parser.VectorSelector):
             found.append(part)
         return True
 
-    promql_parser.walk(promql_parser.parse(query), note)
+    promql_parser.walk(promql_parser.parse(query), collect)
     return found
 
 
@@ -483,14 +493,14 @@ def test_every_documented_query_uses_existing_series(scraped: Scraped, person: P
     series = list(scraped.numbers())
 
     for selector in selectors(query):
-        its = [dict(labels) for name, labels in series if name == selector.name]
-        assert its, f"there is no {selector.name}"
+        found = [dict(labels) for name, labels in series if name == selector.name]
+        assert found, f"there is no {selector.name}"
         named = {label for by in re.findall(r"by \((.*?)\)", query) for label in by.split(", ")}
-        assert named | {matcher.name for matcher in selector.matchers.matchers} <= set(its[0])
+        assert named | {matcher.name for matcher in selector.matchers.matchers} <= set(found[0])
         for matcher in selector.matchers.matchers:
             values = matcher.value.split("|") if matcher.op == promql_parser.MatchOp.Re else [matcher.value]
-            for value in filter(str.isidentifier, values):  # not of a pattern such as 5..
-                assert value in {labels[matcher.name] for labels in its}
+            for value in filter(str.isidentifier, values):  # skip a pattern such as 5..
+                assert value in {labels[matcher.name] for labels in found}
 
 
 def test_the_dashboard_has_the_queries_of_the_guide() -> None:

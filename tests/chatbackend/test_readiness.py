@@ -1,8 +1,8 @@
-"""A look at a database that is too slow, in a process that goes on taking connections meanwhile."""
+"""A check of a database that is too slow, in a process that accepts connections meanwhile."""
 
 from tests.fixtures.servers.forkserver import python
 
-LOOKS = """
+PROGRAM = """
 import asyncio, socket, threading
 import django, uvloop
 
@@ -10,29 +10,29 @@ django.setup()
 from chatbackend.web import readiness
 
 readiness.TIMEOUT_SECONDS = 0.1
-over = threading.Event()
+stopped = threading.Event()
 
-def come_and_go(address):
-    while not over.is_set():
+def connect_repeatedly(address):
+    while not stopped.is_set():
         socket.create_connection(address).close()
 
 async def main():
     listener = await asyncio.start_server(lambda _, answer: answer.close(), "127.0.0.1", 0)
-    clients = threading.Thread(target=come_and_go, args=[listener.sockets[0].getsockname()])
+    clients = threading.Thread(target=connect_repeatedly, args=[listener.sockets[0].getsockname()])
     clients.start()
     database = readiness._Database("default")
-    said = [await database.check(["SELECT pg_sleep(5)"]) for _ in range(10)]
-    said += [await database.check(["SELECT 1"])]
-    over.set()
+    results = [await database.check(["SELECT pg_sleep(5)"]) for _ in range(10)]
+    results += [await database.check(["SELECT 1"])]
+    stopped.set()
     clients.join()
-    print(*said)
+    print(*results)
 
 uvloop.run(main())
 """
 
 
 def test_a_cancelled_check_does_not_affect_other_connections(database_url: str) -> None:
-    done = python(LOOKS, DATABASE_URL=database_url)
+    done = python(PROGRAM, DATABASE_URL=database_url)
 
     assert done.returncode == 0, done.stderr
     assert f"{'unreachable ' * 10}ok" in done.stdout.splitlines()
