@@ -1,4 +1,4 @@
-// Better Auth as this project uses it: e-mail and password, and a JWT for the Django backend.
+// The configuration of Better Auth: e-mail and password, and a JWT for the Django backend.
 
 import { betterAuth } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
@@ -7,7 +7,7 @@ import { jwt } from "better-auth/plugins/jwt";
 import pg from "pg";
 import { StartError } from "./config.mjs";
 
-// What BETTER_AUTH_PLUGINS may name, beside jwt, which is always there.
+// The values of BETTER_AUTH_PLUGINS. The plugin jwt is always on.
 const PLUGINS = { admin };
 
 export function createAuth({
@@ -15,9 +15,9 @@ export function createAuth({
   baseURL,
   secret,
   trustedOrigins,
-  jwtAlgorithm = "EdDSA", // or ES256, ES512, PS256, RS256; a key that exists keeps its own
+  jwtAlgorithm = "EdDSA", // or ES256, ES512, PS256, RS256; an existing key keeps its algorithm
   jwtExpiration = "15m",
-  jwtRotationSeconds, // undefined: the signing key is kept
+  jwtRotationSeconds, // undefined: no rotation
   plugins = [],
   changeEmail = false,
   deleteUser = false,
@@ -29,7 +29,7 @@ export function createAuth({
     database: createPool(databaseUrl),
     emailAndPassword: { enabled: true },
     user: {
-      // There is no mail here: an address that was never verified changes at once, a verified one cannot.
+      // This server sends no mail. So an unverified address changes at once, and a verified one cannot change.
       changeEmail: { enabled: changeEmail, updateEmailWithoutVerification: true },
       deleteUser: { enabled: deleteUser },
     },
@@ -41,12 +41,13 @@ export function createAuth({
       ...plugins.map(pluginNamed),
     ],
     telemetry: { enabled: false },
-    // Rate limits stay as Better Auth sets them: on under NODE_ENV=production, off elsewhere.
+    // Rate limits keep Better Auth's default: on with NODE_ENV=production, otherwise off.
   });
 }
 
-// Few claims keep the header short; the default payload is the whole user, picture included. `sid` is the
-// row's id, never `session.token`, which is itself a login. With it a sign-out ends this token at once.
+// Few claims keep the Authorization header short. The default payload is the whole user with the picture. `sid`
+// is the id of the session's row. It must not be `session.token`, because that token is a login. With `sid`, a
+// sign-out ends this token at once.
 function definePayload({ user, session }) {
   return { email: user.email, emailVerified: user.emailVerified, name: user.name, sid: session.id };
 }
@@ -58,12 +59,12 @@ function pluginNamed(name) {
 
 function createPool(connectionString) {
   const pool = new pg.Pool({ connectionString, connectionTimeoutMillis: 5000 });
-  // Without a listener a connection that breaks while idle would end the process.
+  // Without this listener, a lost idle connection would end the process.
   pool.on("error", (error) => console.error(`Lost an idle database connection: ${error.message}`));
   return pool;
 }
 
-/** Better Auth's own migrations; nothing happens when the tables are up to date. */
+/** Runs Better Auth's migrations. Does nothing if the tables are up to date. */
 export async function migrate(auth) {
   const { runMigrations } = await getMigrations(auth.options);
   await runMigrations();

@@ -1,8 +1,8 @@
-// Every environment variable this server reads, with its default. Nothing else looks at process.env.
+// All environment variables of this server, with their defaults. No other file reads process.env.
 
 const JWT_ALGORITHMS = ["EdDSA", "ES256", "ES512", "PS256", "RS256"];
 
-/** Why the server does not start, in words for whoever starts it: shown without a stack trace. */
+/** The reason why the server does not start, for the user at the terminal. It is shown without a stack trace. */
 export class StartError extends Error {}
 
 export function readConfig(env = process.env) {
@@ -28,8 +28,8 @@ export function readConfig(env = process.env) {
   };
 }
 
-// On one's own machine the page is opened under either name. Elsewhere only its own origin is trusted:
-// a page on a visitor's localhost is nobody we know.
+// On a developer's machine, the page may be opened under both names. Elsewhere only its own origin is trusted,
+// because a page on a visitor's localhost is not ours.
 function originsOf(baseURL, port) {
   if (!["localhost", "127.0.0.1"].includes(baseURL.hostname)) return [baseURL.origin];
   return [...new Set([baseURL.origin, `http://localhost:${port}`, `http://127.0.0.1:${port}`])];
@@ -43,7 +43,7 @@ function required(env, name, hint) {
 function databaseAddress(env, name) {
   const hint = "Write a PostgreSQL address, such as postgresql://user:password@localhost:5432/name";
   const url = required(env, name, hint);
-  if (/^(postgres|postgresql|psql|pgsql):\/\//.test(url)) return url; // the schemes Django's side reads too
+  if (/^(postgres|postgresql|psql|pgsql):\/\//.test(url)) return url; // the Django backend accepts these schemes too
   throw new StartError(`${name} is not a PostgreSQL address. ${hint}`);
 }
 
@@ -59,13 +59,13 @@ function wholeNumber(env, name, fallback) {
   throw new StartError(`${name} should be a whole number.`);
 }
 
-// With another one Better Auth would start, and fail at every token.
+// With another algorithm, Better Auth would start and then fail at every token.
 function jwtAlgorithm(env, name) {
   if (!env[name] || JWT_ALGORITHMS.includes(env[name])) return env[name] || undefined;
   throw new StartError(`${name} should be one of ${JWT_ALGORITHMS.join(", ")}.`);
 }
 
-// Better Auth takes a bare number for a point in time, not for a length: 3600 would mean 1970.
+// Better Auth reads a number without a unit as a point in time: 3600 would be in 1970.
 function duration(env, name) {
   if (!env[name]) return undefined;
   if (/^\d+ ?[a-z]+$/i.test(env[name])) return env[name];

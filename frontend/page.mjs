@@ -1,4 +1,4 @@
-// The files in public/, and the page's own configuration.
+// Serves the files in public/, and the configuration of the page.
 
 import { readFile, readdir } from "node:fs/promises";
 import { extname, join } from "node:path";
@@ -16,7 +16,7 @@ export function pageHandler({ chatkitUrl }) {
   const headers = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": contentSecurityPolicy(chatkitUrl),
-    // Not no-referrer: under it a browser sends "Origin: null", which Better Auth refuses.
+    // With no-referrer, browsers would send "Origin: null", and Better Auth refuses that.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
   };
@@ -33,7 +33,7 @@ export function pageHandler({ chatkitUrl }) {
     }
     if (path === "/config.json") return send(200, "application/json", JSON.stringify({ chatkitUrl }));
 
-    // Only a name that the folder itself lists is opened, so no spelling of ".." leads out of it.
+    // Open only names that the folder contains. So no spelling of ".." leads out of it.
     const name = path === "/" ? "index.html" : path.slice(1);
     const type = CONTENT_TYPES[extname(name)];
     if (!type || !(await readdir(PUBLIC)).includes(name)) return send(404, "text/plain", "Not found\n");

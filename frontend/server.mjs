@@ -1,4 +1,4 @@
-// Better Auth under /api/auth/, and the page in public/. `node server.mjs --migrate` only migrates.
+// Serves Better Auth at /api/auth/, and the page in public/. `node server.mjs --migrate` only migrates.
 
 import { createServer } from "node:http";
 import { toNodeHandler } from "better-auth/node";
@@ -6,7 +6,7 @@ import { createAuth, migrate } from "./auth.mjs";
 import { StartError, readConfig } from "./config.mjs";
 import { pageHandler } from "./page.mjs";
 
-const MAX_BODY_BYTES = 64 * 1024; // Better Auth's Node adapter would read a body of any length.
+const MAX_BODY_BYTES = 64 * 1024; // Better Auth's Node adapter has no limit
 const STOP_WITHIN_MS = 1000;
 
 try {
@@ -32,11 +32,11 @@ async function start(config) {
 async function reach(pool) {
   let database = "DATABASE_URL";
   try {
-    const { host, port, database: name } = new pool.Client(pool.options); // not the address itself: it holds a password
+    const { host, port, database: name } = new pool.Client(pool.options); // the URL itself contains the password
     database = `${name} at ${host}:${port}`;
     await pool.query("select 1");
   } catch (error) {
-    // A refused "localhost" has two causes and a code, but no message.
+    // If "localhost" refuses the connection, the error has a code but no message.
     throw new StartError(`The database cannot be reached (${database}): ${error.message || error.code}`);
   }
 }
@@ -73,12 +73,12 @@ function requestListener(auth, servePage) {
 }
 
 async function answerAuth(serveAuth, request, response) {
-  // Without a Content-Length the body's size is unknown until it has been read.
+  // Without a Content-Length, the size is unknown before the body is read.
   const declared = request.headers["content-length"] ?? (request.headers["transfer-encoding"] ? Infinity : 0);
   if (Number(declared) > MAX_BODY_BYTES) return answer(response, 413, { message: "Request body is too large" });
-  // No proxy is in front, so whatever the caller says of its address is not to be believed.
+  // There is no proxy in front, so do not trust an X-Forwarded-For of the caller.
   request.headers["x-forwarded-for"] = request.socket.remoteAddress;
-  response.setHeader("Cache-Control", "no-store"); // Better Auth sends none, and /token is a credential
+  response.setHeader("Cache-Control", "no-store"); // Better Auth sends no Cache-Control, and /token returns a credential
   await serveAuth(request, response);
 }
 

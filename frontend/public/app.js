@@ -1,5 +1,4 @@
-// The page: signing in and out, and the chat that is open. The address says which one: #/<thread id>, or #/ for
-// a new chat.
+// The page: sign-in, sign-out, and the open chat. The URL's fragment is #/<thread id>, or #/ for a new chat.
 
 import { ChatKitError, createChatKit } from "./chatkit.js";
 import { Composer } from "./composer.js";
@@ -16,12 +15,12 @@ const chat = $("chat");
 const scroll = $("scroll");
 
 let chatkitUrl;
-let chatkit; // the client of the person who is signed in
+let chatkit; // the client of the signed-in user
 let user = null;
 let lastUser = null;
-let leaving; // an AbortController: it ends a person's requests when they leave
+let leaving; // an AbortController: it aborts all requests of a user who signs out
 let current = null; // the open Conversation
-const answering = new Set(); // Conversations with a stream, open or not: leaving a chat does not stop its answer
+const answering = new Set(); // Conversations with a running stream. Opening another chat does not stop a stream.
 const threads = new ThreadList(() => chatkit, report);
 const follower = createFollower(scroll);
 const composer = new Composer({ chatkit: () => chatkit, report, send: (said) => send(current, said) });
@@ -49,7 +48,7 @@ async function start() {
   }
 }
 
-// Signed in, signed out
+// Sign-in and sign-out
 
 function enter(newcomer) {
   if (lastUser && lastUser.id !== newcomer.id) forget();
@@ -66,7 +65,7 @@ function enter(newcomer) {
 async function signOut() {
   let why;
   try {
-    await session.confirm(user.id); // do not sign out somebody who has signed in at another tab
+    await session.confirm(user.id); // do not sign out another user who has signed in in another tab
     await session.signOut();
   } catch (error) {
     why = error.message;
@@ -76,25 +75,25 @@ async function signOut() {
   forget();
 }
 
-/** Drops the unsent draft and the open chat's address. `leave` alone keeps them for the same person. */
+/** Removes the draft and the chat's URL. `leave` keeps both, in case the same user signs in again. */
 function forget() {
   composer.clear();
   history.replaceState(null, "", "#/");
 }
 
-/** Leaves if another tab has signed in somebody else: they must not see this page's chat. */
+/** Leaves if another user has signed in in another tab. That user must not see this chat. */
 async function confirmUser() {
   if (!user) return;
   const { signal } = leaving;
   try {
     await session.confirm(user.id);
   } catch (error) {
-    // Other errors say nothing about the user, and each request checks again.
+    // Ignore other errors: they say nothing about the user, and each request checks the session again.
     if (error instanceof session.SessionEnded && !signal.aborted) leave(error.message);
   }
 }
 
-/** Back to the form. Nothing of the person stays on the page except what `forget` drops. */
+/** Shows the sign-in form. Only the data that `forget` removes stays in the page. */
 function leave(why) {
   leaving.abort();
   if (current?.pending) composer.restore(current.pending);
@@ -110,9 +109,9 @@ function leave(why) {
   showSignIn(why);
 }
 
-/** Says what went wrong where it happened, or asks to sign in when that is what it means. */
+/** Shows an error with `show`, or shows the sign-in form if the session has ended. */
 function report(error, show) {
-  if (!user || error.name === "AbortError") return; // the person who asked has left
+  if (!user || error.name === "AbortError") return; // the user has signed out
   if (error instanceof session.SessionEnded) return leave(error.message);
   if (!(error instanceof ChatKitError)) console.error(error);
   show(error.message);
@@ -149,7 +148,7 @@ async function load(conversation) {
     const thread = await chatkit.getThread(conversation.threadId);
     conversation.title = titleOf(thread);
     conversation.earlierButton.onclick = () => loadEarlier(conversation);
-    // These are its first items; of a longer chat the last ones are wanted.
+    // getThread returns the first items. For a longer chat, show the last ones.
     if (thread.items.has_more) await prependPage(conversation);
     else conversation.prepend(thread.items.data);
   } catch (error) {
@@ -173,7 +172,7 @@ async function loadEarlier(conversation) {
   conversation.loading = true;
   try {
     await prependPage(conversation);
-    if (conversation === current && conversation.earlierButton.hidden) scroll.focus(); // the button had it
+    if (conversation === current && conversation.earlierButton.hidden) scroll.focus(); // the hidden button had the focus
   } catch (error) {
     report(error, (text) => conversation.alert(text));
   }
@@ -186,7 +185,7 @@ async function prependPage(conversation) {
     const after = page?.after ?? conversation.cursor;
     page = await chatkit.listItems(conversation.threadId, { order: "desc", limit: PAGE_SIZE, after });
     follower.hold(() => conversation.prepend(page.data.reverse()));
-  } while (page.has_more && page.after && !page.data.length); // hidden items leave gaps, up to a whole page
+  } while (page.has_more && page.after && !page.data.length); // hidden items can leave a page empty
   conversation.cursor = page.after;
   conversation.earlierButton.hidden = !page.has_more;
 }
@@ -220,7 +219,7 @@ async function stream(conversation, said, ask) {
   }
 
   const unsent = conversation.end();
-  if (!answering.delete(conversation)) return; // the reader has signed out meanwhile
+  if (!answering.delete(conversation)) return; // the user has signed out meanwhile
   if (unsent && conversation === current) composer.restore(unsent);
   if (signal.aborted) conversation.note("Stopped.");
   else if (failure) {
@@ -243,7 +242,7 @@ function take(conversation, event) {
   if (event.type === "stream_options") composer.render();
 }
 
-// What the page shows
+// Rendering
 
 function renderTitle() {
   const title = current.title || (current.threadId ? "Chat" : "New chat");

@@ -1,18 +1,18 @@
-// Files on their way to a message: chips in the composer, uploaded as soon as they are chosen.
+// The files of the next message: chips in the composer. A file is uploaded as soon as it is chosen.
 
 import { element } from "./element.js";
 
-const MAX_FILES = 10; // as many as the server takes with one message
+const MAX_FILES = 10; // the server's limit for one message
 
 export class Attachments {
   #chips = []; // { attachment, element, request }: the attachment is null until it is uploaded
 
-  /** `chatkit()` gives the client; `report(error, show)` decides what an error means; `changed()` is told. */
+  /** `chatkit()` returns the client. `report(error, show)` handles an error. `changed()` is called after changes. */
   constructor({ list, input, problem, chatkit, report, changed }) {
     Object.assign(this, { list, input, problem, chatkit, report, changed });
     input.addEventListener("change", () => {
       this.add(input.files);
-      input.value = ""; // so that the same file can be chosen again
+      input.value = ""; // allows to choose the same file again
     });
   }
 
@@ -27,7 +27,7 @@ export class Attachments {
   add(files) {
     this.problem.textContent = "";
     for (const file of files) {
-      if (this.#chips.length >= MAX_FILES) { // more, where some were put back
+      if (this.#chips.length >= MAX_FILES) { // after restore() there may be more than MAX_FILES
         this.problem.textContent = `A message carries up to ${MAX_FILES} files.`;
         break;
       }
@@ -35,20 +35,20 @@ export class Attachments {
     }
   }
 
-  /** What is uploaded goes with the message and leaves the composer. */
+  /** Removes the uploaded attachments from the composer and returns them. */
   take() {
     const taken = this.uploaded;
     this.#drop(this.#chips.filter(({ attachment }) => attachment));
     return taken;
   }
 
-  /** Puts back what the server did not take. */
+  /** Shows attachments again after the server has refused their message. */
   restore(attachments) {
     for (const attachment of attachments) this.#show({ attachment, request: null }, attachment.name);
     this.changed();
   }
 
-  /** Without a trace on the page. What was uploaded is swept by the server, as it was never sent. */
+  /** Removes everything. The server deletes uploads that were never sent. */
   clear() {
     for (const { request } of this.#chips) request?.abort();
     this.#drop(this.#chips);
@@ -88,7 +88,7 @@ export class Attachments {
     this.#drop([chip]);
     this.input.focus();
     this.changed();
-    // Should this fail, nobody needs to know: what is never sent is swept.
+    // Ignore errors: the server deletes uploads that were never sent.
     if (chip.attachment) this.chatkit().deleteAttachment(chip.attachment.id).catch(() => {});
   }
 

@@ -1,15 +1,15 @@
-// A small client of the ChatKit protocol: one POST endpoint, answered in JSON or in a stream of events.
+// A small client of the ChatKit protocol: one POST endpoint that answers with JSON or a stream of events.
 
 import { SessionEnded, unreachable } from "./session.js";
 import { readEvents } from "./sse.js";
 
-// The backend's answers to a good token whose session or user is gone.
+// The backend's answers to a valid token whose session or user no longer exists.
 const GONE = {
   "No active sessions found for user": "Your session has ended. Sign in again to go on.",
   "User not found with provided email": "This account does not exist any more.",
 };
 
-/** The message is one sentence for the reader; `status` is the HTTP status, 0 when there was no answer. */
+/** `message` is one sentence for the user. `status` is the HTTP status, or 0 without an answer. */
 export class ChatKitError extends Error {
   constructor(message, status = 0, options) {
     super(message, options);
@@ -18,15 +18,16 @@ export class ChatKitError extends Error {
 }
 
 /**
- * A client for one person. `url`: the endpoint. `token()`: a promise of a new token for them, see session.js.
- * `leaving`: an AbortSignal that ends every request when they leave the page.
+ * A client for one user. `url`: the endpoint. `token()`: a promise of a new token for this user (session.js).
+ * `leaving`: an AbortSignal that aborts all requests when the user signs out.
  */
 export function createChatKit({ url, token, leaving }) {
-  // fetch with the bearer; after a 401 once more with a new one. It also fits as `api.fetch` of OpenAI's own widget.
+  // fetch with a bearer token. After a 401 it tries once more with a new token. OpenAI's widget can use it as
+  // `api.fetch`.
   async function authorizedFetch(input, init = {}) {
     const target = new URL(input, url);
     const signal = init.signal ? AbortSignal.any([leaving, init.signal]) : leaving;
-    // An upload to presigned storage comes this way too, and is not to see the token.
+    // Uploads to presigned storage use this function too. They must not contain the token.
     if (target.origin !== new URL(url).origin) return fetch(target, { ...init, signal });
     const send = (bearer) => {
       const headers = new Headers(init.headers);
@@ -43,8 +44,8 @@ export function createChatKit({ url, token, leaving }) {
     try {
       return await authorizedFetch(input, init);
     } catch (cause) {
-      leaving.throwIfAborted(); // the next person must not see an error of the one who left
-      // Anything but fetch's own TypeError already says what is wrong: an ended session, a Stop.
+      leaving.throwIfAborted(); // another user must not see this user's error
+      // fetch raises TypeError without a connection. Other errors have their message: an ended session, an abort.
       if (!(cause instanceof TypeError)) throw cause;
       throw new ChatKitError(unreachable("chat"), 0, { cause });
     }
@@ -81,7 +82,7 @@ export function createChatKit({ url, token, leaving }) {
     }
   }
 
-  // Announced first, so that what will not be accepted is refused before its bytes are on the way.
+  // Create the attachment first, so that the server can refuse it before the upload.
   async function uploadAttachment(file, signal) {
     const claim = { name: file.name, size: file.size, mime_type: file.type };
     const { upload_descriptor: to, ...attachment } = await ask("attachments.create", claim, signal);
@@ -93,7 +94,7 @@ export function createChatKit({ url, token, leaving }) {
     return { ...attachment, ...(await response.json()) };
   }
 
-  /** The attachment with addresses as of now: an old one has expired. */
+  /** The attachment with new URLs. Old ones expire. */
   async function getAttachment(attachmentId) {
     const response = await reach(`${new URL(url).pathname.replace(/[^/]*$/, "")}attachments/${attachmentId}`);
     if (!response.ok) throw await failure(response);
@@ -111,20 +112,20 @@ export function createChatKit({ url, token, leaving }) {
     createThread: (message, signal) => stream("threads.create", { input: inputOf(message) }, signal),
     addUserMessage: (threadId, message, signal) =>
       stream("threads.add_user_message", { thread_id: threadId, input: inputOf(message) }, signal),
-    /** Another answer to a message, in place of all that followed it. */
+    /** Asks for another answer to a message. It replaces all later items. */
     answerAgain: (threadId, messageId, signal) =>
       stream("threads.retry_after_item", { thread_id: threadId, item_id: messageId }, signal),
   };
 }
 
-// ChatKit requires the empty members, too.
+// ChatKit requires the empty members.
 function inputOf({ text, attachments }) {
   const content = text ? [{ type: "input_text", text }] : [];
   return { content, attachments: attachments.map(({ id }) => id), inference_options: {} };
 }
 
 function brokenOff(cause) {
-  if (cause.name === "AbortError") throw cause; // a Stop is no failure
+  if (cause.name === "AbortError") throw cause; // the user has stopped the stream
   throw new ChatKitError("The answer broke off before it was complete.", 0, { cause });
 }
 
@@ -137,7 +138,7 @@ async function errorOf(response) {
 
 function sentenceFor({ status, headers }, message) {
   if (status === 429) return `That was a lot in a short time. Try again ${momentOf(headers.get("Retry-After"))}.`;
-  // What is said with a 5xx is the operator's business, or a proxy's.
+  // The message of a 5xx is for the operator, or it is a proxy's.
   if (status < 500 && message) return message.replace(/[^.]$/, "$&.");
   return `The chat service does not work at the moment (${status}). Try again in a moment.`;
 }
@@ -148,7 +149,7 @@ function momentOf(retryAfter) {
   return seconds === 1 ? "in a second" : `in ${seconds} seconds`;
 }
 
-/** ChatKit's dates are UTC without saying so, with microseconds that not every browser parses. */
+/** ChatKit's dates are UTC without a zone. Some browsers cannot parse their microseconds. */
 export function dateOf(createdAt) {
   const moment = createdAt.replace(/(\.\d{3})\d+/, "$1");
   return new Date(/(Z|[+-]\d\d:?\d\d)$/.test(moment) ? moment : `${moment}Z`);

@@ -1,8 +1,8 @@
-// What the reader is about to say: the text, its files, and the button that sends it or stops the answer.
+// The composer: the text of the next message, its files, and the button that sends it or stops the answer.
 
 import { Attachments } from "./attachments.js";
 
-const TYPING_IS_EASY = matchMedia("(pointer: fine)"); // elsewhere focus would open the keyboard over the page
+const TYPING_IS_EASY = matchMedia("(pointer: fine)"); // on a touch screen, focus would open the keyboard
 
 const $ = (id) => document.getElementById(id);
 const form = $("composer");
@@ -10,9 +10,9 @@ const message = $("message");
 const button = $("send");
 
 export class Composer {
-  #conversation = null; // the open one
+  #conversation = null; // the open conversation
 
-  /** `chatkit()` gives the client; `report(error, show)` decides what an error means; `send(said)` sends it. */
+  /** `chatkit()` returns the client. `report(error, show)` handles an error. `send(said)` sends a message. */
   constructor({ chatkit, report, send }) {
     this.send = send;
     this.attachments = new Attachments({
@@ -24,19 +24,20 @@ export class Composer {
       changed: () => this.render(),
     });
     form.addEventListener("submit", (event) => this.#sendOrStop(event));
-    button.addEventListener("click", (event) => event.detail > 1 && event.preventDefault()); // a double click is no Stop
+    // A double click on Send must not stop the answer.
+    button.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
     message.addEventListener("keydown", (event) => this.#sendOnEnter(event));
     message.addEventListener("paste", (event) => this.#attachPasted(event));
   }
 
-  /** From now on this writes to `conversation`; null: to none, as nobody is signed in. */
+  /** Sets the conversation of the next message; null without a signed-in user. */
   writeTo(conversation) {
     this.#conversation = conversation;
     this.render();
     if (conversation && TYPING_IS_EASY.matches) message.focus();
   }
 
-  /** Puts back what the server did not take. */
+  /** Shows a message again after the server has refused it. */
   restore({ text, attachments }) {
     message.value = [text, message.value].filter(Boolean).join("\n");
     this.attachments.restore(attachments);
@@ -56,7 +57,7 @@ export class Composer {
   }
 
   render() {
-    if (!this.#conversation) return; // an upload may end when the reader has signed out
+    if (!this.#conversation) return; // an upload may end after the sign-out
     const { request, loading, mayStop } = this.#conversation;
     button.textContent = request ? "Stop" : "Send";
     button.classList.toggle("primary", !request);
@@ -76,7 +77,7 @@ export class Composer {
   }
 
   #sendOnEnter(event) {
-    // isComposing: this Enter ends a word in an input method.
+    // isComposing: this Enter confirms a word in an input method.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     if (!this.#conversation.request) this.submit();

@@ -1,8 +1,8 @@
-// One conversation on the page: what ChatKit's events do to it. Text from the server only ever becomes a text node.
+// One conversation on the page. It applies ChatKit's events. Text from the server only becomes text nodes.
 //
-// A screen reader reads what is added to `log`, and nothing else. So an answer grows in `growing`, which is silent,
-// and moves into the log once, when it is whole. History is read by nobody: it is put into a log that is not on
-// the page yet, and a new log is taken in silently, with all it holds.
+// A screen reader announces only elements that are added to `log`. So a streaming answer is in `growing`, which is
+// silent. It moves to the log when it is complete. Older messages must not be announced. They are added to a new
+// log that is not on the page yet, because screen readers ignore the content of a new log.
 
 import { element } from "./element.js";
 import { updateWorkflow, workflowElement } from "./workflow.js";
@@ -11,8 +11,8 @@ const SPEAKERS = { user_message: "You", assistant_message: "Assistant" };
 
 export class Conversation {
   /**
-   * `getAttachment(id)` promises an attachment with new addresses; `report(error, show)` says what went wrong;
-   * `answerAgain(conversation)` asks for another answer to what was said last.
+   * `getAttachment(id)`: a promise of the attachment with new URLs. `report(error, show)` handles an error.
+   * `answerAgain(conversation)` asks for another answer to the last message.
    */
   constructor({ threadId = null, getAttachment, report, answerAgain }) {
     this.threadId = threadId;
@@ -21,11 +21,11 @@ export class Conversation {
     this.answerAgain = answerAgain;
     this.title = "";
     this.loading = false;
-    this.request = null; // the AbortController of the answer that is streaming
+    this.request = null; // the AbortController of the running stream
     this.mayStop = true;
-    this.cursor = undefined; // where the page before the first message starts
-    this.pending = null; // { text, attachments, message }: sent, not yet taken by the server
-    this.messages = new Map(); // item id -> its element
+    this.cursor = undefined; // the cursor of the page before the first message
+    this.pending = null; // { text, attachments, message }: sent, but not accepted yet
+    this.messages = new Map(); // item id -> element
 
     this.earlierButton = element("button", { type: "button", class: "earlier", hidden: "" }, "Earlier messages");
     this.log = newLog();
@@ -41,12 +41,12 @@ export class Conversation {
     this.element.append(this.problem, this.againButton);
   }
 
-  /** The id of the reader's last message. */
+  /** The id of the user's last message. */
   get lastSaid() {
     return [...this.log.querySelectorAll(".user_message")].at(-1)?.dataset.id;
   }
 
-  /** Puts older items, oldest first, before the others. */
+  /** Adds older items, oldest first, before the others. */
   prepend(items) {
     const log = newLog();
     log.append(...items.map((item) => this.#messageOf(item)).filter(Boolean), ...this.log.childNodes);
@@ -54,7 +54,7 @@ export class Conversation {
     this.log = log;
   }
 
-  /** `said` is what the reader says, `{ text, attachments }`; null: they want another answer to what they said last. */
+  /** `said`: the message, `{ text, attachments }`, or null for another answer to the last message. */
   begin(said) {
     this.request = new AbortController();
     this.mayStop = true;
@@ -107,11 +107,11 @@ export class Conversation {
     }
   }
 
-  /** The stream is over, whole or not. Returns what the server did not take, `{ text, attachments }`, or null. */
+  /** Ends the stream. Returns the message if the server did not accept it, `{ text, attachments }`, or null. */
   end() {
     const unsent = this.pending;
     this.pending?.message.remove();
-    // As the server does: it keeps what was said until then, and no thoughts that have not come to an end.
+    // Like the server, keep the partial answer, but no unfinished thoughts.
     this.log.append(...this.growing.querySelectorAll(".message:has(.text:not(:empty))"));
     this.growing.replaceChildren();
     this.progress.textContent = "";
@@ -124,7 +124,7 @@ export class Conversation {
     this.notes.append(element("p", { class: `note ${level}` }, text));
   }
 
-  /** `again`: what to do when the reader wants to try again, if that can help. */
+  /** `again`: the action of the button "Try again"; null hides the button. */
   alert(text, { again = null } = {}) {
     this.problem.textContent = text;
     this.again = again;
@@ -133,7 +133,7 @@ export class Conversation {
 
   #again() {
     const again = this.again;
-    this.element.parentElement.focus({ preventScroll: true }); // the button that has it goes away
+    this.element.parentElement.focus({ preventScroll: true }); // the focused button disappears
     this.alert("");
     again();
   }
@@ -141,13 +141,13 @@ export class Conversation {
   #grow(item) {
     const message = this.#messageOf(item);
     if (message) this.growing.append(message);
-    if (item.type === "workflow") this.progress.textContent = "Thinking…"; // also when it has spoken before
+    if (item.type === "workflow") this.progress.textContent = "Thinking…"; // also after a part of the answer
   }
 
   #settle(item) {
     const before = this.messages.get(item.id);
     const message = this.#messageOf(item);
-    if (before?.open) message.open = true; // the reader has opened a workflow
+    if (before?.open) message.open = true; // the user has opened the workflow
     if (item.type === "user_message" && this.pending) {
       this.pending.message.remove();
       this.pending = null;
@@ -160,12 +160,12 @@ export class Conversation {
   #remove(itemId) {
     this.messages.get(itemId)?.remove();
     this.messages.delete(itemId);
-    // What was read so far is gone: say that an answer is still to come.
+    // The visible answer was removed, and another one follows.
     if (this.request && !this.growing.querySelector(".text:not(:empty)")) this.progress.textContent = "Thinking…";
   }
 
   #update(message, update) {
-    if (!message) return; // an item of a kind that is not shown
+    if (!message) return; // items of this type are not shown
     if (message.matches(".workflow")) return updateWorkflow(message, update);
     switch (update.type) {
       case "assistant_message.content_part.added":
@@ -179,7 +179,7 @@ export class Conversation {
     if (this.progress.textContent && message.querySelector(".text:not(:empty)")) this.progress.textContent = "";
   }
 
-  // Other kinds of items (widgets, tasks) would get their elements here.
+  // Create the elements of other item types (widgets, tasks) here.
   #messageOf(item) {
     let message;
     if (item.type === "workflow") message = workflowElement(item.workflow);
@@ -217,16 +217,16 @@ export class Conversation {
     const renew = async () => {
       image.src = await this.getAttachment(id).then((fresh) => fresh.preview_url, () => "");
     };
-    image.addEventListener("error", renew, { once: true }); // its address is only good for minutes
+    image.addEventListener("error", renew, { once: true }); // its URL expires after some minutes
     return image;
   }
 
   async #open({ id, type }) {
-    // A picture's window is opened at once, while the click counts as the reader's.
+    // Open an image's window at once: browsers allow it only during the click.
     const view = type === "image" ? window.open("", "_blank") : window;
     try {
       const { content_url: address } = await this.getAttachment(id);
-      (view ?? window).location.assign(address); // a file is only saved: the page stays
+      (view ?? window).location.assign(address); // a file is downloaded, so the page stays
     } catch (error) {
       if (view !== window) view?.close();
       this.report(error, (text) => this.alert(error.status === 404 ? "This file has been deleted." : text));
@@ -245,7 +245,7 @@ function messageElement(type, texts) {
   return message;
 }
 
-// The text node of one content part. Parts may be announced out of order.
+// The text node of one content part. Parts may arrive out of order.
 function partAt(message, index) {
   const parts = message.getElementsByClassName("text");
   while (parts.length <= index) {

@@ -1,4 +1,4 @@
-/** An element with attributes and a text: never with HTML. */
+/** Creates an element with attributes and text. The text is never parsed as HTML. */
 export function element(name, attributes = {}, text = "") {
   const created = document.createElement(name);
   for (const [attribute, value] of Object.entries(attributes)) created.setAttribute(attribute, value);

@@ -1,4 +1,4 @@
-// Keeps a scrolling element at its end while its content grows, and leaves a reader alone who scrolled up.
+// Keeps a scrolling element at its end while its content grows, unless the user has scrolled up.
 
 const NEAR_END_PX = 80;
 
@@ -7,19 +7,19 @@ export function createFollower(scroll) {
   let lastTop = 0;
 
   const toEnd = () => following && (scroll.scrollTop = scroll.scrollHeight);
-  // The content grows, and the view shrinks when a phone shows its keyboard.
+  // The content grows. The view shrinks when a phone shows its keyboard.
   const sizes = new ResizeObserver(toEnd);
 
   scroll.addEventListener("scroll", () => {
     const fromEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
-    // Only a way up is the reader's: the distance to the end also grows by itself, with the content.
+    // Stop following only if the user scrolls up. The distance also grows with the content.
     if (fromEnd < NEAR_END_PX) following = true;
     else if (scroll.scrollTop < lastTop) following = false;
     lastTop = scroll.scrollTop;
   });
 
   return {
-    /** From now on `content`, alone in the element, is what is followed. */
+    /** Shows `content` and follows it. */
     watch(content) {
       scroll.replaceChildren(content);
       sizes.disconnect();
@@ -31,7 +31,7 @@ export function createFollower(scroll) {
       following = true;
       toEnd();
     },
-    /** Lets `change` add content on top; what a reader up there sees stays where it is. */
+    /** Calls `change`, which adds content at the top. The visible content does not move. */
     hold(change) {
       const belowTop = scroll.scrollHeight - scroll.scrollTop;
       change();

@@ -1,7 +1,7 @@
-// Who is signed in, and the token that says so: Better Auth over fetch. The session is an HttpOnly cookie that
-// scripts cannot read, and all tabs of the browser share it.
+// The session and its tokens, from Better Auth. The session is an HttpOnly cookie: scripts cannot read it, and all
+// tabs of the browser share it.
 
-/** The reader has to sign in again; the message is for them. */
+/** The user has to sign in again. The message is for the user. */
 export class SessionEnded extends Error {}
 
 const ENDED = "Your session has ended. Sign in again to go on.";
@@ -24,8 +24,8 @@ export async function signOut() {
 }
 
 /**
- * A new token for the backend, for this user and nobody else. Ask for one before each request and keep none:
- * another tab may have signed in somebody else, and only Better Auth knows.
+ * A new token of this user for the backend. Get a new one before each request, because another user may have
+ * signed in in another tab.
  */
 export async function tokenOf(userId) {
   const { token } = await call("/token").catch((error) => {
@@ -35,7 +35,7 @@ export async function tokenOf(userId) {
   return token;
 }
 
-/** Rejects with `SessionEnded` if somebody else, or nobody, is signed in now. */
+/** Rejects with `SessionEnded` if this user is not signed in any more. */
 export async function confirm(userId) {
   const user = await current();
   if (user?.id !== userId) throw new SessionEnded(user ? SOMEBODY_ELSE : ENDED);
@@ -45,12 +45,12 @@ async function enter(path, credentials) {
   return (await call(path, credentials)).user;
 }
 
-// Checking the signature is the backend's work.
+// The backend verifies the signature.
 function subjectOf(token) {
   return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))).sub;
 }
 
-/** What to tell the reader when fetch itself has failed. */
+/** The message for the user if fetch has failed. */
 export function unreachable(service) {
   if (!navigator.onLine) return "You are offline. Try again when you are connected.";
   return `The ${service} service cannot be reached. Try again in a moment.`;

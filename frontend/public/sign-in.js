@@ -1,4 +1,4 @@
-// The form to sign in or to sign up; one form, two modes.
+// One form with two modes: sign-in and sign-up.
 
 import * as session from "./session.js";
 
@@ -27,7 +27,7 @@ const submit = document.getElementById("sign-in-submit");
 
 let mode = MODES.signIn;
 
-/** `signedIn(user)` is called after every success. */
+/** Calls `signedIn(user)` after each sign-in or sign-up. */
 export function setUpSignIn(signedIn) {
   document.getElementById("switch-mode").addEventListener("click", () => {
     alert.textContent = "";
@@ -50,7 +50,7 @@ export function setUpSignIn(signedIn) {
   });
 }
 
-/** `why`: a sentence for somebody who did not ask to come here. */
+/** `why`: the reason, if the user did not open the form. */
 export function showSignIn(why = "") {
   switchTo(MODES.signIn);
   view.hidden = false;
@@ -60,7 +60,7 @@ export function showSignIn(why = "") {
 }
 
 function hideSignIn() {
-  form.reset(); // the password does not stay in the page
+  form.reset(); // remove the password from the page
   view.hidden = true;
 }
 

@@ -1,19 +1,19 @@
-// Server-sent events from a fetch body. EventSource itself can send neither a POST nor an Authorization header.
+// Reads server-sent events from a fetch body. EventSource cannot send a POST or an Authorization header.
 
-/** Yields each event's data as text. `body` is a ReadableStream of bytes, cut anywhere. */
+/** Yields the data of each event. `body` is a ReadableStream; its chunks may end anywhere. */
 export async function* readEvents(body) {
   const reader = body.getReader();
-  const decoder = new TextDecoder(); // keeps the half of a character that a chunk ends with
+  const decoder = new TextDecoder(); // keeps an incomplete character at the end of a chunk
   let unfinished = "";
   let afterReturn = false;
   let data = [];
   try {
     for (;;) {
       const { value, done } = await reader.read();
-      if (done) return; // what has had no blank line yet is incomplete, and dropped
+      if (done) return; // drop an event without its blank line: it is incomplete
       let text = decoder.decode(value, { stream: true });
       if (!text) continue;
-      if (afterReturn && text.startsWith("\n")) text = text.slice(1); // the other half of a CR LF
+      if (afterReturn && text.startsWith("\n")) text = text.slice(1); // the second half of a CR LF
       afterReturn = text.endsWith("\r");
       const lines = (unfinished + text).split(/\r\n|\n|\r/);
       unfinished = lines.pop();
@@ -26,11 +26,11 @@ export async function* readEvents(body) {
       }
     }
   } finally {
-    await reader.cancel().catch(() => {}); // whoever stops reading early ends the request
+    await reader.cancel().catch(() => {}); // end the request if the caller stops early
   }
 }
 
-// Comments start with a colon and have no name; event, id and retry are not used by ChatKit.
+// A comment starts with a colon and has no name. ChatKit does not use event, id and retry.
 function dataOf(line) {
   const [, name, value] = /^([^:]*):? ?(.*)$/s.exec(line);
   return name === "data" ? [value] : [];

@@ -1,4 +1,4 @@
-// The list of past chats, newest first, one page after the other.
+// The list of chats, newest first. It loads page by page.
 
 import { dateOf } from "./chatkit.js";
 import { element } from "./element.js";
@@ -12,12 +12,12 @@ const dateFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", tim
 
 export class ThreadList {
   #threads = [];
-  #entries = new Map(); // thread id -> its <li>
+  #entries = new Map(); // thread id -> <li>
   #cursor;
   #open = null;
-  #visit = 0; // a page that was asked for before clear() belongs to somebody else
+  #visit = 0; // changes with clear(): a page that was requested before may belong to another user
 
-  /** `chatkit()` gives the client; `report(error, show)` decides what an error means. */
+  /** `chatkit()` returns the client. `report(error, show)` handles an error. */
   constructor(chatkit, report) {
     this.chatkit = chatkit;
     this.report = report;
@@ -50,7 +50,7 @@ export class ThreadList {
     return this.#threads.find((thread) => thread.id === threadId);
   }
 
-  /** A thread that is new, or changed. */
+  /** Adds a new thread, or replaces a changed one. */
   keep(thread) {
     const index = this.#threads.findIndex(({ id }) => id === thread.id);
     if (index < 0) this.#threads.unshift(thread);
@@ -74,7 +74,7 @@ export class ThreadList {
     more.hidden = true;
   }
 
-  // Entries are kept and only inserted where missing: moving one would take the keyboard's focus from it.
+  // Reuse the entries and move none: a moved entry would lose the keyboard's focus.
   #render() {
     this.#threads.forEach((thread, index) => {
       const entry = this.#entries.get(thread.id) ?? this.#newEntry(thread);

@@ -1,4 +1,4 @@
-// What an assistant does on its way to an answer, such as its thoughts: a box that is closed until the reader opens it.
+// The steps before an answer, such as the assistant's thoughts. The box is closed until the user opens it.
 
 import { element } from "./element.js";
 
@@ -21,11 +21,11 @@ export function updateWorkflow(box, update) {
 function titleOf(type, summary) {
   if (summary?.title) return summary.title;
   if (type !== "reasoning") return "Steps";
-  if (!summary?.duration) return "Thoughts"; // still thinking, or for less than a second
+  if (!summary?.duration) return "Thoughts"; // the thoughts are not complete, or took less than a second
   return summary.duration === 1 ? "Thought for a second" : `Thought for ${summary.duration} seconds`;
 }
 
 function writeTask(box, index, task) {
-  while (box.children.length <= index + 1) box.append(element("p", { class: "text" })); // the first is the summary
+  while (box.children.length <= index + 1) box.append(element("p", { class: "text" })); // the first child is the summary
   box.children[index + 1].textContent = [task.title, task.content].filter(Boolean).join("\n");
 }
