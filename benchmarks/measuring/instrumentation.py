@@ -46,9 +46,8 @@ class Instrumentation:
     """``thread_layers``: the layer of a call in a thread, by the layer that submits it. "" is the default."""
 
     thread_layers: dict[str, str]
-    statements: dict[str, tuple[Any, Any]] = field(
-        default_factory=dict
-    )  # layer: (an SQL text, its parameters)
+    # For each layer, one of its SQL statements with the parameters.
+    statements: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     _events: deque[tuple[str, int, int, int]] = field(default_factory=deque)
     _frames: threading.local = field(default_factory=threading.local)
     _called: set[str] = field(default_factory=set)
