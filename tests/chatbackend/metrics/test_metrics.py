@@ -82,7 +82,7 @@ def test_a_stream_is_timed_until_its_first_event_its_first_word_and_its_end(
 def test_a_stream_counts_as_open_until_its_client_disconnects(
     scraped: ScrapedServer, person: Person, model: Model
 ) -> None:
-    model.play("Once ", ending="silence")
+    model.will_answer("Once ", ending="silence")
     cancelled = scraped.metrics().of(STREAMS_ENDED, ending="cancelled")
 
     with scraped.api.stream(create(), person.token()) as events:
@@ -120,7 +120,7 @@ def test_a_refused_stream_does_not_count_as_open(scraped: ScrapedServer, person:
 def test_a_failing_model_is_counted_by_kind_and_its_stream_as_an_error(
     scraped: ScrapedServer, person: Person, model: Model, turn: dict[str, Any], kind: str
 ) -> None:
-    model.play(**turn)
+    model.will_answer(**turn)
     before = scraped.metrics()
 
     scraped.api.events(create(), person.token())
