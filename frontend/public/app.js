@@ -23,7 +23,7 @@ let current = null; // the open Conversation
 const answering = new Set(); // Conversations with a running stream. Opening another chat does not stop a stream.
 const threads = new ThreadList(() => chatkit, report);
 const follower = createFollower(scroll);
-const composer = new Composer({ chatkit: () => chatkit, report, send: (said) => send(current, said) });
+const composer = new Composer({ chatkit: () => chatkit, report, send: (draft) => send(current, draft) });
 
 await start();
 
@@ -192,21 +192,21 @@ async function prependPage(conversation) {
 
 // Sending
 
-function send(conversation, said) {
+function send(conversation, draft) {
   const { threadId } = conversation;
-  return stream(conversation, said, (signal) =>
-    threadId ? chatkit.addUserMessage(threadId, said, signal) : chatkit.createThread(said, signal),
+  return stream(conversation, draft, (signal) =>
+    threadId ? chatkit.addUserMessage(threadId, draft, signal) : chatkit.createThread(draft, signal),
   );
 }
 
 function answerAgain(conversation) {
-  const { threadId, lastSaid } = conversation;
-  return stream(conversation, null, (signal) => chatkit.answerAgain(threadId, lastSaid, signal));
+  const { threadId, lastMessageId } = conversation;
+  return stream(conversation, null, (signal) => chatkit.answerAgain(threadId, lastMessageId, signal));
 }
 
-async function stream(conversation, said, ask) {
+async function stream(conversation, draft, ask) {
   $("chat-alert").textContent = "";
-  const signal = conversation.begin(said);
+  const signal = conversation.begin(draft);
   answering.add(conversation);
   follower.follow();
   composer.render();

@@ -12,7 +12,7 @@ const button = $("send");
 export class Composer {
   #conversation = null; // the open conversation
 
-  /** `chatkit()` returns the client. `report(error, show)` handles an error. `send(said)` sends a message. */
+  /** `chatkit()` returns the client. `report(error, show)` handles an error. `send(draft)` sends a message. */
   constructor({ chatkit, report, send }) {
     this.send = send;
     this.attachments = new Attachments({

@@ -42,7 +42,7 @@ export class Conversation {
   }
 
   /** The id of the user's last message. */
-  get lastSaid() {
+  get lastMessageId() {
     return [...this.log.querySelectorAll(".user_message")].at(-1)?.dataset.id;
   }
 
@@ -54,15 +54,15 @@ export class Conversation {
     this.log = log;
   }
 
-  /** `said`: the message, `{ text, attachments }`, or null for another answer to the last message. */
-  begin(said) {
+  /** `draft`: the message, `{ text, attachments }`, or null for another answer to the last message. */
+  begin(draft) {
     this.request = new AbortController();
     this.mayStop = true;
     this.notes.replaceChildren();
     this.alert("");
     this.log.setAttribute("aria-busy", "true");
-    if (said) this.#show(said);
-    else this.#forgetAnswer();
+    if (draft) this.#show(draft);
+    else this.#removeAnswer();
     this.progress.textContent = "Thinking…";
     return this.request.signal;
   }
@@ -76,18 +76,18 @@ export class Conversation {
     this.growing.append(message);
   }
 
-  #forgetAnswer() {
-    const said = this.messages.get(this.lastSaid);
-    while (said.nextSibling) said.nextSibling.remove();
+  #removeAnswer() {
+    const question = this.messages.get(this.lastMessageId);
+    while (question.nextSibling) question.nextSibling.remove();
   }
 
   apply(event) {
     switch (event.type) {
       case "thread.item.added":
-        return this.#grow(event.item);
+        return this.#start(event.item);
       case "thread.item.done":
       case "thread.item.replaced":
-        return this.#settle(event.item);
+        return this.#finish(event.item);
       case "thread.item.removed":
         return this.#remove(event.item_id);
       case "thread.item.updated":
@@ -102,7 +102,7 @@ export class Conversation {
         return this.note([event.title, event.message].filter(Boolean).join(": "), event.level);
       case "error":
         return this.alert(event.message || "Something went wrong while answering.", {
-          again: event.allow_retry && this.lastSaid ? () => this.answerAgain(this) : null,
+          again: event.allow_retry && this.lastMessageId ? () => this.answerAgain(this) : null,
         });
     }
   }
@@ -138,13 +138,13 @@ export class Conversation {
     again();
   }
 
-  #grow(item) {
+  #start(item) {
     const message = this.#messageOf(item);
     if (message) this.growing.append(message);
     if (item.type === "workflow") this.progress.textContent = "Thinking…"; // also after a part of the answer
   }
 
-  #settle(item) {
+  #finish(item) {
     const before = this.messages.get(item.id);
     const message = this.#messageOf(item);
     if (before?.open) message.open = true; // the user has opened the workflow
@@ -183,14 +183,14 @@ export class Conversation {
   #messageOf(item) {
     let message;
     if (item.type === "workflow") message = workflowElement(item.workflow);
-    else if (Object.hasOwn(SPEAKERS, item.type)) message = this.#said(item);
+    else if (Object.hasOwn(SPEAKERS, item.type)) message = this.#textMessage(item);
     else return null;
     message.dataset.id = item.id;
     this.messages.set(item.id, message);
     return message;
   }
 
-  #said(item) {
+  #textMessage(item) {
     const message = messageElement(item.type, item.content.map((part) => part.text));
     message.append(...this.#attached(item.attachments ?? []));
     return message;
