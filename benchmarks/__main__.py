@@ -76,7 +76,7 @@ def _tables(
             with_cache = {
                 t: samples for t, samples in measured.items() if t.endswith(CACHED_PARSER) or t == OURS.name
             }
-            yield f"**{cell}, the peers with a cached parser like ours**"
+            yield f"**{cell}; the peers keep the parser too**"
             yield table(case.columns, case.ratio, case.baseline + CACHED_PARSER, with_cache)
 
 
@@ -114,7 +114,7 @@ def _with_cached_parser(target: Target) -> Target:
     return replace(
         target,
         name=target.name + CACHED_PARSER,
-        about=f"`{target.name}` with a cached parser like ours",
+        about=f"`{target.name}`, but it keeps ChatKit's request parser between requests, as we do",
         env=env,
     )
 

@@ -54,7 +54,8 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
     return {
         "list": Case(
             "`threads.list`, authenticated",
-            "Requests/s on one core, with this number of connections that send without pauses.",
+            "Requests per second on one core. Each connection sends the next request as soon as it has an "
+            "answer.",
             [
                 Column("per_second", "requests/s", 0, spread=True),
                 Column("p50", "p50 ms", 1),
@@ -66,7 +67,7 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
         ),
         "stream": Case(
             f"`threads.create` with {DELTAS} deltas",
-            "This number of clients, each with one stream after another.",
+            "Each client opens the next stream when the last one has ended.",
             [
                 Column("per_second", "streams/s", 0, spread=True),
                 Column("p50", "first event p50 ms", 1),
@@ -83,8 +84,8 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             "*Connections* are those of the server to PostgreSQL. *kB a stream* is the growth of its memory.",
             [
                 Column("idle_p99", "p99 ms alone", 1),
-                Column("p99", "p99 ms meanwhile", 1, spread=True),
-                Column("slowdown", "meanwhile / alone", 2),
+                Column("p99", "p99 ms with streams", 1, spread=True),
+                Column("slowdown", "with / alone", 2),
                 Column("open", "streams open", 0),
                 Column("last_first_event", "last first event ms", 0),
                 Column("connections", "connections", 0),
@@ -97,8 +98,9 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             {f"{streams:,} streams": partial(_slow, streams, seconds)},
         ),
         "resolve": Case(
-            "Finding the user: token and SQL statement",
-            "`duration_ms` in the audit log: from the moment when a worker thread takes the request.",
+            "Identifying a user: token and SQL statement",
+            "These figures are `duration_ms` of the audit log's records. The time starts when a worker "
+            "thread takes the request.",
             [
                 Column("p50", "p50 ms", 2),
                 Column("p99", "p99 ms", 2, spread=True),

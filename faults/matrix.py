@@ -14,7 +14,7 @@ from faults.load import Answer, Load
 
 BEFORE_SECONDS, AFTER_SECONDS = 2.0, 4.0
 
-# Title, duration in seconds, and the fault.
+# The end of the sentence "The database …", the duration in seconds, and the fault.
 FAULTS: dict[str, tuple[str, float, Fault]] = {
     "restart": ("is restarted", 0, faults.restarted),
     "suspend": ("closes every connection (Neon's suspend, a failover)", 0, faults.suspended),

@@ -81,7 +81,7 @@ class Instrumentation:
         def timed(*args: Any, **kwargs: Any) -> Any:
             self._called.add(boundary.name)
             layer = boundary.layer
-            if layer.startswith("statement"):
+            if layer.startswith("SQL statement"):
                 layer = f"{layer} of {layer_now.get() or 'no layer'}"
                 self.statements.setdefault(layer, (args[1], args[2] if args[2:] else kwargs.get("params")))
             token = layer_now.set(layer)

@@ -27,10 +27,10 @@ from chatbackend.dev.processes import TOP, StartError
 
 BLOCKS = 5
 
-SERVER, HANDLER = "server and event loop", "handler and its hops"
-MIDDLEWARE, VIEW, THROTTLE = "middleware, URLs", "DRF, view", "throttle"
+SERVER, HANDLER = "server and event loop", "handler and its thread switches"
+MIDDLEWARE, VIEW, THROTTLE = "middleware, URLs", "DRF, view", "rate limit"
 IDENTITY, CONNECTION, AUDIT = "identity", "connections", "audit log"
-TOKEN, PARSING = "token, from the cache", "our check of the body"
+TOKEN, PARSING = "token, already verified", "our check of the body"
 CHATKIT, STORE = "ChatKit", "store"
 
 BOUNDARIES = [
@@ -43,7 +43,7 @@ BOUNDARIES = [
     Boundary("support.chat.protocol.parse", PARSING),
     Boundary("chatkit.server.ChatKitServer.process", CHATKIT),
     Boundary("support.storage.threads.load_page", STORE),
-    Boundary("psycopg.Cursor.execute", "statement"),
+    Boundary("psycopg.Cursor.execute", "SQL statement"),
     Boundary(
         "django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", CONNECTION, is_optional=True
     ),
@@ -54,8 +54,8 @@ BOUNDARIES = [
     ),
 ]
 THREAD_LAYERS = {"": HANDLER, STORE: STORE}
-STORE_STATEMENT = f"statement of {STORE}"
-IDENTITY_STATEMENT = f"statement of {IDENTITY}"
+STORE_STATEMENT = f"SQL statement of {STORE}"
+IDENTITY_STATEMENT = f"SQL statement of {IDENTITY}"
 ORDER = [
     *[SERVER, HANDLER, MIDDLEWARE, VIEW, THROTTLE, TOKEN, IDENTITY, IDENTITY_STATEMENT, CONNECTION],
     *[AUDIT, PARSING, CHATKIT, STORE, STORE_STATEMENT],
@@ -199,9 +199,9 @@ def _report(
         SERVER: (hello, "uvicorn with a minimal application"),
         HANDLER: (minimum_costs.thread_hop(count), "one call from an event loop to a thread"),
         MIDDLEWARE: (minimum_costs.django(count), "Django's `get_response`, no middleware, one URL"),
-        VIEW: (minimum_costs.rest_framework(count), "an `APIView` that does nothing"),
-        THROTTLE: (minimum_costs.throttle(count), "a get and a set of the cache"),
-        TOKEN: (minimum_costs.token(token, count), "a cache look-up"),
+        VIEW: (minimum_costs.rest_framework(count), "an empty `APIView`"),
+        THROTTLE: (minimum_costs.throttle(count), "one get and one set in the cache"),
+        TOKEN: (minimum_costs.token(token, count), "one cache lookup"),
         CHATKIT: (minimum_costs.chatkit(count), "`process` with a cached parser and a store in memory"),
         AUDIT: (minimum_costs.log_line(count), "one line of plain text"),
     }
@@ -214,7 +214,7 @@ def _report(
         waits.append((layer, whole.layers[layer].waited, elapsed - cpu, inside))
 
     rows = [
-        ["layer", "CPU µs", "calls", "minimum µs", "minimum measured with"],
+        ["layer", "CPU µs", "calls", "minimum µs", "how the minimum is measured"],
         ["---", "---:", "---:", "---:", "---"],
     ]
     for layer in [*ORDER, *sorted(whole.layers.keys() - set(ORDER))]:

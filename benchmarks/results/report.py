@@ -40,13 +40,18 @@ def head(
     return "\n\n".join(
         [
             "# Benchmarks",
-            f"For teams that compare alternatives. Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}, "
-            f"at commit {_commit()}. How the benchmark measures, and how to read the tables: "
-            "[benchmarks/README.md](../benchmarks/README.md).",
-            f"- {machine.processor()}; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after\n"
-            f"- {users:,} users, {sessions:,} sessions, {people:,} in turn\n"
-            f"- medians of {rounds} rounds, with the minimum and maximum in parentheses\n"
-            f"- the server on core {_cores(server)}; clients and {database} on {_cores(others)}\n"
+            "For the team that compares this backend with other stacks. `make bench` made this record on "
+            f"{datetime.now(UTC):%Y-%m-%d}, at commit {_commit()}. "
+            "[benchmarks/README.md](../benchmarks/README.md) says how it measures and what each column "
+            "means.",
+            f"- {machine.processor()}; the load average was {load:.1f} before the run and "
+            f"{os.getloadavg()[0]:.1f} after it\n"
+            f"- {users:,} users and {sessions:,} sessions in the database; {people:,} of the users send "
+            "requests in turn\n"
+            f"- each figure is the median of {rounds} rounds, with the lowest and the highest in "
+            "parentheses\n"
+            f"- the server runs on core {_cores(server)}; the clients and {database} run on core "
+            f"{_cores(others)}\n"
             f"- {_versions(environment, python_of_peers)}",
         ]
     )

@@ -26,7 +26,11 @@ def table(
     both targets were slow in a slow minute.
     """
     against = samples.get(baseline, []) if len(samples) > 1 else []
-    headings = ["", *(column.heading for column in columns), *([f"to {baseline}"] if against else [])]
+    headings = [
+        "",
+        *(column.heading for column in columns),
+        *([f"relative to {baseline}"] if against else []),
+    ]
     rows = [headings, ["---", *["---:"] * (len(headings) - 1)]]
     for name, rounds in samples.items():
         cells = [_cell(column, rounds) for column in columns]

@@ -92,9 +92,9 @@ def test_the_profile_shows_every_layer_with_its_minimum(environment: Environment
 
     for layer in (
         "server and event loop",
-        "token, from the cache",
-        "statement of identity",
-        "statement of store",
+        "token, already verified",
+        "SQL statement of identity",
+        "SQL statement of store",
     ):
         row = next(line for line in output.splitlines() if line.startswith(f"| {layer} |"))
         cpu, calls, minimum = map(float, row.split("|")[2:5])

@@ -25,7 +25,7 @@ def test_a_row_shows_medians_with_their_spread_and_the_ratio_to_the_baseline() -
 
     text = table(COLUMNS, "per_second", "baseline", measured)
 
-    assert row("", text)[-1] == "to baseline"
+    assert row("", text)[-1] == "relative to baseline"
     assert row("ours", text) == ["ours", "300 (200-400)", "3.3", "0", "2.00 (2.00-3.00)"]
 
 
