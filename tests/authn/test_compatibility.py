@@ -146,7 +146,7 @@ def test_a_token_is_accepted_with_its_user_and_session(running: Running) -> None
     assert before - rounding < created < after + rounding
     assert before - rounding < signed_up < after + rounding
     assert timedelta(days=6, hours=23) < expires - created < timedelta(days=7, minutes=1)
-    assert context["migrations_to_make"] == "No changes detected"
+    assert identity["migrations_to_make"] == "No changes detected"
 
 
 @everywhere
