@@ -1,4 +1,4 @@
-"""The image and what is written around it, as far as that goes without a container engine."""
+"""The Dockerfile, compose.yaml and docs/image.md, as far as they can be tested without a container engine."""
 
 import os
 import re
@@ -28,15 +28,15 @@ STEPS = steps((TOP / "Dockerfile").read_text())
 COMPOSE = yaml.safe_load((TOP / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 
-# --- What docs/image.md has one type ---------------------------------------------------------------
+# --- The commands of docs/image.md ----------------------------------------------------------------
 
 
-def test_the_commands_of_the_document_fit_what_they_start() -> None:
-    """Their names and paths, for want of an engine: those of the Dockerfile and of compose.yaml."""
-    typed = "".join(each.text for each in blocks("test_image.py", "console"))
-    commands = [shlex.split(each, comments=True) for each in re.split(r"^\$ ", typed, flags=re.M)[1:]]
-    whole = [word for command in commands for word in command]
-    of_image = dict(STEPS)
+def test_the_documented_commands_match_the_dockerfile_and_the_compose_file() -> None:
+    """Nothing here can run them. So compare their names, paths and ports with both files."""
+    text = "".join(each.text for each in blocks("test_image.py", "console"))
+    commands = [shlex.split(each, comments=True) for each in re.split(r"^\$ ", text, flags=re.M)[1:]]
+    words = [word for command in commands for word in command]
+    dockerfile = dict(STEPS)
 
     assert [command[:2] for command in commands] == [
         ["docker", "build"],
@@ -45,13 +45,13 @@ def test_the_commands_of_the_document_fit_what_they_start() -> None:
         ["cp", ".env.example"],
         ["docker", "compose"],
     ]
-    assert f"attachments:{of_image['VOLUME']}" in whole
-    assert f"127.0.0.1:8000:{of_image['EXPOSE']}" in whole
+    assert f"attachments:{dockerfile['VOLUME']}" in words
+    assert f"127.0.0.1:8000:{dockerfile['EXPOSE']}" in words
     assert (TOP / ".env.example").exists()
-    assert int(whole[whole.index("--stop-timeout") + 1]) >= 30
+    assert int(words[words.index("--stop-timeout") + 1]) >= 30
 
 
-def test_what_the_document_puts_on_top_of_the_image_lands_where_the_server_looks() -> None:
+def test_the_documented_image_on_top_of_ours_copies_code_to_where_the_server_imports_it() -> None:
     [block] = blocks("test_image.py", "dockerfile")
     on_top = dict(steps(block.text))
 
@@ -66,31 +66,31 @@ def test_what_the_document_puts_on_top_of_the_image_lands_where_the_server_looks
 @pytest.fixture(scope="module")
 def image() -> Iterator[Stage]:
     place = Path(tempfile.mkdtemp(prefix="image-"))
-    place.chmod(0o755)  # its user is not the one that builds it
+    place.chmod(0o755)  # the image's user must be able to enter it
     yield build(TOP / "Dockerfile", place)
     shutil.rmtree(place)
 
 
 def environment(image: Stage, **env: str) -> dict[str, str]:
-    """What the image sets, and what a deployment has to; nothing of this process's."""
-    given = {
+    """The image's variables, those that a deployment must set, and ``env``; none of this process."""
+    required = {
         "SECRET_KEY": "k" * 50,
         "ALLOWED_HOSTS": "localhost",
         "BETTER_AUTH_URL": BETTER_AUTH_URL,
         "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
         "SECURE_SSL_REDIRECT": "False",
     }
-    return image.environment() | given | env
+    return image.environment() | required | env
 
 
 def run(image: Stage, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """In the image, as its user."""
+    """Run a command in the image as its user."""
     argv = [*image.as_its_user(), *map(image.moved, command)]
     return subprocess.run(argv, env=environment(image, **env), capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.image
-def test_it_holds_what_it_runs_on_and_nothing_to_build_or_test_with(image: Stage) -> None:
+def test_the_image_holds_what_the_server_needs_and_no_tools_to_build_or_test(image: Stage) -> None:
     packages = {
         path.name.partition("-")[0].lower() for path in image.root.glob("opt/venv/lib/*/site-packages/*")
     }
@@ -110,8 +110,8 @@ def test_it_holds_what_it_runs_on_and_nothing_to_build_or_test_with(image: Stage
 
 
 @pytest.mark.image
-def test_its_user_reads_everything_and_writes_nothing_but_attachments(image: Stage) -> None:
-    others = {
+def test_the_images_user_can_read_everything_and_write_only_attachments(image: Stage) -> None:
+    permissions = {  # path -> those of all users other than the owner and the group
         path: stat.filemode(mode)[-3:]
         for top in ("/app", "/opt/venv")
         for path in image.path(top).rglob("*")
@@ -119,7 +119,7 @@ def test_its_user_reads_everything_and_writes_nothing_but_attachments(image: Sta
     }
 
     assert int(image.user.partition(":")[0]) > 0
-    assert set(others.values()) <= {"r--", "r-x"}
+    assert set(permissions.values()) <= {"r--", "r-x"}
     if os.geteuid() == 0:
         assert run(image, "touch", "/app/authn/audit.py").returncode != 0
         assert run(image, "touch", "/opt/venv/new").returncode != 0
@@ -128,7 +128,7 @@ def test_its_user_reads_everything_and_writes_nothing_but_attachments(image: Sta
 
 
 @pytest.mark.image
-def test_it_migrates_serves_says_that_it_is_well_and_stops(
+def test_the_image_migrates_serves_reports_its_health_and_stops(
     image: Stage, auth: Any, database_url: str, person: Person
 ) -> None:
     port = free_port()
@@ -145,29 +145,29 @@ def test_it_migrates_serves_says_that_it_is_well_and_stops(
         assert http.get(f"{origin}/support/health").status_code == 200
         assert http.get(f"{origin}/static/admin/css/base.css").status_code == 200
         bearer = {"Authorization": f"Bearer {person.token()}"}
-        note = {"file": ("note.txt", b"To be kept", "text/plain")}
+        note = {"file": ("note.txt", b"A new note", "text/plain")}
         assert http.post(f"{origin}/support/attachments", headers=bearer, files=note).status_code == 200
-        [kept] = [
+        [stored] = [
             path
             for path in image.path(image.env["ATTACHMENT_DIRECTORY"]).rglob("*")
             if path.stat().st_size == 10
         ]
-        assert kept.read_bytes() == b"To be kept"
+        assert stored.read_bytes() == b"A new note"
         assert subprocess.run(healthcheck, env=env).returncode == 0
 
         process.send_signal(signal.Signals[image.metadata["STOPSIGNAL"]])
         assert process.wait(timeout=20) in (0, -signal.SIGTERM)
 
 
-def test_it_starts_as_the_readme_says() -> None:
+def test_the_image_starts_the_server_with_the_readmes_command() -> None:
     [command] = [value for instruction, value in STEPS if instruction == "CMD"]
-    said = re.search(r"^\$ (uvicorn .*)$", (TOP / "README.md").read_text(), re.MULTILINE)
+    documented = re.search(r"^\$ (uvicorn .*)$", (TOP / "README.md").read_text(), re.MULTILINE)
 
-    assert said
-    assert yaml.safe_load(command) == ["python", "-m", *said[1].split()]
+    assert documented
+    assert yaml.safe_load(command) == ["python", "-m", *documented[1].split()]
 
 
-def test_it_is_made_of_a_python_whose_minor_version_is_pinned() -> None:
+def test_the_base_image_pins_pythons_minor_version() -> None:
     bases = {value.split()[0] for instruction, value in STEPS if instruction == "FROM"}
 
     assert bases == {"python:3.11-slim-trixie"}
@@ -185,7 +185,7 @@ NOT_NEEDED = ["tests/conftest.py", "frontend/server.mjs", "chatbackend/dev/postg
 NEEDED = ["requirements.txt", "manage.py", "authn/audit.py", "support/migrations/0001_initial.py"]
 
 
-def test_only_what_is_needed_is_sent_to_the_builder() -> None:
+def test_dockerignore_excludes_secrets_and_everything_that_the_image_does_not_need() -> None:
     rules = (TOP / ".dockerignore").read_text()
 
     assert [path for path in SECRETS + NOT_NEEDED + NEEDED if not ignored(rules, path)] == NEEDED
@@ -194,7 +194,7 @@ def test_only_what_is_needed_is_sent_to_the_builder() -> None:
 # --- compose.yaml ---------------------------------------------------------------------------------
 
 
-def test_it_is_what_the_compose_specification_allows() -> None:
+def test_compose_yaml_is_valid() -> None:
     command = [
         sys.executable,
         "-m",
@@ -209,7 +209,7 @@ def test_it_is_what_the_compose_specification_allows() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_every_variable_that_it_wants_is_explained() -> None:
+def test_every_variable_of_compose_yaml_is_explained_in_the_example() -> None:
     wanted = set(re.findall(r"\$\{?(\w+)", (TOP / "compose.yaml").read_text()))
     explained = set(re.findall(r"^#?([A-Z_]+)=", (TOP / ".env.example").read_text(), re.MULTILINE))
 
@@ -217,21 +217,21 @@ def test_every_variable_that_it_wants_is_explained() -> None:
     assert wanted | set(SERVICES["api"]["environment"]) <= explained
 
 
-def test_the_server_waits_for_migrations_and_those_for_the_database() -> None:
-    def awaited(service: str) -> dict[str, str]:
+def test_the_server_waits_for_migrations_and_migrations_wait_for_the_database() -> None:
+    def conditions(service: str) -> dict[str, str]:
         return {name: each["condition"] for name, each in SERVICES[service]["depends_on"].items()}
 
-    assert awaited("api") == {
+    assert conditions("api") == {
         "migrate": "service_completed_successfully",
         "postgres": "service_healthy",
         "redis": "service_healthy",
     }
-    assert awaited("migrate") == {"postgres": "service_healthy"}
+    assert conditions("migrate") == {"postgres": "service_healthy"}
     assert SERVICES["migrate"]["restart"] == "no"
     assert all("healthcheck" in SERVICES[name] for name in ("postgres", "redis"))
 
 
-def test_nothing_can_be_reached_from_outside_but_the_server_from_this_machine() -> None:
+def test_only_the_server_publishes_a_port_and_only_to_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert published == {"api": ["127.0.0.1:8000:8000"]}
@@ -240,7 +240,7 @@ def test_nothing_can_be_reached_from_outside_but_the_server_from_this_machine() 
 
 
 @pytest.mark.parametrize("name", ["api", "migrate", "redis"])
-def test_a_service_that_is_broken_into_can_change_nothing(name: str) -> None:
+def test_an_attacker_in_a_container_has_no_privileges_and_cannot_change_its_files(name: str) -> None:
     service = SERVICES[name]
 
     assert service["read_only"]
@@ -250,7 +250,7 @@ def test_a_service_that_is_broken_into_can_change_nothing(name: str) -> None:
     assert not str(service.get("user", "10001")).startswith("0")
 
 
-def test_what_has_to_outlive_a_container_is_on_a_volume() -> None:
+def test_attachments_and_database_are_on_volumes() -> None:
     volumes = {name: service["volumes"] for name, service in SERVICES.items() if "volumes" in service}
 
     assert volumes == {
@@ -260,9 +260,9 @@ def test_what_has_to_outlive_a_container_is_on_a_volume() -> None:
     assert set(COMPOSE["volumes"]) == {"attachments", "postgres"}
 
 
-def test_nobody_is_killed_before_they_had_the_time_to_stop() -> None:
+def test_the_server_has_time_to_stop_before_it_is_killed() -> None:
     [command] = [value for instruction, value in STEPS if instruction == "CMD"]
-    patience = int(yaml.safe_load(command)[-1])
+    uvicorn_seconds, stream_seconds, reserve = int(yaml.safe_load(command)[-1]), 10, 1
 
     assert SERVICES["api"]["stop_grace_period"] == "30s"
-    assert patience + 10 + 1 < 30  # and support.chat.streaming's, and a second for the last words
+    assert uvicorn_seconds + stream_seconds + reserve < 30  # streams: support/chat/streaming.py

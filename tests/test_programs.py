@@ -1,4 +1,4 @@
-"""What the suite prints at its end if programs that some tests need are not installed."""
+"""The line at the end of a run if programs that some tests need are not installed."""
 
 from types import SimpleNamespace
 
@@ -19,20 +19,20 @@ NEEDS_CHROMIUM = "tests/browser/test_looks.py"
 NEEDS_NONE = "tests/documents/test_deployment.py::test_the_unit_waits_for_as_long_as_a_shutdown_may_take"
 
 
-def test_the_line_before_the_last_names_the_missing_programs_and_counts_the_skipped_tests() -> None:
+def test_the_summary_names_the_missing_programs_and_counts_the_skipped_tests() -> None:
     tests = [NEEDS_LOGROTATE, NEEDS_CHROMIUM, NEEDS_NONE]
 
     done = python(WITHOUT_PROGRAMS.format(tests=tests), CI="", DJANGO_SETTINGS_MODULE="tests.settings")
 
     assert done.returncode == 0, done.stderr
-    *_, told, closing = done.stdout.splitlines()
-    skipped = int(closing.partition("passed, ")[2].partition(" skipped")[0])
-    assert closing.startswith("1 passed, ")
-    assert told.startswith(f"{skipped} tests were skipped")
-    assert told.endswith("apt install chromium-headless-shell logrotate")
+    *_, summary, last = done.stdout.splitlines()
+    skipped = int(last.partition("passed, ")[2].partition(" skipped")[0])
+    assert last.startswith("1 passed, ")
+    assert summary.startswith(f"{skipped} tests were skipped")
+    assert summary.endswith("apt install chromium-headless-shell logrotate")
 
 
-def test_tests_that_are_skipped_for_another_reason_are_not_mentioned() -> None:
+def test_the_summary_ignores_tests_that_are_skipped_for_other_reasons() -> None:
     with pytest.raises(pytest.skip.Exception) as skipped:
         pytest.skip("not today")
     report = SimpleNamespace(longrepr=("test_x.py", 1, f"Skipped: {skipped.value}"))

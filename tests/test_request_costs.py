@@ -1,4 +1,7 @@
-"""What one authenticated request costs, in things that can be counted: no machine is too slow for these."""
+"""The costs of one request that can be counted: SQL statements, worker calls, garbage and memory.
+
+Counts do not depend on the speed of the machine.
+"""
 
 import gc
 import json
@@ -26,22 +29,24 @@ from tests.fixtures.servers.forkserver import python
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Ask = Callable[[], int]
+SendRequest = Callable[[], int]
 Handle = Callable[..., int]
 
 
 @pytest.fixture
 def handle(settings: Any) -> Handle:
-    """Calls the handler with a body, a token or cookies, and the exception that a failing server raises.
+    """Call the handler with a body and a token or cookies; return the status when the response is complete.
 
-    Gives the status when all is sent.
+    ``fails``: for FailingServer, the call that raises and its exception.
     """
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
-    one_hop = OneHopHandler()
+    handler = OneHopHandler()
 
     async def communicate(body: Any, token: str, cookies: str = "", fails: str = "") -> int:
-        shown = (b"cookie", cookies.encode()) if cookies else (b"authorization", f"Bearer {token}".encode())
+        credential = (b"authorization", f"Bearer {token}".encode())
+        if cookies:
+            credential = (b"cookie", cookies.encode())
         scope = {
             "type": "http",
             "method": "POST",
@@ -52,10 +57,10 @@ def handle(settings: Any) -> Handle:
                 (b"host", b"testserver"),
                 (b"origin", PAGE_ORIGIN.encode()),
                 (b"x-fails", fails.encode()),
-                shown,
+                credential,
             ],
         }
-        communicator = ApplicationCommunicator(one_hop, scope)
+        communicator = ApplicationCommunicator(handler, scope)
         await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
         start = await communicator.receive_output(10)
         while (await communicator.receive_output(10)).get("more_body"):
@@ -67,46 +72,47 @@ def handle(settings: Any) -> Handle:
 
 
 @pytest.fixture
-def ask(handle: Handle, person: Person) -> Ask:
-    """``threads.list`` of somebody who is signed in. Gives the status."""
+def send_request(handle: Handle, person: Person) -> SendRequest:
+    """Send ``threads.list`` as a signed-in user; return the status. All worker threads have a connection."""
     token = person.token()
 
     def once() -> int:
         return handle(operation("threads.list"), token)
 
     chatkit_server()
-    for _ in range(2 * workers.size):  # each of the workers has its connection now
+    for _ in range(2 * workers.size):  # so that each worker thread opens its connection
         assert once() == 200
     return once
 
 
 @pytest.fixture
 def statements(every_connection: WeakSet[Any]) -> Iterator[list[tuple[str, Any]]]:
-    said: list[tuple[str, Any]] = []
+    """The SQL statements of all connections during the test, each with its parameters."""
+    executed: list[tuple[str, Any]] = []
 
     def record(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        said.append((sql, params))
+        executed.append((sql, params))
         return execute(sql, params, many, context)
 
     for each in every_connection:
         each.execute_wrappers.append(record)
-    yield said
+    yield executed
     for each in every_connection:
         if record in each.execute_wrappers:
             each.execute_wrappers.remove(record)
 
 
-def test_a_request_is_two_statements_one_hop_and_nothing_made_anew(
-    ask: Ask, statements: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_a_request_takes_two_sql_statements_and_one_worker_call_and_compiles_no_sql(
+    send_request: SendRequest, statements: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
 
     def count(owner: Any, name: str) -> None:
-        really = getattr(owner, name)
+        original = getattr(owner, name)
 
         def counting(*args: Any, **kwargs: Any) -> Any:
-            made[name] += 1
-            return really(*args, **kwargs)
+            calls[name] += 1
+            return original(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, counting)
 
@@ -115,11 +121,11 @@ def test_a_request_is_two_statements_one_hop_and_nothing_made_anew(
     count(connection_created, "send")
     modules = set(sys.modules)
 
-    statuses = [ask() for _ in range(10)]
+    statuses = [send_request() for _ in range(10)]
 
     assert statuses == [200] * 10
     assert len(statements) == 20
-    assert made == {"submit": 10}
+    assert calls == {"submit": 10}
     assert set(sys.modules) == modules
 
 
@@ -134,16 +140,16 @@ def test_a_request_is_two_statements_one_hop_and_nothing_made_anew(
     ],
     ids=["json", "stream", "not found", "not found later", "bad"],
 )
-def test_a_request_leaves_the_collector_nothing(
+def test_a_request_leaves_no_garbage_to_collect(
     handle: Handle, person: Person, caplog: pytest.LogCaptureFixture, body: Any, status: int
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "django.request")  # pytest keeps every record, and its request
+    caplog.set_level(logging.CRITICAL, "django.request")  # pytest keeps every log record with its request
     token = person.token()
 
-    statuses, left = left_by_five(lambda: handle(body, token))
+    statuses, garbage = garbage_of_five(lambda: handle(body, token))
 
     assert statuses == [status] * 5
-    assert left < 5
+    assert garbage < 5
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ def test_a_request_leaves_the_collector_nothing(
         (operation("threads.update", thread_id="thr_1", title="x"), "context: http", 402),
     ],
 )
-def test_a_refusal_of_a_teams_server_leaves_the_collector_nothing_either(
+def test_an_exception_of_a_teams_server_leaves_no_garbage_to_collect(
     handle: Handle,
     person: Person,
     caplog: pytest.LogCaptureFixture,
@@ -171,10 +177,10 @@ def test_a_refusal_of_a_teams_server_leaves_the_collector_nothing_either(
     settings.CHATKIT_CONTEXT = "tests.fixtures.chatkit.failing_server.build"
     token = person.token()
 
-    statuses, left = left_by_five(lambda: handle(body, token, fails=fails))
+    statuses, garbage = garbage_of_five(lambda: handle(body, token, fails=fails))
 
     assert statuses == [status] * 5
-    assert left < 5
+    assert garbage < 5
 
 
 NAME = "better-auth.session_token"
@@ -185,44 +191,44 @@ NAME = "better-auth.session_token"
     [("", ""), ("x.y.z", ""), ("", f"{NAME}=x; {NAME}=y")],
     ids=["none", "bad", "cookies"],
 )
-def test_a_refused_request_leaves_it_nothing_either(
+def test_a_refused_request_leaves_no_garbage_to_collect(
     handle: Handle, caplog: pytest.LogCaptureFixture, settings: Any, token: str, cookies: str
 ) -> None:
     settings.BETTER_AUTH_CREDENTIALS = ["jwt", "cookie"]
     caplog.set_level(logging.CRITICAL, "django.request")
 
-    statuses, left = left_by_five(lambda: handle(operation("threads.list"), token, cookies))
+    statuses, garbage = garbage_of_five(lambda: handle(operation("threads.list"), token, cookies))
 
     assert statuses == [401] * 5
-    assert left < 5
+    assert garbage < 5
 
 
-def left_by_five(ask: Ask) -> tuple[list[int], int]:
-    """The statuses, and how many objects only Python's collector can take away.
+def garbage_of_five(send_request: SendRequest) -> tuple[list[int], int]:
+    """Send five requests; return their statuses and the number of objects that became garbage.
 
-    The least of three times: what a request leaves it leaves each time, what an earlier test's threads let go
-    of meanwhile comes once.
+    The number is the smallest of three attempts. Threads of earlier tests may add garbage to one attempt;
+    garbage of the requests is in each of them.
     """
-    statuses, left = zip(*[_left_by_five(ask) for _ in range(3)], strict=True)
-    return statuses[-1], min(left)
+    statuses, garbage = zip(*[_garbage_of_five(send_request) for _ in range(3)], strict=True)
+    return statuses[-1], min(garbage)
 
 
-def _left_by_five(ask: Ask) -> tuple[list[int], int]:
-    ask()
+def _garbage_of_five(send_request: SendRequest) -> tuple[list[int], int]:
+    send_request()
     gc.collect()
     gc.disable()
     try:
-        return [ask() for _ in range(5)], gc.collect()
+        return [send_request() for _ in range(5)], gc.collect()
     finally:
         gc.enable()
 
 
-def test_what_a_request_has_needed_is_given_back(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL, "authn.audit")  # pytest keeps every record
+def test_a_request_leaks_no_memory(send_request: SendRequest, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "authn.audit")  # pytest keeps every log record
 
     def blocks_after(requests: int) -> int:
         for _ in range(requests):
-            ask()
+            send_request()
         gc.collect()
         return sys.getallocatedblocks()
 
@@ -231,10 +237,10 @@ def test_what_a_request_has_needed_is_given_back(ask: Ask, caplog: pytest.LogCap
 
     after = blocks_after(200)
 
-    assert (after - before) / 200 < 5  # a request that is kept is a hundred
+    assert (after - before) / 200 < 5  # a request that stays in memory takes about a hundred blocks
 
 
-STARTED = """
+FREEZES_AND_COLLECTS = """
 import asyncio, gc
 from chatbackend.asgi import application
 
@@ -243,43 +249,41 @@ async def main():
     received.put_nowait({"type": "lifespan.startup"})
     running = asyncio.create_task(application({"type": "lifespan"}, received.get, sent.put))
     await sent.get()
-    kept = [[number] for number in range(500_000)]  # about as much as a thousand streams are
-    print(gc.get_freeze_count() > frozen, gc.get_stats()[2]["collections"] - gone_by)
+    kept = [[number] for number in range(500_000)]  # about as many objects as a thousand streams have
+    print(gc.get_freeze_count() > frozen, gc.get_stats()[2]["collections"] - expected)
     running.cancel()
 
 frozen = gc.get_freeze_count()
-gone_by = gc.get_stats()[2]["collections"] + 1  # the start itself looks through everything, once
+expected = gc.get_stats()[2]["collections"] + 1  # the start itself runs one full collection
 asyncio.run(main())
 """
 
 
-def test_what_lives_long_is_not_looked_through_for_garbage_again_and_again(
-    auth: Any, database_url: str
+def test_garbage_collection_skips_modules_and_is_rare(auth: Any, database_url: str) -> None:
+    done = python(FREEZES_AND_COLLECTS, DATABASE_URL=database_url)
+
+    assert "True 0" in done.stdout.splitlines(), done.stderr
+
+
+def test_the_user_and_the_session_are_found_by_index(
+    send_request: SendRequest, statements: list[tuple[str, Any]]
 ) -> None:
-    told = python(STARTED, DATABASE_URL=database_url)
-
-    assert "True 0" in told.stdout.splitlines(), told.stderr
-
-
-def test_the_user_and_the_session_are_found_by_indexes_alone(
-    ask: Ask, statements: list[tuple[str, Any]]
-) -> None:
-    ask()
+    send_request()
 
     sql, params = next(each for each in statements if '"session"' in each[0])
     with connection.cursor() as cursor:
-        cursor.execute("SET enable_seqscan = off")  # a table of ten rows is read whole otherwise
+        cursor.execute("SET enable_seqscan = off")  # PostgreSQL scans a table of ten rows without its indexes
         try:
             cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
             plan = cursor.fetchone()[0][0]["Plan"]
         finally:
             cursor.execute("RESET enable_seqscan")
-    assert sorted(looked_up(plan)) == ["session_pkey", "user_email_key"]  # the token names its session
+    assert sorted(indexes_of(plan)) == ["session_pkey", "user_email_key"]  # the token has the session's id
 
 
-def looked_up(plan: dict[str, Any]) -> Iterator[str]:
+def indexes_of(plan: dict[str, Any]) -> Iterator[str]:
     """The indexes of the scans; for a scan without an index, its kind."""
     if "Scan" in plan["Node Type"] and plan["Actual Loops"]:
         yield plan.get("Index Name", plan["Node Type"])
     for part in plan.get("Plans", []):
-        yield from looked_up(part)
+        yield from indexes_of(part)
