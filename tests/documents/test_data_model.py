@@ -1,4 +1,4 @@
-"""docs/data-model.md, against the models and against a database that was migrated."""
+"""Compares docs/data-model.md with the models and with a migrated database."""
 
 import re
 
@@ -15,47 +15,47 @@ ENTITY = re.compile(
     r"^    (\w+) \{\n((?:        \S+ \w+(?: (?:PK|FK|UK)(?:, (?:PK|FK|UK))*)?\n)+)    \}\n", re.MULTILINE
 )
 RELATION = re.compile(r'^    (\w+) [|}][|o](--|\.\.)[|o][|{] (\w+) : "[^"\n]+"\n', re.MULTILINE)
-DRAWN = dict(ENTITY.findall(DIAGRAM.text))
+TABLES = dict(ENTITY.findall(DIAGRAM.text))
 MODELS = [model for app in ("authn", "support") for model in apps.get_app_config(app).get_models()]
 
 
-def test_the_diagram_is_of_mermaids_grammar() -> None:
+def test_the_diagram_is_valid_mermaid() -> None:
     rest = RELATION.sub("", ENTITY.sub("", DIAGRAM.text))
 
     assert rest.split() == ["erDiagram"]
 
 
-def test_every_table_that_we_read_or_write_is_drawn() -> None:
-    assert DRAWN.keys() == {model._meta.db_table for model in MODELS}
+def test_the_diagram_shows_exactly_the_tables_of_our_models() -> None:
+    assert TABLES.keys() == {model._meta.db_table for model in MODELS}
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label_lower)
 @pytest.mark.usefixtures("auth")
-def test_its_columns_are_those_of_the_model_and_of_the_database(model: type) -> None:
-    """Keys are the database's word: the models keep some of them to themselves."""
+def test_a_tables_columns_types_and_keys_are_those_of_the_model_and_the_database(model: type) -> None:
+    """Foreign keys are those of the database: the models do not declare all of them."""
     table = model._meta.db_table  # type: ignore[attr-defined]
     with connection.cursor() as cursor:
         relations = connection.introspection.get_relations(cursor, table)
 
-    def drawn(field: "Field[object, object]") -> str:
+    def line_of(field: "Field[object, object]") -> str:
         kind = str(field.db_type(connection)).replace("timestamp with time zone", "timestamptz")
         is_unique_alone = field.unique and not field.primary_key
         keys = {"PK": field.primary_key, "FK": field.column in relations, "UK": is_unique_alone}
-        named = ", ".join(name for name, is_one in keys.items() if is_one)
-        return f"{kind} {field.column} {named}".rstrip()
+        present = ", ".join(name for name, is_key in keys.items() if is_key)
+        return f"{kind} {field.column} {present}".rstrip()
 
     fields = model._meta.concrete_fields  # type: ignore[attr-defined]
-    assert [line.strip() for line in DRAWN[table].splitlines()] == [drawn(field) for field in fields]
+    assert [line.strip() for line in TABLES[table].splitlines()] == [line_of(field) for field in fields]
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("auth")
-def test_a_solid_line_is_a_foreign_key_and_a_dotted_one_is_none() -> None:
+def test_solid_lines_are_foreign_keys_and_dotted_lines_are_user_ids_without_one() -> None:
     with connection.cursor() as cursor:
         keys = {
             (referred, table)
-            for table in DRAWN
+            for table in TABLES
             for _, referred in connection.introspection.get_relations(cursor, table).values()
         }
 
@@ -70,13 +70,13 @@ def test_a_solid_line_is_a_foreign_key_and_a_dotted_one_is_none() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("auth")
-def test_every_table_of_the_database_is_said_to_be_somebodys() -> None:
+def test_the_page_says_who_owns_each_table_of_the_database() -> None:
     named = set(re.findall(r"`(\w+)`", table_under("| whose |")))
 
     assert named == set(connection.introspection.table_names())
 
 
-def test_every_index_of_ours_is_said_to_be_for_something() -> None:
+def test_the_page_says_what_each_of_our_indexes_and_constraints_is_for() -> None:
     named = set(
         re.findall(r"`(\w+)`", re.sub(r"\|[^|]*\|$", "", table_under("| index |"), flags=re.MULTILINE))
     )

@@ -1,4 +1,4 @@
-"""docs/quickstart.md, typed line by line: ``make run`` in a copy of the tree, and what is said to it."""
+"""Runs the commands of docs/quickstart.md one by one, beside ``make run`` in a copy of the project."""
 
 import os
 import re
@@ -25,13 +25,15 @@ from tests.fixtures.code_blocks import TOP, blocks, every_block
 PAGE = "docs/quickstart.md"
 NOT_COPIED = (".git", ".venv", ".local", ".env", "node_modules", ".*_cache")
 MANAGE = ". .local/env && .venv/bin/python manage.py "
-UNASKED = {"createsuperuser": {"interactive": False, "username": "staff", "email": "staff@example.com"}}
+ANSWERS = {  # arguments in place of a command's questions
+    "createsuperuser": {"interactive": False, "username": "staff", "email": "staff@example.com"}
+}
 [SETTINGS] = [block for block in every_block() if block.document == PAGE and "BETTER_AUTH_URL" in block.text]
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tree, with the packages of whoever runs the tests."""
+    """A copy of the project that uses the packages of this virtual environment."""
     clone = tmp_path_factory.mktemp("quickstart") / "clone"
     shutil.copytree(TOP, clone, ignore=shutil.ignore_patterns(*NOT_COPIED))
     packages = clone / ".venv"
@@ -45,17 +47,17 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(clone: Path, addresses: dict[str, str]) -> Iterator[str]:
-    """``make run`` with the variables of the second step, until Ctrl-C; yields what it printed.
+    """Run ``make run`` with the variables of the page's second step; yield what it printed. Ends with Ctrl-C.
 
-    With those of the first it would start a PostgreSQL and a Better Auth, as every other test has done.
+    Without these variables it starts a PostgreSQL and a Better Auth. This step uses those of the tests.
     """
-    (clone / ".env").write_text(here(SETTINGS.text, addresses))
+    (clone / ".env").write_text(with_our_addresses(SETTINGS.text, addresses))
     env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     env["PORT"] = addresses["http://localhost:8000"].rpartition(":")[2]
     options: dict[str, Any] = {"stdout": PIPE, "stderr": STDOUT, "text": True, "start_new_session": True}
     with Popen(["make", "run"], cwd=clone, env=env, **options) as make:
-        impatience = Timer(120, os.killpg, (make.pid, signal.SIGKILL))
-        impatience.start()
+        time_limit = Timer(120, os.killpg, (make.pid, signal.SIGKILL))
+        time_limit.start()
         lines = iter(make.stdout or [])
         printed = "".join(takewhile(lambda line: "Ctrl-C" not in line, lines))
         try:
@@ -64,12 +66,12 @@ def running(clone: Path, addresses: dict[str, str]) -> Iterator[str]:
             with suppress(ProcessLookupError):
                 os.killpg(make.pid, signal.SIGINT)
             deque(lines, maxlen=0)
-            impatience.cancel()
+            time_limit.cancel()
 
 
 @pytest.fixture(scope="module")
 def addresses(auth: BetterAuth, database_url: str) -> dict[str, str]:
-    """Those of the page, and what is there in this test."""
+    """The addresses of the page, each with the one that replaces it in this test."""
     return {
         "postgresql://user:password@localhost:5432/name": database_url,
         "http://localhost:3000": auth.origin,
@@ -77,44 +79,44 @@ def addresses(auth: BetterAuth, database_url: str) -> dict[str, str]:
     }
 
 
-def here(text: str, addresses: dict[str, str]) -> str:
+def with_our_addresses(text: str, addresses: dict[str, str]) -> str:
     for documented, actual in addresses.items():
         text = text.replace(documented, actual)
     return text
 
 
 @pytest.mark.django_db
-def test_every_step_answers_as_the_page_says(
+def test_every_command_prints_what_the_page_shows(
     clone: Path, running: str, addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "as-somebody-types-it")
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a-password-of-the-tests")
     dialogue = [turn for block in blocks("test_quickstart.py", "console") for turn in block.dialogue]
     assert addresses["http://localhost:8000"] in running, running
 
     for command, answer in dialogue:
-        said = answered(clone, here(command, addresses))
+        printed = output_of(clone, with_our_addresses(command, addresses))
 
-        for part in re.split("…|\n", answer):  # an ellipsis stands for what is another each time
-            assert part.strip() in said, (command, said)
+        for part in re.split("…|\n", answer):  # an ellipsis stands for text that varies
+            assert part.strip() in printed, (command, printed)
 
 
-def answered(clone: Path, command: str) -> str:
+def output_of(clone: Path, command: str) -> str:
     if command == "make run":
         return ""
-    if command.startswith(MANAGE):  # in this process, which has everything imported
+    if command.startswith(MANAGE):  # in this process, because a new one imports everything again
         assert (clone / ".local/env").exists()
         name, *arguments = command.removeprefix(MANAGE).split()
         with suppress(SystemExit):
-            call_command(name, *arguments, **UNASKED.get(name, {}))
+            call_command(name, *arguments, **ANSWERS.get(name, {}))
         return ""
-    typed = subprocess.run(
+    done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command], cwd=clone, capture_output=True, text=True, timeout=60
     )
-    assert typed.returncode == 0, (command, typed.stderr)
-    return typed.stdout
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
 
 
-def test_make_clean_forgets_it_all(clone: Path) -> None:
+def test_make_clean_removes_what_was_installed(clone: Path) -> None:
     subprocess.run(["make", "clean"], cwd=clone, check=True, timeout=60)
 
     assert not {".venv", ".local"} & {path.name for path in clone.iterdir()}

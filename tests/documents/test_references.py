@@ -1,4 +1,4 @@
-"""What the documents name is there: blocks that somebody runs, links, anchors, variables."""
+"""What the documents refer to exists: links, anchors and variables. A test runs each of their code blocks."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]*)(?:#(?P<anchor>[^)]*))?\)")
 VARIABLE = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w(])")
 
 ENV_EXAMPLE = (TOP / ".env.example").read_text()
-# A line that gives a value, commented or not; explanations are sentences and have none.
+# Lines with a value, commented out or not.
 NAMED = set(re.findall(r"^#?([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
 READ = set(
     re.findall(
@@ -19,12 +19,12 @@ READ = set(
         (TOP / "chatbackend/settings.py").read_text(),
     )
 )
-# Variables of others, and words that only look like some.
+# Variables that our settings do not read, and words that only look like variables.
 NOT_OURS = {
     "AWS_ACCESS_KEY_ID": "boto3",
     "AWS_SECRET_ACCESS_KEY": "boto3",
     "DO_NOTHING": "Django's on_delete",
-    "ENV_FILE": "of the suite",
+    "ENV_FILE": "of the tests",
     "EXTRA_PACKAGES": "of the image's build",
     "FRONTEND_PORT": "of make run",
     "NEW_DATABASE_URL": "of the shell, in an example",
@@ -41,11 +41,11 @@ NOT_OURS = {
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
 
 
-def test_every_block_has_somebody_who_runs_it() -> None:
+def test_a_test_runs_every_code_block() -> None:
     assert [str(block) for block in every_block() if not block.run_by] == []
 
 
-def test_whoever_runs_a_documents_blocks_reads_that_document() -> None:
+def test_the_test_that_runs_a_documents_blocks_reads_that_document() -> None:
     for name, language, test in RUN_BY:
         text = (TOP / test).read_text()
 
@@ -54,14 +54,14 @@ def test_whoever_runs_a_documents_blocks_reads_that_document() -> None:
 
 
 @every_document
-def test_a_block_ends_where_it_seems_to(document: Path) -> None:
-    """An indented or unclosed fence would be a block that no test sees."""
+def test_every_fence_is_closed_and_not_indented(document: Path) -> None:
+    """No test would find the block of an indented or unclosed fence."""
     assert "```" not in FENCE.sub("", document.read_text())
     assert "~~~" not in document.read_text()
 
 
 @every_document
-def test_every_link_leads_somewhere(document: Path) -> None:
+def test_every_link_has_a_target(document: Path) -> None:
     for link in LINK.finditer(prose(document)):
         target = (document.parent / link["path"]).resolve() if link["path"] else document
 
@@ -70,18 +70,18 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 
 @every_document
-def test_every_variable_is_one_that_is_read(document: Path) -> None:
+def test_every_named_variable_is_read_by_the_settings(document: Path) -> None:
     named = set(VARIABLE.findall(document.read_text()))
 
     assert named - NOT_OURS.keys() - READ == set()
 
 
-def test_the_example_names_what_is_read_and_nothing_else() -> None:
+def test_the_example_names_exactly_the_variables_that_are_read() -> None:
     assert NAMED - NOT_OURS.keys() == READ - NOT_OURS.keys()
 
 
 @every_document
-def test_the_first_sentence_says_whom_the_page_is_for(document: Path) -> None:
+def test_the_first_sentence_names_the_readers_of_the_page(document: Path) -> None:
     title, _, first = document.read_text().split("\n", 2)
 
     assert title.startswith("# ")
@@ -93,6 +93,6 @@ def prose(document: Path) -> str:
 
 
 def anchors(document: Path) -> set[str]:
-    """As GitHub makes them of headings."""
+    """The anchors that GitHub makes from the headings."""
     headings = re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

