@@ -14,9 +14,9 @@ from tests.fixtures import programs
 programs.PATH = "/nowhere"
 pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", *{tests}])
 """
-NEEDS_LOGROTATE = "tests/documents/test_deployment.py::test_thirty_days_of_the_log_are_kept"
+NEEDS_LOGROTATE = "tests/documents/test_deployment.py::test_logrotate_keeps_the_log_of_thirty_days"
 NEEDS_CHROMIUM = "tests/browser/test_looks.py"
-NEEDS_NONE = "tests/documents/test_deployment.py::test_the_unit_waits_for_as_long_as_a_shutdown_may_take"
+NEEDS_NONE = "tests/documents/test_deployment.py::test_the_unit_gives_the_server_enough_time_to_shut_down"
 
 
 def test_the_summary_names_the_missing_programs_and_counts_the_skipped_tests() -> None:

@@ -1,6 +1,7 @@
 """The structure of the code: folders, the length of modules, and which module may import which.
 
-README.md shows the folders in one ``text`` block and the order of imports in another. The tests read both.
+README.md shows the way of a request in a diagram, the folders in a ``text`` block, and the order of imports
+in another. The tests read all three.
 """
 
 import ast
@@ -149,7 +150,7 @@ LAYERS: dict[str, list[list[str]]] = {
 }
 
 
-def test_every_line_of_the_readme_s_diagram_follows_mermaid_s_grammar() -> None:
+def test_every_line_of_the_readmes_diagram_is_valid_mermaid() -> None:
     message = r"\w+(?:->>|-->>|--x)\w+: [^;#]+"
     line = rf"sequenceDiagram|participant \w+ as [\w ]+|Note over \w+(?:,\w+)?: [^;#]+|{message}"
     [diagram] = blocks("test_structure.py", "mermaid")

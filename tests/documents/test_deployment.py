@@ -1,4 +1,4 @@
-"""A server deployed as docs/deployment.md says: its unit, its role, its cache, its proxies, its log."""
+"""A server deployed as docs/deployment.md says: systemd unit, database role, cache, proxies and log."""
 
 import configparser
 import gzip
@@ -61,12 +61,14 @@ def unit() -> configparser.SectionProxy:
 def deployed(
     auth: Any, database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """The server, started by the unit's command with the page's variables and the page's role."""
+    """The server, started with the unit's command, the page's variables and the page's database role."""
     with psycopg.connect(database_url) as database:
         database.execute(ROLE.text)
-    written = dict(re.findall(r"^(NUM_PROXIES|TRUST_X_FORWARDED_PROTO|PUBLIC_URL)=(.*)$", PAGE, re.MULTILINE))
+    documented = dict(
+        re.findall(r"^(NUM_PROXIES|TRUST_X_FORWARDED_PROTO|PUBLIC_URL)=(.*)$", PAGE, re.MULTILINE)
+    )
     env = process_environment(
-        **written,
+        **documented,
         ALLOWED_HOSTS=HOST,
         BETTER_AUTH_DATABASE_URL=database_url,
         CACHE_URL=redis_url,
@@ -89,20 +91,20 @@ def as_role(database_url: str) -> str:
 # --- The process ----------------------------------------------------------------------------------
 
 
-def test_the_unit_waits_for_as_long_as_a_shutdown_may_take() -> None:
+def test_the_unit_gives_the_server_enough_time_to_shut_down() -> None:
     arguments = shlex.split(unit()["ExecStart"])
-    patience = int(arguments[arguments.index("--timeout-graceful-shutdown") + 1])
+    uvicorn_seconds = int(arguments[arguments.index("--timeout-graceful-shutdown") + 1])
 
-    assert int(unit()["TimeoutStopSec"]) > patience + streaming.SHUTDOWN_TIMEOUT_SECONDS
+    assert int(unit()["TimeoutStopSec"]) > uvicorn_seconds + streaming.SHUTDOWN_TIMEOUT_SECONDS
 
 
-def test_without_a_proxy_that_says_https_everything_is_redirected(deployed: Api) -> None:
+def test_a_request_that_did_not_come_over_https_is_redirected(deployed: Api) -> None:
     answer = httpx2.get(f"{deployed.origin}/support/health", headers={"Host": HOST}, verify=False)
 
     assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{HOST}/support/health")
 
 
-def test_throttles_are_counted_where_all_replicas_see_them(
+def test_throttles_are_counted_in_the_cache_that_replicas_share(
     deployed: Api, person: Person, redis_url: str
 ) -> None:
     deployed.post(create(), person.token(), Host=HOST, X_Forwarded_Proto="https")
@@ -137,7 +139,7 @@ def caddy(port: int, api: Api, folder: Path) -> Iterator[None]:
 
 
 def has_its_certificate(port: int) -> bool:
-    """Caddy answers before its own authority has made one."""
+    """Caddy accepts connections before its own authority has issued the certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as plain:
@@ -162,38 +164,43 @@ def self_signed(certificate: Path, key: Path) -> None:
 def proxy(
     request: pytest.FixtureRequest, deployed: Api, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx2.Client]:
-    """A browser at another address of this machine, whose requests go through the proxy."""
+    """A client at another address of this machine.
+
+    It sends its requests through the proxy, with forged headers.
+    """
     port = free_port()
-    elsewhere = httpx2.HTTPTransport(verify=False, local_address="127.0.0.2")
+    other_address = httpx2.HTTPTransport(verify=False, local_address="127.0.0.2")
     headers = {"Host": HOST, "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}
     with (
         request.param(port, deployed, tmp_path_factory.mktemp("proxy")),
-        httpx2.Client(base_url=f"https://127.0.0.1:{port}", transport=elsewhere, headers=headers) as browser,
+        httpx2.Client(
+            base_url=f"https://127.0.0.1:{port}", transport=other_address, headers=headers
+        ) as client,
     ):
-        yield browser
+        yield client
 
 
-def through(proxy: httpx2.Client, person: Person, request_id: str = "") -> Any:
+def stream_through(proxy: httpx2.Client, person: Person, request_id: str = "") -> Any:
     headers = {"Authorization": f"Bearer {person.token()}", "X-Request-ID": request_id}
     extensions = {"sni_hostname": HOST}
     return proxy.stream("POST", "/support/chatkit", json=create(), headers=headers, extensions=extensions)
 
 
-def test_events_come_through_one_by_one(proxy: httpx2.Client, person: Person) -> None:
+def test_the_proxy_passes_on_events_one_by_one(proxy: httpx2.Client, person: Person) -> None:
     sent = time.monotonic()
-    with through(proxy, person) as response:
+    with stream_through(proxy, person) as response:
         arrivals = [time.monotonic() for line in response.iter_lines() if line]
 
     assert response.status_code == 200
     assert arrive_one_by_one(arrivals, sent)
 
 
-def test_the_audit_log_has_the_callers_address_and_no_forged_one(
+def test_the_audit_log_has_the_callers_address_and_not_the_forged_one(
     proxy: httpx2.Client, deployed: Api, person: Person
 ) -> None:
     request_id = str(uuid.uuid4())
 
-    with through(proxy, person, request_id) as response:
+    with stream_through(proxy, person, request_id) as response:
         response.read()
 
     [record] = deployed.audit_records(request_id)
@@ -201,7 +208,7 @@ def test_the_audit_log_has_the_callers_address_and_no_forged_one(
 
 
 @pytest.mark.parametrize("block", [NGINX, CADDY], ids=lambda block: block.language)
-def test_a_proxy_lets_in_the_longest_body_and_little_more(block: Any) -> None:
+def test_the_proxys_body_limit_is_just_above_the_longest_body(block: Any) -> None:
     longest = max(dictation.MAX_BODY_BYTES, conf.ATTACHMENT_MAX_BYTES)
 
     [limit] = re.findall(r"size (\d+)m", block.text, re.IGNORECASE)
@@ -212,8 +219,10 @@ def test_a_proxy_lets_in_the_longest_body_and_little_more(block: Any) -> None:
 # --- The role -------------------------------------------------------------------------------------
 
 
-def test_the_role_has_every_table_of_ours(deployed: Api, database_url: str) -> None:
-    """But for what ``migrate`` alone writes."""
+def test_the_role_may_use_exactly_the_tables_and_sequences_that_the_server_needs(
+    deployed: Api, database_url: str
+) -> None:
+    """``migrate`` alone writes the tables in ``read`` and ``untouched``."""
     read, untouched = {"auth_permission", "django_content_type"}, {"django_migrations"}
     better_auths = {"user", "session", "account", "verification", "jwks"}
     with psycopg.connect(database_url) as database:
@@ -230,7 +239,9 @@ def test_the_role_has_every_table_of_ours(deployed: Api, database_url: str) -> N
 RELATIONS = "SELECT relname FROM pg_class WHERE relkind = %s AND relnamespace = 'public'::regnamespace"
 
 
-def test_with_it_the_admin_lets_staff_in(deployed: Api, django_db_blocker: DjangoDbBlocker) -> None:
+def test_staff_can_sign_in_to_the_admin_with_this_role(
+    deployed: Api, django_db_blocker: DjangoDbBlocker
+) -> None:
     with django_db_blocker.unblock():
         Staff.objects.create_superuser("deployed", password=NAME_AND_PASSWORD)
         connection.close()
@@ -238,22 +249,22 @@ def test_with_it_the_admin_lets_staff_in(deployed: Api, django_db_blocker: Djang
     with httpx2.Client(base_url=f"{deployed.origin}/admin/", headers=headers, verify=False) as browser:
         token = browser.get("login/").cookies["csrftoken"]
         form = {"username": "deployed", "password": NAME_AND_PASSWORD, "csrfmiddlewaretoken": token}
-        entered = browser.post("login/", data=form, headers={"Cookie": f"csrftoken={token}"})
-        cookie = {"Cookie": f"sessionid={entered.cookies['sessionid']}"}
+        response = browser.post("login/", data=form, headers={"Cookie": f"csrftoken={token}"})
+        cookie = {"Cookie": f"sessionid={response.cookies['sessionid']}"}
         page = browser.get("support/thread/", headers=cookie)
 
-    assert entered.status_code == 302
+    assert response.status_code == 302
     assert page.status_code == 200
 
 
-def test_every_right_that_counts_in_the_admin_is_said_to_be_for_something() -> None:
-    told = re.findall(
+def test_the_page_explains_every_permission_that_the_admin_checks() -> None:
+    explained = re.findall(
         r"^\| ([^|]*) \|", PAGE.partition("| permission |")[2].partition("\n\n")[0], re.MULTILINE
     )
-    own = {f"authn.{right}" for model in (User, Session) for right in dict(model._meta.permissions)}
+    own = {f"authn.{name}" for model in (User, Session) for name in dict(model._meta.permissions)}
     viewing = {"authn.view_user", "authn.view_session", "support.view_thread"}
 
-    assert set(re.findall(r"`([\w.]+)`", " ".join(told))) == own | viewing | {"support.delete_thread"}
+    assert set(re.findall(r"`([\w.]+)`", " ".join(explained))) == own | viewing | {"support.delete_thread"}
 
 
 @pytest.mark.parametrize(
@@ -269,7 +280,7 @@ def test_every_right_that_counts_in_the_admin_is_said_to_be_for_something() -> N
     ],
 )
 @pytest.mark.usefixtures("deployed")
-def test_it_may_do_nothing_more(database_url: str, statement: str) -> None:
+def test_the_role_may_do_nothing_else(database_url: str, statement: str) -> None:
     with (
         psycopg.connect(as_role(database_url)) as database,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -280,15 +291,15 @@ def test_it_may_do_nothing_more(database_url: str, statement: str) -> None:
 # --- The log --------------------------------------------------------------------------------------
 
 
-def test_thirty_days_of_the_log_are_kept(tmp_path: Path) -> None:
+def test_logrotate_keeps_the_log_of_thirty_days(tmp_path: Path) -> None:
     program = programs.program("logrotate")
     log, rules = tmp_path / "log", tmp_path / "rules"
     rules.write_text(LOGROTATE.text.replace("/var/log/chatbackend", str(tmp_path)))
     rules.chmod(0o644)
 
-    with log.open("a", buffering=1) as server_output:  # stays open, as the server's does
+    with log.open("a", buffering=1) as server_log:  # it stays open, as the server's own does
         for day in range(1, 41):
-            server_output.write(f"day {day}\n")
+            server_log.write(f"day {day}\n")
             if day < 40:
                 subprocess.run(
                     [program, "--force", "--state", str(tmp_path / "state"), str(rules)], check=True
