@@ -64,6 +64,13 @@ SLOWEST_FIRST = [
     "test_rotation.py",
     "test_doctor.py",
     "test_snippets.py",
+    "test_restarts.py",
+    "test_deployment.py",
+    "test_start.py",
+    "test_streaming.py",
+    "test_concurrent_requests.py",
+    "test_request_costs.py",
+    "test_programs.py",
 ]
 
 
