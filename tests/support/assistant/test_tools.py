@@ -269,7 +269,7 @@ def test_a_tool_server_that_is_killed_during_a_call_gives_one_notice_and_the_ans
         for _, event in stream:
             events.append(event)
             if event.get("text") == "Look it up" and not slow.process.poll():
-                eventually(slow.printed, lambda said: "begun" in said)
+                eventually(slow.printed, lambda lines: "begun" in lines)
                 slow.process.kill()
 
     assert deltas_of(events) == ["Never mind"]
