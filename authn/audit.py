@@ -17,12 +17,12 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from authn import client_address
+from authn.credentials.verified_credential import VerifiedCredential
 
 if TYPE_CHECKING:
     from authn.jwt.tokens import Claims
     from authn.models import Session
     from authn.sessions import Identity
-    from authn.throttling import VerifiedCredential
 
 logger = logging.getLogger("authn.audit")
 

@@ -12,6 +12,7 @@ from authn import sessions, throttling
 from authn.audit import Attempt
 from authn.conf import conf
 from authn.credentials import session_tokens
+from authn.credentials.verified_credential import VerifiedCredential
 from authn.errors import (
     OriginRefused,
     Refused,
@@ -24,7 +25,6 @@ from authn.errors import (
 from authn.jwt import tokens
 from authn.models import User
 from authn.sessions import Identity
-from authn.throttling import VerifiedCredential
 
 CHALLENGE = 'Bearer realm="chatbackend"'  # without a challenge, DRF answers 403 instead of 401
 # Only the whitespace (WSP) of RFC 6265 §5.2. Python's strip() also removes \xa0 and \x85. A browser lets a

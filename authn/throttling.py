@@ -25,9 +25,8 @@ a good request needs no cache. While the cache does not answer, each process cou
 import hashlib
 import math
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any
 
 from django.core.cache import cache
 from django.core.cache.backends.base import BaseCache
@@ -43,32 +42,6 @@ from runtime.circuit_breaker import CircuitBreaker
 
 PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
 MAX_KEYS = 10_000  # that a process remembers
-
-
-@dataclass(slots=True, repr=False)  # no repr: error reports must not show the token
-class VerifiedCredential:
-    """A credential whose signature is good.
-
-    ``counted_by``: the key under which its refused attempts are counted. ``token``: the key of the token
-    itself. Past the limit it is not looked up again. Empty if it was never looked up. Only hashes of both are
-    stored. They are hashed later, because a good request needs no hash.
-    """
-
-    counted_by: str
-    token: str
-
-    @classmethod
-    def session_token(cls, token: str) -> Self:
-        key = f"session-token:{token}"
-        return cls(key, key)
-
-    @classmethod
-    def jwt(cls, session_id: Any, user_id: Any, token: str = "") -> Self:
-        """``token``: only if its user and session are looked up next."""
-        counted_by = f"session:{session_id}" if session_id else f"user:{user_id}"
-        # Without the signature: each ECDSA signature has a second form, and anybody can compute it.
-        return cls(counted_by, f"jwt:{token.rpartition('.')[0]}" if token else "")
-
 
 _blocked_until: dict[str, float] = {}  # by key; time.monotonic()
 _local_counters = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MAX_KEYS}})
