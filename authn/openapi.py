@@ -1,4 +1,4 @@
-"""The security schemes of the OpenAPI document. Only drf-spectacular needs this module."""
+"""Describes the accepted credentials in the OpenAPI document. Only drf-spectacular needs this module."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from authn.conf import conf
 
 
 class BetterAuthScheme(OpenApiAuthenticationExtension):
-    """One scheme for each of the ``BETTER_AUTH_CREDENTIALS``. A request has exactly one credential."""
+    """One scheme for each of ``BETTER_AUTH_CREDENTIALS``. A request uses exactly one of them."""
 
     target_class = "authn.authentication.BetterAuthAuthentication"
 
@@ -30,20 +30,22 @@ def _schemes() -> dict[str, dict[str, Any]]:
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "The token of Better Auth's `jwt()` plugin: `GET /api/auth/token`.",
+            "description": "A token of Better Auth's `jwt()` plugin. To get one, send "
+            "`GET /api/auth/token` to Better Auth.",
         },
         "cookie": {
             "type": "apiKey",
             "in": "cookie",
             "name": conf.BETTER_AUTH_COOKIE_NAME,
-            "description": "Better Auth's session cookie. The browser sends it "
-            '(`credentials: "include"`) from a page whose origin is allowed.',
+            "description": "Better Auth's session cookie. The browser sends it if the page's `fetch` has "
+            '`credentials: "include"`. The server accepts it only from the origin of an allowed page.',
         },
         "bearer": {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "signed session token",
-            "description": "The value of the `set-auth-token` header of Better Auth's `bearer()` plugin.",
+            "description": "A signed session token of Better Auth's `bearer()` plugin. Better Auth sends it "
+            "in the response header `set-auth-token`.",
         },
     }
     return {f"betterAuth_{name}": known[name] for name in conf.BETTER_AUTH_CREDENTIALS}

@@ -149,7 +149,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "chatbackend",
     "VERSION": "1",
     "DESCRIPTION": "A [ChatKit](https://openai.github.io/chatkit-js/) server for users who sign in with "
-    "[Better Auth](https://better-auth.com). Callers send its token and see only their own data.",
+    "[Better Auth](https://better-auth.com). A caller sends credentials of Better Auth, and sees only their "
+    "own data.",
     "SERVERS": [{"url": "/"}],  # the server that serves the document
     "SCHEMA_PATH_PREFIX": API_PREFIX,
     "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # docstrings are for readers of the code

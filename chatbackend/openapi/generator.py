@@ -18,17 +18,23 @@ def _check(*faults: str, description: str) -> Json:
 CHECKS = {
     "type": "object",
     "properties": {
-        "database": _check("unreachable", description="Our own database."),
+        "database": _check("unreachable", description="The database with the conversations."),
         "better_auth_tables": _check(
             "unreachable",
             "unreadable",
-            description="`unreadable`: a table, a column or the right to read it is missing.",
+            description="The tables of Better Auth. `unreadable`: a table, a column or the right to read it "
+            "is missing.",
         ),
         "keys": _check(
-            "unreachable", "missing", description="The keys that verify tokens, if tokens are accepted."
+            "unreachable",
+            "missing",
+            description="The keys that verify JWTs. `missing`: Better Auth has no key yet. It creates one "
+            "for its first token. The server leaves this check out if it accepts no JWTs.",
         ),
         "sessions": _check(
-            "unreachable", description="The Redis with Better Auth's sessions, if one is used."
+            "unreachable",
+            description="The Redis with Better Auth's sessions. The server leaves this check out if the "
+            "sessions are in a database.",
         ),
     },
     "required": ["database", "better_auth_tables"],
@@ -67,17 +73,21 @@ def _probe(name: str, summary: str, responses: dict[str, Json]) -> Json:
 PROBES = {
     "/support/health": _probe(
         "health",
-        "The health check of ChatKit's samples",
+        "A health check, as in ChatKit's samples",
         {"200": _response("The server answers.", _status("healthy"))},
     ),
-    "/healthz": _probe("healthz", "Is the process alive?", {"200": _response("It is.", _status("alive"))}),
+    "/healthz": _probe(
+        "healthz", "Is the process alive?", {"200": _response("The process answers.", _status("alive"))}
+    ),
     "/readyz": _probe(
         "readyz",
         "Should this process get requests?",
         {
-            "200": _response("It should.", _status("ready", checks={"$ref": "#/components/schemas/Checks"})),
+            "200": _response(
+                "Yes, all checks are `ok`.", _status("ready", checks={"$ref": "#/components/schemas/Checks"})
+            ),
             "503": _response(
-                "It should not: a check is not `ok`.",
+                "No, a check is not `ok`.",
                 _status("unavailable", checks={"$ref": "#/components/schemas/Checks"}),
             ),
         },
@@ -93,7 +103,10 @@ class Generator(SchemaGenerator):
                 operation["requestBody"]["required"] = True
         uploaded = schema["paths"]["/support/attachments"]["post"]["responses"]["200"]
         uploaded["links"] = {
-            "it": {"operationId": "getAttachment", "parameters": {"attachment_id": "$response.body#/id"}}
+            "attachment": {
+                "operationId": "getAttachment",
+                "parameters": {"attachment_id": "$response.body#/id"},
+            }
         }
         schema["components"]["responses"] = _extract_errors(schema)
         schema["components"]["schemas"] = {**components(), "Checks": CHECKS}

@@ -8,7 +8,8 @@ Json = dict[str, Any]
 
 ERROR = {
     "type": "object",
-    "description": "The body of every error. `message` repeats `error`: it is what ChatKit's client shows.",
+    "description": "The body of every error. `error` says what is wrong. `message` is the same text: "
+    "ChatKit's client shows `message`.",
     "properties": {
         "error": {"type": "string"},
         "status": {"type": "integer", "description": "The status code of the response."},
@@ -16,7 +17,7 @@ ERROR = {
     },
     "required": ["error", "status", "message"],
 }
-NOTHING = {"type": "object", "description": "An empty object.", "maxProperties": 0}
+NOTHING = {"type": "object", "description": "An empty JSON object.", "maxProperties": 0}
 
 # As in OpenAPI 3.2: the schema describes one event of the stream, and ``contentSchema`` the text in ``data``.
 STREAM_EVENT = {

@@ -51,7 +51,7 @@ OPERATIONS: dict[str, Operation] = {
         {"thread_id": THREAD_ID, "result": {"ok": True}},
     ),
     "threads.add_structured_input": Operation(
-        "Answer or skip the questions of a pending `structured_input` item.",
+        "Answer or skip the questions of a pending `structured_input` item. The assistant continues.",
         STREAM,
         {
             "thread_id": THREAD_ID,
@@ -60,7 +60,7 @@ OPERATIONS: dict[str, Operation] = {
         },
     ),
     "threads.retry_after_item": Operation(
-        "Delete all items after a user's message. The assistant answers it again.",
+        "Delete all items after a message of the user. The assistant answers this message again.",
         STREAM,
         {"thread_id": THREAD_ID, "item_id": ITEM_ID},
     ),
@@ -68,12 +68,12 @@ OPERATIONS: dict[str, Operation] = {
         "Run an action of a widget.", STREAM, {"thread_id": THREAD_ID, "item_id": ITEM_ID, "action": ACTION}
     ),
     "threads.sync_custom_action": Operation(
-        "Run an action of a widget. The response is the changed item.",
+        "Run an action of a widget. The response contains the changed item.",
         "SyncCustomActionResponse",
         {"thread_id": THREAD_ID, "item_id": ITEM_ID, "action": ACTION},
     ),
     "threads.get_by_id": Operation(
-        "Get a conversation with its first twenty items.", "Thread", {"thread_id": THREAD_ID}
+        "Get a conversation with its oldest 20 items.", "Thread", {"thread_id": THREAD_ID}
     ),
     "threads.list": Operation(
         "List the user's conversations, without their items.", "ThreadPage", {"limit": 20, "order": "desc"}
@@ -82,7 +82,7 @@ OPERATIONS: dict[str, Operation] = {
         "Set the title of a conversation.", "Thread", {"thread_id": THREAD_ID, "title": "Where is my parcel?"}
     ),
     "threads.delete": Operation(
-        "Delete a conversation with its items and files. Succeeds also if it does not exist.",
+        "Delete a conversation with its items and files. The response is the same if it does not exist.",
         NOTHING,
         {"thread_id": THREAD_ID},
     ),
@@ -92,10 +92,12 @@ OPERATIONS: dict[str, Operation] = {
         {"thread_id": THREAD_ID, "limit": 20, "order": "asc"},
     ),
     "items.feedback": Operation(
-        "Rate answers.", NOTHING, {"thread_id": THREAD_ID, "item_ids": [ITEM_ID], "kind": "positive"}
+        "Rate items of the assistant as `positive` or `negative`.",
+        NOTHING,
+        {"thread_id": THREAD_ID, "item_ids": [ITEM_ID], "kind": "positive"},
     ),
     "attachments.create": Operation(
-        "Announce a file. `upload_descriptor` says where to upload it.",
+        "Announce a file. `upload_descriptor` in the response has the URL for the upload.",
         "Attachment",
         {"name": "parcel.png", "size": 12345, "mime_type": "image/png"},
     ),
@@ -103,7 +105,7 @@ OPERATIONS: dict[str, Operation] = {
         "Delete an attachment and its file.", NOTHING, {"attachment_id": ATTACHMENT_ID}
     ),
     "input.transcribe": Operation(
-        "Transcribe dictation.",
+        "Turn a recording of speech into text.",
         "TranscriptionResult",
         {"audio_base64": "GkXfo59ChoEBQveBAULygQRC84EIQoKEd2VibQ==", "mime_type": "audio/webm;codecs=opus"},
     ),
@@ -125,9 +127,9 @@ def table() -> str:
     """A table of all operations, in Markdown."""
     rows = []
     for name, operation in OPERATIONS.items():
-        mark = " …" if operation.response == STREAM else ""
-        rows.append(f"| `{name}` | {operation.description} | `{operation.response}`{mark} |")
-    return "\n".join(["| `type` | | response |", "|---|---|---|", *rows])
+        kind = "stream of " if operation.response == STREAM else ""
+        rows.append(f"| `{name}` | {operation.description} | {kind}`{operation.response}` |")
+    return "\n".join(["| `type` | what it does | response |", "|---|---|---|", *rows])
 
 
 def example(name: str) -> Json:

@@ -57,7 +57,7 @@ LIMITS: dict[str, Json] = {
 # The SDK accepts any object with a type as a widget. ChatKit's own documentation describes the components.
 WIDGET = {
     "type": "object",
-    "description": "A widget or a component of a widget, as ChatKit's client shows it.",
+    "description": "A widget, or a component of a widget. ChatKit's documentation describes all of them.",
     "properties": {"type": {"type": "string"}},
     "required": ["type"],
     "additionalProperties": True,
@@ -132,7 +132,8 @@ class _Schema(GenerateJsonSchema):
     def datetime_schema(self, schema: Any) -> Json:
         return {
             "type": "string",
-            "description": "In UTC, without a time zone.",
+            "description": "A time in UTC. The text has no time zone: in JavaScript, append `Z` before you "
+            "parse it.",
             "examples": ["2026-03-01T12:30:15.123456"],
         }
 

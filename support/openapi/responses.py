@@ -8,31 +8,45 @@ from support.openapi.components import ref
 
 # For each status: when it is sent, and an example of the message.
 ERRORS = {
-    400: ("The body is not a valid request, or there are two credentials.", "params.thread_id is missing"),
+    400: ("The request is not valid, or it has more than one credential.", "params.thread_id is missing"),
     401: (
-        "The credentials are missing or not valid. A new token helps if the token has expired, if its own "
-        "session has ended and the user has another one, or if the user has changed their e-mail address.",
+        "The credentials are missing or not valid. If you sent a token, get a new one and try once more. "
+        "This helps if the token has expired, or if the user has changed their e-mail address. It also helps "
+        "if the session of the token has ended, but the user has another active session.",
         "Invalid or expired JWT token",
     ),
-    403: ("The user is banned, or this page's origin may not send a cookie.", "User is banned"),
+    403: (
+        "The user is banned. Or the request has a session cookie, and its page is not allowed to send one.",
+        "User is banned",
+    ),
     404: (
-        "The user does not exist or has no active session; or the requested object does not exist or belongs "
-        "to another user. These last two cases get the same response.",
+        "The conversation, item or attachment does not exist, or it belongs to another user. Both cases get "
+        "the same response. The status is also 404 if the URL of a file is not valid any more, if the user "
+        "does not exist, or if the user has no active session.",
         "Not found",
     ),
-    409: ("The attachment was uploaded before.", "This attachment has been uploaded already"),
-    413: ("The body is too large.", "The request body exceeds 1000000 bytes"),
+    409: (
+        "This attachment has already been uploaded, with other bytes.",
+        "This attachment has been uploaded already",
+    ),
+    413: (
+        "The body or the file is too large. The message names the limit.",
+        "The request body exceeds 1000000 bytes",
+    ),
     429: (
-        "Too many requests of this user, too many answers to this user at the same time, or too many refused "
-        "attempts.",
+        "The user has sent too many requests or gets too many answers at the same time. Or there were too "
+        "many refused attempts from this address or with these credentials.",
         "Request was throttled. Expected available in 23 seconds.",
     ),
-    500: ("An error of the server.", "Internal Server Error"),
+    500: ("An unexpected error of the server.", "Internal Server Error"),
     501: (
         "This ChatKit server does not support the operation.",
         "This server does not support that operation",
     ),
-    503: ("The database, the keys or a model cannot be reached.", "Service temporarily unavailable"),
+    503: (
+        "The server is busy, or cannot reach the database or another service that it needs.",
+        "Service temporarily unavailable",
+    ),
 }
 # What every operation with authentication and a body can answer.
 COMMON_ERRORS = (400, 401, 403, 404, 413, 429, 500, 501, 503)
@@ -70,10 +84,16 @@ HEADERS = [
         "X-Request-ID",
         str,
         OpenApiParameter.HEADER,
-        description="Up to 128 letters, digits, `.`, `_`, `:`, `=` and `-`. Log and response repeat it. "
-        "The server replaces any other value by a new one.",
+        description="An id for this request. It has up to 128 letters, digits, `.`, `_`, `:`, `=` and `-`. "
+        "The log and the response contain the same id. If the id is missing or has another form, the server "
+        "makes a new one.",
     ),
-    _response_header("X-Request-ID", str, "The request's own, or a new one."),
-    _response_header("WWW-Authenticate", str, "The kind of credentials that the server accepts.", 401),
-    _response_header("Retry-After", int, "Seconds.", 429, 503),
+    _response_header("X-Request-ID", str, "The id of the request, from the request or made by the server."),
+    _response_header(
+        "WWW-Authenticate",
+        str,
+        'The authentication scheme. For a bad token, also `error="invalid_token"`.',
+        401,
+    ),
+    _response_header("Retry-After", int, "The number of seconds to wait before the next try.", 429, 503),
 ]

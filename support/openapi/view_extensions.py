@@ -20,28 +20,35 @@ from support.openapi.responses import COMMON_ERRORS, HEADERS, errors
 EVENT_STREAM = "text/event-stream"
 
 CHATKIT = f"""\
-ChatKit's only endpoint. The body's `type` names the operation. A page with `@openai/chatkit` needs only this
-URL.
+ChatKit's only endpoint. The `type` in the body names the operation. A page that uses `@openai/chatkit` needs
+only this URL. ChatKit calls a conversation a thread.
 
 {operations.table()}
 
-Operations that are marked … have a stream of server-sent events as their response. Each event is one line
+**Streams.** A stream consists of server-sent events. Each event is one line
 `data: <ThreadStreamEvent as JSON>` and an empty line. While there is no event to send, the server sends a
-comment every 12 seconds: the line `: keep-alive`. Clients ignore it. The stream ends with the answer; there
-is no final event. An error after the first byte is an event of type `error`, and the partial answer is kept.
-To stop an answer, close the connection.
+comment every 12 seconds: the line `: keep-alive`. Ignore it. The stream ends when the answer is complete, and
+no special event marks the end. If something fails after the stream has begun, the stream has an event of the
+type `error`. To stop an answer, close the connection. In both cases the server stores the part of the answer
+that it has sent.
 
-`inference_options` names the model and the tool that the user picked for a message. The response is 400 if
-the server does not offer them.
+**Models and tools.** `inference_options` names the model and the tool that the user picked for a message. If
+the server does not offer the model, the response is a 400. If it does not offer the tool, the response is a
+400, or the stream has an event of the type `error`.
 
-`limit` is at most 100. Its default is 20. `after` is the `after` of the previous page, or the id of a row."""
+**Pages.** `limit` is the number of rows in a page. Its default is 20. A page never has more than 100 rows. By
+default, the newest rows come first (`order`: `desc`). To get the next page, send the `after` of the previous
+page. You can also send the id of a row: the page then starts after this row."""
 
+
+OPERATION_RESPONSE = "JSON or a stream. The table of operations says which."
 
 LANGUAGE = OpenApiParameter(
     "Accept-Language",
     str,
     OpenApiParameter.HEADER,
-    description="The language of the interface. The assistant answers in this language.",
+    description="The language of the interface. The default assistant answers in this language, unless the "
+    "user writes in another one.",
 )
 
 
@@ -65,7 +72,7 @@ class ChatKit(_Documented):
     methods = {
         "post": extend_schema(
             operation_id="chatkit",
-            summary="All operations of a chat",
+            summary="All operations of ChatKit",
             description=CHATKIT,
             parameters=[*HEADERS, LANGUAGE],
             request={
@@ -82,11 +89,11 @@ class ChatKit(_Documented):
             responses={
                 (200, "application/json"): OpenApiResponse(
                     {"anyOf": [ref(name) for name in operations.json_schemas()]},
-                    description="The response of the operation: JSON, or a stream.",
+                    description=OPERATION_RESPONSE,
                 ),
                 (200, EVENT_STREAM): OpenApiResponse(
                     STREAM_EVENT,
-                    description="The response of the operation: JSON, or a stream.",
+                    description=OPERATION_RESPONSE,
                     examples=[OpenApiExample("threads.create", operations.example_stream())],
                 ),
                 **errors(*COMMON_ERRORS),
@@ -95,7 +102,9 @@ class ChatKit(_Documented):
     }
 
 
-UPLOADED = OpenApiResponse(ref("Attachment"), description="The attachment. A message can now carry it.")
+UPLOADED = OpenApiResponse(
+    ref("Attachment"), description="The attachment. You can now send a message with it."
+)
 BINARY = {"type": "string", "format": "binary"}
 FORM = OpenApiRequest(
     {"type": "object", "properties": {"file": BINARY}, "required": ["file"]},
@@ -108,8 +117,9 @@ class DirectUpload(_Documented):
     methods = {
         "post": extend_schema(
             operation_id="addAttachment",
-            summary="Upload a file, in one step",
-            description='`uploadStrategy: { type: "direct" }`. The bytes of the file decide its type.',
+            summary="Upload a file in one step",
+            description='For ChatKit\'s `uploadStrategy: { type: "direct" }`. The server finds out the type '
+            "of the file from its bytes. The suffix of its name decides between the types of text.",
             parameters=HEADERS,
             request={"multipart/form-data": FORM},
             responses={200: UPLOADED, **errors(*COMMON_ERRORS)},
@@ -120,9 +130,10 @@ class DirectUpload(_Documented):
 def _upload(operation_id: str) -> Any:
     return extend_schema(
         operation_id=operation_id,
-        summary="Upload a file that was announced",
-        description='`uploadStrategy: { type: "two_phase" }`, after `attachments.create`: a form with the '
-        "file, or only its bytes, with any content type.",
+        summary="Upload a file after `attachments.create`",
+        description='The second phase of ChatKit\'s `uploadStrategy: { type: "two_phase" }`. The body is a '
+        "form with the field `file`, or only the bytes of the file. The bytes may have any other content "
+        "type. If you do not get the response, send the same bytes again.",
         parameters=[*HEADERS, ATTACHMENT_ID_PARAMETER],
         request={
             "multipart/form-data": FORM,
@@ -142,7 +153,7 @@ class Detail(_Documented):
     methods = {
         "get": extend_schema(
             operation_id="getAttachment",
-            summary="An attachment, and the URL of its file",
+            summary="Get an attachment and the URL of its file",
             parameters=[*HEADERS, ATTACHMENT_ID_PARAMETER],
             responses={
                 200: OpenApiResponse(
@@ -152,7 +163,8 @@ class Detail(_Documented):
                         "properties": {"content_url": {"type": "string", "format": "uri"}},
                         "required": ["content_url"],
                     },
-                    description="`content_url` is valid for some minutes, and needs no credentials.",
+                    description="The attachment. Read its file from `content_url`. This URL is valid for a "
+                    "few minutes, and needs no credentials.",
                 ),
                 **errors(401, 403, 404, 429, 500, 501, 503),
             },
@@ -165,13 +177,15 @@ class Content(_Documented):
     methods = {
         "get": extend_schema(
             operation_id="readAttachment",
-            summary="The bytes of an attachment",
-            description="Use the URL in `preview_url` or `content_url`. It needs no credentials, because an "
-            "`<img>` sends none.",
+            summary="Read the file of an attachment",
+            description="Use the URL from `preview_url` or `content_url` of the attachment. The URL is "
+            "signed. So it needs no credentials, and you can use it in an `<img>`.",
             parameters=[
                 *(header for header in HEADERS if header.name != "WWW-Authenticate"),
                 ATTACHMENT_ID_PARAMETER,
-                OpenApiParameter("signature", str, required=True, description="Part of the URL."),
+                OpenApiParameter(
+                    "signature", str, required=True, description="The signature. It is a part of the URL."
+                ),
             ],
             responses={
                 **{
