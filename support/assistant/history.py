@@ -79,7 +79,7 @@ class Converter(ThreadItemConverter):
         text, *attached = messages[0]["content"]
         content = [text]
         for attachment, part in zip(item.attachments, attached, strict=True):
-            content += [part] if part["type"] == "input_text" else [_file_name(attachment), part]
+            content += [part] if part["type"] == "input_text" else [_introduction(attachment), part]
         messages[0]["content"] = content
         return messages
 
@@ -109,43 +109,48 @@ class Converter(ThreadItemConverter):
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
         # The SDK's method raises an exception.
-        return ResponseInputTextParam(
-            type="input_text", text=json.dumps({tag.text: tag.data}, ensure_ascii=False)
-        )
+        return _text(json.dumps({tag.text: tag.data}, ensure_ascii=False))
 
     async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
-        name = json.dumps(attachment.name, ensure_ascii=False)  # quoted: the user chose it
+        named = _named(attachment)
         if attachment.id in self._left_out:
-            text = f"The user attached a file named {name}, too much to show you beside the others."
-            return ResponseInputTextParam(type="input_text", text=text)
+            return _text(f"{named}, too much to show you beside the others.")
         try:
             content = await asyncio.to_thread(stored_files.read, attachment)
         except FileNotFoundError:
-            text = f"The user attached a file named {name}, which has been deleted since."
-            return ResponseInputTextParam(type="input_text", text=text)
+            return _text(f"{named}, which has been deleted since.")
         except Exception:  # a storage may raise anything, and the conversation must go on
             logger.exception("An attached file cannot be read")
-            text = f"The user attached a file named {name}, which cannot be read at the moment."
-            return ResponseInputTextParam(type="input_text", text=text)
+            return _text(f"{named}, which cannot be read at the moment.")
         if attachment.mime_type in media_types.TEXTS:
             text = stored_files.decode_text(attachment, content)
             cut = f", its first {MAX_TEXT_LENGTH} characters" if len(text) > MAX_TEXT_LENGTH else ""
-            text = f"The user attached a file named {name}{cut}:\n{text[:MAX_TEXT_LENGTH]}"
-            return ResponseInputTextParam(type="input_text", text=text)
+            return _text(f"{named}{cut}:\n{text[:MAX_TEXT_LENGTH]}")
         data = f"data:{attachment.mime_type};base64,{base64.b64encode(content).decode()}"
         if attachment.mime_type in media_types.IMAGES:
             return ResponseInputImageParam(type="input_image", image_url=data, detail="auto")
         return ResponseInputFileParam(type="input_file", filename=attachment.name, file_data=data)
 
 
-def _file_name(attachment: Attachment) -> ResponseInputTextParam:
-    name = json.dumps(attachment.name, ensure_ascii=False)
+def _text(text: str) -> ResponseInputTextParam:
+    return ResponseInputTextParam(type="input_text", text=text)
+
+
+def _named(attachment: Attachment) -> str:
+    """The beginning of a sentence about the attachment. The name is quoted, because the user chose it."""
+    return f"The user attached a file named {json.dumps(attachment.name, ensure_ascii=False)}"
+
+
+def _introduction(attachment: Attachment) -> ResponseInputTextParam:
     kind = "an image" if attachment.mime_type in media_types.IMAGES else "a document"
-    return ResponseInputTextParam(type="input_text", text=f"The user attached a file named {name}, {kind}:")
+    return _text(f"{_named(attachment)}, {kind}:")
 
 
 def _attachments_over_limit(items: Sequence[ThreadItem]) -> set[str]:
-    """The ids of attachments past the limits. Newer messages come first. The very first is never left out."""
+    """The ids of the attachments that are past the limits, counted from the newest message.
+
+    The first attachment of the newest message is never past them.
+    """
     attached = [
         attachment
         for item in reversed(items)
