@@ -26,7 +26,7 @@ MESSAGE_STORED = b'data: {"type":"thread.item.done"'
 async def undo_unless_stored(
     events: AsyncIterable[bytes], request: ThreadsCreateReq | ThreadsAddUserMessageReq
 ) -> AsyncIterator[bytes]:
-    """Pass on the events. If they fail before the message is stored, undo the writes that were made for it.
+    """Yield the events. If the stream fails or is cancelled before the message is stored, undo its writes.
 
     ``thread.created`` is held back until the message is stored, for two reasons. A client that knows the
     thread would send the message to it again. And a failure before the first event can still be answered with
@@ -58,13 +58,13 @@ async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq) -> None:
     if thread is None or not (is_new or attachment_ids):
         return
     try:
-        await undo(*thread, attachment_ids, is_new)
+        await _undo_writes(*thread, attachment_ids, is_new)
     except Exception:  # the caller raises the exception that ended the stream, not this one
         logger.exception("Could not undo the writes for a message that was not stored")
 
 
 @on_database
-def undo(user_id: str, thread_id: str, attachment_ids: list[str], is_new: bool) -> None:
+def _undo_writes(user_id: str, thread_id: str, attachment_ids: list[str], is_new: bool) -> None:
     """Release the attachments from the thread. Delete the thread if it is new and empty."""
     thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
     with transaction.atomic():
