@@ -161,9 +161,11 @@ class _Message:
 
 
 class _Part:
+    """One content part of a message in progress. ``texts``: what was sent of it, without thoughts."""
+
     def __init__(self, splitter: thoughts.Splitter | None) -> None:
         self._splitter = splitter
-        self.texts: list[str] = []  # without thoughts
+        self.texts: list[str] = []
         self.is_announced = False
 
     def feed(self, text: str) -> Iterator[thoughts.Piece]:

@@ -178,17 +178,17 @@ def test_a_model_that_is_killed_in_mid_answer_gives_an_error_and_its_text_is_sto
 def test_the_error_for_a_busy_model_has_its_retry_after_if_that_is_a_sensible_number(
     retry_after: str, when: str
 ) -> None:
-    said = model_errors.error_for_user(refusal(429, {"Retry-After": retry_after}))
+    custom_error = model_errors.error_for_user(refusal(429, {"Retry-After": retry_after}))
 
-    assert said is not None
-    assert said.message == f"The assistant is very busy. Please try again {when}."
+    assert custom_error is not None
+    assert custom_error.message == f"The assistant is very busy. Please try again {when}."
 
 
 def test_an_exhausted_quota_offers_no_retry(caplog: pytest.LogCaptureFixture) -> None:
-    said = model_errors.error_for_user(refusal(429, code="insufficient_quota"))
+    custom_error = model_errors.error_for_user(refusal(429, code="insufficient_quota"))
 
-    assert said is not None
-    assert (said.message, said.allow_retry) == (model_errors.UNAVAILABLE, False)
+    assert custom_error is not None
+    assert (custom_error.message, custom_error.allow_retry) == (model_errors.UNAVAILABLE, False)
     assert "insufficient_quota" in caplog.text
     assert "sk-1234" not in caplog.text
 

@@ -285,8 +285,8 @@ def test_if_the_client_leaves_after_the_thoughts_the_partial_answer_is_stored(
     thread_id = disconnect_after(assistant, person, create("Hi"), "Hello")
 
     assert model.calls[0].abandoned.wait(15)
-    said = eventually(lambda: texts_of(items_of(person, thread_id)), lambda said: len(said) > 1)
-    assert said == ["Hi", "Hello"]
+    texts = eventually(lambda: texts_of(items_of(person, thread_id)), lambda texts: len(texts) > 1)
+    assert texts == ["Hi", "Hello"]
 
 
 def test_a_long_thought_is_sent_in_a_limited_number_of_updates() -> None:
