@@ -14,10 +14,10 @@ from chatbackend.web.headers import API_HEADERS, PAGE_HEADERS, policies_middlewa
 from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
+from tests.fixtures.attachments import attach
 from tests.fixtures.servers.api import Api, create, http, operation
 from tests.fixtures.servers.forkserver import manage
 from tests.support.admin.test_admin import new_thread, store_items, user_says
-from tests.support.attachments.client import attach
 
 pytestmark = pytest.mark.django_db
 

@@ -12,12 +12,12 @@ import pytest
 
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.attachments import PNG, announce, bearer, direct, put, row, stored
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.conversations import items_of, types_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create, eventually
 from tests.support.assistant.test_tools import as_setting, silent_server
-from tests.support.attachments.client import PNG, announce, bearer, direct, put, row, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

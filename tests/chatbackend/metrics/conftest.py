@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chatbackend.dev.processes import free_port
-from tests.chatbackend.metrics.scraping import ScrapedServer
+from tests.fixtures.servers.metrics import ScrapedServer
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,17 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from chatbackend.checks import check_settings
 from chatbackend.dev.processes import free_port
-from tests.chatbackend.metrics.scraping import (
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.environment import process_environment
+from tests.fixtures.servers.api import Api, create, eventually, operation
+from tests.fixtures.servers.forkserver import python, uvicorn
+from tests.fixtures.servers.metrics import (
     ATTEMPTS,
     STREAMS,
     Metrics,
     ScrapedServer,
     output_of,
 )
-from tests.fixtures.accounts.people import Person
-from tests.fixtures.environment import process_environment
-from tests.fixtures.servers.api import Api, create, eventually, operation
-from tests.fixtures.servers.forkserver import python, uvicorn
 
 # --- Off, and wrong settings ----------------------------------------------------------------------
 

@@ -10,7 +10,11 @@ import pytest
 
 from chatbackend.dev.processes import free_port
 from support import api_view
-from tests.chatbackend.metrics.scraping import (
+from tests.fixtures.accounts.people import Person
+from tests.fixtures.conversations import deltas_of
+from tests.fixtures.model.server import Model
+from tests.fixtures.servers.api import Api, add, create, http, operation
+from tests.fixtures.servers.metrics import (
     ATTEMPTS,
     ATTEMPTS_TIMED,
     REQUESTS,
@@ -19,10 +23,6 @@ from tests.chatbackend.metrics.scraping import (
     ScrapedServer,
     output_of,
 )
-from tests.fixtures.accounts.people import Person
-from tests.fixtures.conversations import deltas_of
-from tests.fixtures.model.server import Model
-from tests.fixtures.servers.api import Api, add, create, http, operation
 
 
 def test_an_accepted_request_is_counted_and_timed(scraped: ScrapedServer, person: Person) -> None:

@@ -9,11 +9,11 @@ import promql_parser
 import pytest
 import yaml
 
-from tests.chatbackend.metrics.scraping import (
-    ScrapedServer,
-)
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import create
+from tests.fixtures.servers.metrics import (
+    ScrapedServer,
+)
 
 TOP = Path(__file__).parents[3]
 GUIDE = (TOP / "docs/metrics.md").read_text()

@@ -17,8 +17,8 @@ from support.models import Attachment, Feedback, Item, Thread
 from tests.authn.admin.test_lists import rows_read, statements_of
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
+from tests.fixtures.attachments import PNG, attach
 from tests.fixtures.servers.api import Api, create, http, message, operation
-from tests.support.attachments.client import PNG, attach
 
 LIST = "/admin/support/thread/"
 

@@ -18,6 +18,7 @@ from support.assistant.provider import input_items, model_errors, requests
 from support.assistant.provider.requests import FILES_NOT_READ, HISTORY_NOT_READ, ExpiringSet
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.attachments import PDF, PNG, attach, sending
 from tests.fixtures.conversations import (
     deltas_of,
     disconnect_after,
@@ -31,7 +32,6 @@ from tests.fixtures.model.quirks import SHORT_CONTEXT
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
 from tests.support.assistant.test_agent import answer, common, store
-from tests.support.attachments.client import PDF, PNG, attach, sending
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.attachments import LIMIT
 from tests.fixtures.servers.api import Api
-from tests.support.attachments.client import LIMIT
 
 
 @pytest.fixture(scope="module")

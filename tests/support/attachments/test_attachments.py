@@ -9,8 +9,7 @@ import pytest
 from support.files import stored_files
 from support.models import Attachment, Thread
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.servers.api import Api, http, operation
-from tests.support.attachments.client import (
+from tests.fixtures.attachments import (
     NOT_FOUND,
     PNG,
     announce,
@@ -22,6 +21,7 @@ from tests.support.attachments.client import (
     send,
     sending,
 )
+from tests.fixtures.servers.api import Api, http, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,10 +11,10 @@ from support.assistant import history
 from support.files import stored_files
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.attachments import PDF, PNG, attach, send
 from tests.fixtures.model.server import Model
 from tests.fixtures.owner import message
 from tests.fixtures.servers.api import Api, add
-from tests.support.attachments.client import PDF, PNG, attach, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,9 +11,9 @@ from django.core.management import call_command
 from chatbackend.dev.processes import free_port, server
 from support.files import stored_files
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.attachments import NOT_FOUND, PNG, attach, row, send
 from tests.fixtures.environment import process_environment
 from tests.fixtures.servers.api import Api, http, operation
-from tests.support.attachments.client import NOT_FOUND, PNG, attach, row, send
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

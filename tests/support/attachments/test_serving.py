@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.attachments import HTML, PDF, PNG, TEXT, WESTERN, attach, content_url
 from tests.fixtures.environment import PAGE_ORIGIN
 from tests.fixtures.servers.api import Api, http, operation
-from tests.support.attachments.client import HTML, PDF, PNG, TEXT, WESTERN, attach, content_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

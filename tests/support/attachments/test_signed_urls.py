@@ -9,8 +9,8 @@ import pytest
 
 from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.attachments import NOT_FOUND, PNG, announce, attach, bearer, put, send, sending
 from tests.fixtures.servers.api import Api, http, operation
-from tests.support.attachments.client import NOT_FOUND, PNG, announce, attach, bearer, put, send, sending
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

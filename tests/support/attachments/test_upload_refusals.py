@@ -11,9 +11,7 @@ import pytest
 
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.environment import PAGE_ORIGIN
-from tests.fixtures.servers.api import Api, create, http
-from tests.support.attachments.client import (
+from tests.fixtures.attachments import (
     HTML,
     JPEG,
     LIMIT,
@@ -28,6 +26,8 @@ from tests.support.attachments.client import (
     put,
     stored,
 )
+from tests.fixtures.environment import PAGE_ORIGIN
+from tests.fixtures.servers.api import Api, create, http
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,8 +13,7 @@ from support.attachments.store import safe_name
 from support.files import stored_files
 from support.models import Attachment, Thread
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.servers.api import Api, eventually, http, operation
-from tests.support.attachments.client import (
+from tests.fixtures.attachments import (
     JPEG,
     NOT_FOUND,
     PDF,
@@ -33,6 +32,7 @@ from tests.support.attachments.client import (
     send,
     stored,
 )
+from tests.fixtures.servers.api import Api, eventually, http, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

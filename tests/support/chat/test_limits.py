@@ -23,9 +23,9 @@ from support.files import stored_files, validation
 from support.models import Attachment, Item, Thread
 from support.storage.attachments import MAX_PER_MESSAGE
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.attachments import announce, direct, put, sending, stored
 from tests.fixtures.servers.api import Api, create, eventually, http, message, operation
 from tests.support.assistant.test_dictation import dictated
-from tests.support.attachments.client import announce, direct, put, sending, stored
 
 STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
 

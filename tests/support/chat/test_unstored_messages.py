@@ -14,9 +14,7 @@ from django.core.management import call_command
 
 from support.models import Attachment, Item, Thread
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.concurrent_commits import wait_for_lock
-from tests.fixtures.servers.api import Api, create, eventually, http, operation
-from tests.support.attachments.client import (
+from tests.fixtures.attachments import (
     NOT_FOUND,
     PNG,
     attach,
@@ -26,6 +24,8 @@ from tests.support.attachments.client import (
     sending,
     stored,
 )
+from tests.fixtures.concurrent_commits import wait_for_lock
+from tests.fixtures.servers.api import Api, create, eventually, http, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -29,8 +29,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from tests.fixtures.chatkit.sample_items import ITEM, ITEMS
 from tests.fixtures.owner import MOMENT, Owner, message, thread_metadata
-from tests.support.storage.sample_items import ITEM, ITEMS
 
 # The store runs in worker threads with their own connections, so a test cannot be one transaction.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -24,9 +24,9 @@ from support.storage import known_thread
 from support.storage.feedback import save_feedback
 from support.storage.serialization import UnreadableRow
 from support.storage.store import Store
+from tests.fixtures.chatkit.sample_items import ITEMS
 from tests.fixtures.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import MOMENT, STORE, Owner, answer, message, thread_metadata
-from tests.support.storage.sample_items import ITEMS
 
 # The store runs in worker threads with their own connections, so a test cannot be one transaction.
 pytestmark = pytest.mark.django_db(transaction=True)
