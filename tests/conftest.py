@@ -47,6 +47,7 @@ SLOWEST_FIRST = [
     "test_compatibility.py",
     "test_chat.py",
     "test_looks.py",
+    "test_sign_in.py",
     "test_docs.py",
     "test_outages.py",
     "test_attachments.py",

@@ -1,9 +1,11 @@
-"""The line at the end of a run if programs that some tests need are not installed."""
+"""What the tests do around the tests: the line about missing programs, and the order of the files."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.conftest import SLOWEST_FIRST
 from tests.fixtures.programs import missing_line
 from tests.fixtures.servers.forkserver import python
 
@@ -38,3 +40,9 @@ def test_the_summary_ignores_tests_that_are_skipped_for_other_reasons() -> None:
     report = SimpleNamespace(longrepr=("test_x.py", 1, f"Skipped: {skipped.value}"))
 
     assert missing_line([report]) == ""
+
+
+def test_every_file_that_is_named_as_slow_exists() -> None:
+    existing = {path.name for path in Path(__file__).parent.rglob("test_*.py")}
+
+    assert set(SLOWEST_FIRST) <= existing

@@ -4,13 +4,12 @@ import re
 import uuid
 from collections.abc import Callable
 
-import pytest
-from playwright.sync_api import Page, Request, Route, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Stack
 from tests.fixtures.accounts.people import PASSWORD, Person
 from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
-from tests.fixtures.chatkit.talking_server import BREAK_ONCE
+from tests.fixtures.chatkit.talking_server import BREAK_ONCE, THINK, THINK_ON, THOUGHTS
 from tests.fixtures.servers.api import operation
 
 OpenPage = Callable[..., Page]
@@ -117,153 +116,52 @@ def test_another_user_cannot_open_a_chat_by_its_url(
     expect(others.locator("body")).not_to_contain_text("secret")
 
 
-# --- Sessions and tokens --------------------------------------------------------------------------
+# --- Thoughts of the model ------------------------------------------------------------------------
 
 
-def test_after_sign_out_the_page_shows_no_chat_until_the_next_sign_in(
+def thoughts(page: Page) -> Locator:
+    return page.get_by_text(THOUGHTS)
+
+
+def test_thoughts_can_be_read_beside_the_answer_and_after_a_reload(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
-    say(page, "Not for the next one here")
-    expect_answer(page, to="Not for the next one here")
-    chat = page.url
 
-    button(page, "Sign out").click()
+    say(page, THINK)
 
     for _ in range(2):
-        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-        expect(page.locator("body")).not_to_contain_text("Not for the next one here")
-        page.goto(chat)
+        expect(messages(page)).to_have_text([f"You{THINK}", "AssistantHello!"])
+        expect(thoughts(page)).to_have_count(1)
+        expect(thoughts(page)).not_to_be_visible()
+        page.get_by_text("Thought for 3 seconds").click()
+        expect(thoughts(page)).to_be_visible()
         page.reload()
-    sign_in(page, visitor.email)
-    expect_answer(page, to="Not for the next one here")
 
 
-def sign_in(page: Page, email: str) -> None:
-    page.get_by_label("E-mail").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def test_the_next_user_of_a_tab_sees_nothing_of_the_user_before(
-    open_page: OpenPage, visitor: Person, stack: Stack
-) -> None:
-    page, bob = open_page(visitor), stack.auth.sign_up("Bob")
-    say(page, "Mine alone")
-    expect_answer(page, to="Mine alone")
-    late: list[Route] = []
-    page.route(stack.api.url, lambda route: late.append(route), times=1)
-    with page.expect_request(stack.api.url):
-        page.goto(page.url.partition("#")[0] + "#/thr_that_takes_long_to_load")
-
-    button(page, "Sign out").click()
-    sign_in(page, bob.email)
-    expect(field(page)).to_be_visible()
-    late[0].fulfill(status=404, json={"message": "No active sessions found for user"})
-    say(page, "Who am I?")
-
-    expect(messages(page).last).to_contain_text(f"your user id is {bob.user_id}")
-    expect(page.locator("body")).not_to_contain_text("Mine alone")
-    expect(page.get_by_role("navigation").get_by_role("listitem")).to_have_count(1)
-
-
-USES_OF_THE_TAB: dict[str, Callable[[Page], None]] = {
-    "send": lambda page: say(page, "From Ada, who thinks she is signed in"),
-    "sign out": lambda page: button(page, "Sign out").click(),
-    "look": lambda page: page.evaluate("document.dispatchEvent(new Event('visibilitychange'))"),
-}
-
-
-@pytest.mark.parametrize("use_tab", USES_OF_THE_TAB.values(), ids=USES_OF_THE_TAB)
-def test_an_open_tab_is_signed_out_when_another_user_signs_in_in_another_tab(
-    open_page: OpenPage, visitor: Person, stack: Stack, use_tab: Callable[[Page], None]
-) -> None:
-    page, bob = open_page(visitor), stack.auth.sign_up("Bob")
-    say(page, "Mine alone")
-    expect_answer(page, to="Mine alone")
-    tab = page.context.new_page()
-    tab.goto("/")
-    button(tab, "Sign out").click()
-    sign_in(tab, bob.email)
-    expect(field(tab)).to_be_visible()
-    sent: list[Request] = []
-    page.on("request", lambda request: sent.append(request) if request.url == stack.api.url else None)
-
-    use_tab(page)
-
-    expect(page.get_by_text("Somebody else has signed in with this browser.")).to_be_visible()
-    expect(page.locator("body")).not_to_contain_text("Mine alone")
-    assert sent == []
-    tab.reload()
-    expect(tab.get_by_text(bob.email)).to_be_visible()
-    expect(tab.locator("#thread-list")).to_have_attribute("aria-busy", "false")
-    expect(tab.get_by_role("navigation").get_by_role("listitem")).to_have_count(0)
-
-
-def test_a_user_who_was_signed_out_elsewhere_signs_in_and_finds_the_unsent_message(
+def test_text_that_turns_out_to_be_thoughts_is_removed_and_the_page_still_waits_for_an_answer(
     open_page: OpenPage, visitor: Person
 ) -> None:
     page = open_page(visitor)
-    visitor.sign_out()
 
-    say(page, "Half a thought")
+    say(page, THINK_ON)
 
-    expect(page.get_by_text("Sign in again to go on.")).to_be_visible()
-    sign_in(page, visitor.email)
-    expect(field(page)).to_have_value("Half a thought")
-    button(page, "Send").click()
-    expect_answer(page, to="Half a thought")
+    page.get_by_text("Thoughts", exact=True).click()
+    expect(thoughts(page)).to_be_visible()
+    expect(page.get_by_text("Assistant", exact=True)).to_have_count(0)
+    expect(page.get_by_role("status").filter(has_text="Thinking…")).to_be_visible()
 
 
-def test_another_user_of_the_browser_does_not_see_an_unsent_message(
-    open_page: OpenPage, visitor: Person, stack: Stack
-) -> None:
+def test_after_stop_unfinished_thoughts_disappear(open_page: OpenPage, visitor: Person) -> None:
     page = open_page(visitor)
-    visitor.sign_out()
-    say(page, "Half a thought")
-    expect(page.get_by_text("Sign in again to go on.")).to_be_visible()
+    say(page, THINK_ON)
+    expect(page.get_by_text("Thoughts", exact=True)).to_be_visible()
 
-    sign_in(page, stack.auth.sign_up().email)
+    button(page, "Stop").click()
 
-    expect(field(page)).to_have_value("")
-
-
-def refused_statuses(page: Page) -> list[int]:
-    """A list that gets the status of every response above 400 from now on."""
-    statuses: list[int] = []
-    page.on("response", lambda response: statuses.append(response.status) if response.status > 400 else None)
-    return statuses
-
-
-def test_an_expired_token_is_replaced_before_the_next_request(open_page: OpenPage, visitor: Person) -> None:
-    page = open_page(visitor)
-    page.clock.install()
-    page.reload()
-    say(page, "Before lunch")
-    expect_answer(page, to="Before lunch")
-    refused = refused_statuses(page)
-
-    page.clock.fast_forward("01:00:00")
-    with page.expect_request("**/api/auth/token"):
-        say(page, "After lunch")
-
-    expect(messages(page)).to_have_count(4)
-    assert refused == []
-
-
-def test_a_refused_token_is_replaced_and_the_request_is_sent_again(
-    open_page: OpenPage, visitor: Person
-) -> None:
-    page = open_page(visitor)
-    refused, forged = refused_statuses(page), visitor.token()[:-8] + "AAAAAAAA"
-
-    page.route("**/api/auth/token", lambda route: route.fulfill(json={"token": forged}), times=1)
-    with page.expect_response(lambda response: response.status == 401):
-        page.reload()
-    say(page, "Hello")
-
-    expect_answer(page, to="Hello")
-    assert set(refused) == {401}
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    expect(page.get_by_text("Thoughts", exact=True)).to_have_count(0)
+    expect(messages(page)).to_have_text([f"You{THINK_ON}"])
 
 
 # --- Failures -------------------------------------------------------------------------------------
