@@ -1,4 +1,4 @@
-"""What the tests do around the tests: the line about missing programs, and the order of the files."""
+"""The line about missing programs at the end of a run, and the list of slow files."""
 
 from pathlib import Path
 from types import SimpleNamespace

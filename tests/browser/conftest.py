@@ -89,7 +89,7 @@ def staff_cookie(database_url: str, django_db_blocker: DjangoDbBlocker) -> Itera
 
 @pytest.fixture(scope="package")
 def chromium(chromium_program: str, stack: Stack, staff_cookie: str) -> Iterator[Browser]:
-    """A running Chromium. It starts after the fixtures that use the ORM, so it takes them as parameters."""
+    """A running Chromium. It takes the fixtures that use the ORM as parameters, so that they run first."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_program, args=["--disable-gpu"])
         yield browser

@@ -40,8 +40,8 @@ ADD_SESSIONS = """
 
 
 @pytest.fixture(scope="module")
-def a_few_people(stack: Stack, database_url: str) -> Iterator[None]:
-    """Three users with three sessions each. Some sessions have expired."""
+def people_with_sessions(stack: Stack, database_url: str) -> Iterator[None]:
+    """Three users with three sessions each. One session of each user has expired."""
     with psycopg.connect(database_url, autocommit=True) as database:
         for name, agent in PEOPLE.items():
             row = {"id": name.split()[0].lower(), "name": name, "agent": agent}
@@ -65,7 +65,7 @@ def open_admin(new_page: OpenPage, stack: Stack, staff_cookie: str) -> OpenPage:
 
 
 # admin-chat comes last: it signs up a user, who would otherwise appear on the other screenshots.
-@pytest.mark.usefixtures("a_few_people")
+@pytest.mark.usefixtures("people_with_sessions")
 @pytest.mark.parametrize("name", ["admin-sessions", "admin-user", "admin-chat"])
 def test_axe_finds_no_serious_fault_in_the_admin(
     open_admin: OpenPage, open_page: OpenPage, stack: Stack, name: str

@@ -1,4 +1,4 @@
-"""The project's settings: how variables are read, what the checks find, and what browsers and CORS get."""
+"""The project's settings: the system checks, the reading of variables, CORS and static files."""
 
 import runpy
 import traceback
@@ -69,7 +69,7 @@ def test_the_checks_accept_every_form_of_a_host(monkeypatch: pytest.MonkeyPatch,
     assert check_settings() == []
 
 
-# --- Variables of the environment -------------------------------------------------------------------
+# --- Variables of the environment -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

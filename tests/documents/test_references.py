@@ -1,4 +1,4 @@
-"""What the documents refer to exists: links, anchors and variables. A test runs each of their code blocks."""
+"""The links, anchors and variables in the documents exist, and a test runs each of their code blocks."""
 
 import re
 from pathlib import Path
