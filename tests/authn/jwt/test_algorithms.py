@@ -128,10 +128,10 @@ def test_an_unusable_key_has_a_reason() -> None:
     faults = {name: keys.why_unusable(public_key, alg) for name, (alg, public_key) in UNUSABLE.items()}
 
     assert all(faults.values())
-    assert faults["private-eddsa"] == "it is a private key, and whoever can read it can sign"
-    assert faults["short-rsa"] == "it is too short"
-    assert faults["algorithm-none"] == "none is not in BETTER_AUTH_ALGORITHMS"
-    assert faults["not-json"] == "it cannot be read (JSONDecodeError)"
+    assert "private" in faults["private-eddsa"]
+    assert "too short" in faults["short-rsa"]
+    assert "BETTER_AUTH_ALGORITHMS" in faults["algorithm-none"]
+    assert "JSONDecodeError" in faults["not-json"]
     assert keys.why_unusable(jwk_of("EdDSA"), "EdDSA") == ""
 
 
