@@ -14,7 +14,6 @@ from uvicorn.main import main as uvicorn
 from authn import client_address
 from chatbackend.dev.processes import free_port
 from chatbackend.management.commands import runserver
-from tests.documents.test_deployment import unit
 from tests.fixtures.code_blocks import TOP, blocks
 from tests.fixtures.programs import nginx
 from tests.fixtures.servers.api import Api, operation
@@ -175,7 +174,7 @@ def test_uvicorn_trusts_forwarded_headers_from_its_own_machine_by_default() -> N
 def test_our_start_commands_make_uvicorn_trust_no_forwarded_header(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = [
         (TOP / "README.md").read_text().partition("$ uvicorn ")[2].partition("\n")[0].split(),
-        unit()["ExecStart"].split()[1:],
+        (TOP / "docs/deployment.md").read_text().partition("bin/uvicorn ")[2].partition("\n")[0].split(),
         [*eval((TOP / "Dockerfile").read_text().rpartition("\nCMD ")[2])][3:],
     ]
     options: dict[str, Any] = {}
