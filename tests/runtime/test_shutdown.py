@@ -1,5 +1,6 @@
 """A server that is told to end while all that it waits for hangs: in time, and with nothing half done."""
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.conversations import items_of, types_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create, eventually
-from tests.support.assistant.test_tools import as_setting, silent_server
+from tests.fixtures.servers.tool_server import silent_tool_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +42,7 @@ def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
     model.will_answer(ending="silence")
     token, before, endings, threads = person.token(), stored(), [], []
     with ExitStack() as left_open, ThreadPoolExecutor(4) as clients:
-        servers = as_setting({"name": "silent", "url": left_open.enter_context(silent_server())})
+        servers = json.dumps([{"name": "silent", "url": left_open.enter_context(silent_tool_server())}])
         lock = left_open.enter_context(psycopg.connect(database_url))
         with start_assistant(SUPPORT_MCP_SERVERS=servers) as ending:
             # One answer waits for the model, and one for the tools' server; one upload for its other half,

@@ -2,10 +2,8 @@
 
 import json
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +11,10 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from chatkit.types import (
-    AssistantMessageContent,
-    AssistantMessageItem,
     ClientToolCallItem,
     ClosedStatus,
     HiddenContextItem,
     LockedStatus,
-    ThreadItem,
     WidgetItem,
 )
 from chatkit.widgets import DynamicWidgetRoot
@@ -27,30 +22,22 @@ from chatkit.widgets import DynamicWidgetRoot
 from support.assistant import history
 from support.assistant.instructions import instructions_for
 from support.assistant.provider.input_items import EARLIER_MESSAGES_MISSING
-from support.storage.store import Store
 from tests.fixtures.accounts.people import BetterAuth, Person
-from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of
+from tests.fixtures.conversations import (
+    STORE,
+    assistant_message,
+    deltas_of,
+    events_of_type,
+    item_fields,
+    items_of,
+    store_items,
+    texts_of,
+    thread_id_of,
+)
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-STORE = Store[Person]()
-
-
-def store(person: Person, *items: ThreadItem) -> None:
-    for item in items:
-        async_to_sync(STORE.add_thread_item)(item.thread_id, item, person)
-
-
-def common(thread_id: str) -> dict[str, Any]:
-    """The fields that every item has."""
-    return {"id": f"msg_{uuid.uuid4().hex}", "thread_id": thread_id, "created_at": datetime.now()}
-
-
-def answer(thread_id: str, text: str) -> AssistantMessageItem:
-    return AssistantMessageItem(**common(thread_id), content=[AssistantMessageContent(text=text)])
-
 
 # --- One answer -----------------------------------------------------------------------------------
 
@@ -160,7 +147,10 @@ def test_the_model_reads_only_the_newest_messages_of_a_long_conversation(
     assistant: Api, person: Person, model: Model
 ) -> None:
     thread_id = thread_id_of(assistant.events(create("Message 0"), person.token()))
-    store(person, *(answer(thread_id, f"Message {number}") for number in range(1, history.MAX_ITEMS + 5)))
+    store_items(
+        person,
+        *(assistant_message(thread_id, f"Message {number}") for number in range(1, history.MAX_ITEMS + 5)),
+    )
     model.will_answer("Yes")
 
     assistant.events(add(thread_id, "The newest"), person.token())
@@ -191,12 +181,12 @@ def test_items_of_all_types_are_converted_for_the_model(assistant: Api, person: 
     tagged["params"]["input"]["content"] = [tag]
     thread_id = thread_id_of(assistant.events(tagged, person.token()))
     card = DynamicWidgetRoot.model_validate({"type": "Card", "children": [{"type": "Text", "value": "Blue"}]})
-    store(
+    store_items(
         person,
-        WidgetItem(**common(thread_id), widget=card),
-        HiddenContextItem(**common(thread_id), content={"chosen": "blue"}),
+        WidgetItem(**item_fields(thread_id), widget=card),
+        HiddenContextItem(**item_fields(thread_id), content={"chosen": "blue"}),
         ClientToolCallItem(
-            **common(thread_id),
+            **item_fields(thread_id),
             status="completed",
             call_id="call_1",
             name="get_location",
@@ -227,8 +217,10 @@ def test_the_model_gets_a_tool_call_and_its_output_together_or_neither(
 ) -> None:
     thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     fields = {"name": "look", "call_id": "call_1", "arguments": {"at": "the door"}, "output": "it is open"}
-    call = ClientToolCallItem(**common(thread_id), status="completed", **fields)
-    store(person, call, *(answer(thread_id, str(number)) for number in range(history.MAX_ITEMS - 2)))
+    call = ClientToolCallItem(**item_fields(thread_id), status="completed", **fields)
+    store_items(
+        person, call, *(assistant_message(thread_id, str(number)) for number in range(history.MAX_ITEMS - 2))
+    )
     model.will_answer("Yes")
 
     assistant.events(add(thread_id, "At the edge"), person.token())

@@ -1,6 +1,5 @@
 """Dictation: a model turns audio into text. Only these requests may have a longer body."""
 
-import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,9 +9,8 @@ from support.assistant import dictation
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
-from tests.fixtures.servers.api import Api, http, operation
+from tests.fixtures.servers.api import SPEECH, Api, http, operation, transcribe
 
-SPEECH = b"\x1aE\xdf\xa3 what a browser recorded"
 USUAL_LIMIT = 1_000_000
 
 
@@ -21,11 +19,6 @@ def dictation_api(start_assistant: Callable[..., Any]) -> Iterator[Api]:
     """A server with a transcription model."""
     with start_assistant(SUPPORT_TRANSCRIPTION_MODEL="transcription-model") as running:
         yield running
-
-
-def dictated(audio: bytes | str = SPEECH, mime_type: str = "audio/webm;codecs=opus") -> dict[str, Any]:
-    text = audio if isinstance(audio, str) else base64.b64encode(audio).decode()
-    return operation("input.transcribe", audio_base64=text, mime_type=mime_type)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +33,7 @@ def dictated(audio: bytes | str = SPEECH, mime_type: str = "audio/webm;codecs=op
 def test_dictated_audio_is_transcribed(
     dictation_api: Api, person: Person, model: Model, mime_type: str, name: bytes
 ) -> None:
-    response = dictation_api.post(dictated(mime_type=mime_type), person.token())
+    response = dictation_api.post(transcribe(mime_type=mime_type), person.token())
 
     assert (response.status_code, response.json()) == (200, {"text": "What was said"})
     (call,) = model.transcriptions
@@ -53,7 +46,7 @@ def test_dictated_audio_is_transcribed(
 def test_without_a_transcription_model_dictation_is_a_501(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    response = assistant.post(dictated(), person.token())
+    response = assistant.post(transcribe(), person.token())
 
     assert response.status_code == 501
     assert response.json()["error"] == "This server does not support that operation"
@@ -62,12 +55,12 @@ def test_without_a_transcription_model_dictation_is_a_501(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (dictated(mime_type="text/html"), "params.mime_type is none of audio/webm, audio/mp4, audio/ogg"),
-        (dictated(mime_type=""), "params.mime_type is none of audio/webm, audio/mp4, audio/ogg"),
-        (dictated("A"), "params.audio_base64 is not valid"),
-        (dictated("AAAA!!!!"), "params.audio_base64 is not valid"),
-        (dictated("ÄÄÄÄ"), "params.audio_base64 is not valid"),
-        (dictated(""), "params.audio_base64 is empty"),
+        (transcribe(mime_type="text/html"), "params.mime_type is none of audio/webm, audio/mp4, audio/ogg"),
+        (transcribe(mime_type=""), "params.mime_type is none of audio/webm, audio/mp4, audio/ogg"),
+        (transcribe("A"), "params.audio_base64 is not valid"),
+        (transcribe("AAAA!!!!"), "params.audio_base64 is not valid"),
+        (transcribe("ÄÄÄÄ"), "params.audio_base64 is not valid"),
+        (transcribe(""), "params.audio_base64 is empty"),
     ],
 )
 def test_audio_of_a_wrong_type_or_without_bytes_is_a_400(
@@ -85,7 +78,7 @@ def test_audio_that_the_model_refuses_is_a_400(
 ) -> None:
     model.transcript = Turn(status=status)
 
-    response = dictation_api.post(dictated(), person.token())
+    response = dictation_api.post(transcribe(), person.token())
 
     assert response.status_code == 400
     assert response.json()["message"] == "params.audio_base64 is no audio that can be written down"
@@ -97,7 +90,7 @@ def test_a_failing_transcription_model_is_a_503_without_details(
 ) -> None:
     model.transcript = Turn(status=status)
 
-    response = dictation_api.post(dictated(), person.token())
+    response = dictation_api.post(transcribe(), person.token())
 
     assert response.status_code == 503
     assert response.json()["error"] == "Service temporarily unavailable"
@@ -112,13 +105,13 @@ def test_a_failing_transcription_model_is_a_503_without_details(
 def test_a_recording_over_the_usual_limit_is_accepted(
     dictation_api: Api, person: Person, model: Model
 ) -> None:
-    response = dictation_api.post(dictated(b"x" * 2 * USUAL_LIMIT), person.token())
+    response = dictation_api.post(transcribe(b"x" * 2 * USUAL_LIMIT), person.token())
 
     assert response.status_code == 200
 
 
 def test_a_recording_that_is_too_long_is_a_413(dictation_api: Api, person: Person, model: Model) -> None:
-    response = dictation_api.post(dictated(b"x" * (dictation.MAX_AUDIO_BYTES + 2_000)), person.token())
+    response = dictation_api.post(transcribe(b"x" * (dictation.MAX_AUDIO_BYTES + 2_000)), person.token())
 
     assert response.status_code == 413
     assert str(dictation.MAX_BODY_BYTES) in response.json()["error"]
@@ -137,7 +130,7 @@ def test_other_operations_have_the_usual_limit(dictation_api: Api, person: Perso
 def test_without_a_transcription_model_dictation_has_the_usual_limit(
     assistant: Api, person: Person, model: Model
 ) -> None:
-    response = assistant.post(dictated(b"x" * USUAL_LIMIT), person.token())
+    response = assistant.post(transcribe(b"x" * USUAL_LIMIT), person.token())
 
     assert response.status_code == 413
 

@@ -6,11 +6,18 @@ import pytest
 
 from support.assistant.provider import model_errors
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
+from tests.fixtures.conversations import (
+    deltas_of,
+    events_of_type,
+    items_of,
+    texts_of,
+    thread_id_of,
+    title_of,
+    types_of,
+)
 from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create
-from tests.support.assistant.test_title import title_of
 
 pytestmark = pytest.mark.django_db
 

@@ -20,10 +20,13 @@ from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.attachments import PDF, PNG, attach, sending
 from tests.fixtures.conversations import (
+    assistant_message,
     deltas_of,
     disconnect_after,
     events_of_type,
+    item_fields,
     items_of,
+    store_items,
     texts_of,
     thread_id_of,
     types_of,
@@ -31,7 +34,6 @@ from tests.fixtures.conversations import (
 from tests.fixtures.model.quirks import SHORT_CONTEXT
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually
-from tests.support.assistant.test_agent import answer, common, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -224,20 +226,20 @@ def test_if_the_conversation_is_too_long_its_files_are_not_remembered_as_refused
 
 
 def many_answers(thread_id: str) -> list[ThreadItem]:
-    return [answer(thread_id, f"Message {number}") for number in range(50)]
+    return [assistant_message(thread_id, f"Message {number}") for number in range(50)]
 
 
 def items_of_a_teams_server(thread_id: str) -> list[ThreadItem]:
     call = {"call_id": "toolu_of_another_provider", "name": "locate", "arguments": {}}
     return [
-        HiddenContextItem(**common(thread_id), content="Chosen: blue"),
-        ClientToolCallItem(**common(thread_id), status="completed", output={"city": "Vienna"}, **call),
-        answer(thread_id, ""),
-        AssistantMessageItem(**common(thread_id), content=[]),
-        ClientToolCallItem(**common(thread_id), status="pending", **call),
-        answer(thread_id, "Half an"),
-        answer(thread_id, "answer"),
-        HiddenContextItem(**common(thread_id), content={"chosen": "red"}),
+        HiddenContextItem(**item_fields(thread_id), content="Chosen: blue"),
+        ClientToolCallItem(**item_fields(thread_id), status="completed", output={"city": "Vienna"}, **call),
+        assistant_message(thread_id, ""),
+        AssistantMessageItem(**item_fields(thread_id), content=[]),
+        ClientToolCallItem(**item_fields(thread_id), status="pending", **call),
+        assistant_message(thread_id, "Half an"),
+        assistant_message(thread_id, "answer"),
+        HiddenContextItem(**item_fields(thread_id), content={"chosen": "red"}),
     ]
 
 
@@ -246,7 +248,7 @@ def test_a_model_that_accepts_only_plain_messages_gets_items_of_all_types(
     assistant: Api, person: Person, model: Model, stored: Callable[[str], list[ThreadItem]]
 ) -> None:
     thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
-    store(person, *stored(thread_id))
+    store_items(person, *stored(thread_id))
     model.quirks = PLAIN
 
     events = assistant.events(add(thread_id, "And now?"), person.token())

@@ -20,12 +20,12 @@ from tests.fixtures.conversations import (
     items_of,
     texts_of,
     thread_id_of,
+    title_of,
     types_of,
 )
 from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
-from tests.support.assistant.test_title import title_of
 
 TEXTS_WITH_THOUGHTS = [
     ("<think>She greets me.</think>Hello!", "She greets me.", "Hello!"),

@@ -9,20 +9,13 @@ from chatkit.types import LockedStatus
 
 from support.assistant import title
 from support.conf import conf
-from support.storage.store import Store
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.conversations import deltas_of, events_of_type, thread_id_of
+from tests.fixtures.conversations import STORE, deltas_of, events_of_type, thread_id_of, title_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.model.turn import Turn
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-STORE = Store[Person]()
-
-
-def title_of(person: Person, thread_id: str) -> str | None:
-    return async_to_sync(STORE.load_thread)(thread_id, person).title
 
 
 def test_the_title_model_makes_a_title_from_the_first_message_and_the_client_gets_it(

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,15 +25,11 @@ from tests.fixtures.conversations import deltas_of, events_of_type, items_of, te
 from tests.fixtures.model.server import Call, Model
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 from tests.fixtures.servers.slow_tools import PICTURE
-from tests.fixtures.servers.tool_server import ToolServerProcess
+from tests.fixtures.servers.tool_server import ToolServerProcess, silent_tool_server
 
 pytestmark = pytest.mark.django_db
 
 ADD, SHOW = "mcp_todo__add", "mcp_todo__show"
-
-
-def as_setting(*entries: dict[str, str]) -> str:
-    return json.dumps(entries)
 
 
 @pytest.fixture(scope="module", params=APIS)
@@ -44,7 +39,7 @@ def api(
     todo_server: ToolServerProcess,
     slow_server: ToolServerProcess,
 ) -> Iterator[Api]:
-    servers = as_setting(todo_server.entry("todo"), slow_server.entry("slow"))
+    servers = json.dumps([todo_server.entry("todo"), slow_server.entry("slow")])
     with start_assistant(request.param, SUPPORT_MCP_SERVERS=servers) as running:
         yield running
 
@@ -162,13 +157,6 @@ def web_page() -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-@contextmanager
-def silent_server() -> Iterator[str]:
-    """Accepts every connection and sends nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-
-
 class KeepAliveServer(BaseHTTPRequestHandler):
     """Keeps its connections open. Each answer is the client's address and port."""
 
@@ -216,17 +204,23 @@ def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
     with (
         web_page() as (page, headers),
         web_page() as (signed_page, signed_headers),
-        silent_server() as silent,
+        silent_tool_server() as silent,
         start_tool_server("todo_tools", secret="another-secret-of-another-to-do-server") as more,
         start_assistant(
-            SUPPORT_MCP_SERVERS=as_setting(
-                todo_server.entry("todo"),
-                more.entry("more"),
-                todo_server.entry("locked") | {"secret": "a-secret-that-the-server-does-not-know"},
-                {"name": "down", "url": f"http://127.0.0.1:{free_port()}/mcp"},
-                {"name": "silent", "url": silent},
-                {"name": "page", "url": page},
-                {"name": "signed", "url": signed_page, "secret": "a-secret-of-what-turns-out-to-be-a-page"},
+            SUPPORT_MCP_SERVERS=json.dumps(
+                [
+                    todo_server.entry("todo"),
+                    more.entry("more"),
+                    todo_server.entry("locked") | {"secret": "a-secret-that-the-server-does-not-know"},
+                    {"name": "down", "url": f"http://127.0.0.1:{free_port()}/mcp"},
+                    {"name": "silent", "url": silent},
+                    {"name": "page", "url": page},
+                    {
+                        "name": "signed",
+                        "url": signed_page,
+                        "secret": "a-secret-of-what-turns-out-to-be-a-page",
+                    },
+                ]
             )
         ) as api,
     ):
@@ -262,7 +256,7 @@ def test_a_tool_server_that_is_killed_during_a_call_gives_one_notice_and_the_ans
     )
     with (
         start_tool_server("slow_tools") as slow,
-        start_assistant(SUPPORT_MCP_SERVERS=as_setting(slow.entry("slow"))) as api,
+        start_assistant(SUPPORT_MCP_SERVERS=json.dumps([slow.entry("slow")])) as api,
         api.stream(create("Look it up"), person.token()) as stream,
     ):
         events = []

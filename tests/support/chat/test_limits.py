@@ -24,8 +24,7 @@ from support.models import Attachment, Item, Thread
 from support.storage.attachments import MAX_PER_MESSAGE
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.attachments import announce, direct, put, sending, stored
-from tests.fixtures.servers.api import Api, create, eventually, http, message, operation
-from tests.support.assistant.test_dictation import dictated
+from tests.fixtures.servers.api import Api, create, eventually, http, message, operation, transcribe
 
 STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
 
@@ -74,8 +73,8 @@ def test_dictation_counts_as_a_stream(limited: Api, person: Person, other_person
         for _ in range(STREAMS):
             next(open_streams.enter_context(limited.stream(create("until I leave"), token)))
 
-        refused = limited.post(dictated(), token)
-        others = [limited.post(dictated(), other_person.token()) for _ in range(STREAMS + 1)]
+        refused = limited.post(transcribe(), token)
+        others = [limited.post(transcribe(), other_person.token()) for _ in range(STREAMS + 1)]
 
     assert (refused.status_code, refused.json()["error"]) == (429, TOO_MANY)
     # Each of these requests releases its slot. There is no transcription model.
