@@ -111,7 +111,7 @@ def _explain_jwt(token: str) -> Explanation:
     header, payload = _decode_unverified(token)
     contents = _contents(header, payload, show_sid=identity is not None)
     if identity is not None:
-        message = f"{identity.user.email} is let in by session {identity.session.id}."
+        message = f"{identity.user.email} is accepted with session {identity.session.id}."
         return Explanation(reason, "", message, "", status, True, contents)
     step = _step(reason, token, payload, has_key, was_verified=claims is not None)
     message = f"{REASONS[reason].meaning} {_detail(reason, token, header, payload)}".strip()
@@ -143,7 +143,7 @@ def _explain_session_token(token: str) -> Explanation:
     except Exception:  # such as a missing table or column
         reason, status, step = "error", 500, "session"
     else:
-        message = f"{identity.user.email} is let in by session {identity.session.id}."
+        message = f"{identity.user.email} is accepted with session {identity.session.id}."
         return Explanation("ok", "", message, "", 200, True, all_steps=SESSION_TOKEN_STEPS)
     meaning = REASONS[reason].meaning if reason != "malformed" else "This is not a session token."
     is_genuine = step not in ("form", "signature")

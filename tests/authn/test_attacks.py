@@ -19,7 +19,7 @@ from jwt.utils import base64url_decode
 
 from authn.errors import TokenRefused
 from authn.jwt import keys, tokens
-from tests.authn.jwt.test_tokens import Forge, claiming, headed, reason_for, stranger, with_signature
+from tests.authn.jwt.test_tokens import Forge, attacker, reason_for, with_claims, with_header, with_signature
 from tests.authn.test_refusals import BAD_TOKEN, body_of, post
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.signer import Signer, part
@@ -97,7 +97,7 @@ def with_the_secret_in_the_header(signer: Signer) -> str:
     )
 
 
-def headed_by(text: str) -> Forge:
+def with_header_text(text: str) -> Forge:
     """A token with this header as text, with the real kid in it."""
     return lambda signer: signer.raw(header=(text % {"kid": signer.kid}).encode())
 
@@ -105,24 +105,24 @@ def headed_by(text: str) -> Forge:
 KEYS = [
     pytest.param(with_the_secret_in_the_header, "algorithm", id="jwk-of-a-secret"),
     pytest.param(
-        lambda s: stranger(s).raw(header=s.header(jwk=json.dumps(stranger(s).public_jwk()))),
+        lambda s: attacker(s).raw(header=s.header(jwk=json.dumps(attacker(s).public_jwk()))),
         "signature",
         id="jwk-as-text",
     ),
     pytest.param(
-        lambda s: stranger(s).raw(header=s.header(jku=f"{BETTER_AUTH_URL}@evil.example/jwks")),
+        lambda s: attacker(s).raw(header=s.header(jku=f"{BETTER_AUTH_URL}@evil.example/jwks")),
         "signature",
         id="jku-look-alike",
     ),
     pytest.param(
-        lambda s: stranger(s).raw(header=s.header(jku="file:///dev/null")), "signature", id="jku-file"
+        lambda s: attacker(s).raw(header=s.header(jku="file:///dev/null")), "signature", id="jku-file"
     ),
     pytest.param(
-        lambda s: stranger(s).raw(header=s.header(x5c=[], x5t="", **{"x5t#S256": ""})),
+        lambda s: attacker(s).raw(header=s.header(x5c=[], x5t="", **{"x5t#S256": ""})),
         "signature",
         id="x5c-empty",
     ),
-    pytest.param(headed(kid=keys.SECRET_KID), "unknown_kid", id="kid-of-the-secret"),
+    pytest.param(with_header(kid=keys.SECRET_KID), "unknown_kid", id="kid-of-the-secret"),
     pytest.param(lambda s: s.raw(header=s.header(kid=s.kid.upper())), "unknown_kid", id="kid-upper-case"),
     pytest.param(lambda s: s.raw(header=s.header(kid=f"{s.kid}\n")), "malformed_kid", id="kid-newline"),
     pytest.param(lambda s: s.raw(header=s.header(kid=f" {s.kid}")), "malformed_kid", id="kid-space"),
@@ -130,61 +130,63 @@ KEYS = [
         lambda s: s.raw(header=s.header(kid=f"{s.kid}\u200b")), "malformed_kid", id="kid-zero-width"
     ),
     pytest.param(lambda s: s.raw(header=s.header(kid=f"{s.kid}%00")), "malformed_kid", id="kid-percent"),
-    pytest.param(headed(kid="\uff4b\uff45\uff59"), "malformed_kid", id="kid-full-width"),
-    pytest.param(headed(kid="https://evil.example/key"), "malformed_kid", id="kid-address"),
-    pytest.param(headed(kid="$(id)"), "malformed_kid", id="kid-shell"),
-    pytest.param(headed(kid={"$ne": ""}), "malformed", id="kid-query"),
-    pytest.param(headed(kid=True), "malformed", id="kid-boolean"),
+    pytest.param(with_header(kid="\uff4b\uff45\uff59"), "malformed_kid", id="kid-full-width"),
+    pytest.param(with_header(kid="https://evil.example/key"), "malformed_kid", id="kid-address"),
+    pytest.param(with_header(kid="$(id)"), "malformed_kid", id="kid-shell"),
+    pytest.param(with_header(kid={"$ne": ""}), "malformed", id="kid-query"),
+    pytest.param(with_header(kid=True), "malformed", id="kid-boolean"),
     *[
-        pytest.param(headed(alg=alg), "algorithm", id=f"alg-{number}")
+        pytest.param(with_header(alg=alg), "algorithm", id=f"alg-{number}")
         for number, alg in enumerate(
             ["None", "NONE", "nOnE", "EdDSA ", "EdDSA\0", "\uff25dDSA", "Ed448", "", {}, True]
         )
     ],
     *[
-        pytest.param(headed(alg=alg), "algorithm", id=f"alg-{alg}")
+        pytest.param(with_header(alg=alg), "algorithm", id=f"alg-{alg}")
         for alg in ("HS384", "HS512", "RS256", "PS512", "ES256K", "dir", "A256GCMKW")
     ],
     pytest.param(
-        headed_by('{"alg": "EdDSA", "kid": "%(kid)s", "alg": "HS256"}'), "algorithm", id="alg-twice"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s", "alg": "HS256"}'), "algorithm", id="alg-twice"
     ),
     pytest.param(
-        headed_by('{"alg": "EdDSA", "kid": "%(kid)s", "ALG": "none", "Kid": 7}'),
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s", "ALG": "none", "Kid": 7}'),
         None,
         id="alg-in-capitals-is-nothing",
     ),
     pytest.param(
-        headed_by('{"alg": "EdDSA", "kid": "%(kid)s", "typ": "JWT", "typ": "at+jwt"}'), "type", id="typ-twice"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s", "typ": "JWT", "typ": "at+jwt"}'),
+        "type",
+        id="typ-twice",
     ),
     pytest.param(
-        headed_by('{"alg": "EdDSA", "kid": "%(kid)s",}'), "malformed", id="header-with-a-last-comma"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s",}'), "malformed", id="header-with-a-last-comma"
     ),
     pytest.param(
-        headed_by('{"alg": "EdDSA", "kid": "%(kid)s"} '), None, id="header-with-a-last-space-is-good"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s"} '), None, id="header-with-a-last-space-is-good"
     ),
     pytest.param(
-        headed_by('{"alg": "EdDSA", "kid": "%(kid)s"}x'), "malformed", id="header-with-more-behind-it"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s"}x'), "malformed", id="header-with-more-behind-it"
     ),
-    pytest.param(headed(crit="exp"), "malformed", id="crit-text"),
-    pytest.param(headed(crit=None), "malformed", id="crit-null"),
-    pytest.param(headed(crit=["b64", "b64"], b64=True), "critical_header", id="crit-twice"),
-    pytest.param(headed(crit=[7]), "malformed", id="crit-number"),
-    pytest.param(headed(crit=["alg"]), "malformed", id="crit-of-a-member-that-is-there"),
-    pytest.param(headed(b64=None), "critical_header", id="b64-null"),
-    pytest.param(headed(b64="false"), "critical_header", id="b64-text"),
+    pytest.param(with_header(crit="exp"), "malformed", id="crit-text"),
+    pytest.param(with_header(crit=None), "malformed", id="crit-null"),
+    pytest.param(with_header(crit=["b64", "b64"], b64=True), "critical_header", id="crit-twice"),
+    pytest.param(with_header(crit=[7]), "malformed", id="crit-number"),
+    pytest.param(with_header(crit=["alg"]), "malformed", id="crit-of-a-member-that-is-there"),
+    pytest.param(with_header(b64=None), "critical_header", id="b64-null"),
+    pytest.param(with_header(b64="false"), "critical_header", id="b64-text"),
 ]
 
 # --- Token types --------------------------------------------------------------------------------
 
 KINDS = [
     *[
-        pytest.param(headed(typ=typ), "type", id=f"typ-{number}")
+        pytest.param(with_header(typ=typ), "type", id=f"typ-{number}")
         for number, typ in enumerate(
             ["jwt", "Jwt", "application/jwt", "JWE", "JOSE", "JWT\0", "", 7, True, {}]
         )
     ],
     *[
-        pytest.param(headed(typ=typ), "type", id=f"typ-{typ}")
+        pytest.param(with_header(typ=typ), "type", id=f"typ-{typ}")
         for typ in (
             "AT+JWT",
             "application/at+jwt",
@@ -194,11 +196,11 @@ KINDS = [
             "id_token",
         )
     ],
-    pytest.param(claiming(scope=""), "other_token_kind", id="scope-empty"),
-    pytest.param(claiming(azp=None, client_id=None), "other_token_kind", id="azp-null"),
-    pytest.param(claiming(aud="a-client-of-oauth"), "audience", id="id-token"),
+    pytest.param(with_claims(scope=""), "other_token_kind", id="scope-empty"),
+    pytest.param(with_claims(azp=None, client_id=None), "other_token_kind", id="azp-null"),
+    pytest.param(with_claims(aud="a-client-of-oauth"), "audience", id="id-token"),
     pytest.param(
-        claiming(
+        with_claims(
             aud=[BETTER_AUTH_URL, f"{BETTER_AUTH_URL}/api/auth/oauth2/userinfo"], scope="openid", azp="client"
         ),
         "other_token_kind",
@@ -389,34 +391,37 @@ CLAIMS = [
     pytest.param(twice("aud", BETTER_AUTH_URL, "other"), "audience", id="aud-twice"),
     pytest.param(twice("sub", "user-id", "' OR 1=1"), "subject", id="sub-twice"),
     pytest.param(twice("email", "ada@example.com", None), "missing_email", id="email-twice"),
-    *[pytest.param(claiming(iss=text), "issuer", id=f"iss-{name}") for name, text in LOOK_ALIKES.items()],
-    *[pytest.param(claiming(aud=text), "audience", id=f"aud-{name}") for name, text in LOOK_ALIKES.items()],
-    pytest.param(claiming(iss=True), "issuer", id="iss-boolean"),
-    pytest.param(claiming(iss={"": BETTER_AUTH_URL}), "issuer", id="iss-object"),
-    pytest.param(claiming(iss=0), "issuer", id="iss-zero"),
-    pytest.param(claiming(aud=[[BETTER_AUTH_URL]]), "audience", id="aud-list-in-a-list"),
-    pytest.param(claiming(aud=[None, BETTER_AUTH_URL]), "audience", id="aud-list-with-null"),
+    *[pytest.param(with_claims(iss=text), "issuer", id=f"iss-{name}") for name, text in LOOK_ALIKES.items()],
+    *[
+        pytest.param(with_claims(aud=text), "audience", id=f"aud-{name}")
+        for name, text in LOOK_ALIKES.items()
+    ],
+    pytest.param(with_claims(iss=True), "issuer", id="iss-boolean"),
+    pytest.param(with_claims(iss={"": BETTER_AUTH_URL}), "issuer", id="iss-object"),
+    pytest.param(with_claims(iss=0), "issuer", id="iss-zero"),
+    pytest.param(with_claims(aud=[[BETTER_AUTH_URL]]), "audience", id="aud-list-in-a-list"),
+    pytest.param(with_claims(aud=[None, BETTER_AUTH_URL]), "audience", id="aud-list-with-null"),
     pytest.param(
-        claiming(aud=[f"{BETTER_AUTH_URL}/", BETTER_AUTH_URL.upper()]), "audience", id="aud-of-look-alikes"
+        with_claims(aud=[f"{BETTER_AUTH_URL}/", BETTER_AUTH_URL.upper()]), "audience", id="aud-of-look-alikes"
     ),
-    pytest.param(claiming(aud=f"{BETTER_AUTH_URL},other"), "audience", id="aud-with-a-comma"),
-    pytest.param(claiming(aud="*"), "audience", id="aud-anybody"),
-    pytest.param(claiming(aud=True), "audience", id="aud-boolean"),
-    pytest.param(claiming(sub="../user-id"), "subject", id="sub-path"),
-    pytest.param(claiming(sub="user-id "), "subject", id="sub-space"),
-    pytest.param(claiming(sub="\uff55ser-id"), "subject", id="sub-full-width"),
-    pytest.param(claiming(sub=True), "subject", id="sub-boolean"),
-    pytest.param(claiming(sub={"id": "user-id"}), "subject", id="sub-object"),
-    pytest.param(claiming(email=True), "email", id="email-boolean"),
-    pytest.param(claiming(email={"value": "ada@example.com"}), "email", id="email-object"),
-    pytest.param(claiming(email="ada@example.com\u200b"), "email", id="email-zero-width"),
-    pytest.param(claiming(email="ada@example.com\u2028"), "email", id="email-line-separator"),
-    pytest.param(claiming(email="\x7fada@example.com"), "email", id="email-delete"),
-    pytest.param(claiming(sid="../session"), "sid", id="sid-path"),
-    pytest.param(claiming(sid=0), "sid", id="sid-zero"),
-    pytest.param(claiming(sid=" "), "sid", id="sid-space"),
-    pytest.param(claiming(sid="\u200b"), "sid", id="sid-zero-width"),
-    pytest.param(claiming(jti={}), "malformed", id="jti-object"),
+    pytest.param(with_claims(aud=f"{BETTER_AUTH_URL},other"), "audience", id="aud-with-a-comma"),
+    pytest.param(with_claims(aud="*"), "audience", id="aud-anybody"),
+    pytest.param(with_claims(aud=True), "audience", id="aud-boolean"),
+    pytest.param(with_claims(sub="../user-id"), "subject", id="sub-path"),
+    pytest.param(with_claims(sub="user-id "), "subject", id="sub-space"),
+    pytest.param(with_claims(sub="\uff55ser-id"), "subject", id="sub-full-width"),
+    pytest.param(with_claims(sub=True), "subject", id="sub-boolean"),
+    pytest.param(with_claims(sub={"id": "user-id"}), "subject", id="sub-object"),
+    pytest.param(with_claims(email=True), "email", id="email-boolean"),
+    pytest.param(with_claims(email={"value": "ada@example.com"}), "email", id="email-object"),
+    pytest.param(with_claims(email="ada@example.com\u200b"), "email", id="email-zero-width"),
+    pytest.param(with_claims(email="ada@example.com\u2028"), "email", id="email-line-separator"),
+    pytest.param(with_claims(email="\x7fada@example.com"), "email", id="email-delete"),
+    pytest.param(with_claims(sid="../session"), "sid", id="sid-path"),
+    pytest.param(with_claims(sid=0), "sid", id="sid-zero"),
+    pytest.param(with_claims(sid=" "), "sid", id="sid-space"),
+    pytest.param(with_claims(sid="\u200b"), "sid", id="sid-zero-width"),
+    pytest.param(with_claims(jti={}), "malformed", id="jti-object"),
 ]
 
 
@@ -465,7 +470,7 @@ def test_a_key_may_sign_until_its_expiry_plus_the_leeway(signer: Signer) -> None
 @pytest.mark.parametrize("changes", [{"kid": "unknown"}, {"alg": "ES256"}])
 def test_a_refusal_names_the_key_that_the_token_names(signer: Signer, changes: dict[str, str]) -> None:
     with pytest.raises(TokenRefused) as refused:
-        tokens.verify(headed(**changes)(signer))
+        tokens.verify(with_header(**changes)(signer))
 
     assert refused.value.key_id == changes.get("kid", signer.kid)
 

@@ -59,11 +59,11 @@ def forged(signer: Signer, person: Person) -> str:
     return stranger.token(sub=person.user_id, email=person.email)
 
 
-def of_another_issuer(signer: Signer, person: Person) -> str:
+def with_another_issuer(signer: Signer, person: Person) -> str:
     return signer.token(sub=person.user_id, email=person.email, iss="https://evil.example")
 
 
-def for_another_audience(signer: Signer, person: Person) -> str:
+def with_another_audience(signer: Signer, person: Person) -> str:
     return signer.token(sub=person.user_id, email=person.email, aud="https://other.example")
 
 
@@ -71,11 +71,11 @@ def with_an_unknown_key(signer: Signer, person: Person) -> str:
     return Signer.unknown().token(sub=person.user_id, email=person.email)
 
 
-def without_an_address(signer: Signer, person: Person) -> str:
+def without_an_email(signer: Signer, person: Person) -> str:
     return signer.token(sub=person.user_id, email=None)
 
 
-def of_somebody_elses_subject(signer: Signer, person: Person) -> str:
+def with_another_subject(signer: Signer, person: Person) -> str:
     return signer.token(sub="somebody-else", email=person.email)
 
 
@@ -92,7 +92,7 @@ def of_a_browser_that_signed_out_beside_another(signer: Signer, person: Person) 
     return token
 
 
-def of_an_address_that_has_changed(signer: Signer, person: Person) -> str:
+def with_an_email_that_has_changed(signer: Signer, person: Person) -> str:
     token = person.token()
     person.change_email(f"new-{person.email}")
     return token
@@ -105,14 +105,14 @@ def of_an_address_that_has_changed(signer: Signer, person: Person) -> str:
         (lambda signer, person: "not-a-token", "malformed"),
         (expired, "expired"),
         (forged, "signature"),
-        (of_another_issuer, "issuer"),
-        (for_another_audience, "audience"),
+        (with_another_issuer, "issuer"),
+        (with_another_audience, "audience"),
         (with_an_unknown_key, "unknown_kid"),
-        (without_an_address, "missing_email"),
-        (of_somebody_elses_subject, "subject_mismatch"),
+        (without_an_email, "missing_email"),
+        (with_another_subject, "subject_mismatch"),
         (of_a_session_that_was_replaced, "session_ended"),
         (of_a_browser_that_signed_out_beside_another, "session_ended"),
-        (of_an_address_that_has_changed, "address_changed"),
+        (with_an_email_that_has_changed, "address_changed"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -131,7 +131,7 @@ def test_every_bad_token_gets_the_same_401_and_only_the_audit_log_has_the_reason
     assert [record["reason"] for record in audit()] == [reason]
 
 
-@pytest.mark.parametrize("outdate", [of_a_session_that_was_replaced, of_an_address_that_has_changed])
+@pytest.mark.parametrize("outdate", [of_a_session_that_was_replaced, with_an_email_that_has_changed])
 def test_a_page_that_gets_a_new_token_after_a_401_continues(
     client: Client, signer: Signer, person: Person, outdate: Callable[[Signer, Person], str]
 ) -> None:
@@ -148,9 +148,9 @@ def test_the_scheme_is_case_insensitive(client: Client, person: Person, scheme: 
 
 
 def test_better_auths_session_token_is_not_a_jwt(client: Client, person: Person) -> None:
-    answer = person.auth.sign_in(person.email).browser.get("get-session").json()
+    response = person.auth.sign_in(person.email).browser.get("get-session").json()
 
-    assert post(client, f"Bearer {answer['session']['token']}").status_code == 401
+    assert post(client, f"Bearer {response['session']['token']}").status_code == 401
 
 
 def test_a_good_token_of_an_unknown_user_is_a_404(client: Client, signer: Signer) -> None:
@@ -302,11 +302,11 @@ def test_a_database_that_is_down_is_a_503_for_every_kind_of_operation(
             before = api.post(asked, token)
             database.kill()
             database.wait()
-        answers = [api.post(body, token) for body in (operation("threads.list"), create())]
+        responses = [api.post(body, token) for body in (operation("threads.list"), create())]
 
     assert before.status_code == 501  # authenticated: only the operation is unknown
-    assert [answer.status_code for answer in answers] == [503, 503]
-    assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
+    assert [response.status_code for response in responses] == [503, 503]
+    assert all(int(response.headers["Retry-After"]) > 0 for response in responses)
 
 
 def test_a_request_without_any_keys_is_a_503(client: Client, person: Person, settings: Any) -> None:

@@ -67,11 +67,11 @@ def forged(signer: Signer, **claims: Any) -> str:
 
 
 def test_from_the_limit_on_a_forged_token_is_a_429_with_retry_after(client: Client, signer: Signer) -> None:
-    answers = [post(client, forged(signer)) for _ in range(LIMIT + 2)]
+    responses = [post(client, forged(signer)) for _ in range(LIMIT + 2)]
 
-    assert [answer.json() for answer in answers] == [body_of(BAD_TOKEN, 401)] * LIMIT + [TOO_MANY] * 2
-    assert all(3590 < int(answer["Retry-After"]) <= 3600 for answer in answers[LIMIT:])
-    assert "WWW-Authenticate" not in answers[-1]
+    assert [response.json() for response in responses] == [body_of(BAD_TOKEN, 401)] * LIMIT + [TOO_MANY] * 2
+    assert all(3590 < int(response["Retry-After"]) <= 3600 for response in responses[LIMIT:])
+    assert "WWW-Authenticate" not in responses[-1]
 
 
 def test_every_kind_of_refusal_counts(client: Client, signer: Signer, settings: Any) -> None:
@@ -82,9 +82,9 @@ def test_every_kind_of_refusal_counts(client: Client, signer: Signer, settings: 
 
 
 def test_a_request_without_credentials_counts_too(client: Client) -> None:
-    answers = [post(client) for _ in range(LIMIT + 1)]
+    responses = [post(client) for _ in range(LIMIT + 1)]
 
-    assert [answer.json() for answer in answers] == [body_of(NO_CREDENTIALS, 401)] * LIMIT + [TOO_MANY]
+    assert [response.json() for response in responses] == [body_of(NO_CREDENTIALS, 401)] * LIMIT + [TOO_MANY]
 
 
 def test_attempts_are_possible_again_after_the_period(
@@ -117,9 +117,9 @@ def test_an_expired_token_gets_a_401_from_an_address_over_the_limit(
 ) -> None:
     assert statuses(client, *[forged(signer)] * (LIMIT + 1))[-1] == 429
 
-    answer = post(client, signer.token(sub=person.user_id, email=person.email, iat=1, exp=901))
+    response = post(client, signer.token(sub=person.user_id, email=person.email, iat=1, exp=901))
 
-    assert (answer.status_code, answer.json()) == (401, body_of(BAD_TOKEN, 401))
+    assert (response.status_code, response.json()) == (401, body_of(BAD_TOKEN, 401))
 
 
 def test_each_address_has_its_own_limit(client: Client, signer: Signer) -> None:
@@ -355,7 +355,7 @@ def test_the_number_of_blocked_keys_is_limited(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def hanging_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No keys are loaded, and the JWKS server accepts connections but never answers."""
+    """No keys are loaded, and the JWKS server accepts connections but never responses."""
     monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True
@@ -386,9 +386,9 @@ def test_without_keys_jwts_get_a_503_with_retry_after_and_cookies_are_accepted(
     settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_SECRET = ["jwt", "bearer"], BETTER_AUTH_SECRET
     statuses(client, *[forged(signer)] * (LIMIT + 1))
 
-    answer = post(client, person.token(), ELSEWHERE)
+    response = post(client, person.token(), ELSEWHERE)
 
-    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+    assert (response.status_code, response["Retry-After"]) == (503, "2")
     assert statuses(client, person.cookie) == [200]
 
 

@@ -32,13 +32,13 @@ def staff(auth: Any) -> Client:
     return signed_in(*VIEW)
 
 
-def found(staff: Client, model: str, **query: str) -> list[str]:
+def listed_ids(staff: Client, model: str, **query: str) -> list[str]:
     page = staff.get(reverse(f"admin:authn_{model}_changelist"), query)
     assert page.status_code == 200, query
     return [row.pk for row in page.context["cl"].result_list]
 
 
-def change(session_id: str, **columns: Any) -> None:
+def change_session(session_id: str, **columns: Any) -> None:
     """Change columns of Better Auth's row, in the test's transaction."""
     Session.objects.using("default").filter(id=session_id).update(**columns)
 
@@ -61,12 +61,12 @@ def test_a_session_is_found_by_its_user_and_by_its_id(staff: Client, person: Per
 def test_an_email_address_may_be_typed_with_capitals(staff: Client, person: Person) -> None:
     typed = f" {person.email.upper()} "
 
-    assert found(staff, "user", q=typed) == [person.user_id]
-    assert found(staff, "session", q=typed) == [person.session_id]
+    assert listed_ids(staff, "user", q=typed) == [person.user_id]
+    assert listed_ids(staff, "session", q=typed) == [person.session_id]
 
 
 @pytest.mark.parametrize(
-    ("sought", "is_found"),
+    ("typed", "is_found"),
     [
         ("198.51.100.7", True),
         ("198.51.100.", True),
@@ -76,29 +76,29 @@ def test_an_email_address_may_be_typed_with_capitals(staff: Client, person: Pers
     ],
 )
 def test_a_session_is_found_by_its_ip_address(
-    staff: Client, person: Person, sought: str, is_found: bool
+    staff: Client, person: Person, typed: str, is_found: bool
 ) -> None:
-    change(person.session_id, ip_address="198.51.100.7")
+    change_session(person.session_id, ip_address="198.51.100.7")
 
-    assert found(staff, "session", q=sought) == [person.session_id] * is_found
+    assert listed_ids(staff, "session", q=typed) == [person.session_id] * is_found
 
 
 def test_sessions_and_users_come_newest_first(staff: Client, person: Person) -> None:
     later = person.auth.sign_in(person.email).session_id
-    change(later, created_at=timezone.now() + timedelta(seconds=1))
+    change_session(later, created_at=timezone.now() + timedelta(seconds=1))
 
-    assert found(staff, "session", q=person.user_id) == [later, person.session_id]
+    assert listed_ids(staff, "session", q=person.user_id) == [later, person.session_id]
     for by_id in ("0", "-0"):
-        assert found(staff, "session", q=person.user_id, o=by_id) == [later, person.session_id]
-    assert found(staff, "user")[0] == person.user_id
+        assert listed_ids(staff, "session", q=person.user_id, o=by_id) == [later, person.session_id]
+    assert listed_ids(staff, "user")[0] == person.user_id
 
 
 def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person: Person) -> None:
     expired = person.auth.sign_in(person.email).session_id
-    change(expired, expires_at="2020-01-01T00:00:00Z")
+    change_session(expired, expires_at="2020-01-01T00:00:00Z")
 
-    assert found(staff, "session", q=person.user_id, state="active") == [person.session_id]
-    assert found(staff, "session", q=person.user_id, state="expired") == [expired]
+    assert listed_ids(staff, "session", q=person.user_id, state="active") == [person.session_id]
+    assert listed_ids(staff, "session", q=person.user_id, state="expired") == [expired]
 
 
 def test_pages_are_numbered_without_counting_rows(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,12 +108,12 @@ def test_pages_are_numbered_without_counting_rows(person: Person, monkeypatch: p
     ids = {person.session_id, *(person.auth.sign_in(person.email).session_id for _ in range(6))}
     pages = [{"q": person.user_id, "p": str(number)} for number in range(5)]
 
-    shown = [found(staff, "session", **page) for page in pages[1:4]]
+    listed = [listed_ids(staff, "session", **page) for page in pages[1:4]]
     texts = [staff.get(address_of("authn_session_changelist"), page).content.decode() for page in pages[1:4]]
     beyond = [staff.get(address_of("authn_session_changelist"), pages[number]) for number in (0, 4)]
 
-    assert [len(ids & set(page)) for page in shown] == [2, 2, 2]
-    assert len({each for page in shown for each in page}) == 6
+    assert [len(ids & set(page)) for page in listed] == [2, 2, 2]
+    assert len({each for page in listed for each in page}) == 6
     assert ["2+ sessions" in texts[0], "4+ sessions" in texts[1], "6+ sessions" in texts[2]] == [True] * 3
     assert ["p=2" in texts[0], "p=3" in texts[1], "p=4" in texts[2]] == [True, True, False]
     assert [page.status_code for page in beyond] == [302, 302]
@@ -133,9 +133,9 @@ NONSENSE = ["8", "abc", "9" * 40, "-1", "1.5", "07", "' OR 1=1", "ada@example"]
 
 @pytest.mark.parametrize("model", ["user", "session"])
 def test_an_id_of_any_type_is_found_and_nonsense_is_not(staff: Client, ids: str, model: str) -> None:
-    assert (found(staff, model), found(staff, model, q=ids)) == ([ids], [ids])
-    assert found(staff, model, q="ada@example.com") == [ids]
-    assert [text for text in NONSENSE if found(staff, model, q=text)] == []
+    assert (listed_ids(staff, model), listed_ids(staff, model, q=ids)) == ([ids], [ids])
+    assert listed_ids(staff, model, q="ada@example.com") == [ids]
+    assert [text for text in NONSENSE if listed_ids(staff, model, q=text)] == []
     assert staff.get(address_of(f"authn_{model}_change", ids)).status_code == 200
     for text in [*NONSENSE, "7\0"]:
         page = staff.get(address_of(f"authn_{model}_change", quote(text)))
@@ -197,7 +197,7 @@ def addresses_of(person: Person) -> list[str]:
 
 def test_times_are_relative_and_devices_have_names(staff: Client, person: Person) -> None:
     created_at = timezone.now() - timedelta(hours=3, minutes=5)
-    change(person.session_id, created_at=created_at, user_agent=CHROME)
+    change_session(person.session_id, created_at=created_at, user_agent=CHROME)
 
     for page in (
         staff.get(address_of("authn_session_changelist"), {"q": person.email}),
@@ -236,7 +236,7 @@ def test_a_user_page_shows_the_latest_sessions_and_the_number_of_active_ones(
 
 def test_html_in_a_users_name_is_escaped(staff: Client, person: Person) -> None:
     attack = "<script>alert(1)</script>"
-    change(person.session_id, user_agent=attack, ip_address=attack)
+    change_session(person.session_id, user_agent=attack, ip_address=attack)
     with connection.cursor() as cursor:
         cursor.execute('UPDATE "user" SET "name" = %s WHERE "id" = %s', [attack, person.user_id])
 
@@ -258,7 +258,7 @@ def test_a_user_is_shown_without_a_session_table(admin_client: Client, person: P
 
 
 @pytest.mark.parametrize(
-    ("user_agent", "shown"),
+    (("user_agent", "expected")),
     [
         (CHROME, "Chrome 140, Linux"),
         (
@@ -279,11 +279,11 @@ def test_a_user_is_shown_without_a_session_table(admin_client: Client, person: P
         ("x" * MAX_LENGTH + CHROME, ""),
     ],
 )
-def test_a_device_is_read_from_the_user_agent(user_agent: str | None, shown: str) -> None:
-    assert device(user_agent) == shown
+def test_a_device_is_read_from_the_user_agent(user_agent: str | None, expected: str) -> None:
+    assert device(user_agent) == expected
 
 
-ON_A_LAPTOP = """
+SQLITE_PROGRAM = """
 CREATE TABLE user (id text, name text, email text, emailVerified integer, createdAt date, updatedAt date);
 CREATE TABLE session (id text, userId text, createdAt date, updatedAt date, expiresAt date, ipAddress text,
                       userAgent text);
@@ -309,7 +309,7 @@ boss.delete()
 
 def test_sqlite_shows_sessions_and_revokes_none(database_url: str, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "auth.db")) as file, file:
-        file.executescript(ON_A_LAPTOP)
+        file.executescript(SQLITE_PROGRAM)
     own = {"DATABASE_URL": database_url, "BETTER_AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
 
     seen = manage("shell", "-v", "0", "-c", LOOK, **own)
@@ -321,7 +321,7 @@ def test_sqlite_shows_sessions_and_revokes_none(database_url: str, tmp_path: Pat
 # --- Permissions -----------------------------------------------------------------------------------
 
 
-def writes(person: Person) -> list[tuple[str, dict[str, str]]]:
+def write_requests(person: Person) -> list[tuple[str, dict[str, str]]]:
     """All requests that could change something."""
     rows = {"user": person.user_id, "session": person.session_id}
     return [
@@ -347,17 +347,17 @@ def writes(person: Person) -> list[tuple[str, dict[str, str]]]:
 def test_staff_who_may_only_view_can_do_nothing_else(staff: Client, person: Person) -> None:
     before = rows_of(person)
 
-    answers = [staff.post(address, data).status_code for address, data in writes(person)]
+    statuses = [staff.post(address, data).status_code for address, data in write_requests(person)]
     pages = [staff.get(address) for address in addresses_of(person)]
 
-    assert set(answers) <= {200, 403}  # 200: the list again, because there is no such action
+    assert set(statuses) <= {200, 403}  # 200: the list again, because there is no such action
     assert rows_of(person) == before
     assert [page.status_code for page in pages] == [200, 200, 200, 200, 200, 200, 403]
     for page in pages[:4]:
-        assert not {"revoke", "_selected_action", "deletelink", "addlink", "_save"} & words_of(page)
+        assert not {"revoke", "_selected_action", "deletelink", "addlink", "_save"} & text_of(page)
 
 
-def words_of(page: Any) -> set[str]:
+def text_of(page: Any) -> set[str]:
     return set(page.content.decode().replace('"', " ").replace("/", " ").split())
 
 
@@ -373,7 +373,7 @@ def rows_of(person: Person) -> list[tuple[Any, ...]]:
 def test_not_even_a_superuser_can_add_change_or_delete(admin_client: Client, person: Person) -> None:
     before = rows_of(person)
 
-    for address, data in writes(person):
+    for address, data in write_requests(person):
         if "confirmed" not in data or data.get("action") == "delete_selected":
             # A redirect to the list means that there is no such action.
             assert admin_client.post(address, data).status_code in (200, 302, 403), address
@@ -384,10 +384,10 @@ def test_not_even_a_superuser_can_add_change_or_delete(admin_client: Client, per
 def test_staff_who_may_not_view_see_nothing(auth: Any, person: Person, rights: list[str]) -> None:
     client, before = signed_in(*rights), rows_of(person)
 
-    answers = [client.get(address).status_code for address in addresses_of(person)]
-    answers += [client.post(address, data).status_code for address, data in writes(person)]
+    statuses = [client.get(address).status_code for address in addresses_of(person)]
+    statuses += [client.post(address, data).status_code for address, data in write_requests(person)]
 
-    assert set(answers) == {403}
+    assert set(statuses) == {403}
     assert rows_of(person) == before
     assert "Better Auth" not in client.get(reverse("admin:index")).content.decode()
 

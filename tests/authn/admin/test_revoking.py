@@ -23,7 +23,7 @@ from tests.fixtures.servers.forkserver import manage
 Audit = Callable[[], list[dict[str, Any]]]
 
 SESSIONS = "/admin/authn/session/"
-MEANT = {"confirmed": "yes"}
+CONFIRMED = {"confirmed": "yes"}
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def staff(auth: Any, db: None) -> Client:
     return signed_in(*VIEW, "revoke_session", "revoke_all_sessions")
 
 
-def chosen(*people: Person) -> dict[str, Any]:
+def revoke_form(*people: Person) -> dict[str, Any]:
     return {"action": "revoke", "_selected_action": [person.session_id for person in people]}
 
 
-def all_of(person: Person) -> str:
+def revoke_all_url(person: Person) -> str:
     return reverse("admin:authn_user_revoke", args=[person.user_id])
 
 
-def alive(*people: Person) -> list[str]:
+def active_ids(*people: Person) -> list[str]:
     ids = [session.id for session in Session.objects.filter(user_id__in=[each.user_id for each in people])]
     return sorted(ids)
 
@@ -50,13 +50,13 @@ def test_chosen_sessions_are_revoked_after_a_confirmation(
     elsewhere = person.auth.sign_in(person.email)
     ids = [person.session_id, other_person.session_id]
 
-    asked = staff.post(SESSIONS, chosen(person, other_person))
-    before = alive(person, other_person)
-    done = staff.post(SESSIONS, chosen(person, other_person) | MEANT, follow=True)
+    asked = staff.post(SESSIONS, revoke_form(person, other_person))
+    before = active_ids(person, other_person)
+    done = staff.post(SESSIONS, revoke_form(person, other_person) | CONFIRMED, follow=True)
 
     assert all(text in asked.content.decode() for text in (*ids, person.email, other_person.email))
     assert before == sorted([*ids, elsewhere.session_id])
-    assert alive(person, other_person) == [elsewhere.session_id]
+    assert active_ids(person, other_person) == [elsewhere.session_id]
     assert "2 sessions revoked." in done.content.decode()
 
 
@@ -66,13 +66,13 @@ def test_all_sessions_of_a_user_are_revoked_after_a_confirmation(
     person.auth.sign_in(person.email)
     page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
 
-    asked = staff.get(all_of(person)).content.decode()
-    before = alive(person)
-    done = staff.post(all_of(person), MEANT, follow=True)
+    asked = staff.get(revoke_all_url(person)).content.decode()
+    before = active_ids(person)
+    done = staff.post(revoke_all_url(person), CONFIRMED, follow=True)
 
-    assert f'href="{all_of(person)}"' in page
+    assert f'href="{revoke_all_url(person)}"' in page
     assert all(session_id in asked for session_id in before)
-    assert (len(before), alive(person, other_person)) == (2, [other_person.session_id])
+    assert (len(before), active_ids(person, other_person)) == (2, [other_person.session_id])
     assert "2 sessions revoked." in done.content.decode()
 
 
@@ -82,11 +82,11 @@ def test_a_revocation_takes_effect_on_the_next_request(staff: Client, api: Api, 
     listed = operation("threads.list")
     statuses = [api.post(listed, token).status_code]
 
-    staff.post(SESSIONS, chosen(person) | MEANT)
+    staff.post(SESSIONS, revoke_form(person) | CONFIRMED)
     statuses += [api.post(listed, token).status_code, api.post(listed, elsewhere.token()).status_code]
     statuses.append(person.browser.get("token").status_code)  # Better Auth's own answer
     token = elsewhere.token()
-    staff.post(all_of(person), MEANT)
+    staff.post(revoke_all_url(person), CONFIRMED)
     statuses.append(api.post(listed, token).status_code)
 
     assert statuses == [
@@ -101,11 +101,11 @@ def test_a_revocation_takes_effect_on_the_next_request(staff: Client, api: Api, 
 # --- Permissions ----------------------------------------------------------------------------------------
 
 
-def offered(staff: Client, person: Person) -> list[bool]:
+def offers_revocation(staff: Client, person: Person) -> list[bool]:
     """Whether the list has the action, and the user's page has the button."""
     listed = staff.get(SESSIONS).content.decode()
     page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
-    return ['value="revoke"' in listed, all_of(person) in page]
+    return ['value="revoke"' in listed, revoke_all_url(person) in page]
 
 
 @pytest.mark.django_db
@@ -122,15 +122,15 @@ def test_each_way_to_revoke_has_its_own_permission(
     person: Person, rights: list[str], may: list[bool]
 ) -> None:
     staff = signed_in(*rights)
-    seen = offered(staff, person)
+    seen = offers_revocation(staff, person)
 
-    staff.post(SESSIONS, chosen(person) | MEANT)
-    has_chosen = not alive(person)
-    statuses = [staff.get(all_of(person)).status_code]
+    staff.post(SESSIONS, revoke_form(person) | CONFIRMED)
+    has_chosen = not active_ids(person)
+    statuses = [staff.get(revoke_all_url(person)).status_code]
     person.auth.sign_in(person.email)
-    statuses.append(staff.post(all_of(person), MEANT).status_code)
+    statuses.append(staff.post(revoke_all_url(person), CONFIRMED).status_code)
 
-    assert (seen, [has_chosen, not alive(person)]) == (may, may)
+    assert (seen, [has_chosen, not active_ids(person)]) == (may, may)
     assert statuses == ([200, 302] if may[1] else [403, 403])
 
 
@@ -138,31 +138,38 @@ def test_each_way_to_revoke_has_its_own_permission(
 def test_the_permission_to_revoke_does_not_include_viewing(person: Person) -> None:
     staff = signed_in("view_user", "revoke_session", "revoke_all_sessions")
 
-    answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
+    responses = [
+        staff.post(SESSIONS, revoke_form(person) | CONFIRMED),
+        staff.post(revoke_all_url(person), CONFIRMED),
+    ]
 
-    assert [answer.status_code for answer in answers] == [403, 403]
-    assert alive(person) == [person.session_id]
+    assert [response.status_code for response in responses] == [403, 403]
+    assert active_ids(person) == [person.session_id]
 
 
 @pytest.mark.django_db
 def test_another_site_cannot_make_staff_revoke_sessions(person: Person) -> None:
     staff = signed_in(*VIEW, "revoke_session", "revoke_all_sessions", enforce_csrf_checks=True)
 
-    answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
+    responses = [
+        staff.post(SESSIONS, revoke_form(person) | CONFIRMED),
+        staff.post(revoke_all_url(person), CONFIRMED),
+    ]
 
-    assert [answer.status_code for answer in answers] == [403, 403]
-    assert alive(person) == [person.session_id]
+    assert [response.status_code for response in responses] == [403, 403]
+    assert active_ids(person) == [person.session_id]
 
 
 def test_only_ticked_sessions_are_revoked_whatever_is_posted(
     staff: Client, person: Person, other_person: Person
 ) -> None:
-    staff.post(SESSIONS, chosen(person) | MEANT | {"select_across": "1"})
+    staff.post(SESSIONS, revoke_form(person) | CONFIRMED | {"select_across": "1"})
     staff.post(
-        SESSIONS, {"action": "revoke", "_selected_action": ["7\0", "' OR 1=1"], "select_across": "1"} | MEANT
+        SESSIONS,
+        {"action": "revoke", "_selected_action": ["7\0", "' OR 1=1"], "select_across": "1"} | CONFIRMED,
     )
 
-    assert alive(person, other_person) == [other_person.session_id]
+    assert active_ids(person, other_person) == [other_person.session_id]
 
 
 def test_no_revocation_is_offered_if_sessions_are_in_redis(
@@ -171,23 +178,26 @@ def test_no_revocation_is_offered_if_sessions_are_in_redis(
     settings.BETTER_AUTH_SESSION_SOURCE = "redis://localhost"
     page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
 
-    answers = [staff.post(SESSIONS, chosen(person) | MEANT), staff.post(all_of(person), MEANT)]
+    responses = [
+        staff.post(SESSIONS, revoke_form(person) | CONFIRMED),
+        staff.post(revoke_all_url(person), CONFIRMED),
+    ]
 
-    assert all_of(person) not in page
-    assert [answer.status_code for answer in answers] == [403, 403]
-    assert alive(person) == [person.session_id]
+    assert revoke_all_url(person) not in page
+    assert [response.status_code for response in responses] == [403, 403]
+    assert active_ids(person) == [person.session_id]
 
 
 def test_no_revocation_is_offered_if_the_role_may_not_delete(staff: Client, person: Person) -> None:
     with connection.cursor() as cursor:  # the test's rollback undoes it, with the role
         cursor.execute("CREATE ROLE looks; GRANT ALL ON ALL TABLES IN SCHEMA public TO looks")
         cursor.execute('REVOKE DELETE ON "session" FROM looks; SET LOCAL ROLE looks')
-        seen = offered(staff, person)
-        status = staff.post(all_of(person), MEANT).status_code
+        seen = offers_revocation(staff, person)
+        status = staff.post(revoke_all_url(person), CONFIRMED).status_code
         cursor.execute("RESET ROLE")
 
     assert (seen, status) == ([False, False], 403)
-    assert alive(person) == [person.session_id]
+    assert active_ids(person) == [person.session_id]
 
 
 def test_no_revocation_is_offered_on_a_read_replica(person: Person, db: None) -> None:
@@ -207,7 +217,7 @@ def test_sessions_with_ids_of_any_type_are_revoked(staff: Client, ids: str, way:
     }
 
     address, data = posted[way]
-    staff.post(address, data | MEANT)
+    staff.post(address, data | CONFIRMED)
 
     assert not Session.objects.exists()
 
@@ -220,9 +230,9 @@ def test_a_revocation_is_logged_in_the_admin_and_in_the_audit_log(
     staff: Client, person: Person, audit: Audit, way: str
 ) -> None:
     session_id, secret = person.session_id, person.session_token
-    address, data = (SESSIONS, chosen(person)) if way == "chosen" else (all_of(person), {})
+    address, data = (SESSIONS, revoke_form(person)) if way == "chosen" else (revoke_all_url(person), {})
 
-    staff.post(address, data | MEANT, headers={"User-Agent": "Browser/1.0", "X-Request-ID": "of-staff"})
+    staff.post(address, data | CONFIRMED, headers={"User-Agent": "Browser/1.0", "X-Request-ID": "of-staff"})
 
     [record] = audit()
     names = ("outcome", "reason", "revoked_by", "user_id", "session_id", "request_id", "user_agent")
@@ -243,17 +253,17 @@ def test_a_revocation_is_logged_in_the_admin_and_in_the_audit_log(
     ]
     history = staff.get(reverse("admin:authn_user_history", args=[person.user_id])).content.decode()
     assert f"Revoked sessions: {session_id}." in history
-    told = json.dumps([record, *entries.values()], default=str)
-    assert secret not in told
+    logged = json.dumps([record, *entries.values()], default=str)
+    assert secret not in logged
     assert secret not in history
 
 
 def test_a_session_that_had_ended_already_is_not_logged(staff: Client, person: Person, audit: Audit) -> None:
-    session = chosen(person)
+    session = revoke_form(person)
     person.sign_out()
 
-    done = staff.post(SESSIONS, session | MEANT, follow=True)
-    twice = staff.post(all_of(person), MEANT, follow=True)
+    done = staff.post(SESSIONS, session | CONFIRMED, follow=True)
+    twice = staff.post(revoke_all_url(person), CONFIRMED, follow=True)
 
     assert [b"There was nothing to revoke." in page.content for page in (done, twice)] == [True, True]
     assert (audit(), LogEntry.objects.filter(user__username="staff").count()) == ([], 0)
@@ -268,9 +278,9 @@ def test_a_revocation_that_cannot_be_logged_is_not_done(staff: Client, person: P
         )
 
     with pytest.raises(ProgrammingError, match="the log is full"):
-        staff.post(all_of(person), MEANT)
+        staff.post(revoke_all_url(person), CONFIRMED)
 
-    assert alive(person) == [person.session_id]
+    assert active_ids(person) == [person.session_id]
     assert audit() == []
 
 
@@ -283,7 +293,7 @@ def test_revoking_is_the_only_write_to_better_auths_tables(staff: Client, person
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(listen):
-        staff.post(all_of(person), MEANT)
+        staff.post(revoke_all_url(person), CONFIRMED)
 
     assert [statement for statement in written if "django_" not in statement] == ['DELETE FROM "session"']
 

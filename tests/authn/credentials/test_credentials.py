@@ -56,8 +56,8 @@ def post(client: Client, authorization: str = "", cookie: str = "", origin: str 
 
 
 def is_uniform_401(response: Any) -> bool:
-    answer = (response.status_code, response.json(), response["WWW-Authenticate"])
-    return bool(answer == (401, body_of(BAD_TOKEN, 401), f'{REALM}, error="invalid_token"'))
+    actual = (response.status_code, response.json(), response["WWW-Authenticate"])
+    return bool(actual == (401, body_of(BAD_TOKEN, 401), f'{REALM}, error="invalid_token"'))
 
 
 # --- Listed credentials ------------------------------------------------------------------------
@@ -661,7 +661,7 @@ def deployment(
         yield auth, api, url
 
 
-def asked(api: Api, **headers: str) -> httpx2.Response:
+def post_to_server(api: Api, **headers: str) -> httpx2.Response:
     # This database has no chat tables, so use an operation that needs none. A 501 means: authenticated.
     return api.post(operation("input.transcribe", audio_base64="AAAA", mime_type="audio/webm"), **headers)
 
@@ -673,21 +673,21 @@ def test_a_token_of_the_bearer_plugin_is_accepted_and_a_ban_refuses_every_creden
     person = auth.sign_up()
     signed_in = person.browser.post("sign-in/email", json={"email": person.email, "password": PASSWORD})
     given_out, bare = signed_in.headers["set-auth-token"], signed_in.json()["token"]
-    shown: list[dict[str, str]] = [
+    credentials: list[dict[str, str]] = [
         {"Authorization": f"Bearer {person.token()}"},
         {"Authorization": f"Bearer {given_out}"},
         {"Cookie": f"{NAME}={person.cookie}", "Origin": auth.origin},
     ]
 
-    before = [asked(api, **headers).status_code for headers in shown]
-    not_signed = asked(api, Authorization=f"Bearer {bare}")
+    before = [post_to_server(api, **headers).status_code for headers in credentials]
+    not_signed = post_to_server(api, Authorization=f"Bearer {bare}")
     with psycopg.connect(url) as database:
         database.execute('UPDATE "user" SET banned = true WHERE id = %s', [person.user_id])
-    banned = [asked(api, **headers, X_Request_ID="a-banned-one") for headers in shown]
+    banned = [post_to_server(api, **headers, X_Request_ID="a-banned-one") for headers in credentials]
 
     assert before == [501, 501, 501]
     assert not_signed.json() == body_of(BAD_TOKEN, 401)
-    assert [answer.json() for answer in banned] == [body_of("User is banned", 403)] * 3
+    assert [response.json() for response in banned] == [body_of("User is banned", 403)] * 3
     records = api.audit_records("a-banned-one")
     assert [record["credential"] for record in records] == ["jwt", "bearer", "cookie"]
     assert {record["user_id"] for record in records} == {person.user_id}

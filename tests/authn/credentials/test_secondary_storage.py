@@ -65,7 +65,7 @@ def key(name: str) -> str:
     return f"better-auth:{name}"
 
 
-def shown(person: Person) -> list[dict[str, str]]:
+def credentials_of(person: Person) -> list[dict[str, str]]:
     """The person's JWT, cookie and signed session token."""
     return [
         {"authorization": f"Bearer {person.token()}"},
@@ -74,13 +74,13 @@ def shown(person: Person) -> list[dict[str, str]]:
     ]
 
 
-def answers(client: Client, credentials: list[dict[str, str]]) -> list[tuple[int, Any]]:
+def responses(client: Client, credentials: list[dict[str, str]]) -> list[tuple[int, Any]]:
     responses = [post(client, **each) for each in credentials]
     return [(response.status_code, response.json()) for response in responses]
 
 
 def statuses(client: Client, credentials: list[dict[str, str]]) -> list[int]:
-    return [status for status, _ in answers(client, credentials)]
+    return [status for status, _ in responses(client, credentials)]
 
 
 # --- Better Auth's writes --------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def statuses(client: Client, credentials: list[dict[str, str]]) -> list[int]:
 def test_every_credential_finds_its_session_in_redis(
     client: Client, person: Person, audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     person.auth.sign_in(person.email)
 
     assert statuses(client, credentials) == [200, 200, 200]
@@ -104,16 +104,20 @@ def test_the_session_has_the_values_that_better_auth_stored(
     client: Client, person: Person, settings: Any
 ) -> None:
     settings.CHATKIT_CONTEXT = "tests.authn.credentials.test_credentials.keep_context"
-    said = person.browser.get("get-session", headers={"User-Agent": "x"}).json()["session"]
+    reported = person.browser.get("get-session", headers={"User-Agent": "x"}).json()["session"]
     post(client, cookie=f"{NAME}={person.cookie}")
 
     session = CONTEXTS.pop().session
-    assert (session.id, session.user_id, session.user.email) == (said["id"], said["userId"], person.email)
+    assert (session.id, session.user_id, session.user.email) == (
+        reported["id"],
+        reported["userId"],
+        person.email,
+    )
     moments = (session.expires_at, session.created_at, session.updated_at)
     names = ("expiresAt", "createdAt", "updatedAt")
-    assert moments == tuple(datetime.fromisoformat(said[name]) for name in names)
+    assert moments == tuple(datetime.fromisoformat(reported[name]) for name in names)
     assert {moment.tzinfo for moment in moments} == {UTC}
-    assert (session.ip_address, session.user_agent) == (said["ipAddress"], said["userAgent"])
+    assert (session.ip_address, session.user_agent) == (reported["ipAddress"], reported["userAgent"])
     assert person.session_token not in repr(vars(session))
     of_the_jwt = sessions.resolve(tokens.verify(person.token())).session
     assert Session.user.is_cached(of_the_jwt)  # reading the user needs no other statement
@@ -133,10 +137,10 @@ def test_a_session_that_better_auth_ends_is_refused_and_others_stay_active(
     client: Client, person: Person, end: Callable[[Person, Person], None]
 ) -> None:
     other = person.auth.sign_in(person.email)
-    credentials, of_other = shown(person), shown(other)
+    credentials, of_other = credentials_of(person), credentials_of(other)
     end(person, other)
 
-    assert answers(client, credentials) == [(401, body_of(BAD_TOKEN, 401))] + [(404, SIGNED_OUT)] * 2
+    assert responses(client, credentials) == [(401, body_of(BAD_TOKEN, 401))] + [(404, SIGNED_OUT)] * 2
     assert statuses(client, of_other) == [200, 200, 200]
     listed = other.browser.get("list-sessions").json()
     assert [session["id"] for session in listed] == [other.session_id]
@@ -145,18 +149,18 @@ def test_a_session_that_better_auth_ends_is_refused_and_others_stay_active(
 def test_all_revoked_sessions_are_refused_even_if_one_was_written_again(
     client: Client, person: Person, storage: redis.Redis
 ) -> None:
-    credentials, token = shown(person), person.session_token
+    credentials, token = credentials_of(person), person.session_token
     context = {name: storage.get(key(name)) for name in (token, f"active-sessions-{person.user_id}")}
     person.post("revoke-sessions")
 
-    revoked = answers(client, credentials)
+    revoked = responses(client, credentials)
     for name, value in context.items():
         storage.set(key(name), value)
-    written_again = answers(client, credentials)
+    written_again = responses(client, credentials)
     before = storage.get(key(f"revoked-sessions-before-{person.user_id}"))
     for marker in ("", "soon", "NaN", "[]"):  # no time, so the session may be older
         storage.set(key(f"revoked-sessions-before-{person.user_id}"), marker)
-        assert answers(client, credentials) == [(404, SIGNED_OUT)] * 3
+        assert responses(client, credentials) == [(404, SIGNED_OUT)] * 3
     storage.set(key(f"revoked-sessions-before-{person.user_id}"), int(before) - 60_000)
     of_older_ones = statuses(client, credentials)
 
@@ -176,7 +180,7 @@ def test_without_a_sid_any_active_session_of_the_user_counts_unless_one_is_requi
     assert statuses(client, [without_sid(person), without_sid(other_person)]) == [200, 404]
 
     settings.BETTER_AUTH_REQUIRE_SID = True
-    assert statuses(client, [without_sid(person), *shown(person)]) == [401, 200, 200, 200]
+    assert statuses(client, [without_sid(person), *credentials_of(person)]) == [401, 200, 200, 200]
 
 
 def test_another_users_session_does_not_count(
@@ -203,7 +207,7 @@ def test_the_user_is_read_from_the_database_and_not_from_the_copy(
     storage: redis.Redis,
     audit: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     users = User.objects.using("default").filter(id=person.user_id)
 
     users.update(email=person.email.upper())
@@ -214,7 +218,7 @@ def test_the_user_is_read_from_the_database_and_not_from_the_copy(
     with_an_heir = statuses(client, credentials)
     users._raw_delete("default")
     User.objects.using("default").filter(id=other_person.user_id)._raw_delete("default")
-    deleted = answers(client, credentials)
+    deleted = responses(client, credentials)
 
     assert with_capitals == [200, 200, 200]
     assert with_another_address == with_an_heir == [401, 200, 200]  # a session has no email
@@ -227,7 +231,7 @@ def test_the_user_is_read_from_the_database_and_not_from_the_copy(
 def test_a_request_needs_one_statement_and_at_most_two_redis_commands(
     client: Client, person: Person, storage: redis.Redis, django_assert_num_queries: Callable[..., Any]
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     for _ in range(5):
         person.auth.sign_in(person.email)
     statuses(client, credentials)  # loads the keys
@@ -295,17 +299,17 @@ NOT_EVEN_JSON = {
 def test_a_value_that_is_no_active_session_of_the_token_is_refused(
     client: Client, person: Person, storage: redis.Redis, change: Callable[[dict[str, Any]], Any]
 ) -> None:
-    credentials, name = shown(person), key(person.session_token)
+    credentials, name = credentials_of(person), key(person.session_token)
     storage.set(name, json.dumps(change(json.loads(str(storage.get(name))))))
 
-    assert answers(client, credentials) == [(404, SIGNED_OUT)] * 3
+    assert responses(client, credentials) == [(404, SIGNED_OUT)] * 3
 
 
 @pytest.mark.parametrize("value", NOT_EVEN_JSON.values(), ids=NOT_EVEN_JSON)
 def test_a_value_that_is_not_json_is_refused(
     client: Client, person: Person, storage: redis.Redis, value: bytes
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     active, token = key(f"active-sessions-{person.user_id}"), key(person.session_token)
     listed = storage.get(active)
     storage.set(active, value)
@@ -314,7 +318,7 @@ def test_a_value_that_is_not_json_is_refused(
     storage.set(token, value)
 
     assert list_is_bad == [404, 200, 200]
-    assert answers(client, credentials) == [(404, SIGNED_OUT)] * 3
+    assert responses(client, credentials) == [(404, SIGNED_OUT)] * 3
 
 
 @pytest.mark.parametrize(
@@ -340,12 +344,12 @@ def test_a_malformed_list_of_sessions_counts_as_empty(
 def test_a_redis_key_of_another_type_is_no_session(
     client: Client, person: Person, storage: redis.Redis
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     for name in (person.session_token, f"active-sessions-{person.user_id}"):
         storage.delete(key(name))
         storage.rpush(key(name), "x")
 
-    assert answers(client, credentials) == [(404, SIGNED_OUT)] * 3
+    assert responses(client, credentials) == [(404, SIGNED_OUT)] * 3
 
 
 def test_an_unsigned_token_finds_its_own_session_and_no_other_key(
@@ -361,7 +365,7 @@ def test_an_unsigned_token_finds_its_own_session_and_no_other_key(
 def test_only_keys_with_the_prefix_count(
     client: Client, person: Person, storage: redis.Redis, settings: Any
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     settings.BETTER_AUTH_SESSION_PREFIX = ""
     without = statuses(client, credentials)
     for name in (person.session_token, f"active-sessions-{person.user_id}"):
@@ -388,11 +392,11 @@ def test_of_too_many_sessions_those_that_expire_last_are_read(
 def test_an_unreachable_redis_is_a_503_at_once(
     client: Client, person: Person, settings: Any, audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     settings.BETTER_AUTH_SESSION_SOURCE = "redis://:secret-password@127.0.0.1:9/0"
     started = time.monotonic()
 
-    assert answers(client, credentials) == [(503, UNAVAILABLE)] * 3
+    assert responses(client, credentials) == [(503, UNAVAILABLE)] * 3
     assert time.monotonic() - started < 5
     assert [record["reason"] for record in audit()] == ["sessions_unavailable"] * 3
     assert int(post(client, **credentials[0])["Retry-After"]) > 0
@@ -401,37 +405,37 @@ def test_an_unreachable_redis_is_a_503_at_once(
 def test_a_database_that_does_not_answer_is_a_503_here_too(
     client: Client, person: Person, audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
 
     def broken(*args: Any) -> Any:
         raise OperationalError("the server closed the connection unexpectedly")
 
     with connection.execute_wrapper(broken):
-        assert answers(client, credentials) == [(503, UNAVAILABLE)] * 3
+        assert responses(client, credentials) == [(503, UNAVAILABLE)] * 3
     assert [record["status"] for record in audit()] == [503] * 3
 
 
 def test_a_redis_that_does_not_answer_is_a_503_within_a_bounded_time(
     client: Client, person: Person, settings: Any
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         started = time.monotonic()
 
-        assert answers(client, credentials[:1]) == [(503, UNAVAILABLE)]
+        assert responses(client, credentials[:1]) == [(503, UNAVAILABLE)]
         assert time.monotonic() - started < 10
 
 
 def test_a_redis_that_hangs_holds_one_request_and_refuses_the_others_at_once(
     client: Client, person: Person, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(0)
         settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
 
-        assert answers(client, credentials * 7) == [(503, UNAVAILABLE)] * 21
+        assert responses(client, credentials * 7) == [(503, UNAVAILABLE)] * 21
         assert connections_of(silent) == 1
     assert [record.name for record in caplog.records if record.levelname == "ERROR"] == [
         "runtime.circuit_breaker"
@@ -448,22 +452,22 @@ def connections_of(server: socket.socket) -> int:
     return count
 
 
-@pytest.mark.parametrize("said", [b":x\r\n", b"+OK\r\n", b"*0\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
+@pytest.mark.parametrize("reported", [b":x\r\n", b"+OK\r\n", b"*0\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
 def test_a_server_that_is_not_a_redis_is_an_outage(
-    client: Client, person: Person, settings: Any, said: bytes
+    client: Client, person: Person, settings: Any, reported: bytes
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
 
-    class Stranger(socketserver.StreamRequestHandler):
+    class NotARedis(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             while self.rfile.readline():
-                self.request.send(said)
+                self.request.send(reported)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Stranger) as stranger:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), NotARedis) as stranger:
         threading.Thread(target=stranger.serve_forever, args=[0.01]).start()
         settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{stranger.server_address[1]}/0"
 
-        found = answers(client, credentials * 2)
+        found = responses(client, credentials * 2)
 
         secondary_storage._client(settings.BETTER_AUTH_SESSION_SOURCE).close()
         stranger.shutdown()
@@ -474,7 +478,7 @@ def test_a_server_that_is_not_a_redis_is_an_outage(
 def test_a_redis_that_answers_again_is_used_by_all_requests(
     client: Client, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     breaker = secondary_storage._breaker(conf.BETTER_AUTH_SESSION_SOURCE)
     breaker.failed(TimeoutError("it hung"))
     assert statuses(client, credentials) == [503] * 3
@@ -494,18 +498,18 @@ def test_a_redis_that_refuses_our_password_is_a_503_and_the_password_is_not_show
     address: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     password, _, place = redis_url.removeprefix("redis://:").removesuffix("/0").partition("@")
     settings.BETTER_AUTH_SESSION_SOURCE = address.format(place, password)
 
-    assert answers(client, credentials) == [(503, UNAVAILABLE)] * 3
+    assert responses(client, credentials) == [(503, UNAVAILABLE)] * 3
     assert password not in caplog.text
 
 
 def test_a_restarted_redis_is_used_again_at_once(
     client: Client, person: Person, storage: redis.Redis
 ) -> None:
-    credentials = shown(person)
+    credentials = credentials_of(person)
     before = statuses(client, credentials)
     storage.client_kill_filter(_type="normal", skipme=True)
 

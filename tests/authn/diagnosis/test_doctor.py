@@ -399,9 +399,9 @@ def test_control_characters_in_a_table_are_not_printed(
     with pytest.raises(SystemExit):
         call_command("betterauth", "doctor")
 
-    said = capsys.readouterr().out
-    assert "Key ?[2J is usable." in said
-    assert "\x1b[2J" not in said
+    output = capsys.readouterr().out
+    assert "Key ?[2J is usable." in output
+    assert "\x1b[2J" not in output
 
 
 def test_an_examination_that_fails_does_not_stop_the_others(

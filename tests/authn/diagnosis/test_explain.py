@@ -340,12 +340,12 @@ def test_the_exit_status_is_0_if_accepted_and_1_if_refused(
         command("--json", token),
     ]
 
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert statuses == [0, 0, 1, 0]
-    assert "Accepted:" in said
-    assert "Refused, 401 (signature)" in said
-    assert json.loads(said[said.index("\n{") :])["accepted"] is True
-    assert all(secret not in said for secret in token.split(".")[1:])
+    assert "Accepted:" in output
+    assert "Refused, 401 (signature)" in output
+    assert json.loads(output[output.index("\n{") :])["accepted"] is True
+    assert all(secret not in output for secret in token.split(".")[1:])
 
 
 @pytest.mark.parametrize(
@@ -360,8 +360,8 @@ def test_any_bytes_on_stdin_are_explained(
 
     assert command("-") == status
 
-    said = capsys.readouterr()
-    assert said.err.startswith("There is nothing to explain") if status == 2 else "Refused" in said.out
+    output = capsys.readouterr()
+    assert output.err.startswith("There is nothing to explain") if status == 2 else "Refused" in output.out
 
 
 def test_log_lines_do_not_mix_with_the_output(
@@ -394,7 +394,7 @@ def test_a_wrong_command_line_is_not_repeated(
     with pytest.raises(SystemExit) as ended:
         call_command("betterauth", *[argument.format(token) for argument in arguments])
 
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert ended.value.code == 2
-    assert all(secret not in said.out + said.err for secret in token.split("."))
-    assert "betterauth --help" in said.err
+    assert all(secret not in output.out + output.err for secret in token.split("."))
+    assert "betterauth --help" in output.err

@@ -46,7 +46,7 @@ def rotating(
         yield Rotating(auth, api, url)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """``begun``: by the monotonic clock. ``took``: seconds."""
 
     is_kept: bool
@@ -66,12 +66,12 @@ def test_rotation_refuses_none_of_fifty_requests_in_flight(rotating: Rotating) -
         token = person.token()
         return kid_of(token), rotating.status(token)
 
-    answers: list[tuple[str, int]] = []
+    responses: list[tuple[str, int]] = []
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        while len({kid for kid, _ in answers}) < 3:
-            answers += pool.map(request, range(IN_FLIGHT))
+        while len({kid for kid, _ in responses}) < 3:
+            responses += pool.map(request, range(IN_FLIGHT))
 
-    assert {status for _, status in answers} == {200}
+    assert {status for _, status in responses} == {200}
 
 
 def test_tokens_of_a_revoked_key_are_refused_in_time_and_no_others_are(rotating: Rotating) -> None:
@@ -79,24 +79,24 @@ def test_tokens_of_a_revoked_key_are_refused_in_time_and_no_others_are(rotating:
     revoked = person.token()
     kept = eventually(person.token, lambda token: kid_of(token) != kid_of(revoked))
 
-    def request(token: str) -> Answer:
+    def request(token: str) -> Response:
         begun = time.monotonic()
-        return Answer(token == kept, rotating.status(token), begun, time.monotonic() - begun)
+        return Response(token == kept, rotating.status(token), begun, time.monotonic() - begun)
 
-    def fifty() -> list[Answer]:
-        answers.extend(pool.map(request, [revoked, kept] * (IN_FLIGHT // 2)))
-        return answers[-IN_FLIGHT:]
+    def fifty() -> list[Response]:
+        responses.extend(pool.map(request, [revoked, kept] * (IN_FLIGHT // 2)))
+        return responses[-IN_FLIGHT:]
 
-    answers: list[Answer] = []
+    responses: list[Response] = []
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        assert {answer.status for answer in fifty()} == {200}
+        assert {response.status for response in fifty()} == {200}
         with psycopg.connect(rotating.database) as database:
             database.execute('DELETE FROM "jwks" WHERE "id" = %s', [kid_of(revoked)])
         gone_at = time.monotonic()
         eventually(fifty, lambda last: {each.status for each in last if not each.is_kept} == {401})
 
-    assert {answer.status for answer in answers if answer.is_kept} == {200}
-    assert {answer.status for answer in answers} == {200, 401}
-    last_let_in = max(each.begun for each in answers if not each.is_kept and each.status == 200)
+    assert {response.status for response in responses if response.is_kept} == {200}
+    assert {response.status for response in responses} == {200, 401}
+    last_accepted = max(each.begun for each in responses if not each.is_kept and each.status == 200)
     # One request refreshes the keys, and the others do not wait for it.
-    assert last_let_in < gone_at + TTL + 2 * max(answer.took for answer in answers)
+    assert last_accepted < gone_at + TTL + 2 * max(response.took for response in responses)
