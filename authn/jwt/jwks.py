@@ -41,13 +41,14 @@ def _download(url: str, allow_private: bool, document: "Future[bytes]") -> None:
     # We ask for no compression and decompress nothing: a few bytes of gzip can become gigabytes.
     headers = {"Accept-Encoding": "identity"}
     try:
-        # httpx2 follows no redirects unless it is told to.
+        # httpx2 follows no redirects by default.
         with (
             httpx2.Client(timeout=TIMEOUT_SECONDS) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
-            # Check the address of this connection: a DNS lookup of our own could get another answer.
-            # The request holds no secret, so it may be sent before the check.
+            # Check the address of this connection: a DNS lookup of our own could get another answer. The
+            # request may be sent before the check. It holds no secret, and the system checks require https
+            # unless a private address is allowed, so the server has shown a certificate for the URL's host.
             stream = response.extensions["network_stream"]
             if not allow_private and is_private(stream.get_extra_info("server_addr")[0]):
                 raise PrivateAddressRefused("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")

@@ -140,8 +140,8 @@ def _create_role(deployment: Deployment, tables: dict[str, Table]) -> str:
     return "\n".join([
         f"CREATE ROLE {quoted(role)} LOGIN NOINHERIT PASSWORD '…';",
         *[_grant_usage(table, role) for table in schemas.values()],
-        *[_grant_select(tables[model], list(columns_of(model, tables[model]).values()), role) for model in
-        reads], f"BETTER_AUTH_DATABASE_URL=postgresql://{role}:…@{server}/{settings['NAME']}",
+        *[_grant_select(tables[model], columns_of(model, tables[model]).values(), role) for model in reads],
+        f"BETTER_AUTH_DATABASE_URL=postgresql://{role}:…@{server}/{settings['NAME']}",
     ])  # fmt: skip
 
 
