@@ -8,7 +8,7 @@ from authn.conf import conf
 from authn.diagnosis.doctor.catalogue import Table, quoted
 from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
-from authn.diagnosis.doctor.tables import columns_of, needed
+from authn.diagnosis.doctor.tables import columns_of, needed_models
 
 # We never need to read these: the first signs tokens, and the second is enough to log in.
 SECRETS = {"jwks": "privateKey", "session": "token"}
@@ -97,13 +97,13 @@ def _unneeded(model: str, table: Table) -> list[str]:
         secret = table.column_like(SECRETS[model])
         if secret in table.readable and secret not in columns_of(model, table).values():
             verbs.append(f"read {secret}")
-    elif model not in needed() and table.readable:
+    elif model not in needed_models() and table.readable:
         verbs.append("read")
     return verbs
 
 
 def _tables(deployment: Deployment) -> dict[str, Table]:
-    tables = {model: table for model in needed() if (table := deployment.catalogue.found(model))}
+    tables = {model: table for model in needed_models() if (table := deployment.catalogue.found(model))}
     if not tables:
         raise ExaminationSkipped("None of the tables was found.")
     return tables
@@ -128,7 +128,7 @@ def _revocations(
             grantees = ", ".join(name for (name,) in cursor if name not in all_table_groups)
         if grantees:
             yield f"REVOKE ALL ON {table.sql} FROM {grantees};"
-        if model in needed():
+        if model in needed_models():
             yield _grant_select(table, list(columns_of(model, table).values()), role)
 
 
@@ -136,7 +136,7 @@ def _create_role(deployment: Deployment, tables: dict[str, Table]) -> str:
     role, settings = "chatbackend_reader", deployment.database.settings_dict
     server = ":".join(str(part) for part in (settings["HOST"], settings["PORT"]) if part)
     schemas = {table.schema: table for table in tables.values()}
-    reads = [model for model in needed() if model in tables]
+    reads = [model for model in needed_models() if model in tables]
     return "\n".join([
         f"CREATE ROLE {quoted(role)} LOGIN NOINHERIT PASSWORD '…';",
         *[_grant_usage(table, role) for table in schemas.values()],

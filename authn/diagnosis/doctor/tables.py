@@ -18,7 +18,7 @@ PLUGIN_OF = {
 }
 
 
-def needed() -> list[str]:
+def needed_models() -> list[str]:
     """The models whose tables we read."""
     wanted = {
         "user": True,
@@ -30,9 +30,9 @@ def needed() -> list[str]:
 
 def tables(deployment: Deployment) -> Iterator[Finding]:
     catalogue = deployment.catalogue
-    missing = [model for model in needed() if catalogue.configured(model) is None]
+    missing = [model for model in needed_models() if catalogue.configured(model) is None]
     likely = {model: table for model in missing if (table := catalogue.likely(model))}
-    if not likely and len(missing) == len(needed()):
+    if not likely and len(missing) == len(needed_models()):
         yield failure(
             f"None of Better Auth's tables is in {deployment.database.settings_dict['NAME']}.",
             "Set DATABASE_URL to Better Auth's own database, or run its migration: npx auth@latest migrate",
@@ -41,7 +41,7 @@ def tables(deployment: Deployment) -> Iterator[Finding]:
     named = {model: table.setting for model, table in likely.items() if table.setting != f"public.{model}"}
     mapping = conf.BETTER_AUTH_TABLES | named
     rename = f"BETTER_AUTH_TABLES={','.join(f'{model}={name}' for model, name in mapping.items())}"
-    for model in needed():
+    for model in needed_models():
         table = catalogue.configured(model)
         wanted = conf.BETTER_AUTH_TABLES.get(model, model)
         if table is not None:
@@ -71,7 +71,7 @@ REMEDIES = {
 
 def columns(deployment: Deployment) -> Iterator[Finding]:
     """Compares the columns to the names of the settings, and suggests similar names for missing ones."""
-    found = found_of(deployment)
+    found = found_tables(deployment)
     absent: list[tuple[str, str]] = []
     likely: dict[str, str] = {}
     for model, table in found.items():
@@ -134,8 +134,8 @@ def columns_of(model: str, table: Table) -> dict[str, str]:
     return {name: column for name, column in columns.items() if column}
 
 
-def found_of(deployment: Deployment) -> dict[str, Table]:
-    found = {model: table for model in needed() if (table := deployment.catalogue.found(model))}
+def found_tables(deployment: Deployment) -> dict[str, Table]:
+    found = {model: table for model in needed_models() if (table := deployment.catalogue.found(model))}
     if not found:
         raise ExaminationSkipped("None of the tables was found.")
     return found

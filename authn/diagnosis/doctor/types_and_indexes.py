@@ -11,7 +11,7 @@ from authn.conf import conf
 from authn.diagnosis.doctor.catalogue import quoted
 from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
-from authn.diagnosis.doctor.tables import columns_of, found_of
+from authn.diagnosis.doctor.tables import columns_of, found_tables
 
 TYPES = {
     "id": {"text", "character varying", "character", "integer", "bigint", "smallint", "uuid"},
@@ -29,7 +29,7 @@ FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = %s AN
 def types(deployment: Deployment) -> Iterator[Finding]:
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} does not enforce types.")
-    found, faults = found_of(deployment), 0
+    found, faults = found_tables(deployment), 0
     kinds: dict[tuple[str, str], str] = {}
     for model, name in IDS:
         if model not in found:
@@ -58,7 +58,7 @@ def types(deployment: Deployment) -> Iterator[Finding]:
 def time_zone(deployment: Deployment) -> Iterator[Finding]:
     """A column without a time zone holds local time of the process that wrote it. The newest row shows
     which."""
-    found = found_of(deployment)
+    found = found_tables(deployment)
     naive = [
         f"{table}.{column}"
         for model, table in found.items()
@@ -93,7 +93,7 @@ def time_zone(deployment: Deployment) -> Iterator[Finding]:
 
 
 def indexes(deployment: Deployment) -> Iterator[Finding]:
-    found = found_of(deployment)
+    found = found_tables(deployment)
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} is only for development.")
     for model, name, unique in (("session", "userId", False), ("user", "email", True)):
