@@ -55,8 +55,8 @@ def expired(signer: Signer, person: Person) -> str:
 
 
 def forged(signer: Signer, person: Person) -> str:
-    stranger = Signer(signer.kid, "EdDSA", Signer.unknown().private_key)
-    return stranger.token(sub=person.user_id, email=person.email)
+    attacker = Signer(signer.kid, "EdDSA", Signer.unknown().private_key)
+    return attacker.token(sub=person.user_id, email=person.email)
 
 
 def with_another_issuer(signer: Signer, person: Person) -> str:

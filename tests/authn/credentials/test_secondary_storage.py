@@ -463,14 +463,14 @@ def test_a_server_that_is_not_a_redis_is_an_outage(
             while self.rfile.readline():
                 self.request.send(reported)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), NotARedis) as stranger:
-        threading.Thread(target=stranger.serve_forever, args=[0.01]).start()
-        settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{stranger.server_address[1]}/0"
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), NotARedis) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01]).start()
+        settings.BETTER_AUTH_SESSION_SOURCE = f"redis://127.0.0.1:{server.server_address[1]}/0"
 
         found = responses(client, credentials * 2)
 
         secondary_storage._client(settings.BETTER_AUTH_SESSION_SOURCE).close()
-        stranger.shutdown()
+        server.shutdown()
     assert found == [(503, UNAVAILABLE)] * 6
     assert not secondary_storage._breaker(settings.BETTER_AUTH_SESSION_SOURCE).is_closed
 
