@@ -13,7 +13,7 @@ import pytest
 
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import PNG, announce, bearer, direct, put, row, stored
+from tests.fixtures.attachments import PNG, announce, bearer, upload_directly, put, attachment_row, stored_file_names
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.conversations import items_of, types_of
 from tests.fixtures.model.server import Model
@@ -40,7 +40,7 @@ def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
     start_assistant: Callable[..., Any], api: Api, person: Person, model: Model, database_url: str
 ) -> None:
     model.will_answer(ending="silence")
-    token, before, endings, threads = person.token(), stored(), [], []
+    token, before, endings, threads = person.token(), stored_file_names(), [], []
     with ExitStack() as left_open, ThreadPoolExecutor(4) as clients:
         servers = json.dumps([{"name": "silent", "url": left_open.enter_context(silent_tool_server())}])
         lock = left_open.enter_context(psycopg.connect(database_url))
@@ -57,7 +57,7 @@ def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
             lock.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"attachments of {person.user_id}"]
             )
-            late = clients.submit(direct, ending, person, PNG, "a.png", "image/png")
+            late = clients.submit(upload_directly, ending, person, PNG, "a.png", "image/png")
             wait_for_lock(lock)
 
             def let_it_in() -> None:
@@ -75,8 +75,8 @@ def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
     for thread_id in threads:
         assert types_of(items_of(person, thread_id)) == ["user_message", "sdk_hidden_context"]
     assert late.result().status_code == 200
-    assert len(stored() - before) == 1
-    assert row(late.result().json()).size == len(PNG)
+    assert len(stored_file_names() - before) == 1
+    assert attachment_row(late.result().json()).size == len(PNG)
     assert b" 200 " not in heard
     assert Attachment.objects.get(attachment_id=broken_off["id"]).file == ""
     assert put(api, person, broken_off["id"], PNG).status_code == 200  # and what was not done can be done

@@ -41,7 +41,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def look(auth: Any, start_api: Callable[..., Any], team: Path) -> Iterator[Api]:
+def sample(auth: Any, start_api: Callable[..., Any], team: Path) -> Iterator[Api]:
     with start_api(PYTHONPATH=str(team), **LOOK) as running:
         yield running
 
@@ -52,7 +52,7 @@ def product(auth: Any, start_api: Callable[..., Any], team: Path) -> Iterator[Ap
         yield running
 
 
-def chats(api: Api, person: Person) -> str:
+def chat(api: Api, person: Person) -> str:
     """Send a message, an action on its answer and a second message. Returns the thread's id."""
     token = person.token()
     with api.stream(create(), token, Accept_Language="de") as events:
@@ -91,24 +91,24 @@ def test_the_diff_from_the_sample_to_a_product_is_under_ten_lines() -> None:
     assert len(written) + len(PRODUCT) < 10
 
 
-def test_the_sample_server_runs_unchanged(look: Api, person: Person) -> None:
-    assert chats(look, person) in threads(look, person)
+def test_the_sample_server_runs_unchanged(sample: Api, person: Person) -> None:
+    assert chat(sample, person) in threads(sample, person)
 
 
-def test_a_thread_that_the_samples_store_does_not_find_is_a_404(look: Api, person: Person) -> None:
-    assert look.post(add("thr_never_was"), person.token()).status_code == 404
+def test_a_thread_that_the_samples_store_does_not_find_is_a_404(sample: Api, person: Person) -> None:
+    assert sample.post(add("thr_never_was"), person.token()).status_code == 404
 
 
 def test_all_users_of_the_unchanged_sample_share_its_conversations(
-    look: Api, person: Person, other_person: Person
+    sample: Api, person: Person, other_person: Person
 ) -> None:
-    assert chats(look, person) in threads(look, other_person)
+    assert chat(sample, person) in threads(sample, other_person)
 
 
 def test_users_of_the_product_see_only_their_own_data(
     product: Api, person: Person, other_person: Person
 ) -> None:
-    thread_id = chats(product, person)
+    thread_id = chat(product, person)
 
     assert threads(product, person) == [thread_id]
     assert threads(product, other_person) == []
@@ -118,7 +118,7 @@ def test_users_of_the_product_see_only_their_own_data(
 def test_a_profile_is_visible_only_to_the_owner_of_its_thread(
     product: Api, person: Person, other_person: Person
 ) -> None:
-    thread_id = chats(product, person)
+    thread_id = chat(product, person)
 
     assert customer(product, thread_id, person.token()).json() == {"customer": {"seat": "2C"}}
     for whose, asked in [(other_person, thread_id), (person, "thr_never_was"), (person, "")]:

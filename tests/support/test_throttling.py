@@ -42,7 +42,7 @@ def test_a_cache_that_hangs_is_not_asked_by_each_request(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(PerUserThrottle, "cache", cache)
-    monkeypatch.setattr(cache, "get", counted(cache.get, asked))
+    monkeypatch.setattr(cache, "get", recording(cache.get, asked))
     caller: Any = SimpleNamespace(user=SimpleNamespace(is_authenticated=True, pk="ada"))
 
     for _ in range(5):
@@ -53,12 +53,12 @@ def test_a_cache_that_hangs_is_not_asked_by_each_request(
     assert [record.name for record in caplog.records] == ["runtime.circuit_breaker"]
 
 
-def counted(call: Any, asked: list[str]) -> Any:
-    def counting(key: str, *args: Any, **kwargs: Any) -> Any:
+def recording(call: Any, asked: list[str]) -> Any:
+    def recorded(key: str, *args: Any, **kwargs: Any) -> Any:
         asked.append(key)
         return call(key, *args, **kwargs)
 
-    return counting
+    return recorded
 
 
 def test_the_local_cache_counts_the_requests_of_a_thousand_users(settings: Any) -> None:

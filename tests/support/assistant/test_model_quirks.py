@@ -18,7 +18,7 @@ from support.assistant.provider import input_items, model_errors, requests
 from support.assistant.provider.requests import FILES_NOT_READ, HISTORY_NOT_READ, ExpiringSet
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import PDF, PNG, attach, sending
+from tests.fixtures.attachments import PDF, PNG, attach, message_request
 from tests.fixtures.conversations import (
     assistant_message,
     deltas_of,
@@ -74,7 +74,7 @@ def test_a_refused_file_is_replaced_by_its_name_and_the_user_gets_one_notice(
     attached = attach(assistant, person, unique(content), name, mime_type)
     model.quirks = {quirk}
 
-    events = assistant.events(sending(attached["id"]), person.token())
+    events = assistant.events(message_request(attached["id"]), person.token())
     more = assistant.events(add(thread_id_of(events), "And now?"), person.token())
 
     named = f'The user attached a file named "{name}", {kind}:'
@@ -97,7 +97,7 @@ def test_a_model_that_always_fails_with_a_file_answers_without_the_file(
     attached = attach(assistant, person, unique(content), name, mime_type)
     model.quirks = {"fails-at-files"}
 
-    events = assistant.events(sending(attached["id"]), person.token())
+    events = assistant.events(message_request(attached["id"]), person.token())
     more = assistant.events(add(thread_id_of(events), "And now?"), person.token())
 
     assert (deltas_of(events), notices_of(events)) == (REPLY, [FILES_NOT_READ])
@@ -111,7 +111,7 @@ def test_a_picture_is_sent_again_after_a_temporary_failure(
     attached = attach(assistant, person, unique(PNG))
     model.will_answer(status=500).then(*REPLY)
 
-    events = assistant.events(sending(attached["id"]), person.token())
+    events = assistant.events(message_request(attached["id"]), person.token())
 
     assert (deltas_of(events), notices_of(events)) == (REPLY, [])
     assert b"image/png;base64" in model.calls[-1].raw
@@ -124,7 +124,7 @@ def test_a_model_that_accepts_pictures_but_no_documents_gets_the_pictures(
     document = attach(assistant, person, unique(PDF), "terms.pdf", "application/pdf")
     model.quirks = {"no-files"}
 
-    events = assistant.events(sending(picture["id"], document["id"]), person.token())
+    events = assistant.events(message_request(picture["id"], document["id"]), person.token())
 
     assert notices_of(events) == [FILES_NOT_READ]
     (call,) = model.calls
@@ -137,10 +137,10 @@ def test_after_a_refused_file_the_model_still_gets_other_files(
 ) -> None:
     broken, good = attach(assistant, person, unique(PNG)), attach(assistant, other_person, unique(PNG))
     model.quirks = {"no-pictures"}
-    assistant.events(sending(broken["id"]), person.token())
+    assistant.events(message_request(broken["id"]), person.token())
     model.quirks = set()
 
-    events = assistant.events(sending(good["id"]), other_person.token())
+    events = assistant.events(message_request(good["id"]), other_person.token())
 
     assert notices_of(events) == []
     assert b"image/png;base64" in model.calls[-1].raw
@@ -152,11 +152,11 @@ def test_a_file_that_was_refused_for_one_user_is_still_sent_for_another(
     logo = unique(PNG)
     planted, broken = attach(assistant, person, logo), attach(assistant, person, unique(PNG))
     model.quirks = {"no-pictures"}
-    assistant.events(sending(planted["id"], broken["id"]), person.token())
+    assistant.events(message_request(planted["id"], broken["id"]), person.token())
     model.quirks = set()
     same = attach(assistant, other_person, logo)
 
-    events = assistant.events(sending(same["id"]), other_person.token())
+    events = assistant.events(message_request(same["id"]), other_person.token())
 
     assert notices_of(events) == []
     assert b"image/png;base64" in model.calls[-1].raw
@@ -169,7 +169,7 @@ def test_a_message_that_is_refused_for_another_reason_gets_an_error(
     thread_id = thread_id_of(assistant.events(create("Hello"), person.token()))
     model.will_answer(status=400)
 
-    events = assistant.events(sending(attached["id"], thread_id=thread_id), person.token())
+    events = assistant.events(message_request(attached["id"], thread_id=thread_id), person.token())
     model.will_answer(*REPLY)
     more = assistant.events(add(thread_id, "And now?"), person.token())
 
@@ -210,11 +210,11 @@ def test_if_the_conversation_is_too_long_its_files_are_not_remembered_as_refused
     picture = unique(PNG)
     thread_id = thread_id_of(assistant.events(create("word " * SHORT_CONTEXT), person.token()))
     model.quirks = {"short-context"}
-    first = sending(attach(assistant, person, picture)["id"], thread_id=thread_id)
+    first = message_request(attach(assistant, person, picture)["id"], thread_id=thread_id)
     events = assistant.events(first, person.token())
     model.quirks = set()
 
-    again = sending(attach(assistant, person, picture)["id"])
+    again = message_request(attach(assistant, person, picture)["id"])
     more = assistant.events(again, person.token())
 
     assert set(notices_of(events)) == {FILES_NOT_READ, HISTORY_NOT_READ}

@@ -72,7 +72,7 @@ def test_saving_an_attachment_without_a_thread_keeps_its_thread(ada: Owner) -> N
     assert models.Attachment.objects.get().thread == models.Thread.objects.get()
 
 
-def carrying(attachment_id: str, item_id: str, thread_id: str) -> UserMessageItem:
+def message_with(attachment_id: str, item_id: str, thread_id: str) -> UserMessageItem:
     return message(item_id, thread_id=thread_id).model_copy(
         update={"attachments": [attachment(attachment_id)]}
     )
@@ -88,8 +88,8 @@ def test_the_thread_of_an_attachment_is_the_newest_one_that_carries_it(ada: Owne
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
         ada.save_attachment(attachment(thread_id=thread_id))
-        ada.add_thread_item(thread_id, carrying("atc_1", "msg_1", thread_id))
-    ada.add_thread_item("thr_2", carrying("atc_1", "msg_2", "thr_2"))
+        ada.add_thread_item(thread_id, message_with("atc_1", "msg_1", thread_id))
+    ada.add_thread_item("thr_2", message_with("atc_1", "msg_2", "thr_2"))
     seen = [thread_id_of("atc_1")]
 
     for thread_id, item_id in (("thr_2", "msg_1"), ("thr_2", "msg_2"), ("thr_1", "msg_1")):
@@ -103,11 +103,11 @@ def test_the_thread_of_an_attachment_is_the_newest_one_that_carries_it(ada: Owne
 def test_storing_a_message_sets_the_thread_of_a_released_attachment(ada: Owner) -> None:
     """This happens when a client sends a message again while its first request is undone."""
     ada.starts()
-    ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
+    ada.add_thread_item("thr_1", message_with("atc_1", "msg_1", "thr_1"))
     ada.save_attachment(attachment(thread_id="thr_1"))
 
     ada.delete_thread_item("thr_1", "msg_1")
-    ada.add_thread_item("thr_1", carrying("atc_1", "msg_2", "thr_1"))
+    ada.add_thread_item("thr_1", message_with("atc_1", "msg_2", "thr_1"))
 
     assert thread_id_of("atc_1") == "thr_1"
 
@@ -116,9 +116,9 @@ def test_releasing_an_attachment_sees_a_message_that_is_stored_meanwhile(
     ada: Owner, postgres_url: str
 ) -> None:
     ada.starts()
-    ada.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
+    ada.add_thread_item("thr_1", message_with("atc_1", "msg_1", "thr_1"))
     ada.save_attachment(attachment(thread_id="thr_1"))
-    again = carrying("atc_1", "msg_2", "thr_1").model_dump_json()
+    again = message_with("atc_1", "msg_2", "thr_1").model_dump_json()
 
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("UPDATE support_attachment SET thread_id = thread_id")
@@ -136,7 +136,7 @@ def test_another_owners_message_does_not_carry_an_attachment_with_the_same_id(ad
     for owner in (ada, bob):
         owner.starts()
         owner.save_attachment(attachment(thread_id="thr_1"))
-        owner.add_thread_item("thr_1", carrying("atc_1", "msg_1", "thr_1"))
+        owner.add_thread_item("thr_1", message_with("atc_1", "msg_1", "thr_1"))
 
     ada.delete_thread_item("thr_1", "msg_1")
     bob.delete_thread("thr_1")
@@ -235,7 +235,7 @@ def test_two_threads_with_the_same_file_can_be_deleted_at_the_same_time(
     for thread_id in ("thr_1", "thr_2"):
         ada.starts(thread_id)
         ada.save_attachment(attachment(thread_id=thread_id))
-        ada.add_thread_item(thread_id, carrying("atc_1", "msg_1", thread_id))
+        ada.add_thread_item(thread_id, message_with("atc_1", "msg_1", thread_id))
 
     with psycopg.connect(postgres_url) as elsewhere:
         elsewhere.execute("DELETE FROM support_thread WHERE thread_id = 'thr_1'")
@@ -249,7 +249,7 @@ def test_deleting_a_thread_with_many_files_reads_the_owners_messages_once(ada: O
     for number in range(10):
         ada.save_attachment(attachment(f"atc_{number}", thread_id="thr_1"))
     ada.starts("thr_2")
-    ada.add_thread_item("thr_2", carrying("atc_1", "msg_1", "thr_2"))
+    ada.add_thread_item("thr_2", message_with("atc_1", "msg_1", "thr_2"))
 
     with transaction.atomic(), CaptureQueriesContext(connection) as asked:
         (key,) = models.Thread.objects.filter(thread_id="thr_1").values_list("id", flat=True)

@@ -14,12 +14,12 @@ from tests.fixtures.attachments import (
     PNG,
     announce,
     attach,
+    attachment_row,
     bearer,
     items_of,
+    message_request,
     put,
-    row,
     send,
-    sending,
 )
 from tests.fixtures.servers.api import Api, http, operation
 
@@ -38,8 +38,8 @@ def test_another_owners_attachment_is_not_found(api: Api, person: Person, other_
             put(api, other_person, attachment_id, PNG),
             http.get(f"{api.origin}/support/attachments/{attachment_id}", headers=bearer(other_person)),
             api.post(operation("attachments.delete", attachment_id=attachment_id), token),
-            api.post(sending(attachment_id), token),
-            api.post(sending(attachment_id, thread_id=mine), token),
+            api.post(message_request(attachment_id), token),
+            api.post(message_request(attachment_id, thread_id=mine), token),
         ]
         return [(response.status_code, response.json()) for response in asked]
 
@@ -71,8 +71,8 @@ def test_a_message_with_an_attachment_that_was_not_uploaded_is_refused_and_chang
     thread_id, waiting = send(api, person), announce(api, person).json()["id"]
 
     answers = [
-        api.post(sending(waiting), person.token()),
-        api.post(sending(waiting, thread_id=thread_id), person.token()),
+        api.post(message_request(waiting), person.token()),
+        api.post(message_request(waiting, thread_id=thread_id), person.token()),
     ]
 
     for answer in answers:
@@ -88,7 +88,7 @@ def test_an_attachment_of_several_threads_exists_until_the_last_of_them_is_delet
     api: Api, person: Person
 ) -> None:
     attachment = attach(api, person)
-    file = row(attachment).file
+    file = attachment_row(attachment).file
     threads = [send(api, person, attachment["id"]) for _ in range(3)]
     send(api, person, attachment["id"], thread_id=threads[0])
 
@@ -106,7 +106,7 @@ def test_an_attachment_can_be_sent_to_two_threads_at_the_same_time(api: Api, per
     threads = [send(api, person), send(api, person)]
     with ThreadPoolExecutor(2) as clients:
         answers = [
-            clients.submit(api.post, sending(attachment_id, thread_id=thread_id), token)
+            clients.submit(api.post, message_request(attachment_id, thread_id=thread_id), token)
             for thread_id in threads
         ]
 
@@ -118,7 +118,7 @@ def test_an_attachment_can_be_sent_to_two_threads_at_the_same_time(api: Api, per
 def test_a_message_carries_each_attachment_once_and_at_most_ten(api: Api, person: Person) -> None:
     ten = [attach(api, person)["id"] for _ in range(10)]
 
-    answers = [api.post(sending(*ids), person.token()) for ids in ([ten[0]] * 2, [*ten, "atc_x"])]
+    answers = [api.post(message_request(*ids), person.token()) for ids in ([ten[0]] * 2, [*ten, "atc_x"])]
 
     for answer in answers:
         assert answer.status_code == 400
@@ -131,7 +131,7 @@ def test_a_message_carries_each_attachment_once_and_at_most_ten(api: Api, person
 # --- Deleting -------------------------------------------------------------------------------------
 def test_deleting_an_attachment_deletes_its_file(api: Api, person: Person) -> None:
     attachment, waiting = attach(api, person), announce(api, person).json()
-    file = row(attachment).file
+    file = attachment_row(attachment).file
 
     answers = [
         api.post(operation("attachments.delete", attachment_id=attachment_id), person.token())
@@ -148,7 +148,7 @@ def test_deleting_a_thread_deletes_only_the_files_of_its_messages(api: Api, pers
     gone, kept, unsent = (attach(api, person) for _ in range(3))
     thread_id = send(api, person, gone["id"])
     send(api, person, kept["id"])
-    file = row(gone).file
+    file = attachment_row(gone).file
 
     response = api.post(operation("threads.delete", thread_id=thread_id), person.token())
 
@@ -172,7 +172,7 @@ def test_another_user_can_delete_neither_thread_nor_file(
 
 def test_a_file_that_cannot_be_deleted_is_logged_and_the_request_succeeds(api: Api, person: Person) -> None:
     attachment = attach(api, person, name="my diagnosis.png")
-    thread_id, file = send(api, person, attachment["id"]), row(attachment).file
+    thread_id, file = send(api, person, attachment["id"]), attachment_row(attachment).file
     path = Path(stored_files.storage().path(file))
     path.unlink()
     (path / "not empty").mkdir(parents=True)

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from chatbackend.dev.processes import free_port, server
 from support.files import stored_files
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import NOT_FOUND, PNG, attach, row, send
+from tests.fixtures.attachments import NOT_FOUND, PNG, attach, attachment_row, send
 from tests.fixtures.environment import process_environment
 from tests.fixtures.servers.api import Api, http, operation
 
@@ -52,7 +52,7 @@ def _use_s3_in_this_process(settings: Any, s3: str, monkeypatch: pytest.MonkeyPa
 
 def test_a_file_is_stored_on_s3_read_from_it_and_deleted_from_it(api: Api, person: Person) -> None:
     attachment = attach(api, person)
-    file = row(attachment).file
+    file = attachment_row(attachment).file
     thread_id = send(api, person, attachment["id"])
 
     read = http.get(attachment["preview_url"])
@@ -66,7 +66,7 @@ def test_a_file_is_stored_on_s3_read_from_it_and_deleted_from_it(api: Api, perso
 
 def test_a_file_that_is_missing_on_s3_is_a_404(api: Api, person: Person) -> None:
     attachment = attach(api, person)
-    stored_files.delete([row(attachment).file])
+    stored_files.delete([attachment_row(attachment).file])
 
     read = http.get(attachment["preview_url"])
 

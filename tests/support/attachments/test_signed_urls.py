@@ -9,42 +9,42 @@ import pytest
 
 from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import NOT_FOUND, PNG, announce, attach, bearer, put, send, sending
+from tests.fixtures.attachments import NOT_FOUND, PNG, announce, attach, bearer, put, send, message_request
 from tests.fixtures.servers.api import Api, http, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def move_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Returns a function that moves the clock of the signed URLs by some seconds."""
     real = time.time
 
-    def turn(seconds: float) -> None:
+    def move(seconds: float) -> None:
         monkeypatch.setattr(signed_urls.time, "time", lambda: real() + seconds)
 
-    return turn
+    return move
 
 
-def address_of(api: Api, user_id: str, attachment_id: str) -> str:
+def signed_url(api: Api, user_id: str, attachment_id: str) -> str:
     address = urlsplit(str(signed_urls.content_url(user_id, attachment_id)))
     return f"{api.origin}{address.path}?{address.query}"
 
 
 def test_a_signed_url_is_valid_for_one_attachment_of_one_owner_and_some_minutes(
-    api: Api, person: Person, other_person: Person, clock: Callable[[float], None]
+    api: Api, person: Person, other_person: Person, move_clock: Callable[[float], None]
 ) -> None:
     attachment_id, other_id, waiting = (
         attach(api, person)["id"],
         attach(api, person)["id"],
         announce(api, person).json()["id"],
     )
-    good = address_of(api, person.user_id, attachment_id)
+    good = signed_url(api, person.user_id, attachment_id)
     signature = good.partition("signature=")[2]
-    clock(-700)
-    expired = address_of(api, person.user_id, attachment_id)
-    clock(-250)
-    older = address_of(api, person.user_id, attachment_id)
+    move_clock(-700)
+    expired = signed_url(api, person.user_id, attachment_id)
+    move_clock(-250)
+    older = signed_url(api, person.user_id, attachment_id)
     bad = [
         expired,
         good[:-1] + ("A" if good[-1] != "A" else "B"),
@@ -54,9 +54,9 @@ def test_a_signed_url_is_valid_for_one_attachment_of_one_owner_and_some_minutes(
         good.partition("?")[0] + "?signature=" + "x" * 5000,
         f"{api.origin}/support/attachments/{other_id}/content?signature={signature}",
         f"{api.origin}/support/attachments/atc_x/content?signature={signature}",
-        address_of(api, other_person.user_id, attachment_id),
-        address_of(api, person.user_id, "atc_never_was"),
-        address_of(api, person.user_id, waiting),
+        signed_url(api, other_person.user_id, attachment_id),
+        signed_url(api, person.user_id, "atc_never_was"),
+        signed_url(api, person.user_id, waiting),
     ]
 
     answers = [http.get(address) for address in bad]
@@ -104,7 +104,7 @@ def test_urls_begin_with_the_public_url_and_not_with_the_host_header(
         body = operation("attachments.create", name="a.png", size=1, mime_type="image/png")
         announced = proxied.post(body, person.token(), **headers).json()
         put(proxied, person, announced["id"], PNG)
-        events = proxied.events(sending(announced["id"]), person.token())
+        events = proxied.events(message_request(announced["id"]), person.token())
 
     base = f"https://api.example.com/chat/support/attachments/{announced['id']}"
     assert announced["upload_descriptor"]["url"] == f"{base}/upload"

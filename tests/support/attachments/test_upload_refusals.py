@@ -21,10 +21,10 @@ from tests.fixtures.attachments import (
     SVG,
     announce,
     bearer,
-    direct,
     image,
     put,
-    stored,
+    stored_file_names,
+    upload_directly,
 )
 from tests.fixtures.environment import PAGE_ORIGIN
 from tests.fixtures.servers.api import Api, create, http
@@ -77,7 +77,7 @@ def test_all_requests_but_the_signed_ones_need_a_token(api: Api, method: str, pa
 
 def test_uploads_count_against_the_users_rate(start_api: Callable[..., Any], person: Person) -> None:
     with start_api(SUPPORT_RATE_PER_USER="2/min") as slow:
-        codes = [direct(slow, person, PNG, "a.png", "image/png").status_code for _ in range(3)]
+        codes = [upload_directly(slow, person, PNG, "a.png", "image/png").status_code for _ in range(3)]
 
     assert codes == [200, 200, 429]
 
@@ -117,22 +117,22 @@ DISGUISES = [
 def test_a_file_that_does_not_fit_its_announced_type_is_refused_and_not_stored(
     api: Api, person: Person, content: bytes, claimed: str
 ) -> None:
-    before = stored()
+    before = stored_file_names()
     attachment_id = announce(api, person, "a", claimed).json()["id"]
 
     answers = [
         put(api, person, attachment_id, content),
-        direct(api, person, content, "a", claimed),
+        upload_directly(api, person, content, "a", claimed),
     ]
 
     assert [answer.status_code for answer in answers] == [400, 400]
-    assert stored() == before
+    assert stored_file_names() == before
     # The right bytes are still accepted, and no other file was stored.
     assert Attachment.objects.owned_by(person.user_id).filter(file="").count() == 1
 
 
 def test_a_file_over_the_limit_is_refused_with_any_announced_size(small: Api, person: Person) -> None:
-    before = stored()
+    before = stored_file_names()
     too_long = b"a" * (LIMIT + 1)
     attachment_id = announce(small, person, "a.txt", "text/plain", size=5).json()["id"]
     in_pieces = (too_long[start : start + 5000] for start in range(0, len(too_long), 5000))
@@ -140,12 +140,12 @@ def test_a_file_over_the_limit_is_refused_with_any_announced_size(small: Api, pe
     answers = [
         put(small, person, attachment_id, too_long),
         put(small, person, attachment_id, in_pieces),
-        direct(small, person, too_long, "a.txt", "text/plain"),
+        upload_directly(small, person, too_long, "a.txt", "text/plain"),
     ]
 
     for answer in answers:
         assert (answer.status_code, answer.json()["message"]) == (413, "The file is larger than 0.2 MB")
-    assert stored() == before
+    assert stored_file_names() == before
     assert put(small, person, attachment_id, too_long[:-1]).status_code == 200
 
 
@@ -191,7 +191,7 @@ def test_a_chunked_request_to_chatkit_has_the_same_limit_as_others(small: Api, p
 
 @pytest.mark.parametrize("said", [100, 10_000_000], ids=["too little", "too much"])
 def test_a_wrong_content_length_does_not_get_around_the_limit(small: Api, person: Person, said: int) -> None:
-    before = stored()
+    before = stored_file_names()
     attachment_id = announce(small, person, "a.txt", "text/plain").json()["id"]
     host, port = "localhost", int(small.origin.rpartition(":")[2])
     with socket.create_connection((host, port), timeout=20) as client:
@@ -205,7 +205,7 @@ def test_a_wrong_content_length_does_not_get_around_the_limit(small: Api, person
             pass
 
     assert not Attachment.objects.get(attachment_id=attachment_id).file
-    assert stored() == before
+    assert stored_file_names() == before
 
 
 BOUNDARY = "----limit"
@@ -227,7 +227,7 @@ FORMS = [
 def test_a_form_that_is_broken_or_has_not_exactly_one_file_is_refused(
     api: Api, person: Person, body: bytes
 ) -> None:
-    before = stored()
+    before = stored_file_names()
     attachment_id = announce(api, person, "a.txt", "text/plain").json()["id"]
     headers = bearer(person) | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
@@ -237,7 +237,7 @@ def test_a_form_that_is_broken_or_has_not_exactly_one_file_is_refused(
     ]
 
     assert [answer.status_code for answer in answers] == [400, 400]
-    assert stored() == before
+    assert stored_file_names() == before
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])

@@ -22,15 +22,15 @@ from tests.fixtures.attachments import (
     WESTERN,
     announce,
     attach,
+    attachment_row,
     bearer,
     content_url,
-    direct,
     image,
     items_of,
     put,
-    row,
     send,
-    stored,
+    stored_file_names,
+    upload_directly,
 )
 from tests.fixtures.servers.api import Api, eventually, http, operation
 
@@ -105,7 +105,7 @@ def test_a_file_is_uploaded_as_a_form_or_as_bytes_and_in_one_or_more_pieces(
 def test_a_file_is_uploaded_directly_and_sent(
     api: Api, person: Person, content: bytes, mime_type: str, kind: str
 ) -> None:
-    attachment = direct(api, person, content, "a", mime_type).json()
+    attachment = upload_directly(api, person, content, "a", mime_type).json()
 
     thread_id = send(api, person, attachment["id"])
     assert attachment["type"] == kind
@@ -141,7 +141,7 @@ def test_a_file_from_an_office_program_is_accepted_and_not_changed(
 ) -> None:
     attached = [
         attach(api, person, content, name, announced),
-        direct(api, person, content, name, announced).json(),
+        upload_directly(api, person, content, name, announced).json(),
     ]
 
     thread_id = send(api, person, *(attachment["id"] for attachment in attached))
@@ -164,7 +164,7 @@ def test_a_jpeg_with_more_pictures_after_it_is_a_jpeg(api: Api, person: Person) 
     pictures = [Image.effect_noise((8, 8), 50).convert("RGB") for _ in range(2)]
     pictures[0].save(content, "MPO", save_all=True, append_images=pictures[1:])
 
-    assert direct(api, person, content.getvalue(), "a.jpg", "image/jpeg").status_code == 200
+    assert upload_directly(api, person, content.getvalue(), "a.jpg", "image/jpeg").status_code == 200
 
 
 # --- Names of files -------------------------------------------------------------------------------
@@ -196,14 +196,14 @@ def test_the_name_of_a_file_is_never_used_as_a_path(
     if shown is not None:
         assert attachment["name"] == shown
     assert len(attachment["name"]) <= 120
-    assert stored_files.NAME.fullmatch(row(attachment).file)
+    assert stored_files.NAME.fullmatch(attachment_row(attachment).file)
     response = http.get(content_url(api, person, attachment["id"]))
     assert (response.status_code, "Set-Cookie" in response.headers) == (200, False)
 
 
 def test_the_name_of_a_file_in_a_form_is_never_used_as_a_path(api: Api, person: Person) -> None:
     for name in ("../../etc/passwd", "a\\b\\passwd"):
-        assert direct(api, person, TEXT, name, "text/plain").json()["name"] == "passwd"
+        assert upload_directly(api, person, TEXT, name, "text/plain").json()["name"] == "passwd"
 
 
 def test_a_lone_surrogate_is_removed_from_the_name_of_a_file() -> None:
@@ -214,28 +214,28 @@ def test_a_lone_surrogate_is_removed_from_the_name_of_a_file() -> None:
 
 
 def test_an_uploaded_file_cannot_be_replaced(api: Api, person: Person) -> None:
-    attachment, before = attach(api, person), stored()
+    attachment, before = attach(api, person), stored_file_names()
 
     again = put(api, person, attachment["id"], image())
 
     assert (again.status_code, again.json()["message"]) == (409, "This attachment has been uploaded already")
     assert http.get(attachment["preview_url"]).content == PNG
-    assert stored() == before
+    assert stored_file_names() == before
 
 
 def test_a_client_can_repeat_an_upload_if_it_lost_the_response(api: Api, person: Person) -> None:
-    attachment, before = attach(api, person), stored()
+    attachment, before = attach(api, person), stored_file_names()
 
     again = put(api, person, attachment["id"], PNG)
 
     assert (again.status_code, again.json()) == (200, attachment)
-    assert stored() == before
+    assert stored_file_names() == before
 
 
 def test_of_concurrent_uploads_of_an_attachment_only_one_is_stored(
     api: Api, person: Person, database_url: str
 ) -> None:
-    attachment_id, before = announce(api, person).json()["id"], stored()
+    attachment_id, before = announce(api, person).json()["id"], stored_file_names()
     contents = [image() for _ in range(4)]
     with psycopg.connect(database_url) as elsewhere, ThreadPoolExecutor(len(contents)) as clients:
         elsewhere.execute(
@@ -243,7 +243,7 @@ def test_of_concurrent_uploads_of_an_attachment_only_one_is_stored(
         )
         uploads = [clients.submit(put, api, person, attachment_id, content) for content in contents]
         # All uploads have stored their files and wait for the row's lock.
-        eventually(lambda: len(stored() - before), lambda new: new == len(contents))
+        eventually(lambda: len(stored_file_names() - before), lambda new: new == len(contents))
 
         elsewhere.commit()
 
@@ -251,14 +251,14 @@ def test_of_concurrent_uploads_of_an_attachment_only_one_is_stored(
     assert sorted(answer.status_code for answer in answers) == [200, *[409] * 3]
     (winner,) = [content for content, answer in zip(contents, answers, strict=True) if answer.is_success]
     assert http.get(content_url(api, person, attachment_id)).content == winner
-    assert len(stored() - before) == 1
+    assert len(stored_file_names() - before) == 1
 
 
 @pytest.mark.parametrize("what", ["the attachment", "its thread"])
 def test_an_upload_to_an_attachment_that_is_deleted_meanwhile_leaves_no_file(
     api: Api, person: Person, database_url: str, what: str
 ) -> None:
-    attachment_id, before = announce(api, person).json()["id"], stored()
+    attachment_id, before = announce(api, person).json()["id"], stored_file_names()
     thread = Thread.objects.get(thread_id=send(api, person))
     if what == "its thread":  # a team's store may set the thread before the upload
         Attachment.objects.filter(attachment_id=attachment_id).update(thread=thread)
@@ -268,10 +268,10 @@ def test_an_upload_to_an_attachment_that_is_deleted_meanwhile_leaves_no_file(
         deletion.execute("DELETE FROM support_attachment WHERE attachment_id = %s", [attachment_id])
         upload = client.submit(put, api, person, attachment_id, PNG)
         eventually(
-            lambda: len(stored() - before), lambda new: new == 1
+            lambda: len(stored_file_names() - before), lambda new: new == 1
         )  # its file is stored, and it waits for the row's lock
 
         deletion.commit()
 
         assert (upload.result().status_code, upload.result().json()) == (404, NOT_FOUND)
-    assert stored() == before
+    assert stored_file_names() == before

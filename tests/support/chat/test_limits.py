@@ -23,7 +23,7 @@ from support.files import stored_files, validation
 from support.models import Attachment, Item, Thread
 from support.storage.attachments import MAX_PER_MESSAGE
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import announce, direct, put, sending, stored
+from tests.fixtures.attachments import announce, upload_directly, put, message_request, stored_file_names
 from tests.fixtures.servers.api import Api, create, eventually, http, message, operation, transcribe
 
 STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
@@ -218,18 +218,18 @@ def test_a_file_over_the_users_quota_is_refused_by_both_uploads_and_not_stored(
     text = ("a.txt", "text/plain")
     announced = [announce(limited, person, *text, size=FILE).json()["id"] for _ in range(2)]
     for _ in range(2):
-        assert direct(limited, person, b"a" * FILE, *text).status_code == 200
-    before = stored()
+        assert upload_directly(limited, person, b"a" * FILE, *text).status_code == 200
+    before = stored_file_names()
 
     refusals = [
         announce(limited, person, *text, size=QUOTA - 2 * FILE + 1),
         put(limited, person, announced[0], b"a" * (QUOTA - 2 * FILE + 1)),
-        direct(limited, person, b"a" * (QUOTA - 2 * FILE + 1), *text),
+        upload_directly(limited, person, b"a" * (QUOTA - 2 * FILE + 1), *text),
     ]
 
     assert {(each.status_code, each.json()["message"]) for each in refusals} == {(400, NO_ROOM)}
-    assert stored() == before
-    assert direct(limited, other_person, b"a" * FILE, *text).status_code == 200
+    assert stored_file_names() == before
+    assert upload_directly(limited, other_person, b"a" * FILE, *text).status_code == 200
     assert put(limited, person, announced[0], b"a" * (QUOTA - 2 * FILE)).status_code == 200
     assert put(limited, person, announced[1], b"a").json()["message"] == NO_ROOM
     assert limited.post(
@@ -250,7 +250,7 @@ def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
         return really_keep(content)
 
     monkeypatch.setattr(stored_files, "save", keep)
-    before = stored()
+    before = stored_file_names()
 
     def upload(_: int) -> str:
         try:
@@ -265,7 +265,7 @@ def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
         outcomes = sorted(uploads.map(upload, range(2)))
 
     assert outcomes == ["no room", "stored"]
-    assert len(stored() - before) == 1
+    assert len(stored_file_names() - before) == 1
     assert Attachment.objects.owned_by("ada").get().size == 2000
 
 
@@ -292,11 +292,12 @@ def test_without_a_quota_a_file_of_any_user_is_stored(settings: Any) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_message_carries_ten_attachments_and_no_more(api: Api, person: Person) -> None:
     uploaded = [
-        direct(api, person, b"a", "a.txt", "text/plain").json()["id"] for _ in range(MAX_PER_MESSAGE + 1)
+        upload_directly(api, person, b"a", "a.txt", "text/plain").json()["id"]
+        for _ in range(MAX_PER_MESSAGE + 1)
     ]
 
-    refused = api.post(sending(*uploaded), person.token())
-    accepted = api.post(sending(*uploaded[1:]), person.token())
+    refused = api.post(message_request(*uploaded), person.token())
+    accepted = api.post(message_request(*uploaded[1:]), person.token())
 
     assert (refused.status_code, accepted.status_code) == (400, 200)
     assert refused.json()["message"] == "A message carries up to 10 attachments, each once"

@@ -18,11 +18,11 @@ from tests.fixtures.attachments import (
     NOT_FOUND,
     PNG,
     attach,
+    attachment_row,
     items_of,
-    row,
+    message_request,
     send,
-    sending,
-    stored,
+    stored_file_names,
 )
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.servers.api import Api, create, eventually, http, operation
@@ -67,7 +67,7 @@ def test_a_message_with_a_file_can_be_sent_again_after_a_disconnect_at_any_write
     api: Api, person: Person, database_url: str, table: str
 ) -> None:
     attachment = attach(api, person)
-    disconnect_during_write(api, person, sending(attachment["id"]), database_url, table)
+    disconnect_during_write(api, person, message_request(attachment["id"]), database_url, table)
 
     thread_id = send(api, person, attachment["id"])
 
@@ -80,13 +80,13 @@ def test_a_disconnect_before_the_message_is_stored_leaves_no_thread(
     api: Api, person: Person, database_url: str, table: str, files: int
 ) -> None:
     attachments = [attach(api, person) for _ in range(files)]
-    body = sending(*(attachment["id"] for attachment in attachments))
+    body = message_request(*(attachment["id"] for attachment in attachments))
     logged_before = len(api.log.read_text())
 
     disconnect_during_write(api, person, body, database_url, table)
 
     eventually(lambda: threads_of(person), lambda threads: threads == [])
-    assert [row(attachment).thread for attachment in attachments] == [None] * files
+    assert [attachment_row(attachment).thread for attachment in attachments] == [None] * files
     assert "Traceback" not in api.log.read_text()[logged_before:]
 
 
@@ -95,22 +95,22 @@ def test_a_disconnect_after_the_message_is_stored_keeps_the_thread_and_its_file(
 ) -> None:
     attachment = attach(api, person)
 
-    disconnect_during_write(api, person, sending(attachment["id"]), database_url, "support_item")
+    disconnect_during_write(api, person, message_request(attachment["id"]), database_url, "support_item")
 
     eventually(lambda: Item.objects.owned_by(person.user_id).count(), lambda count: count == 1)
     (thread,) = threads_of(person)
-    assert row(attachment).thread == thread
+    assert attachment_row(attachment).thread == thread
 
 
 def test_the_file_of_a_message_that_was_not_stored_is_released(
     api: Api, person: Person, database_url: str
 ) -> None:
     attachment, thread_id = attach(api, person), send(api, person)
-    body = sending(attachment["id"], thread_id=thread_id)
+    body = message_request(attachment["id"], thread_id=thread_id)
 
     disconnect_during_write(api, person, body, database_url, "support_attachment")
 
-    eventually(lambda: row(attachment).thread, lambda thread: thread is None)
+    eventually(lambda: attachment_row(attachment).thread, lambda thread: thread is None)
     assert [thread.thread_id for thread in threads_of(person)] == [thread_id]
     assert send(api, person, attachment["id"])
 
@@ -119,7 +119,7 @@ def test_a_failure_before_the_message_is_stored_leaves_no_thread(
     api: Api, person: Person, database_url: str
 ) -> None:
     """For example, the user deletes the file in another window at the same time."""
-    body, token = sending(attach(api, person)["id"]), person.token()
+    body, token = message_request(attach(api, person)["id"]), person.token()
 
     with ThreadPoolExecutor(1) as client, locked(database_url, "support_thread") as connection:
         answer = client.submit(api.post, body, token)
@@ -157,13 +157,13 @@ def test_files_of_messages_that_a_retry_removes_are_released_and_deleted(api: Ap
     first = items_of(api, person, thread_id)[0]["id"]
     send(api, person, gone["id"], kept["id"], thread_id=thread_id)
     send(api, person, kept["id"])
-    before = stored()
+    before = stored_file_names()
 
     api.events(operation("threads.retry_after_item", thread_id=thread_id, item_id=first), person.token())
     call_command("sweep_attachments", "--older-than", "0m", stdout=StringIO())
 
     assert {each.attachment_id for each in Attachment.objects.owned_by(person.user_id)} == {kept["id"]}
-    assert len(before - stored()) >= 1
+    assert len(before - stored_file_names()) >= 1
     statuses = [http.get(each["preview_url"]).status_code for each in (gone, kept)]
     assert statuses == [404, 200]
 

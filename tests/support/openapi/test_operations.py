@@ -68,25 +68,25 @@ def chat(api: Api, person: Person) -> Chat:
     return Chat(api, person)
 
 
-def of(thread_id: str, kind: str, **fields: Any) -> dict[str, Any]:
+def expected_item(thread_id: str, kind: str, **fields: Any) -> dict[str, Any]:
     return {"id": ANY, "thread_id": thread_id, "created_at": ANY, "type": kind} | fields
 
 
-def said(thread_id: str, text: str) -> dict[str, Any]:
-    return of(thread_id, "assistant_message", content=[part(text)])
+def assistant_message(thread_id: str, text: str) -> dict[str, Any]:
+    return expected_item(thread_id, "assistant_message", content=[text_part(text)])
 
 
-def part(text: str) -> dict[str, Any]:
+def text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": []}
 
 
-def asked(thread_id: str, text: str = "Hi", **more: Any) -> dict[str, Any]:
+def user_message(thread_id: str, text: str = "Hi", **more: Any) -> dict[str, Any]:
     content = [{"type": "input_text", "text": text}]
     empty = {"attachments": [], "inference_options": {}}
-    return of(thread_id, "user_message", content=content, **empty) | more
+    return expected_item(thread_id, "user_message", content=content, **empty) | more
 
 
-def done(item: dict[str, Any]) -> dict[str, Any]:
+def item_done(item: dict[str, Any]) -> dict[str, Any]:
     return {"type": "thread.item.done", "item": item}
 
 
@@ -110,9 +110,9 @@ def test_threads_create(shop: Api, person: Person) -> None:
     thread_id = events[0]["thread"]["id"]
     assert events == [
         {"type": "thread.created", "thread": THREAD},
-        done(of(thread_id, "user_message", **given)),
+        item_done(expected_item(thread_id, "user_message", **given)),
         OPTIONS,
-        done(said(thread_id, "Hi!")),
+        item_done(assistant_message(thread_id, "Hi!")),
     ]
 
 
@@ -132,18 +132,22 @@ def test_threads_add_user_message(shop: Api, person: Person) -> None:
 
     events = chat.stream("threads.add_user_message", input=message("More"))
 
-    assert events == [done(asked(chat.id, "More")), OPTIONS, done(said(chat.id, "More!"))]
+    assert events == [
+        item_done(user_message(chat.id, "More")),
+        OPTIONS,
+        item_done(assistant_message(chat.id, "More!")),
+    ]
     assert [item["type"] for item in chat.items()] == ["user_message", "assistant_message"] * 2
 
 
 def test_threads_add_client_tool_output(shop: Api, person: Person) -> None:
     chat = Chat(shop, person, "locate")
-    call = of(chat.id, "client_tool_call", call_id="c", name="locate", arguments={"n": 1})
-    assert chat.begun[-1] == done(call | {"status": "pending"})
+    call = expected_item(chat.id, "client_tool_call", call_id="c", name="locate", arguments={"n": 1})
+    assert chat.begun[-1] == item_done(call | {"status": "pending"})
 
     events = chat.stream("threads.add_client_tool_output", result={"ok": True})
 
-    assert events == [OPTIONS, done(said(chat.id, "client_tool_call!"))]
+    assert events == [OPTIONS, item_done(assistant_message(chat.id, "client_tool_call!"))]
     assert chat.items()[1] == call | {"status": "completed", "output": {"ok": True}}
 
 
@@ -151,8 +155,8 @@ def test_threads_add_structured_input(shop: Api, person: Person) -> None:
     chat = Chat(shop, person, "ask")
     item_id = chat.begun[-1]["item"]["id"]
     question = {"type": "freeform", "id": "q1", "question": "How urgent?"}
-    pending = of(chat.id, "structured_input", status="pending", inputs=[question])
-    assert chat.begun[-1] == done(pending)
+    pending = expected_item(chat.id, "structured_input", status="pending", inputs=[question])
+    assert chat.begun[-1] == item_done(pending)
 
     answers = {"status": "answered", "answers": {"q1": {"values": ["Low"]}}}
     events = chat.stream("threads.add_structured_input", item_id=item_id, input=answers)
@@ -160,7 +164,7 @@ def test_threads_add_structured_input(shop: Api, person: Person) -> None:
     answered = pending | {"id": item_id, "status": "answered"}
     answered["inputs"] = [question | {"answer": {"values": ["Low"], "skipped": False}}]
     replaced = {"type": "thread.item.replaced", "item": answered}
-    assert events == [OPTIONS, replaced, done(said(chat.id, "structured_input!"))]
+    assert events == [OPTIONS, replaced, item_done(assistant_message(chat.id, "structured_input!"))]
     assert chat.items()[1] == answered
 
 
@@ -171,15 +175,15 @@ def test_threads_retry_after_item(shop: Api, person: Person) -> None:
 
     events = chat.stream("threads.retry_after_item", item_id=question["id"])
 
-    assert events == [OPTIONS, done(said(chat.id, "Hi!"))]
+    assert events == [OPTIONS, item_done(assistant_message(chat.id, "Hi!"))]
     assert events[-1]["item"]["id"] != first["id"]
     assert chat.items() == [question, events[-1]["item"]]
 
 
 def test_threads_custom_action(shop: Api, person: Person) -> None:
     chat = Chat(shop, person, "show")
-    shown = of(chat.id, "widget", widget=seat("14A"))
-    assert chat.begun[-1] == done(shown)
+    shown = expected_item(chat.id, "widget", widget=seat("14A"))
+    assert chat.begun[-1] == item_done(shown)
 
     action = {"type": "choose", "payload": {"seat": "2C"}}
     item_id = chat.begun[-1]["item"]["id"]
@@ -252,7 +256,7 @@ def test_items_list(chat: Chat) -> None:
     assert newest == {"data": [answer, question], "has_more": False}
     assert page == {"data": [answer], "has_more": True, "after": ANY}
     assert rest == {"data": [question], "has_more": False}
-    assert question == asked(chat.id, "Hi")
+    assert question == user_message(chat.id, "Hi")
 
 
 def test_the_next_page_is_found_when_the_last_row_of_the_previous_page_was_deleted(chat: Chat) -> None:
@@ -303,7 +307,7 @@ def test_threads_sync_custom_action(shop: Api, person: Person) -> None:
     action = {"type": "choose", "payload": {"seat": "2C"}}
     answer = chat.ask("threads.sync_custom_action", item_id=item_id, action=action)
 
-    assert answer == {"updated_item": of(chat.id, "widget", widget=seat("2C"))}
+    assert answer == {"updated_item": expected_item(chat.id, "widget", widget=seat("2C"))}
     assert chat.items()[1] == answer["updated_item"]
 
 

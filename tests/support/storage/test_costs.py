@@ -24,12 +24,12 @@ from tests.fixtures.servers.api import Api, add, create, operation
 
 
 @pytest.fixture(scope="module")
-def counted(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
+def sql_logging_api(auth: Any, start_api: Callable[..., Any]) -> Iterator[Api]:
     with start_api(CHATKIT_SERVER="tests.fixtures.chatkit.servers.make_sql_logging_server") as running:
         yield running
 
 
-def statements(api: Api, body: Any, token: str) -> list[str]:
+def logged_statements(api: Api, body: Any, token: str) -> list[str]:
     """The statements of one operation without those of authentication. BEGIN and COMMIT count too."""
     before = api.log.stat().st_size
     response = api.post(body, token)
@@ -43,9 +43,11 @@ def statements(api: Api, body: Any, token: str) -> list[str]:
     ]
 
 
-def test_every_operation_makes_the_expected_number_of_statements(counted: Api, person: Person) -> None:
+def test_every_operation_makes_the_expected_number_of_statements(
+    sql_logging_api: Api, person: Person
+) -> None:
     token = person.token()
-    events = counted.events(create(), token)
+    events = sql_logging_api.events(create(), token)
     thread_id, message_id = events[0]["thread"]["id"], events[1]["item"]["id"]
     answer_id = events[-1]["item"]["id"]
     thread = {"thread_id": thread_id}
@@ -91,7 +93,7 @@ def test_every_operation_makes_the_expected_number_of_statements(counted: Api, p
     ]
 
     for body, budget in budgets:
-        assert statements(counted, body, token) == budget, body
+        assert logged_statements(sql_logging_api, body, token) == budget, body
 
 
 # --- The owner in each statement ------------------------------------------------------------------
@@ -104,7 +106,7 @@ class Statement:
 
 
 @pytest.fixture
-def heard(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
+def executed(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
     """The statements of all connections, those of the worker threads included."""
     said: list[Statement] = []
 
@@ -127,7 +129,7 @@ def heard(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_call_is_one_statement_that_filters_by_the_owner(ada: Owner, heard: list[Statement]) -> None:
+def test_every_call_is_one_statement_that_filters_by_the_owner(ada: Owner, executed: list[Statement]) -> None:
     ada.starts("thr_0")
     calls: list[tuple[str, list[Any]]] = [
         ("save_thread", [thread_metadata()]),
@@ -148,24 +150,24 @@ def test_every_call_is_one_statement_that_filters_by_the_owner(ada: Owner, heard
         ("delete_thread_item", ["thr_1", "msg_2"]),
     ]
     for method, arguments in calls:
-        heard.clear()
+        executed.clear()
 
         getattr(ada, method)(*arguments)
 
-        [statement] = heard
+        [statement] = executed
         assert "user_id" in statement.sql.partition("WHERE")[2] + statement.sql.partition("CONFLICT")[2]
         assert "ada" in statement.params
 
 
 @pytest.mark.django_db(transaction=True)
-def test_deleting_a_thread_reads_its_files_first(ada: Owner, heard: list[Statement]) -> None:
+def test_deleting_a_thread_reads_its_files_first(ada: Owner, executed: list[Statement]) -> None:
     ada.starts()
-    heard.clear()
+    executed.clear()
 
     ada.delete_thread("thr_1")
 
-    assert [statement.sql.split()[0] for statement in heard] == ["SELECT", "SELECT", "DELETE"]
-    assert all("ada" in statement.params for statement in heard)
+    assert [statement.sql.split()[0] for statement in executed] == ["SELECT", "SELECT", "DELETE"]
+    assert all("ada" in statement.params for statement in executed)
 
 
 def picture() -> ImageAttachment:
@@ -253,18 +255,18 @@ def test_a_page_costs_the_same_with_thirty_and_with_a_hundred_thousand_threads(
     django_db_blocker: DjangoDbBlocker,
     ada: Owner,
     bob: Owner,
-    heard: list[Statement],
+    executed: list[Statement],
     method: str,
     order: str,
     first: bool,
 ) -> None:
     def cost_of_a_page(owner: Owner, number: int) -> Cost:
-        heard.clear()
+        executed.clear()
         kind, of = ("thr", []) if method == "load_threads" else ("msg", ["thr_1"])
         middle = None if first else f"{kind}_{number // 2}"
         page = getattr(owner, method)(*of, limit=10, after=middle, order=order)
         assert (len(page.data), page.has_more) == (10, True)
-        [statement] = heard
+        [statement] = executed
         return cost_of(statement)
 
     with django_db_blocker.unblock():
@@ -277,7 +279,7 @@ def test_a_page_costs_the_same_with_thirty_and_with_a_hundred_thousand_threads(
 
 
 def test_deletion_and_pruning_use_only_indexes(
-    histories: None, django_db_blocker: DjangoDbBlocker, heard: list[Statement]
+    histories: None, django_db_blocker: DjangoDbBlocker, executed: list[Statement]
 ) -> None:
     """Deleting a thread with its items and feedback, and finding old threads, reads no whole table."""
     bobs = models.Thread.objects.owned_by("bob").filter(thread_id="thr_1")

@@ -40,16 +40,16 @@ def days_ago(days: float) -> datetime:
     return datetime.now() - timedelta(days=days)
 
 
-def chats(owner: Owner, thread_id: str, *, begun: float, said: float | None = None) -> None:
+def store_thread(owner: Owner, thread_id: str, *, begun: float, said: float | None = None) -> None:
     """Store a thread. ``begun``: its age in days. ``said``: the age in days of a rated answer in it."""
     owner.starts(thread_id, created_at=days_ago(begun))
     owner.add_thread_item(thread_id, message("msg_1", thread_id=thread_id, created_at=days_ago(begun)))
     if said is not None:
         owner.add_thread_item(thread_id, answer("msg_2", thread_id=thread_id, created_at=days_ago(said)))
-        rate(owner, thread_id)
+        rate_answer(owner, thread_id)
 
 
-def rate(owner: Owner, thread_id: str) -> None:
+def rate_answer(owner: Owner, thread_id: str) -> None:
     async_to_sync(save_feedback)(owner.user_id, thread_id, ["msg_2"], "positive")
 
 
@@ -57,7 +57,7 @@ def thread_ids(owner: Owner) -> list[str]:
     return [thread.id for thread in owner.load_threads(100, None, "asc").data]
 
 
-def left_of(owner: Owner) -> tuple[int, int]:
+def count_rows(owner: Owner) -> tuple[int, int]:
     items = models.Item.objects.owned_by(owner.user_id)
     return items.count(), models.Feedback.objects.filter(item__in=items).count()
 
@@ -78,10 +78,10 @@ def attach(owner: Owner, thread_id: str = "") -> str:
 
 @pytest.fixture
 def history(ada: Owner, bob: Owner) -> None:
-    chats(ada, "thr_old", begun=100, said=91)
-    chats(ada, "thr_revived", begun=100, said=1)
-    chats(ada, "thr_new", begun=1)
-    chats(bob, "thr_old", begun=91)
+    store_thread(ada, "thr_old", begun=100, said=91)
+    store_thread(ada, "thr_revived", begun=100, said=1)
+    store_thread(ada, "thr_new", begun=1)
+    store_thread(bob, "thr_old", begun=91)
 
 
 def test_prune_chats_goes_by_the_age_of_the_last_item(history: None, ada: Owner, bob: Owner) -> None:
@@ -90,7 +90,7 @@ def test_prune_chats_goes_by_the_age_of_the_last_item(history: None, ada: Owner,
     assert report.splitlines()[-1] == "Deleted: conversations 2, items 3, feedback 1, attachments 0."
     assert thread_ids(ada) == ["thr_revived", "thr_new"]
     assert thread_ids(bob) == []
-    assert left_of(ada) == (3, 1)
+    assert count_rows(ada) == (3, 1)
 
 
 def test_prune_chats_deletes_the_files_of_a_conversation(history: None, ada: Owner) -> None:
@@ -136,7 +136,7 @@ def test_prune_chats_works_in_batches_and_shows_its_progress(
 ) -> None:
     monkeypatch.setattr(deletion, "BATCH", 2)
     for number in range(5):
-        chats(ada, f"thr_{number}", begun=100)
+        store_thread(ada, f"thr_{number}", begun=100)
 
     report = output_of("prune_chats", "--older-than", "90d")
 
@@ -146,16 +146,16 @@ def test_prune_chats_works_in_batches_and_shows_its_progress(
 def test_prune_chats_can_be_interrupted_and_run_again(ada: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "BATCH", 2)
     for number in range(5):
-        chats(ada, f"thr_{number}", begun=100)
+        store_thread(ada, f"thr_{number}", begun=100)
 
-    class Impatient(StringIO):
+    class InterruptedOutput(StringIO):
         def write(self, text: str) -> int:
             if text.startswith("4 of"):
                 raise KeyboardInterrupt
             return super().write(text)
 
     with pytest.raises(CommandError, match="conversations 4") as caught:
-        call_command("prune_chats", "--older-than", "90d", stdout=Impatient())
+        call_command("prune_chats", "--older-than", "90d", stdout=InterruptedOutput())
 
     assert caught.value.returncode == 130
     assert thread_ids(ada) == ["thr_4"]
@@ -165,8 +165,8 @@ def test_prune_chats_can_be_interrupted_and_run_again(ada: Owner, monkeypatch: p
 def test_prune_chats_keeps_a_conversation_that_gets_a_message_meanwhile(
     ada: Owner, postgres_url: str
 ) -> None:
-    chats(ada, "thr_1", begun=100)
-    chats(ada, "thr_2", begun=100)
+    store_thread(ada, "thr_1", begun=100)
+    store_thread(ada, "thr_2", begun=100)
     row = models.Thread.objects.get(thread_id="thr_1")
 
     with psycopg.connect(postgres_url) as elsewhere:
@@ -193,20 +193,20 @@ def test_prune_chats_refuses_an_age_that_is_not_a_number_of_days(duration: str) 
 
 def test_erase_user_deletes_the_data_of_one_user_only(ada: Owner, bob: Owner) -> None:
     for owner in (ada, bob):
-        chats(owner, "thr_1", begun=2, said=1)
-        chats(owner, "thr_2", begun=2)
+        store_thread(owner, "thr_1", begun=2, said=1)
+        store_thread(owner, "thr_2", begun=2)
 
     report = output_of("erase_user", "ada")
 
     assert report == "Deleted of user ada: conversations 2, items 3, feedback 1, attachments 0.\n"
     assert thread_ids(ada) == []
     assert thread_ids(bob) == ["thr_1", "thr_2"]
-    assert (left_of(ada), left_of(bob)) == ((0, 0), (3, 1))
+    assert (count_rows(ada), count_rows(bob)) == ((0, 0), (3, 1))
 
 
 def test_erase_user_deletes_sent_and_unsent_files(ada: Owner, bob: Owner) -> None:
-    chats(ada, "thr_1", begun=1)
-    chats(bob, "thr_1", begun=1)
+    store_thread(ada, "thr_1", begun=1)
+    store_thread(bob, "thr_1", begun=1)
     sent, unsent, bobs = attach(ada, "thr_1"), attach(ada), attach(bob, "thr_1")
 
     report = output_of("erase_user", "ada")
@@ -220,8 +220,8 @@ def test_erase_user_deletes_sent_and_unsent_files(ada: Owner, bob: Owner) -> Non
 
 
 def test_the_sdk_can_read_an_export(ada: Owner, bob: Owner) -> None:
-    chats(bob, "thr_1", begun=1)
-    chats(ada, "thr_1", begun=2, said=1)
+    store_thread(bob, "thr_1", begun=1)
+    store_thread(ada, "thr_1", begun=2, said=1)
     ada.starts("thr_2", title='Größe "✓" </script> 👩‍🚀', metadata={"tries": [1, None]})
     for number in range(3):
         ada.add_thread_item("thr_2", message(f"msg_{number}", "\u2028 \\ \n 💍", "thr_2"))
@@ -238,7 +238,7 @@ def test_the_sdk_can_read_an_export(ada: Owner, bob: Owner) -> None:
 
 
 def test_an_export_contains_the_users_files(ada: Owner, bob: Owner) -> None:
-    chats(ada, "thr_1", begun=1)
+    store_thread(ada, "thr_1", begun=1)
     attach(ada, "thr_1")
     stored_files.storage().delete(attach(ada))  # its file is missing
     attach(bob)
@@ -261,7 +261,7 @@ def test_a_large_export_is_written_in_small_pieces(ada: Owner) -> None:
 
 
 def test_an_export_goes_to_a_new_file_that_only_its_owner_can_read(ada: Owner, tmp_path: Path) -> None:
-    chats(ada, "thr_1", begun=1)
+    store_thread(ada, "thr_1", begun=1)
     file = tmp_path / "ada.json"
 
     assert output_of("export_user", "ada", "--output", str(file)) == ""
@@ -275,7 +275,7 @@ def test_an_export_goes_to_a_new_file_that_only_its_owner_can_read(ada: Owner, t
 
 
 def test_an_export_that_fails_leaves_no_file(ada: Owner, tmp_path: Path) -> None:
-    chats(ada, "thr_1", begun=1)
+    store_thread(ada, "thr_1", begun=1)
     models.Item.objects.update(data=[])
 
     with pytest.raises(TypeError):
@@ -313,7 +313,7 @@ def test_an_export_to_a_closed_pipe_ends_with_an_error(ada: Owner, postgres_url:
 
 @pytest.mark.parametrize("command", ["erase_user", "export_user"])
 def test_a_user_without_data_is_an_error_and_nothing_is_written(ada: Owner, command: str) -> None:
-    chats(ada, "thr_1", begun=1)
+    store_thread(ada, "thr_1", begun=1)
     out = StringIO()
 
     with pytest.raises(CommandError, match="user 'nobody'"):

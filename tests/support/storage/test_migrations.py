@@ -29,7 +29,7 @@ MODELS = [Thread, Item, Feedback, Attachment]
 
 
 @pytest.fixture
-def said(ada: Owner, bob: Owner) -> None:
+def stored_rows(ada: Owner, bob: Owner) -> None:
     for model in MODELS:  # those of other tests
         model._default_manager.all().delete()
     for owner in (ada, bob):
@@ -53,7 +53,7 @@ def test_this_file_covers_every_migration() -> None:
     assert on_disk == BEGUN_BY.keys()
 
 
-@pytest.mark.usefixtures("said")
+@pytest.mark.usefixtures("stored_rows")
 @pytest.mark.parametrize("back_to", NAMES)
 def test_migrating_back_and_forward_keeps_the_data_of_the_older_release(back_to: str, ada: Owner) -> None:
     dropped = {model for name in NAMES if name > back_to for model in BEGUN_BY[name]}
