@@ -1,4 +1,4 @@
-"""Finds out what a file is from its bytes alone.
+"""Finds out what a file is, from its bytes only.
 
 The rules are fixed and the same on every machine: equal bytes always give the same answer.
 """

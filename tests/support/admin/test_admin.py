@@ -290,8 +290,8 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
 
     def rows_read(query: str = "") -> tuple[list[int], Any]:
         page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]) + query)
-        told = page.context["transcript"]
-        return [int(entry.texts[0].split()[1]) for entry in told.entries], told
+        transcript = page.context["transcript"]
+        return [int(entry.texts[0].split()[1]) for entry in transcript.entries], transcript
 
     numbers, last = rows_read()
     assert (numbers, last.later) == ([*range(70, 120)], None)
@@ -310,9 +310,9 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
 
 
 def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Client, person: Person) -> None:
-    moment = timezone.now()
+    now = timezone.now()
     for number, user_id in enumerate([person.user_id, "bob", person.user_id]):
-        new_thread(user_id, f"thr_{number}", created_at=moment + timedelta(seconds=number))
+        new_thread(user_id, f"thr_{number}", created_at=now + timedelta(seconds=number))
 
     of_person = ["thr_2", "thr_0"]
     assert listed(staff) == ["thr_2", "thr_1", "thr_0"]

@@ -22,11 +22,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def parts_of(model: Model) -> list[tuple[str, ...]]:
     """The attachments' parts of the first message in the model's last request. The same for both APIs."""
     body = model.calls[-1].body
-    said = body["input"] if "input" in body else body["messages"]
-    content = next(each["content"] for each in said if each["role"] == "user")
+    messages = body["input"] if "input" in body else body["messages"]
+    content = next(each["content"] for each in messages if each["role"] == "user")
     if isinstance(content, str):  # only texts
         return [("text", content.removeprefix("Look\n\n"))]
-    return [told for told in map(part_of, content) if told != ("text", "Look")]
+    return [part for part in map(part_of, content) if part != ("text", "Look")]
 
 
 def part_of(part: dict[str, Any]) -> tuple[str, ...]:
@@ -101,8 +101,8 @@ def test_the_model_gets_the_beginning_of_a_long_text(assistant: Api, person: Per
     send(assistant, person, attachment["id"])
 
     ((_, text_read),) = parts_of(model)
-    told, _, read = text_read.partition("\n")
-    assert told == f'The user attached a file named "a.txt", its first {history.MAX_TEXT_LENGTH} characters:'
+    note, _, read = text_read.partition("\n")
+    assert note == f'The user attached a file named "a.txt", its first {history.MAX_TEXT_LENGTH} characters:'
     assert read == text[: history.MAX_TEXT_LENGTH]
 
 
@@ -137,10 +137,10 @@ def test_a_storage_that_fails_does_not_break_the_conversation(monkeypatch: pytes
 
     monkeypatch.setattr(stored_files, "open_file", refuse)
 
-    told = as_input([carrying("new", 1)])
+    messages = as_input([carrying("new", 1)])
 
-    said = " ".join(part["text"] for part in told[0]["content"])
-    assert 'named "new.txt", which cannot be read at the moment.' in said
+    text = " ".join(part["text"] for part in messages[0]["content"])
+    assert 'named "new.txt", which cannot be read at the moment.' in text
 
 
 def carrying(attachment_id: str, size: int) -> Any:
@@ -154,10 +154,10 @@ def carrying(attachment_id: str, size: int) -> Any:
 def test_the_model_gets_only_the_newest_of_many_files(newest: int) -> None:
     items = [carrying("old", history.MAX_FILE_BYTES), message("msg_0", "Hm"), carrying("new", newest)]
 
-    told = as_input(items)
+    messages = as_input(items)
 
     assert [
-        part["text"] for each in told for part in each["content"] if "attached" in part.get("text", "")
+        part["text"] for each in messages for part in each["content"] if "attached" in part.get("text", "")
     ] == [
         'The user attached a file named "old.txt", too much to show you beside the others.',
         'The user attached a file named "new.txt", which has been deleted since.',  # its file is missing
@@ -168,11 +168,11 @@ def test_the_model_gets_as_many_long_texts_as_it_can_read() -> None:
     fit = history.MAX_LENGTH // history.MAX_TEXT_LENGTH
     texts = [carrying(str(number), 5 * history.MAX_TEXT_LENGTH) for number in range(fit + 3)]
 
-    told = as_input(texts)
+    messages = as_input(texts)
 
     shown = [
         "deleted since" in part["text"]
-        for each in told
+        for each in messages
         for part in each["content"]
         if "attached" in part["text"]
     ]

@@ -42,8 +42,8 @@ def sweep(*options: str) -> tuple[int, ...]:
 def file_without_row(age: timedelta = 2 * DAY) -> str:
     """A file that no row names."""
     name = stored_files.save(ContentFile(b"Hello"))
-    moment = time.time() - age.total_seconds()
-    os.utime(stored_files.storage().path(name), (moment, moment))
+    modified_at = time.time() - age.total_seconds()
+    os.utime(stored_files.storage().path(name), (modified_at, modified_at))
     return name
 
 

@@ -162,8 +162,8 @@ def test_an_endless_body_is_cut_off_before_authentication(small: Api) -> None:
             answer += more
 
     assert answer.startswith(b"HTTP/1.1 413 ")
-    told = json.loads(answer.partition(b"\r\n\r\n")[2])
-    assert told["message"] == f"The request body exceeds {LIMIT + 65536} bytes"
+    response = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert response["message"] == f"The request body exceeds {LIMIT + 65536} bytes"
 
 
 def test_a_page_can_read_the_refusal_of_a_body_that_is_too_long_and_the_log_has_it(

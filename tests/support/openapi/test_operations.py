@@ -359,9 +359,9 @@ def test_items_feedback_is_stored_for_all_items_or_for_none(
         "an item of another thread": Chat(api, person).items()[1]["id"],
     }
 
-    told = chat.ask("items.feedback", item_ids=[answer, others[beside]], kind="positive")
+    response = chat.ask("items.feedback", item_ids=[answer, others[beside]], kind="positive")
 
-    assert told == NOT_FOUND
+    assert response == NOT_FOUND
     assert feedback(chat) == {}
 
 
@@ -375,9 +375,9 @@ def test_items_feedback_on_items_that_cannot_be_rated_is_not_found(shop: Api, pe
 
 
 def test_items_feedback_on_too_many_items_is_refused(chat: Chat) -> None:
-    told = chat.ask("items.feedback", item_ids=[f"msg_{n}" for n in range(101)], kind="positive")
+    response = chat.ask("items.feedback", item_ids=[f"msg_{n}" for n in range(101)], kind="positive")
 
-    assert told["status"] == 400
+    assert response["status"] == 400
 
 
 # --- Missing objects and other users' objects -----------------------------------------------------
@@ -483,9 +483,9 @@ def test_a_missing_thread_can_be_listed_and_deleted_without_an_error(
 def test_an_operation_that_does_not_fit_the_state_of_its_thread_is_a_400(chat: Chat, kind: str) -> None:
     before = chat.items()
 
-    told = chat.ask(kind, item_id=before[1]["id"], result={}, input={"status": "skipped", "answers": {}})
+    response = chat.ask(kind, item_id=before[1]["id"], result={}, input={"status": "skipped", "answers": {}})
 
-    assert told == {"status": 400} | dict.fromkeys(
+    assert response == {"status": 400} | dict.fromkeys(
         ["error", "message"], "The operation does not fit the state of its thread"
     )
     assert chat.items() == before
