@@ -13,7 +13,15 @@ import pytest
 
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import PNG, announce, bearer, upload_directly, put, attachment_row, stored_file_names
+from tests.fixtures.attachments import (
+    PNG,
+    announce,
+    attachment_row,
+    bearer,
+    put,
+    stored_file_names,
+    upload_directly,
+)
 from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.conversations import items_of, types_of
 from tests.fixtures.model.server import Model

@@ -9,7 +9,7 @@ import pytest
 
 from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import NOT_FOUND, PNG, announce, attach, bearer, put, send, message_request
+from tests.fixtures.attachments import NOT_FOUND, PNG, announce, attach, bearer, message_request, put, send
 from tests.fixtures.servers.api import Api, http, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -23,7 +23,7 @@ from support.files import stored_files, validation
 from support.models import Attachment, Item, Thread
 from support.storage.attachments import MAX_PER_MESSAGE
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.attachments import announce, upload_directly, put, message_request, stored_file_names
+from tests.fixtures.attachments import announce, message_request, put, stored_file_names, upload_directly
 from tests.fixtures.servers.api import Api, create, eventually, http, message, operation, transcribe
 
 STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
