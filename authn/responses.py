@@ -53,7 +53,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
             # One line without a traceback: there will be many. PostgreSQL's messages hold no passwords.
             logger.error("Unavailable: %s", exc.__cause__ or exc)
     detail = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else ""
-    response.data = error_body(str(detail), response.status_code)
+    response.data = error_body(str(detail) or response.reason_phrase, response.status_code)
     return response
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from rest_framework.exceptions import ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from authn.responses import exception_handler
 from chatbackend.dev.postgres import postgres_process
 from tests.fixtures.accounts.people import PASSWORD, Person
 from tests.fixtures.accounts.signer import Signer
@@ -326,6 +328,13 @@ def test_the_refusals_work_with_drfs_own_exception_handler(
     response = post(client, "Bearer nonsense")
 
     assert (response.status_code, response.json()) == (401, {"detail": BAD_TOKEN})
+
+
+def test_an_error_without_a_detail_has_the_phrase_of_its_status() -> None:
+    response = exception_handler(ValidationError({"name": ["Too long"]}), {})
+
+    assert response is not None
+    assert response.data == body_of("Bad Request", 400)
 
 
 def test_no_response_and_no_log_line_holds_the_token(
