@@ -159,13 +159,13 @@ KEYS = [
         id="typ-twice",
     ),
     pytest.param(
-        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s",}'), "malformed", id="header-with-a-last-comma"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s",}'), "malformed", id="header-with-trailing-comma"
     ),
     pytest.param(
-        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s"} '), None, id="header-with-a-last-space-is-good"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s"} '), None, id="header-with-trailing-space-is-good"
     ),
     pytest.param(
-        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s"}x'), "malformed", id="header-with-more-behind-it"
+        with_header_text('{"alg": "EdDSA", "kid": "%(kid)s"}x'), "malformed", id="header-with-trailing-text"
     ),
     pytest.param(with_header(crit="exp"), "malformed", id="crit-text"),
     pytest.param(with_header(crit=None), "malformed", id="crit-null"),
@@ -263,7 +263,7 @@ def with_sha1(_: Signer) -> str:
     return f"{signed}.{part(signature)}"
 
 
-def of_a_key_of_the_same_bytes(signer: Signer) -> str:
+def with_a_key_of_the_same_bytes(signer: Signer) -> str:
     """A token signed with one listed key, with the kid of another key of another type."""
     other = Signer.in_jwks_table("ES256")
     return Signer(signer.kid, "ES256", other.private_key).raw(header=signer.header())
@@ -301,13 +301,13 @@ SIGNATURES = [
         id="rsa-plus-the-modulus",
     ),
     pytest.param(with_sha1, "signature", id="rsa-with-sha1"),
-    pytest.param(of_a_key_of_the_same_bytes, "signature", id="of-another-kind-of-key"),
+    pytest.param(with_a_key_of_the_same_bytes, "signature", id="of-another-kind-of-key"),
 ]
 
 # --- Claims ----------------------------------------------------------------------------------------
 
 
-def written(name: str, number: str) -> Forge:
+def with_claim_text(name: str, number: str) -> Forge:
     """A token with this claim as JSON text and a good signature."""
 
     def forge(signer: Signer) -> str:
@@ -353,39 +353,41 @@ LOOK_ALIKES = {
 }
 
 CLAIMS = [
-    pytest.param(written("exp", "1e400"), "malformed", id="exp-1e400"),
-    pytest.param(written("exp", "-1e400"), "malformed", id="exp-minus-1e400"),
-    pytest.param(written("exp", "-0"), "expired", id="exp-minus-zero"),
-    pytest.param(written("exp", "-0.0"), "expired", id="exp-minus-zero-as-a-float"),
-    pytest.param(written("exp", "1e-400"), "expired", id="exp-1e-400"),
-    pytest.param(written("exp", "1e15"), "malformed_date", id="exp-1e15"),
-    pytest.param(written("exp", "253402300799"), "lifetime", id="exp-the-last-second-of-9999"),
-    pytest.param(written("exp", "253402300800"), "malformed_date", id="exp-the-year-10000"),
-    pytest.param(written("exp", "9223372036854775807"), "malformed_date", id="exp-64-bits"),
-    pytest.param(written("exp", "9223372036854775808"), "malformed_date", id="exp-over-64-bits"),
-    pytest.param(written("exp", "false"), "expired", id="exp-false"),
-    pytest.param(written("exp", '"9999999999"'), "malformed_date", id="exp-digits"),
-    pytest.param(written("exp", '"Infinity"'), "malformed", id="exp-infinity-as-text"),
-    pytest.param(written("exp", '""'), "malformed", id="exp-empty"),
-    pytest.param(written("exp", "{}"), "malformed", id="exp-object"),
-    pytest.param(written("exp", '"' + "9" * 5000 + '"'), "malformed", id="exp-of-5000-digits-as-text"),
-    pytest.param(written("exp", "0x7fffffff"), "malformed", id="exp-in-hex"),
-    pytest.param(written("exp", "١٢"), "malformed", id="exp-arabic-digits"),
-    pytest.param(written("iat", "1e400"), "malformed", id="iat-1e400"),
-    pytest.param(written("iat", "-0"), "lifetime", id="iat-zero"),
-    pytest.param(written("iat", "0.1"), "lifetime", id="iat-a-fraction"),
-    pytest.param(written("iat", "-62135596801"), "malformed_date", id="iat-before-the-year-1"),
-    pytest.param(written("iat", "-62135596800"), "lifetime", id="iat-the-year-1"),
-    pytest.param(written("iat", "-9223372036854775809"), "malformed_date", id="iat-under-64-bits"),
-    pytest.param(written("iat", "9223372036854775808"), "not_yet_valid", id="iat-over-64-bits"),
-    pytest.param(written("iat", "[]"), "malformed", id="iat-list"),
-    pytest.param(written("iat", "false"), "malformed_date", id="iat-false"),
-    pytest.param(written("nbf", "1e400"), "malformed", id="nbf-1e400"),
-    pytest.param(written("nbf", "NaN"), "malformed", id="nbf-nan"),
-    pytest.param(written("nbf", "253402300800"), "not_yet_valid", id="nbf-the-year-10000"),
-    pytest.param(written("nbf", '"' + "9" * 30 + '"'), "not_yet_valid", id="nbf-digits"),
-    pytest.param(written("nbf", "[1]"), "malformed", id="nbf-list"),
-    pytest.param(written("nbf", "{}"), "malformed", id="nbf-object"),
+    pytest.param(with_claim_text("exp", "1e400"), "malformed", id="exp-1e400"),
+    pytest.param(with_claim_text("exp", "-1e400"), "malformed", id="exp-minus-1e400"),
+    pytest.param(with_claim_text("exp", "-0"), "expired", id="exp-minus-zero"),
+    pytest.param(with_claim_text("exp", "-0.0"), "expired", id="exp-minus-zero-as-a-float"),
+    pytest.param(with_claim_text("exp", "1e-400"), "expired", id="exp-1e-400"),
+    pytest.param(with_claim_text("exp", "1e15"), "malformed_date", id="exp-1e15"),
+    pytest.param(with_claim_text("exp", "253402300799"), "lifetime", id="exp-the-last-second-of-9999"),
+    pytest.param(with_claim_text("exp", "253402300800"), "malformed_date", id="exp-the-year-10000"),
+    pytest.param(with_claim_text("exp", "9223372036854775807"), "malformed_date", id="exp-64-bits"),
+    pytest.param(with_claim_text("exp", "9223372036854775808"), "malformed_date", id="exp-over-64-bits"),
+    pytest.param(with_claim_text("exp", "false"), "expired", id="exp-false"),
+    pytest.param(with_claim_text("exp", '"9999999999"'), "malformed_date", id="exp-digits"),
+    pytest.param(with_claim_text("exp", '"Infinity"'), "malformed", id="exp-infinity-as-text"),
+    pytest.param(with_claim_text("exp", '""'), "malformed", id="exp-empty"),
+    pytest.param(with_claim_text("exp", "{}"), "malformed", id="exp-object"),
+    pytest.param(
+        with_claim_text("exp", '"' + "9" * 5000 + '"'), "malformed", id="exp-of-5000-digits-as-text"
+    ),
+    pytest.param(with_claim_text("exp", "0x7fffffff"), "malformed", id="exp-in-hex"),
+    pytest.param(with_claim_text("exp", "١٢"), "malformed", id="exp-arabic-digits"),
+    pytest.param(with_claim_text("iat", "1e400"), "malformed", id="iat-1e400"),
+    pytest.param(with_claim_text("iat", "-0"), "lifetime", id="iat-zero"),
+    pytest.param(with_claim_text("iat", "0.1"), "lifetime", id="iat-a-fraction"),
+    pytest.param(with_claim_text("iat", "-62135596801"), "malformed_date", id="iat-before-the-year-1"),
+    pytest.param(with_claim_text("iat", "-62135596800"), "lifetime", id="iat-the-year-1"),
+    pytest.param(with_claim_text("iat", "-9223372036854775809"), "malformed_date", id="iat-under-64-bits"),
+    pytest.param(with_claim_text("iat", "9223372036854775808"), "not_yet_valid", id="iat-over-64-bits"),
+    pytest.param(with_claim_text("iat", "[]"), "malformed", id="iat-list"),
+    pytest.param(with_claim_text("iat", "false"), "malformed_date", id="iat-false"),
+    pytest.param(with_claim_text("nbf", "1e400"), "malformed", id="nbf-1e400"),
+    pytest.param(with_claim_text("nbf", "NaN"), "malformed", id="nbf-nan"),
+    pytest.param(with_claim_text("nbf", "253402300800"), "not_yet_valid", id="nbf-the-year-10000"),
+    pytest.param(with_claim_text("nbf", '"' + "9" * 30 + '"'), "not_yet_valid", id="nbf-digits"),
+    pytest.param(with_claim_text("nbf", "[1]"), "malformed", id="nbf-list"),
+    pytest.param(with_claim_text("nbf", "{}"), "malformed", id="nbf-object"),
     pytest.param(twice("exp", int(time.time()) + 900, 1), "expired", id="exp-twice"),
     pytest.param(twice("iss", BETTER_AUTH_URL, "https://evil.example"), "issuer", id="iss-twice"),
     pytest.param(twice("aud", BETTER_AUTH_URL, "other"), "audience", id="aud-twice"),
@@ -449,12 +451,12 @@ def test_a_token_expires_exactly_at_the_end_of_the_leeway(
     token = signer.token()
     end = tokens.verify(token).expires_at + timedelta(seconds=10)
 
-    class AtTheEnd(datetime):
+    class EndOfLeeway(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:
             return end
 
-    monkeypatch.setattr(tokens, "datetime", AtTheEnd)
+    monkeypatch.setattr(tokens, "datetime", EndOfLeeway)
 
     assert reason_for(token) == "expired"
 

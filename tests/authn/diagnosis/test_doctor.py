@@ -38,7 +38,7 @@ def findings(examination: str, outcome: Outcome | None = None, **given: Any) -> 
     return [finding for finding in found if outcome in (None, finding.outcome)]
 
 
-def complaints(**given: Any) -> dict[str, Outcome]:
+def bad_outcomes(**given: Any) -> dict[str, Outcome]:
     """The examinations with warnings or failures, without ``least_privilege``: the tests' role is a
     superuser."""
     bad = {each.name: each.outcome for each in examine(**given) if each.outcome in BAD}
@@ -94,15 +94,15 @@ def token(auth: BetterAuth) -> str:
 
 
 def test_a_good_deployment_has_no_warnings_and_no_failures(token: str) -> None:
-    assert complaints(token=token) == {}
+    assert bad_outcomes(token=token) == {}
 
 
 def setting(**values: Any) -> Callable[[Any], None]:
-    def break_it(settings: Any) -> None:
+    def cause(settings: Any) -> None:
         for name, value in values.items():
             setattr(settings, name, value)
 
-    return break_it
+    return cause
 
 
 def sql(*statements: str) -> Callable[[Any], None]:
@@ -121,7 +121,7 @@ class Fault:
     """``named``: a part of the finding's message. ``is_repaired``: the remedy can be applied here, and
     repairs it."""
 
-    break_it: Callable[[Any], None]
+    cause: Callable[[Any], None]
     examination: str
     outcome: Outcome
     named: str
@@ -130,7 +130,7 @@ class Fault:
 
 FAULTS = {
     "no grants": Fault(sql(*AS_A_ROLE), "grants", Outcome.FAILURE, "of_the_backend"),
-    "no way into the schema": Fault(
+    "no usage grant on the schema": Fault(
         sql('CREATE SCHEMA "Auth"', 'ALTER TABLE "session" SET SCHEMA "Auth"', *AS_A_ROLE),
         "tables",
         Outcome.FAILURE,
@@ -160,14 +160,14 @@ FAULTS = {
     "no table of sessions": Fault(
         sql('DROP TABLE "session"'), "tables", Outcome.FAILURE, "no table session", is_repaired=False
     ),
-    "a table of sessions that nobody uses": Fault(
+    "an unused session table": Fault(
         sql('UPDATE "session" SET "createdAt" = "createdAt" - interval \'40 days\''),
         "sessions",
         Outcome.WARNING,
         "secondaryStorage",
         is_repaired=False,
     ),
-    "an old schema": Fault(
+    "a table of an older version": Fault(
         sql('ALTER TABLE "jwks" DROP "alg"'),
         "columns",
         Outcome.FAILURE,
@@ -183,14 +183,14 @@ FAULTS = {
         "integer",
         is_repaired=False,
     ),
-    "a clock on the wall": Fault(sql(*NAIVE), "time_zone", Outcome.FAILURE, "5 h"),
-    "no index of a session's user": Fault(
+    "local time without a zone": Fault(sql(*NAIVE), "time_zone", Outcome.FAILURE, "5 h"),
+    "no index on the session's user": Fault(
         sql('DROP INDEX "session_userId_idx"'),
         "indexes",
         Outcome.WARNING,
         "public.session.userId",
     ),
-    "no unique address": Fault(
+    "no unique index on emails": Fault(
         sql('ALTER TABLE "user" DROP CONSTRAINT "user_email_key"'),
         "indexes",
         Outcome.FAILURE,
@@ -210,7 +210,7 @@ FAULTS = {
         is_repaired=False,
     ),
     "no key yet": Fault(sql('DELETE FROM "jwks"'), "keys", Outcome.WARNING, "is empty", is_repaired=False),
-    "a private key where a public one belongs": Fault(
+    "a private key in the column of public keys": Fault(
         sql("""UPDATE "jwks" SET "publicKey" = '{"kty": "OKP", "d": "x"}'"""),
         "keys",
         Outcome.FAILURE,
@@ -220,7 +220,7 @@ FAULTS = {
     "another Better Auth's database": Fault(
         sql('DELETE FROM "jwks"'), "jwks", Outcome.FAILURE, "another Better Auth", is_repaired=False
     ),
-    "no key set at its address": Fault(
+    "no key set at the JWKS URL": Fault(
         setting(
             BETTER_AUTH_KEYS="jwks",
             BETTER_AUTH_JWKS_PRIVATE=True,
@@ -236,7 +236,7 @@ FAULTS = {
         Outcome.FAILURE,
         "private network",
     ),
-    "nobody at its address": Fault(
+    "no server at the JWKS URL": Fault(
         setting(BETTER_AUTH_JWKS_URL="http://127.0.0.1:9/jwks"),
         "jwks",
         Outcome.WARNING,
@@ -257,13 +257,13 @@ FAULTS = {
         "https://api.example.com",
         is_repaired=False,
     ),
-    "bans that are not read": Fault(
+    "an undeclared admin plugin": Fault(
         sql('ALTER TABLE "user" ADD "banned" boolean'),
         "plugins",
         Outcome.FAILURE,
         "banned",
     ),
-    "a setting that Django's own checks refuse": Fault(
+    "a setting that a system check refuses": Fault(
         setting(BETTER_AUTH_URL="auth.example.com"),
         "settings",
         Outcome.FAILURE,
@@ -277,7 +277,7 @@ FAULTS = {
 def test_each_fault_is_named_and_its_remedy_repairs_it(
     token: str, restored_settings: Any, fault: Fault
 ) -> None:
-    fault.break_it(restored_settings)
+    fault.cause(restored_settings)
 
     found = findings(fault.examination, fault.outcome)
 
@@ -346,7 +346,7 @@ def test_the_connection_of_the_readiness_probe_is_counted(settings: Any) -> None
 def test_a_good_newer_key_makes_a_bad_older_one_a_warning(signer: Signer) -> None:
     Signer.in_jwks_table(alg="ES384")
 
-    assert complaints() == {"keys": Outcome.WARNING}
+    assert bad_outcomes() == {"keys": Outcome.WARNING}
 
 
 def test_a_locked_table_does_not_block_the_doctor(
@@ -407,10 +407,10 @@ def test_control_characters_in_a_table_are_not_printed(
 def test_an_examination_that_fails_does_not_stop_the_others(
     token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(deployment: Any) -> Iterator[Finding]:
+    def raise_error(deployment: Any) -> Iterator[Finding]:
         raise RuntimeError("postgresql://user:password@host")
 
-    monkeypatch.setitem(EXAMINATIONS, "tables", break_down)
+    monkeypatch.setitem(EXAMINATIONS, "tables", raise_error)
 
     made = {each.name: each for each in examine()}
 

@@ -23,7 +23,7 @@ class Broken(Exception):
     pass
 
 
-def break_down(*args: Any) -> Any:
+def raise_error(*args: Any) -> Any:
     raise Broken
 
 
@@ -42,7 +42,7 @@ def test_an_error_report_of_the_verification_holds_no_token(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = person.token()
-    monkeypatch.setattr(OKPAlgorithm, "verify", break_down)
+    monkeypatch.setattr(OKPAlgorithm, "verify", raise_error)
 
     report = report_of(tokens.verify, token)
 
@@ -52,7 +52,7 @@ def test_an_error_report_of_the_verification_holds_no_token(
 
 def test_an_error_report_of_the_look_up_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     token = uuid.uuid4().hex
-    monkeypatch.setattr(Session, "with_token", break_down)
+    monkeypatch.setattr(Session, "with_token", raise_error)
 
     report = report_of(sessions.resolve_token, token, is_signed=True)
 

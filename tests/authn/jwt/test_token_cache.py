@@ -22,11 +22,11 @@ def signatures(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """The number of verified signatures so far."""
     verify, verified = OKPAlgorithm.verify, []
 
-    def counted(*args: Any) -> bool:
+    def verify_and_count(*args: Any) -> bool:
         verified.append(args)
         return verify(*args)
 
-    monkeypatch.setattr(OKPAlgorithm, "verify", counted)
+    monkeypatch.setattr(OKPAlgorithm, "verify", verify_and_count)
     return lambda: len(verified)
 
 

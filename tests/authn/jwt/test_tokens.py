@@ -680,11 +680,11 @@ def test_verifying_queries_the_keys_only_once(
 def test_an_error_report_shows_nothing_of_the_token(
     signer: Signer, monkeypatch: pytest.MonkeyPatch, place: Any, name: str
 ) -> None:
-    def break_down(*args: Any, **kwargs: Any) -> None:
+    def raise_error(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("unforeseen")
 
     token = signer.token(email="secret@example.com")
-    monkeypatch.setattr(place, name, break_down)
+    monkeypatch.setattr(place, name, raise_error)
 
     try:
         tokens.verify(token)
