@@ -20,9 +20,9 @@ from jwt.utils import base64url_decode
 from authn.errors import TokenRefused
 from authn.jwt import keys, tokens
 from tests.authn.jwt.test_tokens import Forge, attacker, reason_for, with_claims, with_header, with_signature
-from tests.authn.test_refusals import BAD_TOKEN, body_of, post
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.accounts.signer import Signer, part
+from tests.fixtures.accounts.refusals import BAD_TOKEN, body_of, post
+from tests.fixtures.accounts.signer import P256_ORDER, Signer, part
 from tests.fixtures.environment import BETTER_AUTH_URL
 
 pytestmark = pytest.mark.django_db
@@ -211,7 +211,6 @@ KINDS = [
 # --- Signatures ------------------------------------------------------------------------------------
 
 L = 2**252 + 27742317777372353535851937790883648493  # the order of Ed25519's base point, RFC 8032 §5.1
-P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # the order of P-256
 IDENTITY = bytes([1]) + bytes(31)  # a point of small order
 
 
@@ -285,8 +284,8 @@ SIGNATURES = [
     pytest.param(eddsa(lambda r, s: small(s) + r), "signature", id="eddsa-swapped"),
     pytest.param(ecdsa(lambda r, s: (0, s)), "signature", id="ecdsa-r-zero"),
     pytest.param(ecdsa(lambda r, s: (r, 0)), "signature", id="ecdsa-s-zero"),
-    pytest.param(ecdsa(lambda r, s: (P256, P256)), "signature", id="ecdsa-the-order-twice"),
-    pytest.param(ecdsa(lambda r, s: (P256, s)), "signature", id="ecdsa-r-is-the-order"),
+    pytest.param(ecdsa(lambda r, s: (P256_ORDER, P256_ORDER)), "signature", id="ecdsa-the-order-twice"),
+    pytest.param(ecdsa(lambda r, s: (P256_ORDER, s)), "signature", id="ecdsa-r-is-the-order"),
     pytest.param(ecdsa(lambda r, s: (1, 1)), "signature", id="ecdsa-one-and-one"),
     pytest.param(ecdsa(lambda r, s: (s, r)), "signature", id="ecdsa-swapped"),
     pytest.param(ecdsa(lambda r, s: (2**256 - 1, 2**256 - 1)), "signature", id="ecdsa-all-ones"),
@@ -440,7 +439,7 @@ def test_a_forged_token_is_refused_for_its_reason(signer: Signer, forge: Forge, 
 def test_the_second_form_of_an_ecdsa_signature_is_good_too(signer: Signer) -> None:
     """Anybody can make (r, n - s) from (r, s). It is harmless: no code here assumes that a token's text is
     unique."""
-    twin = ecdsa(lambda r, s: (r, P256 - s))(signer)
+    twin = ecdsa(lambda r, s: (r, P256_ORDER - s))(signer)
 
     assert tokens.verify(twin).subject == "user-id"
 

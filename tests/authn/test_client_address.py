@@ -17,6 +17,7 @@ from chatbackend.management.commands import runserver
 from tests.fixtures.code_blocks import TOP, blocks
 from tests.fixtures.programs import nginx
 from tests.fixtures.servers.api import Api, operation
+from tests.fixtures.servers.deployments import AUTH_ONLY
 
 PEER, CLIENT, FORGED = "10.0.0.1", "203.0.113.7", "198.51.100.66"
 
@@ -108,8 +109,7 @@ def proxied(
     request: pytest.FixtureRequest, auth: Any, start_api: Callable[..., Any]
 ) -> Iterator[tuple[int, Api]]:
     with start_api(
-        "tests.fixtures.servers.auth_only:application",
-        DJANGO_SETTINGS_MODULE="tests.fixtures.servers.auth_only_settings",
+        **AUTH_ONLY,
         NUM_PROXIES=str(request.param),
         UVICORN_PROXY_HEADERS="False",  # as --no-proxy-headers
     ) as running:

@@ -24,16 +24,12 @@ from chatbackend.dev.postgres import create_database
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import Api, operation
-from tests.fixtures.servers.deployments import DEPLOYMENTS, WITH_ADMIN, Deployment
+from tests.fixtures.servers.deployments import AUTH_ONLY, DEPLOYMENTS, WITH_ADMIN, Deployment
 
 TOP = Path(__file__).parent.parent.parent
 PAGE = TOP / "docs/compatibility.md"
 # The whole server for the most important deployments. Only authentication for the others.
 SERVER_TESTS = {"CHATKIT_CONTEXT": "tests.fixtures.chatkit.servers.build_and_tell"}
-AUTHENTICATION_TESTS = {
-    "application": "tests.fixtures.servers.auth_only:application",
-    "DJANGO_SETTINGS_MODULE": "tests.fixtures.servers.auth_only_settings",
-}
 PACKAGES = {"oldest": "better-auth-oldest", "1.4": "better-auth-1.4", "newest": "better-auth"}
 
 
@@ -102,7 +98,7 @@ def running(
 ) -> Iterator[Running]:
     deployment: Deployment = request.param
     backend = {"BETTER_AUTH_CREDENTIALS": "jwt,cookie", "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET}
-    backend |= (SERVER_TESTS if deployment.has_admin else AUTHENTICATION_TESTS) | deployment.backend
+    backend |= (SERVER_TESTS if deployment.has_admin else AUTH_ONLY) | deployment.backend
     if deployment.is_on_sqlite:
         url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/auth.db"
     elif deployment.schema != "public":  # in the same database as our tables

@@ -1,7 +1,6 @@
 """Who is refused, and with which response. Tested with HTTP requests on Better Auth's own tables."""
 
 import base64
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,26 +16,12 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from authn.responses import exception_handler
 from chatbackend.dev.postgres import postgres_process
 from tests.fixtures.accounts.people import PASSWORD, Person
+from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, body_of, post
 from tests.fixtures.accounts.signer import Signer
 from tests.fixtures.environment import PAGE_ORIGIN
 from tests.fixtures.servers.api import create, operation
 
 pytestmark = pytest.mark.django_db
-
-NO_CREDENTIALS = "Authentication credentials were not provided"
-BAD_TOKEN = "Invalid or expired JWT token"
-REALM = 'Bearer realm="chatbackend"'
-
-
-def post(client: Client, authorization: str | None = None, **extra: Any) -> Any:
-    if authorization is not None:
-        extra["HTTP_AUTHORIZATION"] = authorization
-    body = json.dumps(operation("threads.list"))
-    return client.post("/support/chatkit", body, content_type="application/json", **extra)
-
-
-def body_of(message: str, status: int) -> dict[str, Any]:
-    return {"error": message, "status": status, "message": message}
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from django.test.utils import CaptureQueriesContext
 
 from authn import audit, throttling
 from tests.authn.jwt.test_tokens import with_signature
-from tests.authn.test_attacks import P256
-from tests.authn.test_refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
+from tests.fixtures.accounts.signer import P256_ORDER, Signer
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import Api, http, operation
+from tests.fixtures.servers.deployments import AUTH_ONLY
 
 pytestmark = pytest.mark.django_db
 
@@ -200,7 +200,7 @@ def test_jwts_of_one_ended_session_count_together_and_each_is_looked_up_once_pas
 
 def test_a_jwt_with_its_second_ecdsa_signature_counts_as_the_same(client: Client, person: Person) -> None:
     token = jwt_of(Signer.in_jwks_table("ES256"), person)
-    twin = with_signature(token, lambda rs: rs[:32] + (P256 - int.from_bytes(rs[32:])).to_bytes(32))
+    twin = with_signature(token, lambda rs: rs[:32] + (P256_ORDER - int.from_bytes(rs[32:])).to_bytes(32))
     person.sign_out()
     assert statuses(client, *[token] * (LIMIT + 1)) == [404] * LIMIT + [429]
 
@@ -425,8 +425,7 @@ def two_servers(auth: Any, start_api: Callable[..., Any], redis_url: str) -> Ite
         yield [
             stack.enter_context(
                 start_api(
-                    "tests.fixtures.servers.auth_only:application",
-                    DJANGO_SETTINGS_MODULE="tests.fixtures.servers.auth_only_settings",
+                    **AUTH_ONLY,
                     CACHE_URL=redis_url,
                     NUM_PROXIES="1",
                     REFUSED_RATE_PER_ADDRESS="20/hour",

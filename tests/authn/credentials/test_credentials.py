@@ -20,8 +20,8 @@ from authn.models import Session
 from chatbackend.dev.postgres import create_database
 from support import context
 from tests.authn.credentials.test_session_tokens import signed
-from tests.authn.test_refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, body_of
 from tests.fixtures.accounts.people import PASSWORD, BetterAuth, Person
+from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, body_of
 from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL, PAGE_ORIGIN
 from tests.fixtures.servers.api import Api, http, operation
 

@@ -25,8 +25,8 @@ from authn.jwt import tokens
 from authn.models import Session, User
 from chatbackend.dev.postgres import create_database
 from tests.authn.credentials.test_credentials import CONTEXTS, NAME, SIGNED_OUT, post
-from tests.authn.test_refusals import BAD_TOKEN, body_of
 from tests.fixtures.accounts.people import BetterAuth, Person
+from tests.fixtures.accounts.refusals import BAD_TOKEN, body_of
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import operation
 from tests.fixtures.servers.forkserver import manage, python

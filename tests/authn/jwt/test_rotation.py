@@ -11,10 +11,9 @@ import psycopg
 import pytest
 
 from chatbackend.dev.postgres import create_database
-from tests.authn.test_compatibility import AUTHENTICATION_TESTS
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.servers.api import Api, eventually, operation
-from tests.fixtures.servers.deployments import with_plugins
+from tests.fixtures.servers.deployments import AUTH_ONLY, with_plugins
 
 IN_FLIGHT = 50
 TTL = 1.0  # BETTER_AUTH_KEYS_TTL_SECONDS
@@ -37,7 +36,7 @@ def rotating(
     postgres_url: str, start_other_better_auth: Callable[..., Any], start_api: Callable[..., Any]
 ) -> Iterator[Rotating]:
     url = create_database(postgres_url, "rotation")
-    own = AUTHENTICATION_TESTS | {"BETTER_AUTH_DATABASE_URL": url, "BETTER_AUTH_KEYS_TTL_SECONDS": str(TTL)}
+    own = AUTH_ONLY | {"BETTER_AUTH_DATABASE_URL": url, "BETTER_AUTH_KEYS_TTL_SECONDS": str(TTL)}
     plugins = with_plugins(rotationInterval=2)
     with (
         start_other_better_auth(DATABASE_URL=url, PLUGINS=plugins) as auth,

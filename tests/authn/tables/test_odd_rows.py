@@ -10,8 +10,8 @@ from authn import sessions
 from authn.errors import UserBanned
 from authn.jwt import keys, tokens
 from authn.models import User
-from tests.authn.test_refusals import post
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.refusals import post
 from tests.fixtures.accounts.signer import Signer
 
 pytestmark = pytest.mark.django_db
