@@ -72,6 +72,22 @@ def test_saving_an_attachment_without_a_thread_keeps_its_thread(ada: Owner) -> N
     assert models.Attachment.objects.get().thread == models.Thread.objects.get()
 
 
+def test_saving_an_uploaded_attachment_again_changes_it_and_sets_its_thread(ada: Owner) -> None:
+    ada.starts()
+    uploaded = attachment(metadata={"file": "00/" + "0" * 32})
+    models.Attachment.objects.create(
+        user_id="ada", attachment_id="atc_1", data=uploaded.model_dump(mode="json")
+    )
+    changed = uploaded.model_copy(update={"name": "b.txt", "thread_id": "thr_1"})
+
+    ada.save_attachment(changed)
+
+    assert ada.load_attachment("atc_1") == changed
+    assert thread_id_of("atc_1") == "thr_1"
+    ada.save_attachment(uploaded)
+    assert thread_id_of("atc_1") == "thr_1"
+
+
 def message_with(attachment_id: str, item_id: str, thread_id: str) -> UserMessageItem:
     return message(item_id, thread_id=thread_id).model_copy(
         update={"attachments": [attachment(attachment_id)]}
