@@ -62,9 +62,8 @@ def delete(user_id: str, thread_id: str, item_id: str) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(DELETE, [item_id, user_id, thread_id])
         for thread, attachment_ids in cursor.fetchall():
-            if attachment_ids:
-                attached = Attachment.objects.owned_by(user_id).filter(thread=thread)
-                attached.filter(attachment_id__in=attachment_ids).release()
+            attached = Attachment.objects.owned_by(user_id).filter(thread=thread)
+            attached.filter(attachment_id__in=attachment_ids).release()
 
 
 def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
