@@ -25,7 +25,7 @@ ROOT_URLCONF = "chatbackend.urls"
 API_PREFIX = "/support/"  # the views below it answer in JSON and use no Django session
 ASGI_APPLICATION = "chatbackend.asgi.application"
 # Our handler. Django's is "django.core.handlers.asgi.ASGIHandler".
-ASGI_HANDLER = env.str("ASGI_HANDLER", default="runtime.handler.OneHopHandler")
+ASGI_HANDLER = env.str("ASGI_HANDLER", default="runtime.handler.WorkerThreadHandler")
 WORKER_THREADS = number("WORKER_THREADS", 4)
 APPEND_SLASH = False  # a redirect would turn a POST into a GET
 USE_TZ = True
@@ -65,7 +65,7 @@ MIDDLEWARE = [
     "chatbackend.web.session_middleware.AuthenticationMiddleware",
     "chatbackend.web.session_middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "chatbackend.web.service_unavailable.overload_middleware",
+    "chatbackend.web.overload.overload_middleware",
     "chatbackend.web.body_limit.body_limit_middleware",
 ]
 
@@ -104,7 +104,7 @@ def database(name: str) -> dict[str, Any]:
         address = {}
     # Django's own handler starts a thread for each request. A connection that such a thread keeps is never
     # closed.
-    keeps_connections = ASGI_HANDLER == "runtime.handler.OneHopHandler"
+    keeps_connections = ASGI_HANDLER == "runtime.handler.WorkerThreadHandler"
     return database_url.configure(address, DATABASE_TIMEOUT_SECONDS, keeps_connections=keeps_connections)
 
 

@@ -7,7 +7,7 @@ from chatbackend.openapi import views
 admin.site.site_header = admin.site.site_title = "Support"
 admin.site.site_url = None  # no "View site" link: the site is on another server
 
-handler500 = "chatbackend.web.service_unavailable.server_error_or_unavailable"
+handler500 = "chatbackend.web.overload.server_error_or_unavailable"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("support/", include("support.urls")),
     path("admin/", admin.site.urls),

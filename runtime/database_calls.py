@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import AsyncToSync
@@ -19,17 +19,17 @@ from runtime.worker_threads import workers
 P = ParamSpec("P")
 R = TypeVar("R")
 
-RETRY_FOR_SECONDS = 8.0  # a restart takes one or two; a shutdown waits ten (support.chat.streaming)
+RETRY_FOR_SECONDS = 8.0  # a restart of PostgreSQL takes one or two; a shutdown of our server waits ten
 RETRY_EVERY_SECONDS = 0.5
 
-# Whether this code works for a stream whose client has got an event.
+# Whether the current code works for a stream whose client has received an event.
 stream_has_begun: ContextVar[bool] = ContextVar("stream_has_begun", default=False)
 
 
 def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make an async function of one that uses the ORM. It runs in a worker thread.
+    """Turn a function that uses the ORM into an async function, which runs the query in a worker thread.
 
-    Inside ``run_inline`` it runs in the same thread.
+    Inside ``run_inline``, it runs the query in the current thread.
     """
 
     @wraps(query)
@@ -37,26 +37,26 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         loop = _running_loop()
         if loop is None:  # run_inline: this is a worker thread already
             return query(*args, **kwargs)
-        prefix = get_script_prefix()  # URLs begin with it, and asgiref does not pass it on to threads
+        prefix = get_script_prefix()  # the start of all URLs; asgiref does not pass it to threads
 
         def run() -> R:
             set_script_prefix(prefix)
             return query(*args, **kwargs)
 
-        # Submitted here and not in a task: a task may be cancelled before it begins, and a partial answer is
-        # stored while everything around it is being cancelled. And waited for: a thread cannot be
-        # interrupted, so the write happens even if the client leaves. Code that cleans up afterwards has to
-        # find it done.
-        return await _wait_to_the_end(_submit(contextvars.copy_context().run, run))
+        # The query is submitted here and not in a task. A task may be cancelled before it begins, and a
+        # partial answer is stored while other tasks are being cancelled.
+        # The query is also waited for, even after a cancellation. A thread cannot be interrupted, so the
+        # write happens in any case. Code that cleans up afterwards must find it done.
+        return await _wait_to_the_end(_submit(partial(contextvars.copy_context().run, run)))
 
     return call
 
 
 def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """As ``on_database``, for a query that may run twice.
+    """Like ``on_database``, for a query that may run twice: retry it during an outage of the database.
 
-    A stream that has begun cannot answer 503. So during an outage of the database its queries are tried
-    again for ``RETRY_FOR_SECONDS``. Otherwise the answer would be lost.
+    It retries for ``RETRY_FOR_SECONDS``, and only in a stream that has begun. Such a stream can no longer
+    answer 503, and its partial answer would be lost.
     """
     once = on_database(query)
 
@@ -83,7 +83,7 @@ def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]
 
 
 def run_inline(work: Coroutine[Any, Any, R]) -> R:
-    """Run in this thread, without an event loop, a coroutine that only awaits ``on_database``."""
+    """Run a coroutine in the current thread, without an event loop. It may only await ``on_database``."""
     try:
         contextvars.copy_context().run(work.send, None)
     except StopIteration as finished:
@@ -93,18 +93,23 @@ def run_inline(work: Coroutine[Any, Any, R]) -> R:
     raise RuntimeError("It awaits something other than the database")
 
 
-def _submit(call: Callable[..., R], *args: Any) -> "asyncio.Future[R]":
-    # A sync view may wait for this call in ``async_to_sync``, and keep its place. Then its thread runs the
-    # call, as asgiref does for thread-sensitive code. If all threads waited for another one, none would end.
+def _submit(call: Callable[[], R]) -> "asyncio.Future[R]":
+    # A sync view may wait for this call in ``async_to_sync`` and keep its place. Then its own thread runs the
+    # call, as asgiref does for thread-sensitive code. If all worker threads waited for another worker thread,
+    # none of them would ever end.
     waiting_thread = getattr(AsyncToSync.executors, "current", None)
     if waiting_thread is not None:
-        with suppress(RuntimeError):  # it no longer waits
-            return asyncio.wrap_future(waiting_thread.submit(call, *args))
-    return asyncio.wrap_future(workers.submit(call, *args))
+        with suppress(RuntimeError):  # the thread no longer waits
+            return asyncio.wrap_future(waiting_thread.submit(_run_in_worker, call))
+    return asyncio.wrap_future(workers.submit(call))
+
+
+def _run_in_worker(call: Callable[[], R]) -> R:
+    return call() if workers.is_worker() else workers.submit(call).result()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    # A separate function: else the traceback of a failed query would begin with this RuntimeError.
+    # A separate function: otherwise the traceback of a failed query would begin with this RuntimeError.
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -112,8 +117,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 async def _wait_to_the_end(work: "asyncio.Future[R]") -> R:
-    """Wait for the work, also when cancelled again and again. A server that shuts down waits for tasks, but
-    not for threads."""
+    """Wait for the work, even if this task is cancelled several times. A server that shuts down waits for
+    tasks, but not for threads."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

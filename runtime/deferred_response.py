@@ -1,8 +1,8 @@
-"""Responses of sync views that come from async code.
+"""Lets a sync view wait for a response that async code makes.
 
-A view with its authentication and middleware is sync. What a ChatKit server does is async, and may take a
-while. So the view waits in its thread for the response, as any sync code does. Middleware sees the status and
-the time of this response. A worker thread that waits gives its place to another thread meanwhile.
+A view is sync, like its authentication and middleware. A ChatKit server is async and may take a while. So
+the view waits in its thread for the response. Middleware then sees the real response, with its status and its
+time. A worker thread that waits gives its place to another thread meanwhile.
 """
 
 import asyncio
@@ -20,47 +20,69 @@ from runtime.worker_threads import use_worker_threads, workers
 
 R = TypeVar("R")
 
-Receive = Callable[[], Awaitable[Any]]  # ASGI's
+Receive = Callable[[], Awaitable[Any]]  # as ASGI defines it
 
-CLIENT_CLOSED_REQUEST = 499  # nginx's status, for middleware and metrics: the client has left
+CLIENT_CLOSED_REQUEST = 499  # nginx uses this status in its log for a client that has left
 
 
 def wait_for_response(
     request: HttpRequest, respond: Callable[[], Coroutine[Any, Any, HttpResponseBase]]
 ) -> HttpResponseBase:
-    """Run ``respond`` in the event loop. Raises what it raises, and ``TooManyWaiting``.
+    """Run ``respond`` in the event loop and return its response.
+
+    Raises the exceptions of ``respond``, and ``TooManyWaiting``.
 
     With our ASGI handler, ``respond`` is cancelled when the client leaves. The response then has status 499.
-    With WSGI and in Django's test client, the response of a stream is there when the stream has ended.
+    Under WSGI and in Django's test client, the response of a stream is returned when the stream has ended.
     """
-    # Requests of Django's own handlers and of its test client have no ``receive``.
+    # Only a request of our ASGI handler has ``receive``.
     receive: Receive | None = getattr(request, "receive", None)
-
+    # Exceptions are passed in a list and raised below. asgiref would keep them in a reference cycle, with the
+    # body of the request.
     failures: list[Exception] = []
 
     async def respond_in_event_loop() -> HttpResponseBase:
         try:
             async with use_worker_threads():
                 response = await (while_connected(receive, respond()) if receive else respond())
-                # WSGI or Django's test client: the event loop ends here, so the stream has to end, too.
+                # Under WSGI and in Django's test client, the event loop ends here. So the stream must end.
                 if isinstance(response, StreamingHttpResponse) and not isinstance(request, ASGIRequest):
                     response.streaming_content = [part async for part in response]
                 return response
         except RequestAborted:
-            return HttpResponse(status=CLIENT_CLOSED_REQUEST, reason="Client Closed Request")
-        except Exception as exc:  # raised below: asgiref would keep it in a cycle, with the request's body
+            return _client_closed_request()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            failures.append(RuntimeError("The ChatKit server has awaited a cancelled task"))
+        except Exception as exc:
             failures.append(exc)
-            return HttpResponse()
+        return HttpResponse()
 
     with workers.waiting():
         response = async_to_sync(respond_in_event_loop)()
     if failures:
         raise failures.pop()
+    request.deferred_response = response  # type: ignore[attr-defined]  # for ``abandon_replaced``
+    return response
+
+
+def abandon_replaced(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Stop the stream of the view if middleware has failed, or has replaced the stream by something else."""
+    deferred: Any = getattr(request, "deferred_response", None)
+    if deferred is not response and not response.streaming and hasattr(deferred, "abandon"):
+        deferred.abandon()
+
+
+def _client_closed_request() -> HttpResponse:
+    response = HttpResponse(status=CLIENT_CLOSED_REQUEST, reason="Client Closed Request")
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log a warning
     return response
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
-    """Cancel the work when the client leaves, wait for its end, and raise ``RequestAborted``."""
+    """Return the result of the work. If the client leaves first, cancel it and raise ``RequestAborted``."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
     try:
         await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -69,6 +91,8 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
         working.cancel()
         leaving.cancel()
         await asyncio.wait([working, leaving])
+        if not leaving.cancelled():
+            leaving.exception()  # otherwise asyncio logs that nobody has read it
     try:
         if not has_left:
             return working.result()

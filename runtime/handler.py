@@ -1,13 +1,13 @@
-"""Django's ASGI handler, with the sync part of a request as one call in a worker thread.
+"""An ASGI handler for Django that runs the sync part of a request in one call in a worker thread.
 
-Django's own handler makes a thread for each request, and changes threads for each hook of a middleware and
-for each signal. Here signals, middleware and the view are one call. Async code (``wait_for_response``, an
-async view, a stream) runs in the event loop.
+Django's own handler starts a thread for each request, and switches threads for each middleware hook and each
+signal. This handler runs signals, middleware and the view in one call. Async views and streams run in the
+event loop.
 
-Two things differ from what Django documents:
+The handler differs from Django's documentation in two points:
 
-- ``request_finished`` is sent before a body that is no stream is sent, not after it.
-- A sync view goes on when its client leaves. It could not be interrupted anyway.
+- If a response is not a stream, ``request_finished`` is sent before the response. Django sends it afterwards.
+- A sync view continues after its client has left, because a thread cannot be interrupted.
 """
 
 import logging
@@ -26,10 +26,10 @@ from django.http import FileResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from runtime.deferred_response import Receive, wait_for_response, while_connected
+from runtime.deferred_response import Receive, abandon_replaced, wait_for_response, while_connected
 from runtime.worker_threads import use_worker_threads, workers
 
-QUEUED_AT = "runtime.queued_at"  # in a request's scope: since when it waits for a thread (time.monotonic())
+QUEUED_AT = "runtime.queued_at"  # key in the ASGI scope: when the request began to wait (time.monotonic())
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +38,25 @@ class Request(ASGIRequest):
     receive: Receive  # for ``wait_for_response``
 
     def __init__(self, scope: Any, body_file: Any) -> None:
-        # Django answers 400 to bytes that are no UTF-8 before any middleware runs, and so not in JSON. It
-        # accepts their percent-encoding.
+        # If the query string has bytes that are not UTF-8, Django answers 400 before any middleware runs, so
+        # the answer is not JSON. Django accepts these bytes if they are percent-encoded.
         if not scope["query_string"].isascii():
             scope = scope | {"query_string": quote(scope["query_string"], safe="%&=+").encode()}
         super().__init__(scope, body_file)
 
 
-class OneHopHandler(ASGIHandler):
+class WorkerThreadHandler(ASGIHandler):
     request_class = Request
 
     def __init__(self) -> None:
         super().__init__()
-        self._respond_in_worker = _in_worker(self._respond)  # once: asgiref inspects what it wraps
+        self._respond_in_worker = _in_worker(self._respond)  # created once, because this is slow
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Django calls it for each view. Here an async view becomes a sync one that waits."""
+        """Turn an async view into a sync view that waits for it. Django calls this method for each view."""
         view = super().make_view_atomic(view)
         if not iscoroutinefunction(view):
             return view
@@ -77,13 +77,16 @@ class OneHopHandler(ASGIHandler):
         with body_file:
             scope[QUEUED_AT] = time.monotonic()
             response = await self._respond_in_worker(scope, body_file, receive)
-            if response.closed:
+            if response.closed:  # by ``_respond``: the response is not a stream
                 await self.send_response(response, send)
             else:
                 await self._stream(response, receive, send)
 
     def _respond(self, scope: Any, body_file: Any, receive: Receive) -> HttpResponseBase:
-        """The sync part. It closes a complete response, so that this needs no second call in a thread."""
+        """Run the sync part of the request, and close the response if it is not a stream.
+
+        So the closing needs no second call in a worker thread.
+        """
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         request: Any
@@ -92,14 +95,15 @@ class OneHopHandler(ASGIHandler):
         if request is not None:
             request.receive = receive
             response = self.get_response(request)
+            abandon_replaced(request, response)
         response._handler_class = self.__class__
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
         if not response.streaming:
             try:
                 response.close()
-            except Exception:  # a receiver of request_finished failed, before the response is sent
-                logger.exception("A request's end failed, and its answer is sent")
+            except Exception:  # of a receiver of ``request_finished``
+                logger.exception("Closing the response failed. The response is sent anyway")
         return cast(HttpResponseBase, response)
 
     async def _stream(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
@@ -107,7 +111,7 @@ class OneHopHandler(ASGIHandler):
             async with use_worker_threads():
                 with suppress(RequestAborted):
                     await while_connected(receive, self.send_response(response, send))
-        finally:  # outside the work that is cancelled: servers report a disconnect after completion as well
+        finally:  # never cancelled: some servers report a disconnect even after a complete response
             await _in_worker(response.close)()
 
 

@@ -1,9 +1,9 @@
 """The threads in which sync code runs: middleware, views and database calls.
 
-``WORKER_THREADS`` of them work at the same time. Each of these has a *place*: a set of database connections,
-which the place keeps from call to call. A thread that only waits for the event loop (``waiting``) gives its
-place to another thread meanwhile. So a process never has more connections than places, and slow answers
-leave all places free.
+At most ``WORKER_THREADS`` threads work at the same time. Each working thread has a *place*. A place is a set
+of database connections, one for each database. They stay open from call to call. A thread that only waits for
+the event loop (``waiting``) gives its place to another thread meanwhile. So slow responses leave all places
+free, and the number of connections stays the same.
 """
 
 import logging
@@ -26,18 +26,18 @@ R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 DEFAULT_WORKER_THREADS = 4
-MAX_WAITING = 100  # threads that wait for the event loop; each of them costs some memory, and no connection
+MAX_WAITING = 100  # threads that may wait for the event loop at the same time; each costs some memory
 LONG_CALL_SECONDS = 1.0  # a longer call suggests that something hangs, not that the machine is busy
 
-Place = dict[str, Any]  # its database connections, by their alias
+Place = dict[str, Any]  # database connections by alias
 
 
 class TooManyWaiting(Exception):
-    """``MAX_WAITING`` threads wait for the event loop already."""
+    """``MAX_WAITING`` threads already wait for the event loop."""
 
 
 class WorkerThreads(Executor):
-    """``size``: how many threads work at the same time."""
+    """An executor with ``size`` places."""
 
     last_long_call_at = -math.inf  # time.monotonic() at the end of a call of more than LONG_CALL_SECONDS
 
@@ -46,10 +46,12 @@ class WorkerThreads(Executor):
         self._threads = ThreadPoolExecutor(size + MAX_WAITING, thread_name_prefix="worker")
         self._lock = threading.Lock()
         self._free_places: list[Place] = [{} for _ in range(size)]
-        # Calls that wait for a place, and the futures of threads that wait for one to go on with their call.
-        self._queue: deque[Callable[[], None] | Future[Place]] = deque()
+        # Threads that need a place to resume their call, and then new calls that need a place.
+        self._resuming: deque[Future[Place]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._waiting = 0
-        self._current = threading.local()  # ``begun_at``: since when this thread works at its call
+        # ``begun_at``: when this thread began or resumed its call. Only worker threads have this attribute.
+        self._current = threading.local()
 
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         future: Future[R] = Future()
@@ -57,52 +59,55 @@ class WorkerThreads(Executor):
         with self._lock:
             place = self._free_places.pop() if self._free_places else None
             if place is None:
-                self._queue.append(run)
+                self._calls.append(run)
         if place is not None:
             self._threads.submit(self._work, place, [run])
         return future
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Inside, a worker thread only waits, and another one has its place. No effect in other threads.
+        """In this ``with`` block the worker thread only waits, and another thread can use its place.
 
-        Raises ``TooManyWaiting``.
+        It has no effect in a thread that is not a worker. Raises ``TooManyWaiting``.
         """
-        if not self._is_worker():
+        if not self.is_worker():
             yield
             return
         with self._lock:
             if self._waiting >= MAX_WAITING:
-                raise TooManyWaiting
+                raise TooManyWaiting(f"{MAX_WAITING} threads already wait for the event loop")
             self._waiting += 1
-        # A transaction belongs to this call. So its connections stay here, and the other thread makes new
-        # ones.
-        is_in_transaction = any(each.in_atomic_block for each in connections.all(initialized_only=True))
-        self._give_away({} if is_in_transaction else _remove_connections())
+        # The other thread then gets an empty place, and opens connections of its own.
+        keeps_connections = any(map(_has_state_of_its_call, connections.all(initialized_only=True)))
+        self._note_long_call()
         try:
+            self._give_away({} if keeps_connections else _remove_connections())
             yield
         finally:
             place = self._next_place()
-            if is_in_transaction:
-                for connection in place.values():
+            if keeps_connections:
+                for connection in place.values():  # not needed: this thread still has its own
                     connection.close()
             else:
                 _use_connections(place)
+                _close_unusable_connections()
             self._current.begun_at = time.monotonic()
             with self._lock:
                 self._waiting -= 1
 
     def load(self) -> tuple[int, int]:
         """How many threads work, and how many calls wait for a thread."""
-        return self.size - len(self._free_places), len(self._queue)
+        return self.size - len(self._free_places), len(self._calls) + len(self._resuming)
 
-    def _is_worker(self) -> bool:
+    def is_worker(self) -> bool:
+        """Whether the current thread is a worker thread."""
         return hasattr(self._current, "begun_at")
 
     def _work(self, place: Place, calls: list[Callable[[], None]]) -> None:
-        """In a thread: the one call, and then the calls that have waited for a place."""
+        """In a thread: run the call in ``calls``, and then the calls that wait for a place."""
         _use_connections(place)
-        # Taken out of the list: the thread pool keeps its arguments, and so would keep the call's exception.
+        # Remove the call from the list. The thread pool keeps a reference to the list, and so would keep the
+        # call and its exception.
         run: Callable[[], None] | None = calls.pop()
         while run is not None:
             run()
@@ -115,48 +120,69 @@ class WorkerThreads(Executor):
             result = self._call(call)
         except BaseException as exc:
             future.set_exception(exc)
-            del future, call  # they would keep the exception, which keeps them by its traceback
+            del future, call  # break the cycle exception → traceback → frame → future → exception
         else:
             future.set_result(result)
 
     def _call(self, call: Callable[[], R]) -> R:
         self._current.begun_at = time.monotonic()
         try:
-            for connection in connections.all(initialized_only=True):
-                connection.close_if_unusable_or_obsolete()
+            _close_unusable_connections()
             return call()
         finally:
-            if (now := time.monotonic()) - self._current.begun_at > LONG_CALL_SECONDS:
-                self.last_long_call_at = now
+            self._note_long_call()
             _close_open_transactions()
 
+    def _note_long_call(self) -> None:
+        if (now := time.monotonic()) - self._current.begun_at > LONG_CALL_SECONDS:
+            self.last_long_call_at = now
+
     def _next_call(self) -> Callable[[], None] | None:
-        """The next call for this thread and its place. Without one, the place is given away."""
+        """Return the next call for this thread. If there is none, give the place away and return ``None``."""
         with self._lock:
-            if self._queue and not isinstance(self._queue[0], Future):
-                return self._queue.popleft()  # type: ignore[return-value]
+            if self._calls and not self._resuming:
+                return self._calls.popleft()
         self._give_away(_remove_connections())
         return None
 
     def _give_away(self, place: Place) -> None:
-        """To the first in the queue, if anybody waits."""
+        """Give the place to a thread that resumes, or else to a new call. If nothing waits, it is free."""
         with self._lock:
-            next_one = self._queue.popleft() if self._queue else None
-            if next_one is None:
+            if self._resuming:
+                self._resuming.popleft().set_result(place)
+                return
+            if not self._calls:
                 self._free_places.append(place)
-        if isinstance(next_one, Future):
-            next_one.set_result(place)
-        elif next_one is not None:
-            self._threads.submit(self._work, place, [next_one])
+                return
+            call = self._calls.popleft()
+        self._threads.submit(self._work, place, [call])
 
     def _next_place(self) -> Place:
-        """For a thread that goes on with its call. It is first in the queue."""
+        """Wait for a place, in a thread that resumes its call."""
         with self._lock:
             if self._free_places:
                 return self._free_places.pop()
             place: Future[Place] = Future()
-            self._queue.appendleft(place)
+            self._resuming.append(place)
         return place.result()
+
+
+def _has_state_of_its_call(connection: Any) -> bool:
+    """Whether the call has changed the connection: then no other call may use it meanwhile.
+
+    For example by a transaction, or by a wrapper that records the statements of this call.
+    """
+    return (
+        connection.in_atomic_block
+        or (connection.connection is not None and not connection.get_autocommit())
+        or bool(connection.execute_wrappers)
+        or connection.force_debug_cursor
+    )
+
+
+def _close_unusable_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        connection.close_if_unusable_or_obsolete()
 
 
 def _use_connections(place: Place) -> None:
@@ -165,11 +191,11 @@ def _use_connections(place: Place) -> None:
 
 
 def _remove_connections() -> Place:
-    """Django keeps connections for each thread. These are taken from this one."""
+    """Remove all connections from the current thread and return them."""
     place = {}
     for connection in connections.all(initialized_only=True):
         if not connection.allow_thread_sharing:
-            connection.inc_thread_sharing()  # by one thread after the other
+            connection.inc_thread_sharing()  # threads use it in turn, never two at the same time
         place[connection.alias] = connection
         del connections[connection.alias]
     return place
@@ -177,8 +203,8 @@ def _remove_connections() -> Place:
 
 def _close_open_transactions() -> None:
     for connection in connections.all(initialized_only=True):
-        # A call has begun it, and another call was to end it. That may get another thread, and until then the
-        # transaction would swallow what others write through this connection.
+        # One call has begun the transaction, and a later call should end it. The later call may get another
+        # connection. Meanwhile other calls would write into the open transaction.
         if connection.in_atomic_block:
             logger.error("A transaction was left open, and is rolled back")
             connection.close()
@@ -190,9 +216,9 @@ workers = WorkerThreads(getattr(settings, "WORKER_THREADS", DEFAULT_WORKER_THREA
 
 @asynccontextmanager
 async def use_worker_threads() -> AsyncIterator[None]:
-    """Inside, Django's async ORM and ``sync_to_async`` use the worker threads.
+    """In this ``with`` block, Django's async ORM and ``sync_to_async`` use the worker threads.
 
-    Otherwise each stream would get a thread and a database connection of its own.
+    Without it, each stream would get its own thread and database connection.
     """
     async with ThreadSensitiveContext(executor=workers):
         yield

@@ -8,8 +8,10 @@ from typing import Any, cast
 from chatkit.store import NotFoundError
 from chatkit.types import ChatKitReq, InputTranscribeReq, ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from pydantic import ValidationError
@@ -26,7 +28,12 @@ from runtime.worker_threads import TooManyWaiting
 from support.api_view import NO_STORE, AnyAccept, MeasuredView, NotSupported
 from support.assistant import dictation, model_choice
 from support.chat import protocol, server_errors, streaming, unstored_messages
-from support.chat.configured_server import chatkit_server, context_builder, overrides_process
+from support.chat.configured_server import (
+    chatkit_server,
+    context_builder,
+    overrides_internals,
+    overrides_process,
+)
 from support.conf import conf
 from support.files import signed_urls, validation
 from support.storage import feedback
@@ -47,6 +54,8 @@ class TooManyStreams(APIException):
     wait = 10
 
 
+# With ATOMIC_REQUESTS, the transaction of a waiting view could block the ChatKit server's own queries.
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
 class ChatKitView(MeasuredView):
     """``POST /support/chatkit``: ChatKit's one endpoint. JSON, or a stream of server-sent events."""
 
@@ -100,8 +109,8 @@ def _api_exceptions() -> Iterator[None]:
 
 
 def _uses_only_our_store(server: Any) -> bool:
-    """Whether the SDK's own ``process`` answers ``STORE_OPERATIONS`` from our store."""
-    return type(server.store) is Store and not overrides_process(server)
+    """Whether only the SDK's own code answers ``STORE_OPERATIONS``, and from our store."""
+    return type(server.store) is Store and not overrides_internals(server)
 
 
 def _json(content: bytes) -> HttpResponse:

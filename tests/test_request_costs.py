@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.db.models.sql.compiler import SQLCompiler
 
-from runtime.handler import OneHopHandler
+from runtime.handler import WorkerThreadHandler
 from runtime.worker_threads import workers
 from support.chat.configured_server import chatkit_server
 from tests.fixtures.accounts.people import Person
@@ -41,7 +41,7 @@ def handle(settings: Any) -> Handle:
     """
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
-    handler = OneHopHandler()
+    handler = WorkerThreadHandler()
 
     async def communicate(body: Any, token: str, cookies: str = "", fails: str = "") -> int:
         credential = (b"authorization", f"Bearer {token}".encode())

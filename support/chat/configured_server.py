@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from inspect import isfunction
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -42,3 +43,18 @@ def overrides_process(server: Any) -> bool:
     from chatkit.server import ChatKitServer
 
     return getattr(server.process, "__func__", None) is not ChatKitServer.process
+
+
+@cache
+def overrides_internals(server: Any) -> bool:
+    """Whether a team has overridden ``process`` or a private method of the SDK's class.
+
+    The override may await anything. Then the operation must run in the event loop.
+    """
+    from chatkit.server import ChatKitServer
+
+    return overrides_process(server) or any(
+        getattr(type(server), name) is not method
+        for name, method in vars(ChatKitServer).items()
+        if isfunction(method) and name.startswith("_") and name != "__init__"
+    )

@@ -16,6 +16,7 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from chatkit.errors import CustomStreamError, ErrorCode
 from chatkit.store import NotFoundError
@@ -73,7 +74,10 @@ class EventStream:
         weakref.finalize(self, _cancel_threadsafe, task).atexit = False
 
     def response(self) -> StreamingHttpResponse:
-        return StreamingHttpResponse(self._iterate(), headers=HEADERS)
+        response = StreamingHttpResponse(self._iterate(), headers=HEADERS)
+        # ``deferred_response.abandon_replaced`` calls it if this response is not sent.
+        response.abandon = partial(_cancel_threadsafe, self._task)  # type: ignore[attr-defined]
+        return response
 
     async def _iterate(self) -> AsyncIterator[bytes]:
         try:

@@ -15,11 +15,11 @@ from django.test import Client
 from django.urls import path
 from psycopg.errors import ReadOnlySqlTransaction
 
-from chatbackend.web import service_unavailable
+from chatbackend.web import overload
 from chatbackend.web.health import answering_probes
 from runtime import handler, worker_threads
 from runtime.deferred_response import wait_for_response
-from runtime.handler import OneHopHandler
+from runtime.handler import WorkerThreadHandler
 from tests.fixtures.clock import Clock
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +48,7 @@ def fails(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("hello", hello), path("support/deferred", deferred), path("fails", fails)]
-handler500 = "chatbackend.web.service_unavailable.server_error_or_unavailable"
+handler500 = "chatbackend.web.overload.server_error_or_unavailable"
 
 
 @pytest.fixture(autouse=True)
@@ -89,13 +89,13 @@ def broken_receiver() -> Iterator[None]:
 
 @pytest.mark.usefixtures("broken_receiver")
 def test_a_receiver_of_request_finished_that_fails_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
-    status, _, body = ask(OneHopHandler(), "/hello")
+    status, _, body = ask(WorkerThreadHandler(), "/hello")
 
     assert (status, body) == (200, b"Hello")
     assert "of a receiver" in caplog.text
 
 
-@pytest.mark.parametrize("handler", [ASGIHandler, OneHopHandler])
+@pytest.mark.parametrize("handler", [ASGIHandler, WorkerThreadHandler])
 def test_what_an_answer_varies_with_is_added_to_what_middleware_says(
     handler: Callable[[], Any], settings: Any
 ) -> None:
@@ -146,9 +146,9 @@ def test_who_has_waited_too_long_behind_a_call_that_hangs_is_told_to_come_again(
     worker_threads.workers.submit(int).result()
     settings.DATABASE_TIMEOUT_SECONDS = 5.0
     Clock(100.0).replace_in(monkeypatch, handler)
-    Clock(100.0 + waited).replace_in(monkeypatch, service_unavailable)
+    Clock(100.0 + waited).replace_in(monkeypatch, overload)
 
-    told, headers, _ = ask(OneHopHandler(), "/hello")
+    told, headers, _ = ask(WorkerThreadHandler(), "/hello")
 
     assert told == status
     assert (b"Retry-After" in headers) == (status == 503)
@@ -157,8 +157,8 @@ def test_who_has_waited_too_long_behind_a_call_that_hangs_is_told_to_come_again(
 def test_who_has_waited_long_behind_many_quick_calls_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_threads.workers, "last_long_call_at", 99.0)  # before this one came
     Clock(100.0).replace_in(monkeypatch, handler)
-    Clock(160.0).replace_in(monkeypatch, service_unavailable)
+    Clock(160.0).replace_in(monkeypatch, overload)
 
-    told, _, _ = ask(OneHopHandler(), "/hello")
+    told, _, _ = ask(WorkerThreadHandler(), "/hello")
 
     assert told == 200

@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from runtime.database_calls import on_database
 from runtime.deferred_response import wait_for_response
-from runtime.handler import OneHopHandler
+from runtime.handler import WorkerThreadHandler
 from runtime.worker_threads import workers
 from support.models import Thread
 
@@ -181,7 +181,7 @@ def _urls(settings: Any) -> None:
     SEEN.clear()
 
 
-@pytest.fixture(params=[OneHopHandler, ASGIHandler])
+@pytest.fixture(params=[WorkerThreadHandler, ASGIHandler])
 def handler(request: pytest.FixtureRequest) -> ASGIHandler:
     return request.param()
 
@@ -287,7 +287,7 @@ def test_a_query_that_is_no_text_is_a_400_of_django_and_reaches_our_views() -> N
     asked = scope("/hello") | {"query_string": b"name=\xff&name=%C3%A9"}
 
     assert ask(ASGIHandler(), asked)[0]["status"] == 400
-    assert ask(OneHopHandler(), asked)[1] == "Hello é!".encode()
+    assert ask(WorkerThreadHandler(), asked)[1] == "Hello é!".encode()
 
 
 def test_a_prefix_of_the_server_s_is_taken_off(handler: ASGIHandler) -> None:
@@ -358,7 +358,7 @@ def test_an_async_view_uses_the_connections_of_the_workers(settings: Any) -> Non
     settings.ROOT_URLCONF = WithAsyncViews
 
     for _ in range(3 * workers.size):
-        assert ask(OneHopHandler(), scope("/async-orm"))[1] == b"0"
+        assert ask(WorkerThreadHandler(), scope("/async-orm"))[1] == b"0"
 
     assert len({id(connection) for connection in TOLD}) <= workers.size
 
@@ -448,7 +448,7 @@ def test_middleware_sees_that_a_client_has_left(settings: Any) -> None:
     settings.MIDDLEWARE = [f"{__name__}.Watching", *settings.MIDDLEWARE]
 
     async def communicate() -> None:
-        communicator = ApplicationCommunicator(OneHopHandler(), scope("/support/deferred", "what=wait"))
+        communicator = ApplicationCommunicator(WorkerThreadHandler(), scope("/support/deferred", "what=wait"))
         await communicator.send_input({"type": "http.request"})
         await eventually_told(1)
         await communicator.send_input({"type": "http.disconnect"})
@@ -514,7 +514,7 @@ def hops(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     [("/hello", 1), ("/nowhere", 1), ("/broken", 1), ("/stream", 2), ("/support/deferred", 1)],
 )
 def test_a_request_is_one_hop_and_a_stream_s_end_another(hops: list[Any], asked: str, number: int) -> None:
-    ask(OneHopHandler(), scope(asked))
+    ask(WorkerThreadHandler(), scope(asked))
 
     assert len(hops) == number
 
@@ -527,7 +527,7 @@ def test_signals_share_a_thread_of_the_workers() -> None:
 
     signals.request_started.connect(note)
     signals.request_finished.connect(note)
-    ask(OneHopHandler(), scope("/hello"))
+    ask(WorkerThreadHandler(), scope("/hello"))
     signals.request_started.disconnect(note)
     signals.request_finished.disconnect(note)
 
@@ -537,7 +537,7 @@ def test_signals_share_a_thread_of_the_workers() -> None:
 
 
 def test_a_deferred_response_keeps_no_place_and_is_cancelled_when_its_client_leaves() -> None:
-    handler = OneHopHandler()
+    handler = WorkerThreadHandler()
 
     async def communicate() -> None:
         waiting = [
@@ -561,7 +561,7 @@ def test_a_deferred_response_keeps_no_place_and_is_cancelled_when_its_client_lea
 
 def test_a_sync_view_waits_for_the_store_and_not_for_another_worker() -> None:
     """docs/moving-from-fastapi.md has one. If each worker waited for another, all would for ever."""
-    handler = OneHopHandler()
+    handler = WorkerThreadHandler()
 
     async def communicate() -> list[bytes]:
         all_of_them = [
@@ -576,7 +576,7 @@ def test_a_sync_view_waits_for_the_store_and_not_for_another_worker() -> None:
 
 
 def test_two_requests_at_once_have_a_thread_each() -> None:
-    handler, met = OneHopHandler(), threading.Barrier(2, timeout=10)
+    handler, met = WorkerThreadHandler(), threading.Barrier(2, timeout=10)
 
     def meet(**_: Any) -> None:
         met.wait()
@@ -619,7 +619,7 @@ def test_a_response_is_closed_however_busy_the_workers_are_when_it_ends(asked: s
                 sent.set()
 
         try:
-            await OneHopHandler()(scope(asked), receive, send)
+            await WorkerThreadHandler()(scope(asked), receive, send)
         finally:
             free.set()
 
@@ -635,7 +635,7 @@ def test_a_response_is_closed_however_busy_the_workers_are_when_it_ends(asked: s
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning")
 def test_a_sync_stream_is_read_by_a_worker() -> None:
-    _, body = ask(OneHopHandler(), scope("/sync-stream"))
+    _, body = ask(WorkerThreadHandler(), scope("/sync-stream"))
 
     assert body.startswith(b"worker")
 

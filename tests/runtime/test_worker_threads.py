@@ -2,16 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from chatkit.store import NotFoundError
 from django.db import DataError, ProgrammingError, connection, transaction
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
+from django.test.utils import CaptureQueriesContext
 
 from runtime import worker_threads
 from runtime.database_calls import on_database, run_inline
@@ -210,7 +213,7 @@ def test_a_cancelled_call_waits_for_its_write(ada: Owner, postgres_url: str) -> 
     asyncio.run(work())
 
 
-def test_at_once_runs_what_awaits_the_database_in_the_thread_it_is_called_in() -> None:
+def test_run_inline_runs_the_queries_in_the_current_thread() -> None:
     async def where() -> tuple[int, int]:
         await process_id()
         return threading.get_ident(), await on_database(threading.get_ident)()
@@ -218,7 +221,7 @@ def test_at_once_runs_what_awaits_the_database_in_the_thread_it_is_called_in() -
     assert run_inline(where()) == (threading.get_ident(), threading.get_ident())
 
 
-def test_at_once_refuses_what_awaits_something_else() -> None:
+def test_run_inline_refuses_a_coroutine_that_awaits_something_else() -> None:
     async def sleepy() -> None:
         await Pause()
 
@@ -281,6 +284,119 @@ def test_a_thread_that_waits_in_a_transaction_keeps_its_connection_and_others_ge
     assert all(before == after for before, after in before_and_after)
     assert not others & {before for before, _ in before_and_after}
     eventually(number_of_connections, lambda number: number <= before_all)
+
+
+@pytest.mark.parametrize("state", ["autocommit off", "execute_wrapper", "debug cursor"])
+def test_a_thread_that_waits_keeps_a_connection_that_its_call_has_changed(state: str) -> None:
+    seen: list[str] = []
+
+    def record(execute: Callable[..., Any], sql: str, *others: Any) -> Any:
+        seen.append(sql)
+        return execute(sql, *others)
+
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with ExitStack() as stack:
+            if state == "autocommit off":
+                transaction.set_autocommit(False)
+                stack.callback(transaction.set_autocommit, True)
+                stack.callback(transaction.commit)
+            elif state == "execute_wrapper":
+                stack.enter_context(connection.execute_wrapper(record))
+            else:
+                stack.enter_context(CaptureQueriesContext(connection))
+            yield
+
+    go_on, waits = threading.Event(), threading.Event()
+
+    def wait() -> tuple[int, int]:
+        own_process_id()
+        with changed():
+            before = own_process_id()
+            Thread.objects.create(user_id="ada", thread_id="thr_1", created_at=datetime.now(UTC), data={})
+            with workers.waiting():
+                waits.set()
+                go_on.wait(10)
+            return before, own_process_id()
+
+    waiting = workers.submit(wait)
+    assert waits.wait(10)
+    statements = len(seen)
+    others = all_process_ids()
+    assert len(seen) == statements
+    go_on.set()
+    before, after = waiting.result(10)
+
+    assert before == after
+    assert before not in others
+    assert Thread.objects.owned_by("ada").exists()
+
+
+def test_a_thread_that_resumes_replaces_a_connection_that_the_server_has_closed(postgres_url: str) -> None:
+    go_on, waits = threading.Event(), threading.Event()
+
+    def wait() -> int:
+        with workers.waiting():
+            waits.set()
+            go_on.wait(10)
+        return own_process_id()
+
+    dead = all_process_ids()
+    waiting = workers.submit(wait)
+    assert waits.wait(10)
+    with psycopg.connect(postgres_url) as elsewhere:
+        for number in dead:
+            elsewhere.execute("SELECT pg_terminate_backend(%s, 1000)", [number])
+    go_on.set()
+
+    assert waiting.result(10) not in dead
+
+
+def test_threads_resume_in_the_order_in_which_their_waits_end() -> None:
+    pool, order = worker_threads.WorkerThreads(1), []
+    ends, busy = [threading.Event() for _ in range(4)], threading.Event()
+    waits = threading.Semaphore(0)
+
+    def wait(number: int) -> None:
+        with pool.waiting():
+            waits.release()
+            ends[number].wait(10)
+        order.append(number)
+
+    calls = [pool.submit(wait, number) for number in range(4)]
+    for _ in calls:
+        waits.acquire(timeout=10)
+    pool.submit(busy.wait, 10)
+    for number, end in enumerate(ends):
+        end.set()
+        eventually(lambda: len(pool._resuming), lambda length, number=number: length == number + 1)
+    busy.set()
+    for call in calls:
+        call.result(10)
+
+    assert order == [0, 1, 2, 3]
+
+
+def test_a_long_call_before_a_wait_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_threads, "LONG_CALL_SECONDS", -1.0)
+    before, seen = workers.last_long_call_at, []
+
+    def wait() -> None:
+        with workers.waiting():
+            seen.append(workers.last_long_call_at)
+
+    workers.submit(wait).result(10)
+
+    assert seen[0] > before
+
+
+def test_a_query_of_a_waiting_thread_that_is_no_worker_runs_in_a_worker() -> None:
+    kept = all_process_ids()
+
+    async def work() -> int:
+        return await asyncio.to_thread(async_to_sync(process_id))
+
+    assert asyncio.run(work()) in kept
 
 
 def test_only_so_many_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:

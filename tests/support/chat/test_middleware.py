@@ -1,6 +1,9 @@
 """What middleware sees of ``POST /support/chatkit``: the response that the client gets, with each handler."""
 
+import asyncio
+import gc
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,13 +12,16 @@ from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.test import Client
+from django.urls import resolve
 
-from runtime.handler import OneHopHandler
+from runtime.handler import WorkerThreadHandler
+from support.chat import streaming
+from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.servers.api import add, create, operation
+from tests.fixtures.servers.api import add, create, eventually, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +78,7 @@ def post_with(handler: Callable[[], Any]) -> Callable[[Any, str], int]:
 
 @pytest.mark.parametrize(
     "post",
-    [post_with(OneHopHandler), post_with(ASGIHandler), post_with_test_client],
+    [post_with(WorkerThreadHandler), post_with(ASGIHandler), post_with_test_client],
     ids=["our handler", "Django's handler", "Django's test client"],
 )
 @pytest.mark.parametrize(
@@ -93,6 +99,77 @@ def test_middleware_sees_what_the_client_gets(
 
     assert [seen] == SEEN
     assert status == seen[0]
+
+
+class Failing(Watching):
+    """Middleware that fails after the view."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        self.get_response(request)
+        raise RuntimeError("after the view")
+
+
+class Replacing(Watching):
+    """Middleware that answers something else."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        self.get_response(request)
+        return HttpResponse("something else", status=418)
+
+
+@pytest.mark.parametrize(("middleware", "status"), [("Failing", 500), ("Replacing", 418)])
+def test_a_stream_that_middleware_does_not_return_is_cancelled(
+    person: Person, settings: Any, caplog: pytest.LogCaptureFixture, middleware: str, status: int
+) -> None:
+    caplog.set_level(logging.CRITICAL)  # pytest keeps every record, and its request
+    settings.MIDDLEWARE = [f"{__name__}.{middleware}", *settings.MIDDLEWARE[1:]]
+    settings.CHATKIT_SERVER = "tests.fixtures.chatkit.servers.SlowServer"
+    gc.disable()  # the response may be in a reference cycle with the exception
+
+    try:
+        assert post_with(WorkerThreadHandler)(create("Hello"), person.token()) == status
+        eventually(lambda: len(streaming._tasks), lambda number: number == 0)
+    finally:
+        gc.enable()
+
+
+class OverridingServer(SupportServer):
+    """It overrides a private method of the SDK, and awaits something other than the store."""
+
+    async def _process_non_streaming(self, request: Any, context: Any) -> bytes:
+        result = await super()._process_non_streaming(request, context)
+        await asyncio.sleep(0.001)
+        return result
+
+
+def test_a_server_that_overrides_a_private_method_of_the_sdk_answers_store_operations(
+    person: Person, settings: Any
+) -> None:
+    settings.CHATKIT_SERVER = f"{__name__}.OverridingServer"
+
+    assert post_with(WorkerThreadHandler)(operation("threads.list"), person.token()) == 200
+
+
+class CancelledServer(SupportServer):
+    """It awaits a task that it has cancelled."""
+
+    async def process(self, request: Any, context: Any) -> Any:
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+
+def test_a_cancelled_task_of_a_server_is_a_500_in_json(person: Person, settings: Any) -> None:
+    settings.CHATKIT_SERVER = f"{__name__}.CancelledServer"
+
+    assert post_with(WorkerThreadHandler)(operation("threads.list"), person.token()) == 500
+    assert SEEN == [(500, False, "application/json")]
+
+
+def test_the_endpoint_is_outside_of_atomic_requests() -> None:
+    view = resolve("/support/chatkit").func
+
+    assert "default" in view._non_atomic_requests
 
 
 def test_django_s_test_client_gets_the_whole_stream(person: Person) -> None:

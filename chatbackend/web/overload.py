@@ -1,4 +1,4 @@
-"""Answers 503 if a request cannot be answered now: nothing was done, and a moment later it may work."""
+"""Answers 503 if the server is too busy or the database is down. A moment later the request may work."""
 
 import math
 import sys
