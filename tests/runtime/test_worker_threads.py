@@ -336,6 +336,7 @@ def test_a_thread_that_resumes_replaces_a_connection_that_the_server_has_closed(
     go_on, waits = threading.Event(), threading.Event()
 
     def wait() -> int:
+        own_process_id()  # after a query, Django itself does not check the connection again
         with workers.waiting():
             waits.set()
             go_on.wait(10)

@@ -4,12 +4,12 @@ import asyncio
 import gc
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
+from chatkit.types import ProgressUpdateEvent, ThreadStreamEvent
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -21,7 +21,7 @@ from runtime.handler import WorkerThreadHandler
 from support.chat import streaming
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
-from tests.fixtures.servers.api import add, create, eventually, operation
+from tests.fixtures.servers.api import add, create, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,25 +55,26 @@ def post_with_test_client(body: Any, token: str) -> int:
     return client.post("/support/chatkit", body, content_type="application/json").status_code
 
 
-def post_with(handler: Callable[[], Any]) -> Callable[[Any, str], int]:
-    async def post(body: Any, token: str) -> int:
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/support/chatkit",
-            "query_string": b"",
-            "http_version": "1.1",
-            "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {token}".encode())],
-        }
-        communicator = ApplicationCommunicator(handler(), scope)
-        await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
-        start = await communicator.receive_output(10)
-        while (await communicator.receive_output(10)).get("more_body"):
-            pass
-        await communicator.wait(10)
-        return int(start["status"])
+async def post_to(handler: Any, body: Any, token: str) -> int:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/support/chatkit",
+        "query_string": b"",
+        "http_version": "1.1",
+        "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {token}".encode())],
+    }
+    communicator = ApplicationCommunicator(handler, scope)
+    await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
+    start = await communicator.receive_output(10)
+    while (await communicator.receive_output(10)).get("more_body"):
+        pass
+    await communicator.wait(10)
+    return int(start["status"])
 
-    return async_to_sync(post)
+
+def post_with(handler: Callable[[], Any]) -> Callable[[Any, str], int]:
+    return lambda body, token: asyncio.run(post_to(handler(), body, token))
 
 
 @pytest.mark.parametrize(
@@ -105,16 +106,22 @@ class Failing(Watching):
     """Middleware that fails after the view."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        self.get_response(request)
-        raise RuntimeError("after the view")
+        response = self.get_response(request)
+        raise RuntimeError(f"after the view: {response.status_code}")
 
 
 class Replacing(Watching):
     """Middleware that answers something else."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        self.get_response(request)
-        return HttpResponse("something else", status=418)
+        response = self.get_response(request)
+        return HttpResponse(f"something else than {response.status_code}", status=418)
+
+
+class EndlessServer(SupportServer):
+    async def respond(self, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
+        await asyncio.sleep(3600)
+        yield ProgressUpdateEvent(text="never")
 
 
 @pytest.mark.parametrize(("middleware", "status"), [("Failing", 500), ("Replacing", 418)])
@@ -123,12 +130,19 @@ def test_a_stream_that_middleware_does_not_return_is_cancelled(
 ) -> None:
     caplog.set_level(logging.CRITICAL)  # pytest keeps every record, and its request
     settings.MIDDLEWARE = [f"{__name__}.{middleware}", *settings.MIDDLEWARE[1:]]
-    settings.CHATKIT_SERVER = "tests.fixtures.chatkit.servers.SlowServer"
+    settings.CHATKIT_SERVER = f"{__name__}.EndlessServer"
     gc.disable()  # the response may be in a reference cycle with the exception
 
+    async def post() -> int:
+        """In one event loop: at its end, asyncio cancels all tasks."""
+        status = await post_to(WorkerThreadHandler(), create("Hello"), person.token())
+        async with asyncio.timeout(5):
+            while streaming._tasks:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return status
+
     try:
-        assert post_with(WorkerThreadHandler)(create("Hello"), person.token()) == status
-        eventually(lambda: len(streaming._tasks), lambda number: number == 0)
+        assert asyncio.run(post()) == status
     finally:
         gc.enable()
 
