@@ -1,4 +1,6 @@
-"""More forgeries than in test_tokens.py, and attacks on the whole request. Each asserts its reason.
+"""More forgeries than in fixtures/accounts/forgeries.py, and attacks on the whole request.
+
+Each case names the reason of its refusal.
 
 Keys and key ids, algorithms, token types, forged and malleable signatures, duplicate members, malformed
 numbers, look-alike characters, another user's session, headers.
@@ -19,7 +21,14 @@ from jwt.utils import base64url_decode
 
 from authn.errors import TokenRefused
 from authn.jwt import keys, tokens
-from tests.authn.jwt.test_tokens import Forge, attacker, reason_for, with_claims, with_header, with_signature
+from tests.fixtures.accounts.forgeries import (
+    Forge,
+    attacker,
+    reason_for,
+    with_claims,
+    with_header,
+    with_signature,
+)
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.refusals import BAD_TOKEN, body_of, post
 from tests.fixtures.accounts.signer import P256_ORDER, Signer, part

@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from authn import audit, throttling
-from tests.authn.jwt.test_tokens import with_signature
+from tests.fixtures.accounts.forgeries import with_signature
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
 from tests.fixtures.accounts.signer import P256_ORDER, Signer

@@ -21,7 +21,7 @@ from authn.diagnosis.explanation import JWT_STEPS, explain
 from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, Unavailable
 from authn.jwt import tokens
-from tests.authn.jwt.test_tokens import FORGERIES
+from tests.fixtures.accounts.forgeries import FORGERIES
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.signer import Signer, part
 from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
