@@ -23,6 +23,7 @@ from runtime.handler import WorkerThreadHandler
 from runtime.worker_threads import workers
 from support.chat.configured_server import chatkit_server
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.session_tokens import COOKIE_NAME
 from tests.fixtures.environment import PAGE_ORIGIN
 from tests.fixtures.servers.api import add, create, operation
 from tests.fixtures.servers.forkserver import python
@@ -183,12 +184,9 @@ def test_an_exception_of_a_teams_server_leaves_no_garbage_to_collect(
     assert garbage < 5
 
 
-NAME = "better-auth.session_token"
-
-
 @pytest.mark.parametrize(
     ("token", "cookies"),
-    [("", ""), ("x.y.z", ""), ("", f"{NAME}=x; {NAME}=y")],
+    [("", ""), ("x.y.z", ""), ("", f"{COOKIE_NAME}=x; {COOKIE_NAME}=y")],
     ids=["none", "bad", "cookies"],
 )
 def test_a_refused_request_leaves_no_garbage_to_collect(

@@ -18,6 +18,7 @@ from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth, Person
+from tests.fixtures.accounts.session_tokens import COOKIE_NAME
 from tests.fixtures.programs import program
 from tests.fixtures.servers.api import Api
 
@@ -125,7 +126,7 @@ def open_page(new_page: Callable[..., Page], stack: Stack) -> Callable[..., Page
     def open_page(person: Person | None = None, address: str = "/", **options: Any) -> Page:
         page = new_page(base_url=stack.auth.origin, **options)
         if person:
-            cookie = {"name": "better-auth.session_token", "value": person.cookie, "httpOnly": True}
+            cookie = {"name": COOKIE_NAME, "value": person.cookie, "httpOnly": True}
             page.context.add_cookies([cookie | {"url": stack.auth.origin}])  # type: ignore[list-item]
         page.goto(address)
         if person:

@@ -18,17 +18,14 @@ from authn.authentication import BetterAuthCookieAuthentication
 from authn.errors import OriginRefused
 from authn.models import Session
 from chatbackend.dev.postgres import create_database
-from support import context
-from tests.authn.credentials.test_session_tokens import signed
 from tests.fixtures.accounts.people import PASSWORD, BetterAuth, Person
-from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, body_of
+from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, REALM, SIGNED_OUT, body_of
+from tests.fixtures.accounts.session_tokens import COOKIE_NAME, post_from_page, signed
+from tests.fixtures.chatkit.kept_contexts import CONTEXTS
 from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL, PAGE_ORIGIN
 from tests.fixtures.servers.api import Api, http, operation
 
 pytestmark = pytest.mark.django_db
-
-NAME = "better-auth.session_token"
-SIGNED_OUT = body_of("No active sessions found for user", 404)
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +41,6 @@ def enable(settings: Any) -> Callable[..., None]:
     return make
 
 
-def post(client: Client, authorization: str = "", cookie: str = "", origin: str | None = PAGE_ORIGIN) -> Any:
-    given = {
-        "HTTP_AUTHORIZATION": authorization or None,
-        "HTTP_COOKIE": cookie or None,
-        "HTTP_ORIGIN": origin,
-    }
-    headers = {name: value for name, value in given.items() if value is not None}
-    body = json.dumps(operation("threads.list"))
-    return client.post("/support/chatkit", body, content_type="application/json", **headers)
-
-
 def is_uniform_401(response: Any) -> bool:
     actual = (response.status_code, response.json(), response["WWW-Authenticate"])
     return bool(actual == (401, body_of(BAD_TOKEN, 401), f'{REALM}, error="invalid_token"'))
@@ -68,7 +54,7 @@ def test_a_real_session_cookie_of_better_auth_is_accepted(
 ) -> None:
     enable("jwt", "cookie")
 
-    response = post(client, cookie=f"theme=dark; {NAME}={person.cookie}; lang=en")
+    response = post_from_page(client, cookie=f"theme=dark; {COOKIE_NAME}={person.cookie}; lang=en")
 
     assert response.status_code == 200
     [record] = audit()
@@ -82,7 +68,7 @@ def test_a_signed_session_token_is_accepted_as_a_bearer_encoded_or_not(
     enable("bearer")
 
     statuses = [
-        post(client, f"Bearer {value}").status_code
+        post_from_page(client, f"Bearer {value}").status_code
         for value in (person.cookie, signed(person.session_token, BETTER_AUTH_SECRET))
     ]
 
@@ -95,13 +81,14 @@ def test_an_unsigned_token_is_only_accepted_if_the_setting_allows_it(
 ) -> None:
     enable("jwt", "cookie", "bearer")
     bare, signed_value = person.session_token, person.cookie
-    before = post(client, f"Bearer {bare}")
+    before = post_from_page(client, f"Bearer {bare}")
 
     settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
-    let_in = [post(client, f"Bearer {value}").status_code for value in (bare, signed_value)]
-    unknown, in_the_cookie = post(client, f"Bearer {bare[::-1]}"), post(client, cookie=f"{NAME}={bare}")
+    let_in = [post_from_page(client, f"Bearer {value}").status_code for value in (bare, signed_value)]
+    unknown = post_from_page(client, f"Bearer {bare[::-1]}")
+    in_the_cookie = post_from_page(client, cookie=f"{COOKIE_NAME}={bare}")
     person.sign_out()
-    gone = post(client, f"Bearer {bare}")
+    gone = post_from_page(client, f"Bearer {bare}")
 
     assert let_in == [200, 200]
     for response in (before, unknown, in_the_cookie, gone):  # nothing proves that Better Auth issued them
@@ -112,21 +99,13 @@ def test_a_session_token_gives_the_context_no_claims(
     client: Client, person: Person, enable: Callable[..., None], settings: Any
 ) -> None:
     enable("cookie")
-    settings.CHATKIT_CONTEXT = f"{__name__}.keep_context"
+    settings.CHATKIT_CONTEXT = "tests.fixtures.chatkit.kept_contexts.keep_context"
 
-    post(client, cookie=f"{NAME}={person.cookie}")
+    post_from_page(client, cookie=f"{COOKIE_NAME}={person.cookie}")
 
     context = CONTEXTS.pop()
     assert (context.user_id, context.session.id) == (person.user_id, person.session_id)
     assert context.claims is None
-
-
-CONTEXTS: list[Any] = []
-
-
-def keep_context(request: Any) -> Any:
-    CONTEXTS.append(context.build(request))
-    return CONTEXTS[-1]
 
 
 @pytest.mark.parametrize(
@@ -151,28 +130,31 @@ def test_a_kind_of_credential_that_is_not_listed_gets_the_uniform_401(
 ) -> None:
     enable(*credentials)
 
-    assert is_uniform_401(post(client, show(person)))
+    assert is_uniform_401(post_from_page(client, show(person)))
 
 
 def test_a_cookie_is_ignored_if_cookies_are_not_listed(client: Client, person: Person) -> None:
-    cookie = f"{NAME}={person.cookie}"
+    cookie = f"{COOKIE_NAME}={person.cookie}"
 
-    assert post(client, cookie=cookie).json() == body_of(NO_CREDENTIALS, 401)
-    assert post(client, f"Bearer {person.token()}", cookie).status_code == 200
+    assert post_from_page(client, cookie=cookie).json() == body_of(NO_CREDENTIALS, 401)
+    assert post_from_page(client, f"Bearer {person.token()}", cookie).status_code == 200
 
 
 # --- Only one credential ----------------------------------------------------------------------------------
 
 
 TWO = {
-    "JWT and cookie": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}"),
-    "bearer and cookie": lambda jwt, token: (f"Bearer {token}", f"{NAME}={token}"),
-    "a bad one and a good one": lambda jwt, token: ("Bearer a.b.c", f"{NAME}={token}"),
-    "what is nothing and cookie": lambda jwt, token: ("Bearer undefined", f"{NAME}={token}"),
+    "JWT and cookie": lambda jwt, token: (f"Bearer {jwt}", f"{COOKIE_NAME}={token}"),
+    "bearer and cookie": lambda jwt, token: (f"Bearer {token}", f"{COOKIE_NAME}={token}"),
+    "a bad one and a good one": lambda jwt, token: ("Bearer a.b.c", f"{COOKIE_NAME}={token}"),
+    "what is nothing and cookie": lambda jwt, token: ("Bearer undefined", f"{COOKIE_NAME}={token}"),
     "two JWTs": lambda jwt, token: (f"Bearer {jwt},Bearer {jwt}", ""),
     "JWT and bearer": lambda jwt, token: (f"Bearer {jwt}, bearer {token}", ""),
     "JWT and what is nothing": lambda jwt, token: (f"Bearer {jwt},BEARER {token[:8]}", ""),
-    "JWT and two cookies": lambda jwt, token: (f"Bearer {jwt}", f"{NAME}={token}; {NAME}=planted"),
+    "JWT and two cookies": lambda jwt, token: (
+        f"Bearer {jwt}",
+        f"{COOKIE_NAME}={token}; {COOKIE_NAME}=planted",
+    ),
 }
 
 
@@ -186,7 +168,7 @@ def test_two_credentials_on_one_request_are_a_400(
 ) -> None:
     enable("jwt", "cookie", "bearer")
 
-    response = post(client, *show(person.token(), person.cookie))
+    response = post_from_page(client, *show(person.token(), person.cookie))
 
     message = "More than one credential on one request"
     assert (response.status_code, response.json()) == (400, body_of(message, 400))
@@ -206,7 +188,7 @@ def test_two_authorization_headers_are_a_400_on_a_real_server_too(api: Api, pers
     "header", ["Bearer {0},Basic YTpi", "Bearer {0},{0}", "Bearer {0},", "Bearer {0} {0}", "Bearer  {0}"]
 )
 def test_anything_after_a_token_makes_it_invalid(client: Client, person: Person, header: str) -> None:
-    assert is_uniform_401(post(client, header.format(person.token())))
+    assert is_uniform_401(post_from_page(client, header.format(person.token())))
 
 
 # --- Cookies ---------------------------------------------------------------------------------------
@@ -252,9 +234,11 @@ def test_only_the_cookie_with_better_auths_prefix_and_name_counts(
     plain = name.removeprefix("__Secure-")
     others = {plain, f"__Secure-{plain}", f"__Host-{plain}", plain.upper(), f"{plain}_multi-x"} - {name}
 
-    taken = post(client, cookie=f"{name}={person.cookie}")
-    beside = post(client, cookie="; ".join([f"{other}=x" for other in others] + [f"{name}={person.cookie}"]))
-    alone = [post(client, cookie=f"{other}={person.cookie}") for other in others]
+    taken = post_from_page(client, cookie=f"{name}={person.cookie}")
+    beside = post_from_page(
+        client, cookie="; ".join([f"{other}=x" for other in others] + [f"{name}={person.cookie}"])
+    )
+    alone = [post_from_page(client, cookie=f"{other}={person.cookie}") for other in others]
 
     assert (taken.status_code, beside.status_code) == (200, 200)
     assert {response.json()["error"] for response in alone} == {NO_CREDENTIALS}
@@ -266,7 +250,11 @@ def test_a_secure_cookie_name_with_a_character_before_it_is_another_name(
 ) -> None:
     enable("cookie")
     settings.BETTER_AUTH_URL = "https://auth.example.com"
-    names = [f"{before}__Secure-{NAME}", f"__Secure-{NAME}{before}", f" \t__Secure-{NAME} \t"]
+    names = [
+        f"{before}__Secure-{COOKIE_NAME}",
+        f"__Secure-{COOKIE_NAME}{before}",
+        f" \t__Secure-{COOKIE_NAME} \t",
+    ]
     cookies = [
         f"{name}={value}" for name, value in zip(names, ["before", "behind", f" good{before}\t"], strict=True)
     ]
@@ -281,7 +269,7 @@ INVALID_HEADERS = {
     "quoted": lambda cookie: f'"{cookie}"',
     "empty": lambda cookie: "",
     "old secret": lambda cookie: signed(cookie.partition(".")[0], "the-secret-before"),
-    "in two headers": lambda cookie: f"{cookie},{NAME}={cookie}",  # as an ASGI server joins them
+    "in two headers": lambda cookie: f"{cookie},{COOKIE_NAME}={cookie}",  # as an ASGI server joins them
 }
 
 
@@ -291,11 +279,11 @@ def test_a_cookie_that_better_auth_did_not_sign_gets_the_uniform_401(
 ) -> None:
     enable("jwt", "cookie")
 
-    assert is_uniform_401(post(client, cookie=f"{NAME}={make_invalid(person.cookie)}"))
+    assert is_uniform_401(post_from_page(client, cookie=f"{COOKIE_NAME}={make_invalid(person.cookie)}"))
 
 
 def cookies(*values: str) -> str:
-    return "; ".join(f"{NAME}={value}" for value in values)
+    return "; ".join(f"{COOKIE_NAME}={value}" for value in values)
 
 
 Values = Callable[
@@ -332,7 +320,7 @@ def test_exactly_one_of_several_session_cookies_may_be_valid(
     enable("jwt", "cookie")
     chosen = choose(person.cookie, other_person.cookie, ended_cookie)
 
-    response = post(client, cookie=f"a=b; {cookies(*chosen)}; c=d")
+    response = post_from_page(client, cookie=f"a=b; {cookies(*chosen)}; c=d")
 
     assert response.status_code == status
     [record] = audit()
@@ -349,9 +337,9 @@ def test_two_sessions_of_one_user_count_as_two_valid_cookies(
     other = person.auth.sign_in(person.email)
     both = cookies(person.cookie, other.cookie)
 
-    before = post(client, cookie=both).status_code
+    before = post_from_page(client, cookie=both).status_code
     person.sign_out()
-    after = post(client, cookie=both).status_code
+    after = post_from_page(client, cookie=both).status_code
 
     assert (before, after) == (400, 200)
 
@@ -362,12 +350,12 @@ def test_refused_cookies_are_counted_and_do_not_block_a_valid_one(
     enable("cookie")
     settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
 
-    of_two = [post(client, cookie=cookies(ended_cookie, "planted")).status_code for _ in range(3)]
-    of_one = [post(client, cookie=cookies(ended_cookie)).status_code for _ in range(3)]
+    of_two = [post_from_page(client, cookie=cookies(ended_cookie, "planted")).status_code for _ in range(3)]
+    of_one = [post_from_page(client, cookie=cookies(ended_cookie)).status_code for _ in range(3)]
 
     assert of_two == [404, 404, 429]
     assert of_one[-1] == 429
-    assert post(client, cookie=cookies(ended_cookie, person.cookie)).status_code == 200
+    assert post_from_page(client, cookie=cookies(ended_cookie, person.cookie)).status_code == 200
 
 
 def test_a_cookie_of_an_ended_session_is_counted_by_its_token_beside_other_cookies(
@@ -378,7 +366,9 @@ def test_a_cookie_of_an_ended_session_is_counted_by_its_token_beside_other_cooki
 
     pairs = [("x", ended_cookie), (ended_cookie, "y"), (ended_cookie, "z"), ("w", ended_cookie)]
 
-    assert [post(client, cookie=cookies(*pair)).status_code for pair in pairs] == [404, 404, 429, 429]
+    statuses = [post_from_page(client, cookie=cookies(*pair)).status_code for pair in pairs]
+
+    assert statuses == [404, 404, 429, 429]
 
 
 @pytest.mark.parametrize("turn", [1, -1], ids=["in one order", "in the other"])
@@ -397,9 +387,9 @@ def test_several_cookies_of_ended_sessions_are_each_counted_and_then_not_looked_
     for each in leaving:
         each.sign_out()
 
-    until_the_limit = [post(client, cookie=ended).status_code for _ in range(6)]
+    until_the_limit = [post_from_page(client, cookie=ended).status_code for _ in range(6)]
     with django_assert_num_queries(0):
-        past_the_limit = post(client, cookie=ended).status_code
+        past_the_limit = post_from_page(client, cookie=ended).status_code
 
     assert until_the_limit == [404, 404, 429] * 2
     assert past_the_limit == 429
@@ -412,10 +402,10 @@ def test_two_valid_cookies_are_refused_together_and_accepted_alone(
     settings.REFUSED_RATE_PER_ADDRESS = "2/hour"
     both = person.cookie, person.auth.sign_in(person.email).cookie
 
-    together = [post(client, cookie=cookies(*both)).status_code for _ in range(4)]
+    together = [post_from_page(client, cookie=cookies(*both)).status_code for _ in range(4)]
 
     assert together == [400, 400, 429, 429]
-    assert [post(client, cookie=cookies(each)).status_code for each in both] == [200, 200]
+    assert [post_from_page(client, cookie=cookies(each)).status_code for each in both] == [200, 200]
 
 
 def test_more_than_four_session_cookies_are_not_looked_up(
@@ -429,7 +419,7 @@ def test_more_than_four_session_cookies_are_not_looked_up(
     genuine = [signed(f"{token}{number}", BETTER_AUTH_SECRET) for number in range(5)]
 
     with django_assert_num_queries(0):
-        response = post(client, cookie=cookies(*genuine))
+        response = post_from_page(client, cookie=cookies(*genuine))
 
     assert response.status_code == 400
 
@@ -437,7 +427,7 @@ def test_more_than_four_session_cookies_are_not_looked_up(
 def test_a_jwt_is_no_session_cookie(client: Client, person: Person, enable: Callable[..., None]) -> None:
     enable("jwt", "cookie")
 
-    assert is_uniform_401(post(client, cookie=f"{NAME}={person.token()}"))
+    assert is_uniform_401(post_from_page(client, cookie=f"{COOKIE_NAME}={person.token()}"))
 
 
 @pytest.mark.parametrize(
@@ -466,7 +456,10 @@ def test_a_cookie_from_a_page_that_is_not_allowed_is_a_403(
     enable("jwt", "cookie")
     settings.CORS_ALLOWED_ORIGINS = [PAGE_ORIGIN, "null"]  # django-cors-headers allows it
 
-    good, forged = (post(client, cookie=f"{NAME}={value}", origin=origin) for value in (person.cookie, "x"))
+    good, forged = (
+        post_from_page(client, cookie=f"{COOKIE_NAME}={value}", origin=origin)
+        for value in (person.cookie, "x")
+    )
 
     message = "A session cookie is only accepted with the Origin of an allowed page"
     assert (good.status_code, good.json()) == (403, body_of(message, 403))
@@ -479,7 +472,7 @@ def test_pages_that_cors_allows_and_better_auths_own_may_send_the_cookie(
 ) -> None:
     enable("cookie")
 
-    assert post(client, cookie=f"{NAME}={person.cookie}", origin=origin).status_code == 200
+    assert post_from_page(client, cookie=f"{COOKIE_NAME}={person.cookie}", origin=origin).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "refused"), [("GET", False), ("HEAD", False), ("PUT", True), ("X", True)])
@@ -487,7 +480,9 @@ def test_a_safe_method_needs_no_origin(
     person: Person, enable: Callable[..., None], method: str, refused: bool
 ) -> None:
     enable("cookie")
-    request = RequestFactory().generic(method, "/support/somewhere", HTTP_COOKIE=f"{NAME}={person.cookie}")
+    request = RequestFactory().generic(
+        method, "/support/somewhere", HTTP_COOKIE=f"{COOKIE_NAME}={person.cookie}"
+    )
 
     with pytest.raises(OriginRefused) if refused else nullcontext():
         assert BetterAuthCookieAuthentication().authenticate(Request(request))
@@ -498,14 +493,14 @@ def test_a_bearer_token_needs_no_origin_because_browsers_do_not_add_it(
 ) -> None:
     enable("jwt", "cookie", "bearer")
 
-    assert post(client, f"Bearer {person.cookie}", origin=None).status_code == 200
+    assert post_from_page(client, f"Bearer {person.cookie}", origin=None).status_code == 200
 
 
 # --- Ended sessions -----------------------------------------------------------------------
 
 
 SHOWN = {
-    "cookie": lambda value: {"cookie": f"{NAME}={value}"},
+    "cookie": lambda value: {"cookie": f"{COOKIE_NAME}={value}"},
     "bearer": lambda value: {"authorization": f"Bearer {value}"},
 }
 
@@ -526,7 +521,7 @@ def test_a_signed_session_token_finds_no_session_after_sign_out_or_expiry(
     )
     person.sign_out()
 
-    ended, expired = (post(client, **show(value)) for value in (token, other.cookie))
+    ended, expired = (post_from_page(client, **show(value)) for value in (token, other.cookie))
 
     assert (ended.status_code, ended.json()) == (expired.status_code, expired.json()) == (404, SIGNED_OUT)
     assert [record["reason"] for record in audit()] == ["no_active_session"] * 2
@@ -540,7 +535,7 @@ def test_an_unsigned_token_of_an_expired_session_counts_as_genuine(
     settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = False
     Session.objects.using("default").filter(id=person.session_id).update(expires_at=timezone.now())
 
-    response = post(client, f"Bearer {person.session_token}")
+    response = post_from_page(client, f"Bearer {person.session_token}")
 
     assert (response.status_code, response.json()) == (404, SIGNED_OUT)
 
@@ -550,7 +545,7 @@ def test_a_deleted_user_has_no_session(client: Client, person: Person, enable: C
     cookie = person.cookie
     person.post("delete-user", password="correct horse battery staple")
 
-    assert post(client, cookie=f"{NAME}={cookie}").status_code == 404
+    assert post_from_page(client, cookie=f"{COOKIE_NAME}={cookie}").status_code == 404
 
 
 def test_one_statement_finds_session_and_user_and_never_selects_the_token(
@@ -561,7 +556,7 @@ def test_one_statement_finds_session_and_user_and_never_selects_the_token(
     django_assert_num_queries: Callable[..., Any],
 ) -> None:
     enable("cookie")
-    settings.CHATKIT_CONTEXT = f"{__name__}.keep_context"
+    settings.CHATKIT_CONTEXT = "tests.fixtures.chatkit.kept_contexts.keep_context"
     session = Session.with_token(person.session_token)
 
     with django_assert_num_queries(1) as statements:
@@ -579,7 +574,7 @@ def test_the_role_needs_the_token_column_only_for_session_tokens(
 ) -> None:
     client.raise_request_exception = False
     enable("jwt", "cookie")
-    jwt, cookie = f"Bearer {person.token()}", f"{NAME}={person.cookie}"
+    jwt, cookie = f"Bearer {person.token()}", f"{COOKIE_NAME}={person.cookie}"
     columns = '"id", "userId", "expiresAt", "createdAt", "updatedAt", "ipAddress", "userAgent"'
     with connection.cursor() as cursor:  # the test's rollback undoes all of it
         cursor.execute("CREATE ROLE without_token")
@@ -589,11 +584,14 @@ def test_the_role_needs_the_token_column_only_for_session_tokens(
         cursor.execute(f'GRANT SELECT ({columns}) ON "session" TO without_token')
         before = transaction.savepoint()
         cursor.execute("SET LOCAL ROLE without_token")
-        statuses = [post(client, jwt).status_code, post(client, cookie=cookie).status_code]
+        statuses = [
+            post_from_page(client, jwt).status_code,
+            post_from_page(client, cookie=cookie).status_code,
+        ]
         transaction.savepoint_rollback(before)
         cursor.execute('GRANT SELECT ("token") ON "session" TO without_token')
         cursor.execute("SET LOCAL ROLE without_token")
-        statuses.append(post(client, cookie=cookie).status_code)
+        statuses.append(post_from_page(client, cookie=cookie).status_code)
 
     assert statuses == [200, 500, 200]
 
@@ -607,7 +605,7 @@ def test_a_database_that_does_not_answer_is_a_503(
         raise OperationalError("the server closed the connection unexpectedly")
 
     with connection.execute_wrapper(broken):
-        response = post(client, cookie=f"{NAME}={person.cookie}")
+        response = post_from_page(client, cookie=f"{COOKIE_NAME}={person.cookie}")
 
     assert (response.status_code, response["Retry-After"]) == (503, "2")
     assert [record["reason"] for record in audit()] == ["database_unavailable"]
@@ -621,16 +619,16 @@ def test_no_response_and_no_log_line_holds_the_token(
     token, cookie = person.session_token, person.cookie
 
     responses = [
-        post(client, cookie=f"{NAME}={cookie}"),
-        post(client, cookie=f"{NAME}={cookie}x"),
-        post(client, f"Bearer {cookie}"),
-        post(client, f"Bearer {token}"),
-        post(client, f"Bearer {cookie}", f"{NAME}={cookie}"),
-        post(client, cookie=f"{NAME}={cookie}", origin="null"),
+        post_from_page(client, cookie=f"{COOKIE_NAME}={cookie}"),
+        post_from_page(client, cookie=f"{COOKIE_NAME}={cookie}x"),
+        post_from_page(client, f"Bearer {cookie}"),
+        post_from_page(client, f"Bearer {token}"),
+        post_from_page(client, f"Bearer {cookie}", f"{COOKIE_NAME}={cookie}"),
+        post_from_page(client, cookie=f"{COOKIE_NAME}={cookie}", origin="null"),
     ]
     with connection.cursor() as cursor:  # causes a 500 with a traceback; the test's rollback undoes it
         cursor.execute('ALTER TABLE "session" RENAME COLUMN "userAgent" TO "agent"')
-    responses.append(post(client, cookie=f"{NAME}={cookie}"))
+    responses.append(post_from_page(client, cookie=f"{COOKIE_NAME}={cookie}"))
 
     assert [response.status_code for response in responses] == [200, 401, 200, 401, 400, 403, 500]
     seen = caplog.text + "".join(str(vars(record)) for record in caplog.records)
@@ -676,7 +674,7 @@ def test_a_token_of_the_bearer_plugin_is_accepted_and_a_ban_refuses_every_creden
     credentials: list[dict[str, str]] = [
         {"Authorization": f"Bearer {person.token()}"},
         {"Authorization": f"Bearer {given_out}"},
-        {"Cookie": f"{NAME}={person.cookie}", "Origin": auth.origin},
+        {"Cookie": f"{COOKIE_NAME}={person.cookie}", "Origin": auth.origin},
     ]
 
     before = [post_to_server(api, **headers).status_code for headers in credentials]

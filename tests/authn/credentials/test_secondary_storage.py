@@ -24,9 +24,10 @@ from authn.credentials import secondary_storage
 from authn.jwt import tokens
 from authn.models import Session, User
 from chatbackend.dev.postgres import create_database
-from tests.authn.credentials.test_credentials import CONTEXTS, NAME, SIGNED_OUT, post
 from tests.fixtures.accounts.people import BetterAuth, Person
-from tests.fixtures.accounts.refusals import BAD_TOKEN, body_of
+from tests.fixtures.accounts.refusals import BAD_TOKEN, SIGNED_OUT, body_of
+from tests.fixtures.accounts.session_tokens import COOKIE_NAME, post_from_page
+from tests.fixtures.chatkit.kept_contexts import CONTEXTS
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import operation
 from tests.fixtures.servers.forkserver import manage, python
@@ -69,13 +70,13 @@ def credentials_of(person: Person) -> list[dict[str, str]]:
     """The person's JWT, cookie and signed session token."""
     return [
         {"authorization": f"Bearer {person.token()}"},
-        {"cookie": f"{NAME}={person.cookie}"},
+        {"cookie": f"{COOKIE_NAME}={person.cookie}"},
         {"authorization": f"Bearer {person.cookie}"},
     ]
 
 
 def responses(client: Client, credentials: list[dict[str, str]]) -> list[tuple[int, Any]]:
-    responses = [post(client, **each) for each in credentials]
+    responses = [post_from_page(client, **each) for each in credentials]
     return [(response.status_code, response.json()) for response in responses]
 
 
@@ -103,9 +104,9 @@ def test_every_credential_finds_its_session_in_redis(
 def test_the_session_has_the_values_that_better_auth_stored(
     client: Client, person: Person, settings: Any
 ) -> None:
-    settings.CHATKIT_CONTEXT = "tests.authn.credentials.test_credentials.keep_context"
+    settings.CHATKIT_CONTEXT = "tests.fixtures.chatkit.kept_contexts.keep_context"
     reported = person.browser.get("get-session", headers={"User-Agent": "x"}).json()["session"]
-    post(client, cookie=f"{NAME}={person.cookie}")
+    post_from_page(client, cookie=f"{COOKIE_NAME}={person.cookie}")
 
     session = CONTEXTS.pop().session
     assert (session.id, session.user_id, session.user.email) == (
@@ -239,7 +240,7 @@ def test_a_request_needs_one_statement_and_at_most_two_redis_commands(
 
     for credential in credentials:
         with django_assert_num_queries(2):  # one for the user, one for the operation
-            post(client, **credential)
+            post_from_page(client, **credential)
 
     commands = storage.info("commandstats")
     assert commands["cmdstat_mget"]["calls"] == 6
@@ -399,7 +400,7 @@ def test_an_unreachable_redis_is_a_503_at_once(
     assert responses(client, credentials) == [(503, UNAVAILABLE)] * 3
     assert time.monotonic() - started < 5
     assert [record["reason"] for record in audit()] == ["sessions_unavailable"] * 3
-    assert int(post(client, **credentials[0])["Retry-After"]) > 0
+    assert int(post_from_page(client, **credentials[0])["Retry-After"]) > 0
 
 
 def test_a_database_that_does_not_answer_is_a_503_here_too(

@@ -1,8 +1,6 @@
 """Signed session tokens: test vectors from Better Auth, and values that are refused."""
 
 import base64
-import hashlib
-import hmac
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from authn.credentials import session_tokens
 from authn.errors import TokenRefused
+from tests.fixtures.accounts.session_tokens import signed
 
 # Cookies of a real Better Auth 1.7.25, with a secret that is used nowhere else.
 SECRET = "0123456789abcdef0123456789abcdef0123"
@@ -20,11 +19,6 @@ TOKEN, SIGNATURE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg", "qfqNkKW+RLz/3ssbBG/z6fCV
 COOKIE = "t1FDfnoI9TL9l260v0Cc7S24ebQkLrTg.qfqNkKW%2BRLz%2F3ssbBG%2Fz6fCVX0RcjGUqazRVjSgZ4jU%3D"
 SECOND_TOKEN = "lWh6ol0Lo1AlGwKY0TM5YPN2hGeUUcC4"
 SECOND_COOKIE = f"{SECOND_TOKEN}.kJTWvsiAPC4b3GlP3L4iH2Cozq64iEW3lVeo%2FaYWtCE%3D"
-
-
-def signed(token: str, secret: str = SECRET) -> str:
-    digest = hmac.new(secret.encode(), token.encode(errors="surrogatepass"), hashlib.sha256).digest()
-    return f"{token}.{base64.b64encode(digest).decode()}"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +36,7 @@ def test_the_value_may_already_be_decoded_as_from_the_bearer_plugin() -> None:
 
 
 def test_the_signature_follows_the_last_dot() -> None:
-    assert session_tokens.verify(signed("a.b.c")) == "a.b.c"
+    assert session_tokens.verify(signed("a.b.c", SECRET)) == "a.b.c"
 
 
 FORGED = {
@@ -61,7 +55,7 @@ FORGED = {
     "hex": (f"{TOKEN}.{base64.b64decode(SIGNATURE).hex()}", "malformed"),
     "signature alone": (SIGNATURE, "malformed"),
     "token alone": (TOKEN, "malformed"),
-    "empty token": (signed(""), "malformed"),
+    "empty token": (signed("", SECRET), "malformed"),
     "empty signature": (f"{TOKEN}.", "malformed"),
     "empty": ("", "malformed"),
     "a dot": (".", "malformed"),
@@ -70,14 +64,14 @@ FORGED = {
     "with an attribute": (f"{COOKIE}; Path=/", "malformed"),
     "line behind": (f"{COOKIE}%0A", "malformed"),
     "space before": (f" {COOKIE}", "malformed"),
-    "NUL, signed": (signed("a\0b"), "malformed"),
-    "NUL, encoded": (quote(signed("a\0b")), "malformed"),
-    "not ASCII, signed": (signed("é"), "malformed"),
+    "NUL, signed": (signed("a\0b", SECRET), "malformed"),
+    "NUL, encoded": (quote(signed("a\0b", SECRET)), "malformed"),
+    "not ASCII, signed": (signed("é", SECRET), "malformed"),
     "not UTF-8": (f"%ff.{SIGNATURE}", "malformed"),
-    "surrogate": (signed("\ud800"), "malformed"),
+    "surrogate": (signed("\ud800", SECRET), "malformed"),
     "not ASCII in the signature": (f"{TOKEN}.é{SIGNATURE[1:]}", "malformed"),
     "a JWT": ("eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0." + "A" * 86, "malformed"),
-    "too long": (signed("a" * 8192), "too_long"),
+    "too long": (signed("a" * 8192, SECRET), "too_long"),
 }
 
 

@@ -23,6 +23,7 @@ from authn.errors import Refused, Unavailable
 from authn.jwt import tokens
 from tests.fixtures.accounts.forgeries import FORGERIES
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.accounts.session_tokens import COOKIE_NAME
 from tests.fixtures.accounts.signer import Signer, part
 from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
 
@@ -279,7 +280,7 @@ def session_token(settings: Any, person: Person) -> str:
     """A signed session token of a user who is signed in."""
     settings.BETTER_AUTH_CREDENTIALS = ["cookie", "bearer"]
     settings.BETTER_AUTH_SECRET = BETTER_AUTH_SECRET
-    return str(person.browser.cookies["better-auth.session_token"])
+    return str(person.browser.cookies[COOKIE_NAME])
 
 
 def test_a_session_token_is_explained_if_session_tokens_are_accepted(
