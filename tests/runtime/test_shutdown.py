@@ -22,8 +22,8 @@ from tests.fixtures.attachments import (
     stored_file_names,
     upload_directly,
 )
-from tests.fixtures.concurrent_commits import wait_for_lock
 from tests.fixtures.conversations import items_of, types_of
+from tests.fixtures.database.concurrent_commits import wait_for_lock
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create, eventually
 from tests.fixtures.servers.tool_server import silent_tool_server

@@ -20,7 +20,7 @@ from runtime import worker_threads
 from runtime.database_calls import on_database, run_inline
 from runtime.worker_threads import use_worker_threads, workers
 from support.models import Thread
-from tests.fixtures.concurrent_commits import wait_for_lock
+from tests.fixtures.database.concurrent_commits import wait_for_lock
 from tests.fixtures.owner import STORE, Owner, message
 from tests.fixtures.servers.api import eventually
 

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from support import models
 from support.files import signed_urls, stored_files
 from support.files.validation import FileRefused
-from tests.fixtures.concurrent_commits import commit_meanwhile
+from tests.fixtures.database.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import Owner, message
 
 # The store runs in worker threads with their own connections, so a test cannot be one transaction.

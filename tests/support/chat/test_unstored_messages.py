@@ -24,7 +24,7 @@ from tests.fixtures.attachments import (
     send,
     stored_file_names,
 )
-from tests.fixtures.concurrent_commits import wait_for_lock
+from tests.fixtures.database.concurrent_commits import wait_for_lock
 from tests.fixtures.servers.api import Api, create, eventually, http, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)

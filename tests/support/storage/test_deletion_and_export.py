@@ -23,7 +23,7 @@ from support.files import stored_files
 from support.storage import deletion
 from support.storage.export import export
 from support.storage.feedback import save_feedback
-from tests.fixtures.concurrent_commits import commit_meanwhile
+from tests.fixtures.database.concurrent_commits import commit_meanwhile
 from tests.fixtures.environment import process_environment
 from tests.fixtures.owner import Owner, answer, message
 

@@ -25,7 +25,7 @@ from support.storage.feedback import save_feedback
 from support.storage.serialization import UnreadableRow
 from support.storage.store import Store
 from tests.fixtures.chatkit.sample_items import ITEMS
-from tests.fixtures.concurrent_commits import commit_meanwhile
+from tests.fixtures.database.concurrent_commits import commit_meanwhile
 from tests.fixtures.owner import MOMENT, STORE, Owner, answer, message, thread_metadata
 
 # The store runs in worker threads with their own connections, so a test cannot be one transaction.
