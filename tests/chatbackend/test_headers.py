@@ -15,9 +15,9 @@ from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.attachments import attach
+from tests.fixtures.database.rows import create_items, create_thread, user_message
 from tests.fixtures.servers.api import Api, create, http, operation
 from tests.fixtures.servers.forkserver import manage
-from tests.support.admin.test_admin import new_thread, store_items, user_says
 
 pytestmark = pytest.mark.django_db
 
@@ -95,8 +95,8 @@ def test_an_api_response_has_the_headers_of_the_api(
 )
 def test_a_page_has_the_headers_of_a_page(path: str) -> None:
     staff = signed_in(*VIEW)
-    thread = new_thread()
-    store_items(thread, user_says("Hello"))
+    thread = create_thread()
+    create_items(thread, user_message("Hello"))
 
     response = staff.get(path.format(thread.pk), secure=True)
 

@@ -1,13 +1,11 @@
 """The cost of the admin's lists with many users and sessions: the statements, and the rows that each
 reads."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
@@ -15,6 +13,7 @@ from authn.admin import lists
 from authn.admin.users import UserAdmin
 from authn.models import Session
 from tests.fixtures.accounts.staff import VIEW, signed_in
+from tests.fixtures.database.query_plans import Statement, rows_read, statements_of
 
 USERS, SESSIONS = 20_000, 60_000
 MAX_STATEMENTS = 10
@@ -73,39 +72,6 @@ def is_indexed(
     return is_indexed
 
 
-@dataclass
-class Statement:
-    sql: str
-    params: Any
-
-    def plan(self) -> list[dict[str, Any]]:
-        """The steps of PostgreSQL's plan."""
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {self.sql}", self.params)
-            found = cursor.fetchone()[0]
-        return list(_steps((json.loads(found) if isinstance(found, str) else found)[0]["Plan"]))
-
-
-def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", []):
-        yield from _steps(part)
-
-
-def statements_of(staff: Client, address: str, **query: str) -> list[Statement]:
-    """All statements for the page."""
-    statements: list[Statement] = []
-
-    def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        statements.append(Statement(sql, params))
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(listen):
-        page = staff.get(f"/admin/{address}", query)
-    assert page.status_code == 200, query
-    return statements
-
-
 def only_better_auths(statements: list[Statement]) -> list[Statement]:
     return [each for each in statements if 'FROM "user"' in each.sql or 'FROM "session"' in each.sql]
 
@@ -152,13 +118,6 @@ def test_a_list_reads_part_of_the_table_and_counts_nothing(
         assert rows_read(steps) <= MAX_ROWS_READ
         # The list of expired sessions has another order, so it needs another index.
         assert not (is_indexed and "expired" not in query.values() and "Tid Range Scan" in kinds)
-
-
-def rows_read(steps: list[dict[str, Any]]) -> float:
-    """The number of rows that PostgreSQL read, with those that it filtered out."""
-    return max(
-        step["Actual Loops"] * (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) for step in steps
-    )
 
 
 @pytest.mark.parametrize(("address", "query"), SEARCHES, ids=str)

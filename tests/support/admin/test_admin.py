@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from support.files import stored_files
 from support.models import Attachment, Feedback, Item, Thread
-from tests.authn.admin.test_lists import rows_read, statements_of
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.attachments import PNG, attach
+from tests.fixtures.database.query_plans import rows_read, statements_of
+from tests.fixtures.database.rows import create_items, create_thread, user_message
 from tests.fixtures.servers.api import Api, create, http, message, operation
 
 LIST = "/admin/support/thread/"
@@ -31,28 +32,6 @@ def _no_threads_of_other_tests(db: None) -> None:
 @pytest.fixture
 def staff(auth: Any, db: None) -> Client:
     return signed_in(*VIEW)
-
-
-def new_thread(user_id: str = "ada", thread_id: str = "thr_1", **fields: Any) -> Thread:
-    given = {"title": "A parcel", "created_at": timezone.now(), "data": {}} | fields
-    return Thread.objects.create(user_id=user_id, thread_id=thread_id, **given)
-
-
-def store_items(thread: Thread, *said: dict[str, Any]) -> list[Item]:
-    """Store items with these data. The data may be of a kind that ChatKit's SDK never writes."""
-    first = thread.items.count()
-    return Item.objects.bulk_create(
-        Item(thread=thread, item_id=f"i_{first + n}", type=data["type"], created_at=timezone.now(), data=data)
-        for n, data in enumerate(said)
-    )
-
-
-def user_says(text: str, **more: Any) -> dict[str, Any]:
-    return {
-        "type": "user_message",
-        "content": [{"type": "input_text", "text": text}],
-        "attachments": [],
-    } | more
 
 
 def page_of(thread: Thread, staff: Client, query: str = "") -> str:
@@ -97,8 +76,8 @@ def test_a_conversation_is_shown_with_its_messages_and_their_feedback(
     assert page.count("Negative") == 1
 
 
-SAID: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
-    (user_says("Hello", quoted_text="Hi"), ("User", ["> Hi", "Hello"])),
+SHOWN_AS: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
+    (user_message("Hello", quoted_text="Hi"), ("User", ["> Hi", "Hello"])),
     (
         {
             "type": "user_message",
@@ -212,15 +191,15 @@ SAID: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "shown"), SAID, ids=[said["type"] for said, _ in SAID])
-def test_every_type_of_item_is_shown_as_text(staff: Client, said: dict[str, Any], shown: Any) -> None:
-    thread = new_thread()
-    store_items(thread, said)
+@pytest.mark.parametrize(("item", "shown"), SHOWN_AS, ids=[item["type"] for item, _ in SHOWN_AS])
+def test_every_type_of_item_is_shown_as_text(staff: Client, item: dict[str, Any], shown: Any) -> None:
+    thread = create_thread()
+    create_items(thread, item)
 
     assert transcript_of(thread, staff) == [shown]
 
 
-@pytest.mark.parametrize("kind", [said["type"] for said, _ in SAID])
+@pytest.mark.parametrize("kind", [item["type"] for item, _ in SHOWN_AS])
 @pytest.mark.parametrize("filling", [None, [], [None], "text", {"a": None}], ids=str)
 def test_items_of_an_unknown_shape_are_shown_too(staff: Client, kind: str, filling: Any) -> None:
     names = (
@@ -235,8 +214,8 @@ def test_items_of_an_unknown_shape_are_shown_too(staff: Client, kind: str, filli
         "arguments",
         "output",
     )
-    thread = new_thread()
-    store_items(thread, {"type": kind} | dict.fromkeys(names, filling))
+    thread = create_thread()
+    create_items(thread, {"type": kind} | dict.fromkeys(names, filling))
 
     [(speaker, _)] = transcript_of(thread, staff)
 
@@ -245,7 +224,9 @@ def test_items_of_an_unknown_shape_are_shown_too(staff: Client, kind: str, filli
 
 ATTACK = '<script>alert(1)</script><a href="javascript:alert(1)">x</a>'
 ATTACKS = [
-    user_says(ATTACK, quoted_text=ATTACK, attachments=[{"id": ATTACK, "name": ATTACK, "mime_type": ATTACK}]),
+    user_message(
+        ATTACK, quoted_text=ATTACK, attachments=[{"id": ATTACK, "name": ATTACK, "mime_type": ATTACK}]
+    ),
     {"type": "assistant_message", "content": [{"text": f"[x](javascript:alert(1)) {ATTACK}"}]},
     {
         "type": "widget",
@@ -260,10 +241,10 @@ ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize("said", ATTACKS, ids=lambda said: said["type"])
-def test_the_text_of_messages_is_escaped(staff: Client, said: dict[str, Any]) -> None:
-    thread = new_thread(title=ATTACK, user_id='"><script>', thread_id=ATTACK)
-    store_items(thread, said)
+@pytest.mark.parametrize("item", ATTACKS, ids=lambda item: item["type"])
+def test_the_text_of_messages_is_escaped(staff: Client, item: dict[str, Any]) -> None:
+    thread = create_thread(title=ATTACK, user_id='"><script>', thread_id=ATTACK)
+    create_items(thread, item)
 
     for page in (page_of(thread, staff), staff.get(LIST).content.decode()):
         assert "<script>alert" not in page
@@ -273,8 +254,8 @@ def test_the_text_of_messages_is_escaped(staff: Client, said: dict[str, Any]) ->
 
 
 def test_a_text_of_megabytes_is_shortened(staff: Client) -> None:
-    thread = new_thread()
-    store_items(thread, user_says("x" * 1_000_000))
+    thread = create_thread()
+    create_items(thread, user_message("x" * 1_000_000))
 
     [(_, [text])] = transcript_of(thread, staff)
 
@@ -283,27 +264,27 @@ def test_a_text_of_megabytes_is_shortened(staff: Client) -> None:
 
 
 def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) -> None:
-    thread, other = new_thread(), new_thread(thread_id="thr_2")
-    store_items(other, user_says("of another"))
-    store_items(thread, *(user_says(f"number {n}") for n in range(120)))
-    store_items(other, user_says("of another"))
+    thread, other = create_thread(), create_thread(thread_id="thr_2")
+    create_items(other, user_message("of another"))
+    create_items(thread, *(user_message(f"number {n}") for n in range(120)))
+    create_items(other, user_message("of another"))
 
-    def rows_read(query: str = "") -> tuple[list[int], Any]:
+    def numbers_shown(query: str = "") -> tuple[list[int], Any]:
         page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]) + query)
         transcript = page.context["transcript"]
         return [int(entry.texts[0].split()[1]) for entry in transcript.entries], transcript
 
-    numbers, last = rows_read()
+    numbers, last = numbers_shown()
     assert (numbers, last.later) == ([*range(70, 120)], None)
-    numbers, middle = rows_read(f"?before={last.earlier}")
+    numbers, middle = numbers_shown(f"?before={last.earlier}")
     assert numbers == [*range(20, 70)]
-    numbers, first = rows_read(f"?before={middle.earlier}")
+    numbers, first = numbers_shown(f"?before={middle.earlier}")
     assert (numbers, first.earlier) == ([*range(20)], None)
-    numbers, again = rows_read(f"?after={first.later}")
+    numbers, again = numbers_shown(f"?after={first.later}")
     assert numbers == [*range(20, 70)]
-    numbers, end = rows_read(f"?after={again.later}")
+    numbers, end = numbers_shown(f"?after={again.later}")
     assert (numbers, end.later) == ([*range(70, 120)], None)
-    assert rows_read("?before=x&after=" + "9" * 40)[0] == [*range(70, 120)]
+    assert numbers_shown("?before=x&after=" + "9" * 40)[0] == [*range(70, 120)]
 
 
 # --- Lists and searches ---------------------------------------------------------------------------
@@ -312,7 +293,7 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
 def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Client, person: Person) -> None:
     now = timezone.now()
     for number, user_id in enumerate([person.user_id, "bob", person.user_id]):
-        new_thread(user_id, f"thr_{number}", created_at=now + timedelta(seconds=number))
+        create_thread(user_id, f"thr_{number}", created_at=now + timedelta(seconds=number))
 
     of_person = ["thr_2", "thr_0"]
     assert listed(staff) == ["thr_2", "thr_1", "thr_0"]
@@ -325,7 +306,7 @@ def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Cl
 
 def test_conversations_are_filtered_by_their_creation(staff: Client) -> None:
     for days in (0, 3, 300):
-        new_thread(thread_id=f"thr_{days}", created_at=timezone.now() - timedelta(days=days))
+        create_thread(thread_id=f"thr_{days}", created_at=timezone.now() - timedelta(days=days))
     page = staff.get(LIST)
     [dates] = page.context["cl"].filter_specs
     past_week = next(
@@ -422,7 +403,7 @@ def test_staff_who_may_view_a_conversation_can_open_its_attachments(
 def test_an_attachment_opens_only_in_a_conversation_that_carries_it(
     staff: Client, with_a_picture: Thread
 ) -> None:
-    other, address = new_thread(), attachment_address(with_a_picture)
+    other, address = create_thread(), attachment_address(with_a_picture)
     elsewhere = address.replace(f"/{with_a_picture.pk}/", f"/{other.pk}/")
     nowhere = address.replace(f"/{with_a_picture.pk}/", f"/{'9' * 30}/")
     missing = address.replace("atc_", "atc_0")
@@ -475,7 +456,7 @@ WAYS: list[Callable[[Thread], tuple[str, dict[str, str]]]] = [
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", WAYS, ids=["its page", "the list"])
 def test_deleting_a_conversation_deletes_all_that_belongs_to_it(with_a_picture: Thread, way: Any) -> None:
-    staff, other = signed_in("view_thread", "delete_thread"), new_thread()
+    staff, other = signed_in("view_thread", "delete_thread"), create_thread()
     [rated, *_] = with_a_picture.items.all()
     Feedback.objects.create(item=rated, kind="positive")
     name = Attachment.objects.get(thread=with_a_picture).file
@@ -495,8 +476,8 @@ def test_deleting_a_conversation_deletes_all_that_belongs_to_it(with_a_picture: 
 
 
 def test_deleting_a_long_conversation_does_not_load_it(db: None) -> None:
-    staff, thread = signed_in("view_thread", "delete_thread"), new_thread()
-    store_items(thread, *(user_says("x") for _ in range(500)))
+    staff, thread = signed_in("view_thread", "delete_thread"), create_thread()
+    create_items(thread, *(user_message("x") for _ in range(500)))
     loaded: list[str] = []
 
     def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -529,8 +510,8 @@ def as_stored() -> list[Any]:
 
 
 def test_staff_with_the_view_permission_can_only_view(staff: Client) -> None:
-    thread = new_thread()
-    store_items(thread, user_says("Hello"))
+    thread = create_thread()
+    create_items(thread, user_message("Hello"))
     before = as_stored()
 
     answers = [staff.post(address, data).status_code for address, data in writes(thread)]
@@ -543,7 +524,7 @@ def test_staff_with_the_view_permission_can_only_view(staff: Client) -> None:
 
 
 def test_a_superuser_cannot_add_or_change_conversations(admin_client: Client) -> None:
-    thread = new_thread()
+    thread = create_thread()
     before = as_stored()
 
     answers = [admin_client.post(address, data).status_code for address, data in writes(thread)]
@@ -553,7 +534,7 @@ def test_a_superuser_cannot_add_or_change_conversations(admin_client: Client) ->
 
 
 def test_staff_without_the_view_permission_see_nothing(db: None) -> None:
-    thread, client = new_thread(), signed_in("view_user")
+    thread, client = create_thread(), signed_in("view_user")
     pages = [
         LIST,
         reverse("admin:support_thread_change", args=[thread.pk]),
@@ -569,7 +550,7 @@ def test_staff_without_the_view_permission_see_nothing(db: None) -> None:
 @pytest.mark.parametrize("chosen", ["abc", "1' OR '1", "", "9" * 40, "-1"])
 def test_an_invalid_selection_of_threads_is_a_400(auth: Any, chosen: str) -> None:
     staff = signed_in(*VIEW, "delete_thread")
-    new_thread()
+    create_thread()
 
     answer = staff.post(LIST, {"action": "delete_selected", "_selected_action": chosen})
 
