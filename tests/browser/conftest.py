@@ -5,8 +5,7 @@ tests, and Django refuses queries in such a thread.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -17,12 +16,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
-from tests.fixtures.accounts.people import BetterAuth, Person
+from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.session_tokens import COOKIE_NAME
+from tests.fixtures.browser.stack import DESKTOP, Stack
 from tests.fixtures.programs import program
-from tests.fixtures.servers.api import Api
 
-DESKTOP = {"width": 1120, "height": 800}
 RATE = 60  # requests per minute and user
 
 expect.set_options(timeout=15_000)
@@ -31,27 +29,6 @@ expect.set_options(timeout=15_000)
 @pytest.fixture(scope="session", autouse=True)  # first, so that nothing starts if Chromium is missing
 def chromium_program() -> str:
     return program("chromium-headless-shell")
-
-
-@dataclass
-class Stack:
-    """The servers that ``make run`` starts. ``auth`` also serves the page."""
-
-    auth: BetterAuth
-    start_api: Callable[[], Any]
-    api: Api = field(init=False)
-    running: ExitStack = field(default_factory=ExitStack)
-
-    def start(self) -> None:
-        self.api = self.running.enter_context(self.start_api())
-
-    @contextmanager
-    def without_api(self) -> Iterator[None]:
-        self.running.close()
-        try:
-            yield
-        finally:
-            self.start()
 
 
 @pytest.fixture(scope="package")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Stack
 from tests.fixtures.accounts.people import PASSWORD, Person
 from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
+from tests.fixtures.browser.stack import Stack
 from tests.fixtures.chatkit.talking_server import BREAK_ONCE, THINK, THINK_ON, THOUGHTS
 from tests.fixtures.servers.api import operation
 

@@ -8,11 +8,11 @@ import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import DESKTOP, Stack
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.browser import axe
 from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, field, messages, say
 from tests.fixtures.browser.screenshots import save_screenshot
+from tests.fixtures.browser.stack import DESKTOP, Stack
 from tests.fixtures.chatkit.talking_server import ANSWERS, BREAK_ONCE, THINK
 from tests.fixtures.servers.api import create, operation
 

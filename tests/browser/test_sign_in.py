@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.browser.conftest import Stack
 from tests.fixtures.accounts.people import PASSWORD, Person
 from tests.fixtures.browser.chat import button, expect_answer, field, messages, say
+from tests.fixtures.browser.stack import Stack
 
 OpenPage = Callable[..., Page]
 
