@@ -33,6 +33,7 @@ from tests.fixtures.environment import (
     process_environment,
 )
 from tests.fixtures.programs import missing_line
+from tests.fixtures.run_order import SLOWEST_FIRST
 from tests.fixtures.servers.api import Api
 from tests.fixtures.servers.forkserver import uvicorn
 from tests.fixtures.servers.redis import redis_server
@@ -40,39 +41,6 @@ from tests.fixtures.servers.redis import redis_server
 pytest_plugins = ["tests.fixtures.assistant", "tests.fixtures.owner", "tests.fixtures.servers.tool_server"]
 
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(TEST_BETTER_AUTH / 'light_passwords.mjs').as_uri()}"}
-
-# The slowest files start first. Otherwise one process would still run such a file at the end while the others
-# wait. The Makefile's --no-loadscope-reorder keeps this order: xdist would start with the largest files.
-SLOWEST_FIRST = [
-    "test_compatibility.py",
-    "test_chat.py",
-    "test_looks.py",
-    "test_sign_in.py",
-    "test_docs.py",
-    "test_outages.py",
-    "test_attachments.py",
-    "test_lists.py",
-    "test_cancellation.py",
-    "test_agent.py",
-    "test_tools.py",
-    "test_health.py",
-    "test_admin.py",
-    "test_secondary_storage.py",
-    "test_metrics.py",
-    "test_quickstart.py",
-    "test_attacks.py",
-    "test_benchmarks.py",
-    "test_rotation.py",
-    "test_doctor.py",
-    "test_snippets.py",
-    "test_restarts.py",
-    "test_deployment.py",
-    "test_start.py",
-    "test_streaming.py",
-    "test_concurrent_requests.py",
-    "test_request_costs.py",
-    "test_programs.py",
-]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import SLOWEST_FIRST
 from tests.fixtures.programs import missing_line
+from tests.fixtures.run_order import SLOWEST_FIRST
 from tests.fixtures.servers.forkserver import python
 
 WITHOUT_PROGRAMS = """
