@@ -10,7 +10,6 @@ import pytest
 
 from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Cases
-from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -19,7 +18,7 @@ GROWTH_MB = 50
 IN_PARALLEL = 20
 
 
-def test_a_long_run(cases: Cases, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_a_long_run(cases: Cases, capsys: pytest.CaptureFixture[str]) -> None:
     count, seed = int(os.environ.get("CASES") or 100_000), int(os.environ.get("SEED") or time.time())
     statuses: Counter[int] = Counter()
     longest, began, warm = 0.0, time.monotonic(), 0.0

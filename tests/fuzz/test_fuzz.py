@@ -3,34 +3,17 @@
 This file sends a few thousand requests. ``make fuzz`` sends any number (long_run.py).
 """
 
-from collections.abc import Iterator
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.assistant import local_responder
-from tests.fixtures.accounts.people import Person
-from tests.fixtures.accounts.signer import Signer, restored_jwks_table
-from tests.fixtures.owner import Owner
 from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Cases
 
 # The worker threads have their own connections, so the data must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def cases(person: Person, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Cases]:
-    monkeypatch.setattr(local_responder, "PAUSE_SECONDS", 0)
-    settings.SUPPORT_RATE_PER_USER = settings.REFUSED_RATE_PER_ADDRESS = "100000000/min"
-    person.token()  # makes Better Auth create its key, if it has none
-    with restored_jwks_table():
-        signer = Signer.in_jwks_table()
-        Owner(person.user_id).starts("thr_1")
-        yield Cases(person, signer, "thr_1")
 
 
 def test_every_request_gets_an_allowed_answer(cases: Cases) -> None:

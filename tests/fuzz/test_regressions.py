@@ -7,7 +7,6 @@ import pytest
 from support.openapi import operations
 from tests.fuzz.application import Client, check_answer
 from tests.fuzz.cases import Case, Cases
-from tests.fuzz.test_fuzz import cases  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,7 +46,7 @@ def test_a_long_path_is_shortened_in_the_log() -> None:
     assert len(answer.log) < 2000
 
 
-def test_an_operation_that_does_not_fit_its_thread_is_a_400(cases: Cases) -> None:  # noqa: F811
+def test_an_operation_that_does_not_fit_its_thread_is_a_400(cases: Cases) -> None:
     body = operations.example("threads.add_client_tool_output")
     body["params"]["thread_id"] = cases.thread_id
     token = cases.signer.raw(
