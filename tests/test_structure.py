@@ -19,8 +19,10 @@ ORDERED = ["runtime", "authn", "support", "chatbackend"]  # each may import only
 SOURCE = [*ORDERED, "benchmarks", "faults"]
 MIRRORED = [name for name in SOURCE if (TOP / "tests" / name).is_dir()]
 NAMED_BY_DJANGO = {"management", "commands", "migrations"}  # Django prescribes these folders
+SHARED_BY_TESTS = {"fixtures", "fuzz", "mutation"}  # folders of tests/. The last two are tools
+TEST_MODULE = re.compile(r"test_\w+|conftest")
 
-DOTTED_PATH = re.compile(rf"({'|'.join(ORDERED)})\.[a-z_]+(\.\w+)*")
+DOTTED_PATH = re.compile(rf"({'|'.join([*ORDERED, 'tests'])})\.[a-z_]+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,26 @@ def test_no_module_of_source_only_imports_from_others() -> None:
 
 def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def test_a_module_of_tests_outside_the_shared_folders_is_a_test_or_a_conftest() -> None:
+    own = [module for module in modules("tests") if module.parts[1] not in SHARED_BY_TESTS]
+    others = {str(module) for module in own if not TEST_MODULE.fullmatch(module.stem)}
+
+    assert {name for name in others if not name.endswith("__init__.py")} == {"tests/settings.py"}
+
+
+def test_nothing_is_imported_from_a_module_of_tests() -> None:
+    """What several tests need is in tests/fixtures. A dotted path to a name of the same module is allowed."""
+    wrong = [
+        f"{module}:{reference.line} names {reference.name}"
+        for module in modules(*SOURCE, "tests")
+        for reference in references(module)
+        if reference.package == "tests" and any(map(TEST_MODULE.fullmatch, reference.name.split(".")))
+        if not reference.name.startswith(".".join([*module.with_suffix("").parts, ""]))
+    ]
+
+    assert wrong == []
 
 
 @pytest.mark.parametrize("folder", folders(*(f"tests/{name}" for name in MIRRORED)), ids=str)
