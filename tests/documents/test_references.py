@@ -31,6 +31,8 @@ NOT_OURS = {
     "NEXT_PUBLIC_CHATKIT_DOMAIN_KEY": "of a Next.js page",
     "POSTGRES_PASSWORD": "of compose.yaml",
     "PROMETHEUS_MULTIPROC_DIR": "prometheus_client's",
+    "SECRET_KEY_FALLBACKS": "Django's",
+    "STORE_OPERATIONS": "a constant of support/views.py",
     "TODO_SECRET": "of the example's tool server",
     "TODO_URL": "of the example's tool server",
     "UVICORN_PORT": "uvicorn's",
