@@ -71,7 +71,7 @@ def test_solid_lines_are_foreign_keys_and_dotted_lines_are_user_ids_without_one(
 @pytest.mark.django_db
 @pytest.mark.usefixtures("auth")
 def test_the_page_says_who_owns_each_table_of_the_database() -> None:
-    named = set(re.findall(r"`(\w+)`", table_under("| whose |")))
+    named = set(re.findall(r"`(\w+)`", table_under("| owner |")))
 
     assert named == set(connection.introspection.table_names())
 
