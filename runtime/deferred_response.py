@@ -64,13 +64,15 @@ def wait_for_response(
         response = async_to_sync(respond_in_event_loop)()
     if failures:
         raise failures.pop()
-    request.deferred_response = response  # type: ignore[attr-defined]  # for ``abandon_replaced``
+    if receive:
+        request.deferred_response = response  # type: ignore[attr-defined]  # for ``abandon_replaced``
     return response
 
 
 def abandon_replaced(request: HttpRequest, response: HttpResponseBase) -> None:
     """Stop the stream of the view if middleware has failed, or has replaced the stream by something else."""
-    deferred: Any = getattr(request, "deferred_response", None)
+    # Removed, because the response refers to the request, and this would be a reference cycle.
+    deferred: Any = vars(request).pop("deferred_response", None)
     if deferred is not response and not response.streaming and hasattr(deferred, "abandon"):
         deferred.abandon()
 
