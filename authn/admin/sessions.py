@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
-from authn.admin import lists, revoking
+from authn.admin import large_tables, revoking
 from authn.admin.devices import device
 from authn.admin.filters import ImpersonatedFilter, StateFilter
-from authn.admin.lists import BetterAuthAdmin, relative_time
+from authn.admin.large_tables import BetterAuthAdmin, relative_time
 from authn.admin.search import by_email, by_ip_address, is_ip_address
 from authn.conf import conf
 from authn.models import Session, User
@@ -84,7 +84,7 @@ class SessionAdmin(SessionColumns, BetterAuthAdmin):
         if not is_ip_address(typed):
             return not search_term
         matches = Session.objects.filter(by_ip_address(typed))
-        return not lists.has_prefix_index(matches, "ip_address") or lists.exceeds_limit(matches)
+        return not large_tables.has_prefix_index(matches, "ip_address") or large_tables.exceeds_limit(matches)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Session], search_term: str

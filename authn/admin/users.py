@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from authn.admin import revoking, sessions
 from authn.admin.filters import BannedFilter
-from authn.admin.lists import BetterAuthAdmin, ReadOnly, relative_time
+from authn.admin.large_tables import BetterAuthAdmin, ReadOnly, relative_time
 from authn.admin.search import by_email
 from authn.admin.sessions import HAS_ADMIN_PLUGIN, SessionColumns, may_revoke, may_see_sessions
 from authn.models import Session, User

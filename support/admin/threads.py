@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from authn.admin.lists import LargeTableAdmin, ReadOnly, relative_time
+from authn.admin.large_tables import LargeTableAdmin, ReadOnly, relative_time
 from authn.admin.search import by_email
 from authn.models import User
 from support.admin import transcript

@@ -104,7 +104,7 @@ def test_sessions_are_filtered_by_whether_they_are_active(staff: Client, person:
 def test_pages_are_numbered_without_counting_rows(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     staff = signed_in(*VIEW, "revoke_session")
     monkeypatch.setattr("authn.admin.sessions.SessionAdmin.list_per_page", 2)
-    monkeypatch.setattr("authn.admin.lists.MAX_LIST_PAGES", 3)
+    monkeypatch.setattr("authn.admin.large_tables.MAX_LIST_PAGES", 3)
     ids = {person.session_id, *(person.auth.sign_in(person.email).session_id for _ in range(6))}
     pages = [{"q": person.user_id, "p": str(number)} for number in range(5)]
 

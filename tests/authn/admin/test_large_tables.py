@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from authn.admin import lists
+from authn.admin import large_tables
 from authn.admin.users import UserAdmin
 from authn.models import Session
 from tests.fixtures.accounts.staff import VIEW, signed_in
@@ -64,8 +64,8 @@ def is_indexed(
     request: pytest.FixtureRequest, many_rows: None, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> bool:
     """Lower limits of the lists, because the tables are small here."""
-    monkeypatch.setattr(lists, "MAX_ROWS", 500)
-    monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
+    monkeypatch.setattr(large_tables, "MAX_ROWS", 500)
+    monkeypatch.setattr(large_tables, "MAX_HEAP_PAGES", 20)
     is_indexed: bool = request.param == "with indexes"
     with connection.cursor() as cursor:
         cursor.execute(INDEXES if is_indexed else "")
@@ -198,7 +198,7 @@ def test_a_short_table_is_listed_completely(staff: Client) -> None:
 def test_an_index_that_cannot_return_the_order_is_not_used(
     staff: Client, monkeypatch: pytest.MonkeyPatch, index: str
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
+    monkeypatch.setattr(large_tables, "MAX_HEAP_PAGES", 20)
     with connection.cursor() as cursor:
         cursor.execute(index)
 
@@ -208,7 +208,7 @@ def test_an_index_that_cannot_return_the_order_is_not_used(
 def test_a_role_that_may_not_read_ctid_gets_the_newest_of_all_rows(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
+    monkeypatch.setattr(large_tables, "MAX_HEAP_PAGES", 20)
     columns = ", ".join(f'"{field.column}"' for field in Session._meta.concrete_fields)
     with connection.cursor() as cursor:  # the test's rollback undoes it, with the role
         cursor.execute("CREATE ROLE reads; GRANT ALL ON ALL TABLES IN SCHEMA public TO reads")
@@ -232,7 +232,7 @@ def use_another_locale() -> None:
 def test_an_ordinary_index_on_addresses_does_not_cause_a_full_scan(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
+    monkeypatch.setattr(large_tables, "MAX_HEAP_PAGES", 20)
     use_another_locale()
     with connection.cursor() as cursor:
         cursor.execute('CREATE INDEX ON "session" ("ipAddress")')
@@ -244,7 +244,7 @@ def test_an_ordinary_index_on_addresses_does_not_cause_a_full_scan(
 def test_an_indexed_address_is_searched_in_the_whole_table(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_HEAP_PAGES", 20)
+    monkeypatch.setattr(large_tables, "MAX_HEAP_PAGES", 20)
     use_another_locale()
     address = "/admin/authn/session/?q=198.51.100.7"
     before = staff.get(address).context["cl"].result_list
