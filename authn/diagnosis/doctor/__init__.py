@@ -16,7 +16,7 @@ from authn.diagnosis.doctor import (
     issuer,
     keys,
     sessions,
-    settings,
+    system_checks,
     tables,
     types_and_indexes,
 )
@@ -24,8 +24,8 @@ from authn.diagnosis.doctor.deployment import Deployment
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, Outcome
 
 EXAMINATIONS: dict[str, Callable[[Deployment], Iterator[Finding]]] = {
-    "settings": settings.system_checks,
-    "plugins": settings.plugins,
+    "settings": system_checks.failed_checks,
+    "plugins": system_checks.plugins,
     "database": database.reachable,
     "connections": database.connection_limit,
     "tables": tables.tables,

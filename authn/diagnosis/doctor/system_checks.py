@@ -10,7 +10,7 @@ from authn.diagnosis.doctor.deployment import Deployment
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 
 
-def system_checks(deployment: Deployment) -> Iterator[Finding]:
+def failed_checks(deployment: Deployment) -> Iterator[Finding]:
     """Only this app's checks: those of others load the whole project. ``manage.py check`` runs all."""
     messages = [message for message in check_settings() if not message.is_silenced()]
     for message in messages:
