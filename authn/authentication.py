@@ -214,7 +214,7 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
             raise TwoCredentials
         identity = credential.identify(value, attempt)
     except TooManyAttempts:
-        throttling.signal_without_logging(attempt)
+        throttling.count_without_logging(attempt)
         raise
     except Refused as refused:
         throttling.record(

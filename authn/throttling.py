@@ -41,10 +41,10 @@ from authn.errors import TooManyAttempts
 from runtime.circuit_breaker import CircuitBreaker
 
 PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
-MAX_KEYS = 10_000  # that a process remembers
+MAX_BLOCKED = 10_000  # that a process remembers
 
 _blocked_until: dict[str, float] = {}  # by key; time.monotonic()
-_local_counters = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MAX_KEYS}})
+_local_counters = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MAX_BLOCKED}})
 cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # shared by everything that counts in the cache
 
 
@@ -75,7 +75,7 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
     try:
         _raise_if_blocked(counter_key)
     except TooManyAttempts as too_many:
-        signal_without_logging(attempt)
+        count_without_logging(attempt)
         _block(token_key, too_many.wait)
         raise
     limit, seconds = parse_rate(conf.REFUSED_RATE_PER_ADDRESS)
@@ -88,7 +88,7 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
     raise TooManyAttempts(seconds)
 
 
-def signal_without_logging(attempt: audit.Attempt) -> None:
+def count_without_logging(attempt: audit.Attempt) -> None:
     """Send the metrics signal: the metrics count every attempt."""
     seconds = time.perf_counter() - attempt.started
     audit.attempted.send(None, outcome="refused", reason=TooManyAttempts.default_code, seconds=seconds)
@@ -125,10 +125,10 @@ def _block(key: str, seconds: int) -> None:
     if not key:
         return
     now = time.monotonic()
-    if len(_blocked_until) >= MAX_KEYS:
+    if len(_blocked_until) >= MAX_BLOCKED:
         for expired in [each for each, until in list(_blocked_until.items()) if until <= now]:
             _blocked_until.pop(expired, None)
-        if len(_blocked_until) >= MAX_KEYS:  # a flood from many addresses: the cache still counts it
+        if len(_blocked_until) >= MAX_BLOCKED:  # a flood from many addresses: the cache still counts it
             _blocked_until.clear()
     _blocked_until[key] = now + seconds
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 # Clients choose the user agent, so we cut it. `requirements.txt` says why this parser is safe.
-MAX_LENGTH = 1_000
+MAX_USER_AGENT_LENGTH = 1_000
 
 
 def device(user_agent: str | None) -> str:
     """Such as "Chrome 140, Linux" or "Mobile Safari 18, iOS 18, Apple iPhone". "" if nothing is known."""
     import ua_parser  # loading its rules takes half a second, and only the admin needs them
 
-    parsed = ua_parser.parse((user_agent or "")[:MAX_LENGTH])
+    parsed = ua_parser.parse((user_agent or "")[:MAX_USER_AGENT_LENGTH])
     parts = [_name_and_version(parsed.user_agent), _name_and_version(parsed.os)]
     if (hardware := parsed.device) is not None and hardware.brand and hardware.family != "Other":
         model = hardware.model or hardware.family

@@ -64,7 +64,7 @@ class ReadOnly:
         return False
 
 
-class LowerBound(int):
+class AtLeast(int):
     """The number of rows so far, if more follow."""
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class UncountedChangeList(ChangeList):
         queryset = super().get_queryset(request, exclude_parameters)
         if not self.model_admin.is_limited(self.query):
             return queryset
-        queryset, description = latest(queryset)
+        queryset, description = limit_to_newest(queryset)
         self.search_help_text = f"{self.search_help_text or ''} {description}".strip()
         return queryset
 
@@ -97,7 +97,7 @@ class UncountedChangeList(ChangeList):
             raise IncorrectLookupParameters
         seen, is_last = before + len(rows), len(rows) <= self.list_per_page
         self.result_list: Any = rows[: self.list_per_page]
-        self.result_count = seen if is_last else LowerBound(seen - 1)
+        self.result_count = seen if is_last else AtLeast(seen - 1)
         self.paginator = Paginator(
             range(seen if self.page_num < MAX_LIST_PAGES else before + 1), self.list_per_page
         )
@@ -151,7 +151,7 @@ class BetterAuthAdmin(ReadOnly, LargeTableAdmin):
         return not search_term
 
 
-def latest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
+def limit_to_newest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
     """The latest rows in the queryset's order, or the last rows of the table; and a text that says which."""
     model, field = queryset.model, str(queryset.query.order_by[0]).removeprefix("-")
     pages, may_read_ctid, is_indexed = _size_and_index(queryset, field)

@@ -1,4 +1,4 @@
-"""The admin of users, with each user's latest sessions and a page to revoke all of them."""
+"""The admin of users, with each user's newest sessions and a page to revoke all of them."""
 
 from typing import Any
 
@@ -25,16 +25,16 @@ ADMIN_PLUGIN_FIELDS = ["role", "is_banned"] if HAS_ADMIN_PLUGIN else []
 MAX_SHOWN_SESSIONS = 25  # on a user's page: a user may have thousands
 
 
-class LatestSessions(BaseInlineFormSet):  # type: ignore[type-arg]  # generic only in the stubs
+class NewestSessions(BaseInlineFormSet):  # type: ignore[type-arg]  # generic only in the stubs
     def get_queryset(self) -> QuerySet[Session]:
-        if not hasattr(self, "latest"):
-            self.latest = super().get_queryset()[:MAX_SHOWN_SESSIONS]
-        return self.latest
+        if not hasattr(self, "newest"):
+            self.newest = super().get_queryset()[:MAX_SHOWN_SESSIONS]
+        return self.newest
 
 
 class SessionInline(ReadOnly, SessionColumns, admin.TabularInline):  # type: ignore[type-arg]  # generic only in the stubs
     model = Session
-    formset = LatestSessions
+    formset = NewestSessions
     fields = [
         "id",
         "active",
@@ -46,7 +46,7 @@ class SessionInline(ReadOnly, SessionColumns, admin.TabularInline):  # type: ign
     ]
     readonly_fields = ["active", "signed_in", "expires", "device"]
     ordering = ["-created_at", "-pk"]
-    verbose_name_plural = f"Latest sessions, {MAX_SHOWN_SESSIONS} at most"
+    verbose_name_plural = f"Newest sessions, {MAX_SHOWN_SESSIONS} at most"
     extra = 0
     show_change_link = True
 
@@ -126,6 +126,6 @@ class UserAdmin(BetterAuthAdmin):
         if request.method == "POST":
             sessions.report_revoked(request, revoking.revoke_all_of(request, user.id))
             return HttpResponseRedirect(reverse("admin:authn_user_change", args=[quote(user.id)]))
-        latest = Session.objects.filter(user=user).order_by("-created_at", "-pk")[:MAX_SHOWN_SESSIONS]
-        context = {"title": f"Revoke all sessions of {user}", "sessions": latest, "user_of_all": user}
+        newest = Session.objects.filter(user=user).order_by("-created_at", "-pk")[:MAX_SHOWN_SESSIONS]
+        context = {"title": f"Revoke all sessions of {user}", "sessions": newest, "user_of_all": user}
         return sessions.confirmation_page(self, request, context)

@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from authn.conf import conf
 from authn.errors import TokenRefused
-from authn.jwt.tokens import ID, MAX_LENGTH
+from authn.jwt.tokens import ID, MAX_TOKEN_LENGTH
 
 SIGNED = re.compile(r"([!-~]+)\.([A-Za-z0-9+/]{43}=)")  # greedy, so it splits at the last dot
 
@@ -23,7 +23,7 @@ SIGNED = re.compile(r"([!-~]+)\.([A-Za-z0-9+/]{43}=)")  # greedy, so it splits a
 @sensitive_variables()
 def verify(value: str) -> str:
     """The token in a signed value, which may be percent-encoded. Raises ``TokenRefused``."""
-    if len(value) > MAX_LENGTH:
+    if len(value) > MAX_TOKEN_LENGTH:
         raise TokenRefused("too_long")
     signed = SIGNED.fullmatch(unquote(value))
     if signed is None:

@@ -179,7 +179,7 @@ def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool
 
 def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Header and payload, only to be shown. ``({}, None)`` if they cannot be decoded."""
-    if len(token) > tokens.MAX_LENGTH or not tokens.COMPACT.fullmatch(token):
+    if len(token) > tokens.MAX_TOKEN_LENGTH or not tokens.COMPACT.fullmatch(token):
         return {}, None
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})

@@ -11,7 +11,9 @@ import httpx2
 
 TIMEOUT_SECONDS = 3.0
 MAX_BYTES = 256 * 1024
-MAX_KEYS = 1000  # Better Auth lists a key for 30 days after it has retired, even if it makes one each hour
+MAX_KEYS_IN_SET = (
+    1000  # Better Auth lists a key for 30 days after it has retired, even if it makes one each hour
+)
 
 
 class PrivateAddressRefused(ValueError):
@@ -30,7 +32,7 @@ def fetch(url: str, *, allow_private: bool) -> list[Any]:
         keys = json.loads(document.result(TIMEOUT_SECONDS))["keys"]
     except TimeoutError:
         raise ValueError("the JWKS document is too slow") from None
-    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS_IN_SET:
         raise ValueError("not a JWKS document, or it has too many keys")
     return keys
 

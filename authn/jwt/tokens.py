@@ -17,19 +17,19 @@ from authn.errors import TokenRefused
 from authn.jwt import keys
 
 MAX_CACHED = 1024  # tokens; about as many as users who are active in the same minute
-MAX_LENGTH = 8192  # characters; proxies allow about as much for all headers together
+MAX_TOKEN_LENGTH = 8192  # characters; proxies allow about as much for all headers together
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 # Better Auth's ids: 32 letters and digits, a UUID, or a number. An attacker can choose the kid before
 # anything is verified, and PostgreSQL raises an error for a NUL. So nothing else may reach a query.
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-EMAIL_LENGTH = 320
+MAX_EMAIL_LENGTH = 320
 
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "email"]
 # Better Auth's oauth-provider signs access and id tokens with the same keys. Only those have these claims.
 OAUTH_CLAIMS = ("azp", "client_id", "scope")
 
-REASONS: dict[type[Exception], str] = {
+REASON_OF_EXCEPTION: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "expired",
     jwt.ImmatureSignatureError: "not_yet_valid",
     jwt.InvalidSignatureError: "signature",
@@ -107,7 +107,7 @@ def _within_limits(claims: Claims, key: keys.Key) -> Claims:
 
 
 def _key(token: str) -> keys.Key:
-    if len(token) > MAX_LENGTH:
+    if len(token) > MAX_TOKEN_LENGTH:
         raise TokenRefused("too_long")
     if not COMPACT.fullmatch(token):
         raise TokenRefused("malformed")
@@ -167,7 +167,7 @@ def _payload(decoder: _Decoder, token: str, key: keys.Key) -> dict[str, Any]:
     except jwt.MissingRequiredClaimError as exc:
         raise TokenRefused(f"missing_{exc.claim}") from exc
     except jwt.PyJWTError as exc:
-        raise TokenRefused(REASONS.get(type(exc), "malformed")) from exc
+        raise TokenRefused(REASON_OF_EXCEPTION.get(type(exc), "malformed")) from exc
     return payload
 
 
@@ -181,7 +181,7 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
     if (
         not isinstance(email, str)
         or not email.strip()
-        or len(email) > EMAIL_LENGTH
+        or len(email) > MAX_EMAIL_LENGTH
         or not email.isprintable()
     ):
         raise TokenRefused("email")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, cast
 from django.db import connections, router
 from django.db.models import DateTimeField, Field, IntegerField, Model, QuerySet
 
-FIRST_DATETIME = datetime(1000, 1, 1, tzinfo=UTC)
-FIRST_INTEGER = 1 << 30  # fits every integer column; Django drops a condition whose value does not fit
+PLACEHOLDER_DATETIME = datetime(1000, 1, 1, tzinfo=UTC)
+PLACEHOLDER_INTEGER = 1 << 30  # fits every integer column; Django drops a condition whose value does not fit
 
 
 class Parameter(NamedTuple):
@@ -88,7 +88,7 @@ def _fetch_rows(connection: Any, sql: str, params: list[Any]) -> list[Any]:
 def _placeholder(number: int, field: "Field[Any, Any]") -> Any:
     """A value for ``field`` that occurs nowhere else in the statement."""
     if isinstance(field, DateTimeField):
-        return FIRST_DATETIME + timedelta(days=number)
+        return PLACEHOLDER_DATETIME + timedelta(days=number)
     if isinstance(field, IntegerField):
-        return FIRST_INTEGER + number
+        return PLACEHOLDER_INTEGER + number
     return f"<value {number}>"

@@ -341,8 +341,8 @@ def test_a_good_request_does_not_use_the_cache(
     assert statuses(client, person.token(), forged(signer)) == [200, 429]
 
 
-def test_the_number_of_blocked_keys_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttling, "MAX_KEYS", 100)
+def test_the_number_of_blocked_credentials_and_addresses_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling, "MAX_BLOCKED", 100)
 
     for number in range(1000):
         throttling._block(f"address:{number}", 3600)
@@ -355,7 +355,7 @@ def test_the_number_of_blocked_keys_is_limited(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def hanging_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No keys are loaded, and the JWKS server accepts connections but never responses."""
+    """No keys are loaded, and the JWKS server accepts connections but never answers."""
     monkeypatch.setattr("authn.jwt.jwks.TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_PRIVATE = "jwks", True

@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from authn.admin.devices import MAX_LENGTH, device
+from authn.admin.devices import MAX_USER_AGENT_LENGTH, device
 from authn.models import Session
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
@@ -276,7 +276,7 @@ def test_a_user_is_shown_without_a_session_table(admin_client: Client, person: P
         ("", ""),
         (None, ""),
         ("\0<script>", ""),
-        ("x" * MAX_LENGTH + CHROME, ""),
+        ("x" * MAX_USER_AGENT_LENGTH + CHROME, ""),
     ],
 )
 def test_a_device_is_read_from_the_user_agent(user_agent: str | None, expected: str) -> None:

@@ -48,8 +48,8 @@ def reasons_in_the_code() -> Iterator[str]:
                     yield reason
                 case ast.JoinedStr():  # missing_{claim}
                     yield from (f"missing_{claim}" for claim in tokens.REQUIRED)
-                case ast.Call():  # REASONS.get(type(exc), …)
-                    yield from tokens.REASONS.values()
+                case ast.Call():  # REASON_OF_EXCEPTION.get(type(exc), …)
+                    yield from tokens.REASON_OF_EXCEPTION.values()
     yield from (kind.default_code for kind in map(vars(errors).get, kinds) if kind is not Refused)
     yield from ("error", "no_credentials")  # of authn.authentication and authn.responses
 

@@ -20,7 +20,7 @@ from pytest_django import DjangoDbBlocker
 from authn.conf import conf
 from authn.errors import TokenRefused, Unavailable
 from authn.jwt import keys, tokens
-from authn.jwt.jwks import MAX_BYTES, MAX_KEYS, is_private
+from authn.jwt.jwks import MAX_BYTES, MAX_KEYS_IN_SET, is_private
 from chatbackend.dev.processes import free_port
 from runtime import circuit_breaker
 from runtime.circuit_breaker import PAUSE_SECONDS
@@ -527,7 +527,7 @@ BAD_ANSWERS: dict[str, Answer] = {
     "nested-deeply": respond_with(b"[" * 100_000),
     "cut-short": respond_with(jwks_document(GOOD)[:-2], Content_Length=str(len(jwks_document(GOOD)))),
     "too-large": respond_with(b" " * MAX_BYTES + jwks_document(GOOD)),
-    "too-many": respond_with(jwks_document(GOOD, *[{}] * MAX_KEYS)),
+    "too-many": respond_with(jwks_document(GOOD, *[{}] * MAX_KEYS_IN_SET)),
     "compressed": respond_with(gzip.compress(jwks_document(GOOD)), Content_Encoding="gzip"),
     "endless": endless,
     "silent": silent,

@@ -95,7 +95,7 @@ def padded(signer: Signer, length: int) -> str:
         pytest.param(with_claims(email=" ada@example.com "), id="email-between-spaces"),
         pytest.param(with_claims(email="a" * 308 + "@example.com"), id="email-as-long-as-may-be"),
         pytest.param(with_claims(email="käthe@bücher.example"), id="email-beyond-ascii"),
-        pytest.param(lambda signer: padded(signer, tokens.MAX_LENGTH), id="as-long-as-may-be"),
+        pytest.param(lambda signer: padded(signer, tokens.MAX_TOKEN_LENGTH), id="as-long-as-may-be"),
     ],
 )
 def test_a_token_at_the_limits_is_good(signer: Signer, issue: Forge) -> None:
