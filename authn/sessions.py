@@ -30,18 +30,24 @@ class Identity:
 
 
 def resolve(claims: Claims) -> Identity:
-    """Find the claims' user and an active session. If the token names a session, only that one counts.
+    """Find the user and the active session of a verified JWT.
 
-    Raises ``UserNotFound``, ``NoActiveSession``, ``UserBanned``; ``Unavailable`` if the database does not
-    answer; ``TokenRefused`` if a new token may be accepted: if the user's email has changed, if the token's
-    email belongs to somebody else, or if the token's session has ended and the user has another active one.
+    If the JWT names a session (``sid``), only that session is accepted. Otherwise any active session of the
+    user is accepted.
+
+    Raises ``UserNotFound``, ``NoActiveSession`` or ``UserBanned``. Raises ``Unavailable`` if the database or
+    the Redis with the sessions does not answer. Raises ``TokenRefused`` if a new JWT may be accepted:
+
+    - the user's email has changed ("address_changed")
+    - the JWT's email belongs to another user ("subject_mismatch")
+    - the JWT's session has ended, and the user has another active session ("session_ended")
     """
     # The second look-up finds a user whose email has changed, or was imported with capitals.
-    found = _look_up(claims, email=claims.email) or _look_up(claims, id=claims.subject)
+    found = _look_up(claims, "email", claims.email) or _look_up(claims, "id", claims.subject)
     if found is None:
         raise UserNotFound
     user, session = found.user, found.session
-    # The email may belong to another user now, while an old token still names it.
+    # An old JWT may name an email that belongs to another user now.
     if user.id != claims.subject:
         raise TokenRefused("subject_mismatch")
     if normalize_email(user.email) != claims.email:
@@ -55,10 +61,15 @@ def resolve(claims: Claims) -> Identity:
 
 @sensitive_variables()
 def resolve_token(token: str, *, is_signed: bool) -> Identity:
-    """Find the session with that token, and its user. Raises the same exceptions as ``resolve``.
+    """Find the session of a session token, and the session's user.
 
-    ``is_signed``: the signature shows that Better Auth issued the token. So if there is no such session, it
-    has ended. A token without a signature may be an invention.
+    ``is_signed``: the token came with a signature, and the signature is verified.
+
+    Raises ``UserNotFound``, ``UserBanned`` or ``Unavailable``, like ``resolve``. Raises ``NoActiveSession``
+    if the session has ended. If no session has the token, the exception depends on ``is_signed``:
+
+    - signed: ``NoActiveSession``. Better Auth issued the token, so its session has ended.
+    - not signed: ``TokenRefused("unknown_token")``. The client may have invented the token.
     """
     session = _with_token(token)
     if session is None:
@@ -71,14 +82,15 @@ def resolve_token(token: str, *, is_signed: bool) -> Identity:
 
 
 def _with_token(token: str) -> Session | None:
-    """The session and its user, even if it has expired."""
+    """Returns the session with this token and its user, even if the session has expired."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         with unavailable_on_outage():
             return Session.with_token(token).select_related("user").first()
     session: Session | None = _secondary_storage().with_token(token)
     if session is None:
         return None
-    user = _user(id=session.user_id)  # not the copy in the storage: it may lack a ban
+    # Redis also has a copy of the user. It may be outdated and lack a ban, so we read the user's row.
+    user = _user("id", session.user_id)
     if user is None:
         raise UserNotFound(session=session)
     session.user = user
@@ -86,18 +98,23 @@ def _with_token(token: str) -> Session | None:
 
 
 class Found(NamedTuple):
-    """``session``: active; the token's own if it names one. ``has_other_session``: only set without it."""
+    """The user of a JWT, and their active session.
+
+    ``session``: the session that the JWT names, if it is active. If the JWT names none: the active session
+    that expires last. ``None`` if there is no such session.
+    ``has_other_session``: whether the user has any other active session. Only set if ``session`` is ``None``.
+    """
 
     user: User
     session: Session | None
     has_other_session: bool = False
 
 
-def _look_up(claims: Claims, **by: str) -> Found | None:
-    """``by``: either ``email`` or ``id`` of the user."""
+def _look_up(claims: Claims, field: str, value: str) -> Found | None:
+    """Returns the user whose ``field`` ("email" or "id") has this value, or ``None``."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
-        return _query(claims, **by)
-    user = _user(**by)
+        return _query(claims, field, value)
+    user = _user(field, value)
     if user is None:
         return None
     has_other_session = False
@@ -110,22 +127,23 @@ def _look_up(claims: Claims, **by: str) -> Found | None:
 
 
 def _secondary_storage() -> ModuleType:
-    from authn.credentials import secondary_storage  # it loads the Redis client, and only this needs it
+    # Imported here because it loads the Redis client. Most deployments have their sessions in the database.
+    from authn.credentials import secondary_storage
 
     return secondary_storage
 
 
-def _user(**by: str) -> User | None:
+def _user(field: str, value: str) -> User | None:
     with unavailable_on_outage():
-        return User.objects.filter(**by).first()
+        return User.objects.filter(**{field: value}).first()
 
 
-def _query(claims: Claims, **by: str) -> Found | None:
-    (field,) = by
+def _query(claims: Claims, field: str, value: str) -> Found | None:
+    """Does what ``_look_up`` does, with one SQL statement for the user and the session."""
     session_id = claims.session_id
     with unavailable_on_outage():
         rows = _user_with_session(
-            field, session_id is not None, now=timezone.now(), session_id=session_id, **by
+            field, session_id is not None, now=timezone.now(), session_id=session_id, **{field: value}
         )
     if not rows:
         return None
@@ -139,21 +157,27 @@ def _query(claims: Claims, **by: str) -> Found | None:
     return Found(user, session)
 
 
-def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **by: str) -> Any:
-    is_active = Q(sessions__expires_at__gt=now)
-    active_sessions = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
-    # A left join also returns a user without an active session. So "no session" and "no user" get different
-    # responses.
-    active = FilteredRelation(
-        "sessions", condition=is_active & Q(sessions__id=session_id) if names_session else is_active
-    )
+def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **email_and_id: str) -> Any:
+    """One row: the columns of the user, the columns of the session (or NULLs), and ``has_other_session``.
+
+    ``field``: the user's field to filter by. ``names_session``: the JWT names a session.
+    """
+    condition = Q(sessions__expires_at__gt=now)
+    if names_session:
+        condition &= Q(sessions__id=session_id)
+    unexpired_sessions = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
+    # PostgreSQL evaluates this subquery only if the join has found no session.
+    has_other_session = Case(When(session__id=None, then=Exists(unexpired_sessions)))
+    session_columns = [f"session__{name}" for name in SESSION_COLUMNS]
     return (
         # Exact match: the column is unique case-sensitively, so "iexact" could find two users.
-        User.objects.filter(**{field: by[field]})
-        # PostgreSQL evaluates the subquery only if the token's own session is missing.
-        .annotate(active=active, other=Case(When(active__id=None, then=Exists(active_sessions))))
-        .order_by("-active__expires_at")
-        .values_list(*USER_COLUMNS, *(f"active__{name}" for name in SESSION_COLUMNS), "other")[:1]
+        User.objects.filter(**{field: email_and_id[field]})
+        # FilteredRelation makes a left join, which also returns a user without a session. So "no session" and
+        # "no user" get different responses.
+        .annotate(session=FilteredRelation("sessions", condition=condition))
+        .annotate(has_other_session=has_other_session)
+        .order_by("-session__expires_at")
+        .values_list(*USER_COLUMNS, *session_columns, "has_other_session")[:1]
     )
 
 

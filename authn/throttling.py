@@ -1,25 +1,30 @@
-"""Limits refused attempts to REFUSED_RATE_PER_ADDRESS, for each client address and each genuine credential.
+"""Limits refused attempts to authenticate to REFUSED_RATE_PER_ADDRESS, such as ``60/min``.
 
-The signature is always verified first. Only the signature tells a good token from a flood of forged ones at
-the same address, so a flood locks nobody else out. This check costs about a fifth of what a forged token
-costs.
+Each refused attempt adds one to a counter:
 
-A refused attempt is counted by what was verified:
+- without a verified credential: the counter of the client's IP address.
+- with a verified session token: the counter of that token. All encodings of the token share this counter.
+- with a verified JWT: the counter of its session (``sid``), or of its user (``sub``) if it names no session.
+  All JWTs of that session or user share this counter.
 
-- nothing: by the client's address.
-- a signed session token: by that token, in every encoding.
-- a JWT: by its session (``sid``), or by its user (``sub``) if it names no session. All JWTs of the session or
-  user count together.
+If the response for a verified JWT is a 401, the counter is a separate one for each IP address. A page gets a
+new JWT after a 401, but not after a 429. With one counter for all IP addresses, somebody who has an old JWT
+of the user could turn the user's 401 into a 429.
 
-A 401 for a JWT is counted separately at each address. A page gets a new token after a 401. Otherwise somebody
-at another address with an old token of the same user could turn that 401 into a 429.
+If a counter is over the limit, a refused attempt gets a 429. The first such attempt in a period is logged,
+and the others are not. A session token or JWT that was refused after its look-up is then blocked: it is not
+looked up again until the period ends. Other JWTs of the same session or user are still looked up. They may be
+accepted, for example after a new sign-in or the end of a ban.
 
-Past the limit, a refused attempt gets a 429 and is not logged. A session token or JWT whose look-up was
-refused is not looked up again until the period ends. Other JWTs of the same session or user are still looked
-up: they may be good, for example after a new sign-in or the end of a ban.
+A counter over the limit never refuses a valid signed credential. So a flood of forged tokens from an IP
+address does not lock out other users of that IP address. For that, the signature of each signed credential is
+verified, even if the IP address is over the limit. This takes about a fifth of the time that a forged token
+takes in all. A session token without a signature cannot be verified: it is not looked up while its IP address
+is over the limit.
 
-Django's cache counts, and all servers may share it. Each process remembers which keys are over the limit, so
-a good request needs no cache. While the cache does not answer, each process counts by itself.
+The counters are in Django's cache, which all servers may share. Each process also remembers which counters
+and tokens are blocked, so an accepted request does not need the cache. While the cache does not answer, each
+process counts by itself.
 """
 
 import hashlib
@@ -41,62 +46,69 @@ from authn.errors import TooManyAttempts
 from runtime.circuit_breaker import CircuitBreaker
 
 PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
-MAX_BLOCKED = 10_000  # that a process remembers
+MAX_BLOCKED = 10_000  # counters and tokens that a process remembers
 
-_blocked_until: dict[str, float] = {}  # by key; time.monotonic()
+# For each blocked counter or token: the end of its period, as a value of time.monotonic().
+_blocked_until: dict[str, float] = {}
 _local_counters = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MAX_BLOCKED}})
-cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # shared by everything that counts in the cache
+cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # other modules that count in the cache use it too
 
 
 def check_token(attempt: audit.Attempt) -> None:
-    """Call it with a verified token, before the look-up. Raises ``TooManyAttempts``."""
+    """Raise ``TooManyAttempts`` if the verified token is blocked. Called before the token's look-up."""
     if _blocked_until and attempt.verified_credential:
-        token_key = _hashed(attempt.verified_credential.token)
-        _raise_if_blocked(token_key)
-        _raise_if_blocked(_at_address(token_key, attempt.request))
+        token = _hashed(attempt.verified_credential.token)
+        _raise_if_blocked(token)
+        _raise_if_blocked(_at_address(token, attempt.request))
 
 
 def check_address(request: Request) -> None:
-    """Call it before the look-up of a token without a signature. Raises ``TooManyAttempts``."""
+    """Raise ``TooManyAttempts`` if the client's IP address is blocked. Called before the look-up of a session
+    token without a signature."""
     if _blocked_until:
-        _raise_if_blocked(_address_key(request))
+        _raise_if_blocked(_address_counter(request))
 
 
 def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> None:
-    """Count a refused attempt, and log it.
+    """Count a refused attempt, and log it. Raises ``TooManyAttempts`` if the attempt is over the limit.
 
-    Raises ``TooManyAttempts`` if it is over the limit. Only the first attempt over the limit is logged.
+    Logs the first attempt over the limit as a 429. Does not log the others in the same period.
     """
-    # A 5xx is our own fault and not counted. But without keys, forged tokens get a 503 too, so that counts.
+    # A 5xx is our own fault, so it is not counted. The exception is a 503 because there are no keys: forged
+    # tokens get it too.
     if status >= 500 and reason != "keys_unavailable":
         attempt.log_refused(reason, status, **details)
         return
-    counter_key, token_key = _keys(attempt, status)
+    counter, token = _counter_and_token(attempt, status)
     try:
-        _raise_if_blocked(counter_key)
+        _raise_if_blocked(counter)
     except TooManyAttempts as too_many:
         count_without_logging(attempt)
-        _block(token_key, too_many.wait)
+        _block(token, too_many.wait)
         raise
     limit, seconds = parse_rate(conf.REFUSED_RATE_PER_ADDRESS)
-    if _count(counter_key, seconds) <= limit:
+    if _count(counter, seconds) <= limit:
         attempt.log_refused(reason, status, **details)
         return
-    _block(counter_key, seconds)
-    _block(token_key, seconds)
+    _block(counter, seconds)
+    _block(token, seconds)
     attempt.log_refused(TooManyAttempts.default_code, TooManyAttempts.status_code, **details)
     raise TooManyAttempts(seconds)
 
 
 def count_without_logging(attempt: audit.Attempt) -> None:
-    """Send the metrics signal: the metrics count every attempt."""
+    """Send the signal ``audit.attempted`` and write no log record: the metrics count every attempt."""
     seconds = time.perf_counter() - attempt.started
     audit.attempted.send(None, outcome="refused", reason=TooManyAttempts.default_code, seconds=seconds)
 
 
 def parse_rate(text: str) -> tuple[int, int]:
-    """The number and the seconds of a rate in DRF's notation, such as ``60/min``. Raises ``ValueError``."""
-    if text.partition("/")[2] not in PERIODS:  # DRF reads only the first letter: a month would be a minute
+    """Returns the number and the seconds of a rate in DRF's notation: ``(60, 60)`` for ``60/min``.
+
+    Raises ``ValueError``.
+    """
+    # DRF reads only the first letter of the period, so it would read "month" as a minute.
+    if text.partition("/")[2] not in PERIODS:
         raise ValueError(text)
     try:
         number, seconds = SimpleRateThrottle.parse_rate(None, text)  # type: ignore[arg-type]
@@ -108,34 +120,37 @@ def parse_rate(text: str) -> tuple[int, int]:
 
 
 def clear() -> None:
-    """Forget all counts. For tests."""
+    """Reset the counts of this process. For tests."""
     global cache_breaker
     _blocked_until.clear()
     _local_counters.clear()
     cache_breaker = CircuitBreaker("Cache (CACHE_URL)")
 
 
-def _raise_if_blocked(key: str) -> None:
-    wait = _blocked_until.get(key, 0.0) - time.monotonic()
+def _raise_if_blocked(name: str) -> None:
+    wait = _blocked_until.get(name, 0.0) - time.monotonic()
     if wait > 0:
         raise TooManyAttempts(math.ceil(wait))
 
 
-def _block(key: str, seconds: int) -> None:
-    if not key:
+def _block(name: str, seconds: int) -> None:
+    """Block a counter or a token. Does nothing if the name is empty."""
+    if not name:
         return
     now = time.monotonic()
     if len(_blocked_until) >= MAX_BLOCKED:
         for expired in [each for each, until in list(_blocked_until.items()) if until <= now]:
             _blocked_until.pop(expired, None)
-        if len(_blocked_until) >= MAX_BLOCKED:  # a flood from many addresses: the cache still counts it
+        # None or few have expired: there is a flood from many IP addresses. Forget all, the cache still
+        # counts.
+        if len(_blocked_until) >= MAX_BLOCKED:
             _blocked_until.clear()
-    _blocked_until[key] = now + seconds
+    _blocked_until[name] = now + seconds
 
 
-def _count(key: str, seconds: int) -> int:
-    """Count one more refused attempt. Returns the number in this period, with this one."""
-    cache_key = f"refused:{key}"
+def _count(counter: str, seconds: int) -> int:
+    """Count one refused attempt. Returns the number of refused attempts in this period, with this attempt."""
+    cache_key = f"refused:{counter}"
     if cache_breaker.allows_call():
         try:
             number = _increment(cache, cache_key, seconds)
@@ -156,27 +171,29 @@ def _increment(counters: BaseCache, cache_key: str, seconds: int) -> int:
         return 1
 
 
-def _keys(attempt: audit.Attempt, status: int) -> tuple[str, str]:
-    """The key to count a refused attempt by, and the key of the token (empty if it has none)."""
+def _counter_and_token(attempt: audit.Attempt, status: int) -> tuple[str, str]:
+    """Returns the name of the attempt's counter, and the name of its token ("" if no look-up was made)."""
     credential = attempt.verified_credential
     if credential is None:
-        return _address_key(attempt.request), ""
-    counter_key, token_key = _hashed(credential.counted_by), _hashed(credential.token)
+        return _address_counter(attempt.request), ""
+    counter, token = _hashed(credential.counter), _hashed(credential.token)
     if status != HTTPStatus.UNAUTHORIZED:
-        return counter_key, token_key
-    return _at_address(counter_key, attempt.request), _at_address(token_key, attempt.request)
+        return counter, token
+    return _at_address(counter, attempt.request), _at_address(token, attempt.request)
 
 
-def _address_key(request: Request) -> str:
+def _address_counter(request: Request) -> str:
+    """Returns the name of the counter of the client's IP address."""
     return f"address:{client_address.network(request.META)}"
 
 
-def _at_address(key: str, request: Request) -> str:
-    """A separate key for each address. Empty for an empty key."""
-    return key and f"{key}:{client_address.network(request.META)}"
+def _at_address(name: str, request: Request) -> str:
+    """Returns the name with the client's IP address. Returns "" for an empty name."""
+    return name and f"{name}:{client_address.network(request.META)}"
 
 
 @sensitive_variables()
-def _hashed(key: str) -> str:
-    kind, _, value = key.partition(":")
-    return key and f"{kind}:{hashlib.sha256(value.encode(errors='replace')).hexdigest()}"
+def _hashed(name: str) -> str:
+    """Returns ``<kind>:<hash of the value>`` for ``<kind>:<value>``. Returns "" for an empty name."""
+    kind, _, value = name.partition(":")
+    return name and f"{kind}:{hashlib.sha256(value.encode(errors='replace')).hexdigest()}"

@@ -1,11 +1,12 @@
-"""Reads sessions that Better Auth keeps in its ``secondaryStorage``, a Redis, and in no table.
+"""Reads sessions from Better Auth's ``secondaryStorage``, a Redis. For when there is no table of sessions.
 
 The keys and their values:
 
 - ``<token>``: ``{"session": {…}, "user": {…}}``. The user is a copy that may be outdated, so we do not read
   it.
 - ``active-sessions-<user id>``: ``[{"token": …, "expiresAt": <epoch ms>}, …]``.
-- ``revoked-sessions-before-<user id>``: epoch ms. The user's sessions from before that time are revoked.
+- ``revoked-sessions-before-<user id>``: epoch ms. All sessions that the user began before that time are
+  revoked.
 
 Source: better-auth packages/better-auth/src/db/internal-adapter.ts.
 """
@@ -28,13 +29,13 @@ from authn.jwt.tokens import ID
 from authn.models import Session
 from runtime.circuit_breaker import CircuitBreaker
 
-TIMEOUT_SECONDS = 1.0  # for each step: connecting, and each of at most two answers
-MAX_SESSIONS = 500  # of a user, fetched for a request; those that expire last are enough
+TIMEOUT_SECONDS = 1.0  # for the connection, and again for each response; a look-up sends two commands at most
+MAX_SESSIONS = 500  # that a request fetches of one user: those that expire last
 
 
 @sensitive_variables()
 def with_token(token: str) -> Session | None:
-    """The session with that token, even if it has expired."""
+    """Returns the session with this token, even if it has expired. ``None`` if it is missing or revoked."""
     [value] = _mget([token])
     session = _session(value, token)
     if session is None:
@@ -45,9 +46,9 @@ def with_token(token: str) -> Session | None:
 
 @sensitive_variables()
 def active_sessions(user_id: str) -> Iterator[Session]:
-    """The user's active sessions. The one that expires last comes first.
+    """Yields the user's active sessions. The session that expires last comes first.
 
-    Redis stores sessions by token, so a session is found by its id only by reading all of them.
+    Redis stores a session under its token. To find a session by its id, we have to read all of the user's.
     """
     active, revoked_before = _mget([f"active-sessions-{user_id}", _revoked_before(user_id)])
     tokens = _tokens(active)
@@ -78,17 +79,20 @@ def _revoked_before(user_id: str) -> str:
 
 
 def _is_revoked(session: Session, revoked_before: bytes | None) -> bool:
-    """Better Auth also deletes revoked sessions, but a write at the same time may bring one back."""
+    """Whether the session began before the time until which the user's sessions are revoked.
+
+    Better Auth also deletes revoked sessions. But a session that it writes at the same moment stays.
+    """
     if revoked_before is None:
         return False
     try:
         return bool(round(session.created_at.timestamp() * 1000) < int(revoked_before))
-    except ValueError:  # not a time, so the session may be older
+    except ValueError:  # the value is not a time, so the session may have begun before it
         return True
 
 
 def _tokens(active: bytes | None) -> list[str]:
-    """The tokens of sessions that have not expired. The one that expires last comes first."""
+    """Returns the tokens of sessions that have not expired. The session that expires last comes first."""
     entries = _parse_json(active)
     now = timezone.now().timestamp() * 1000
     expiries = {
@@ -103,7 +107,10 @@ def _tokens(active: bytes | None) -> list[str]:
 
 
 def _session(value: bytes | None, token: str) -> Session | None:
-    """``None`` if the value is not a session with that token. Other programs may use the same Redis."""
+    """Returns the session in a value of Redis. ``None`` if the value is not a session with this token.
+
+    Other programs may use the same Redis, so a value may be anything.
+    """
     stored = _parse_json(value)
     members = stored.get("session") if isinstance(stored, dict) else None
     if not isinstance(members, dict) or members.get("token") != token:
@@ -113,7 +120,8 @@ def _session(value: bytes | None, token: str) -> Session | None:
         values = [_to_python(field, members.get(_camel_case(field.attname))) for field in fields]
     except (TypeError, ValueError, OverflowError):
         return None
-    # Say that it comes from the user's database: Django relates only rows of one database.
+    # Name the database of the users, although the session is from Redis: Django allows ``session.user =
+    # user`` only if both are from the same database.
     return Session.from_db(conf.BETTER_AUTH_DATABASE, [field.attname for field in fields], values)
 
 
@@ -133,7 +141,7 @@ def _to_python(field: Any, value: Any) -> Any:
 
 
 def _camel_case(attname: str) -> str:
-    """``userId`` for ``user_id``. BETTER_AUTH_NAMING does not apply to Redis."""
+    """Returns ``userId`` for ``user_id``. In Redis the names are always in camel case."""
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), attname)
 
 
@@ -148,7 +156,10 @@ def _parse_json(value: bytes | None) -> Any:
 
 @sensitive_variables()
 def _mget(keys: Sequence[str]) -> list[bytes | None]:
-    """One MGET. A value that is not a string is ``None``. Raises ``Unavailable``."""
+    """Send one MGET and return the values: ``None`` for a missing key, or for a value that is not a string.
+
+    Raises ``Unavailable`` if the Redis does not answer.
+    """
     url, prefix = conf.BETTER_AUTH_SESSION_SOURCE, conf.BETTER_AUTH_SESSION_PREFIX
     client, breaker = _client(url), _breaker(url)
     if not breaker.allows_call():
@@ -157,7 +168,9 @@ def _mget(keys: Sequence[str]) -> list[bytes | None]:
         values = client.mget([f"{prefix}{key}".encode(errors="replace") for key in keys])
         if not isinstance(values, list) or len(values) != len(keys):
             raise redis.InvalidResponse("the number of values is not the number of keys")
-    except Exception as exc:  # if the server is not a Redis, the client may raise other errors than its own
+    # Catch every exception: if the server is not a Redis, the client may also raise errors of other
+    # libraries.
+    except Exception as exc:
         breaker.failed(exc)
         raise Unavailable("sessions_unavailable") from exc
     breaker.succeeded()
@@ -166,7 +179,7 @@ def _mget(keys: Sequence[str]) -> list[bytes | None]:
 
 @cache
 def _client(url: str) -> redis.Redis:
-    """One connection pool for each process. It grows with the number of concurrent threads."""
+    """Returns the process's client. Its connection pool grows with the number of concurrent threads."""
     return redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
 
 

@@ -1,9 +1,9 @@
-"""Verifies Better Auth's session token, which its cookie and its bearer() plugin carry.
+"""Verifies Better Auth's signed session tokens. Its session cookie and its bearer() plugin use them.
 
 The form is ``<token>.<signature>``. The signature is the padded base64 of an HMAC-SHA256 over the token, with
-Better Auth's secret as the key. It proves only that Better Auth issued the token. The session's row shows
-whether the session is still active.
-Source: better-call src/crypto.ts and src/context.ts, better-auth src/plugins/bearer/index.ts.
+Better Auth's secret as the key. The signature proves only that Better Auth issued the token. Only the
+session's row shows whether the session is still active. Source: better-call src/crypto.ts and src/context.ts,
+better-auth src/plugins/bearer/index.ts.
 """
 
 import base64
@@ -22,7 +22,10 @@ SIGNED = re.compile(r"([!-~]+)\.([A-Za-z0-9+/]{43}=)")  # greedy, so it splits a
 
 @sensitive_variables()
 def verify(value: str) -> str:
-    """The token in a signed value, which may be percent-encoded. Raises ``TokenRefused``."""
+    """Verify the signature, and return the token without it. Raises ``TokenRefused``.
+
+    ``value``: a signed session token. It may be percent-encoded.
+    """
     if len(value) > MAX_TOKEN_LENGTH:
         raise TokenRefused("too_long")
     signed = SIGNED.fullmatch(unquote(value))
@@ -30,7 +33,8 @@ def verify(value: str) -> str:
         raise TokenRefused("malformed")
     token, signature = signed.groups()
     secret = conf.BETTER_AUTH_SECRET
-    if not secret:  # anybody can sign with an empty secret; the system checks find this before the start
+    # Anybody can sign with an empty secret. The system checks also find an empty secret before the start.
+    if not secret:
         raise TokenRefused("no_secret")
     expected = base64.b64encode(hmac.digest(secret.encode(), token.encode(), "sha256"))
     # Compare the text, not the decoded bytes: base64 can encode the same bytes in several ways.
@@ -41,7 +45,10 @@ def verify(value: str) -> str:
 
 @sensitive_variables()
 def check_unsigned(value: str) -> str:
-    """A token without a signature, if it has a token's form. Nothing proves that Better Auth issued it."""
+    """Return the token if it has the form of a token. Otherwise raise ``TokenRefused``.
+
+    Without a signature, nothing proves that Better Auth issued the token.
+    """
     if not ID.fullmatch(value):
         raise TokenRefused("malformed")
     return value

@@ -1,4 +1,4 @@
-"""What the limit on refused attempts knows of a credential."""
+"""A verified credential, as ``authn.throttling`` counts and blocks it."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -6,24 +6,28 @@ from typing import Any, Self
 
 @dataclass(slots=True, repr=False)  # no repr: error reports must not show the token
 class VerifiedCredential:
-    """A credential whose signature is good.
+    """A credential whose signature is verified.
 
-    ``counted_by``: the key under which its refused attempts are counted. ``token``: the key of the token
-    itself. Past the limit it is not looked up again. Empty if it was never looked up. Only hashes of both are
-    stored. They are hashed later, because a good request needs no hash.
+    ``counter``: the name of the counter for its refused attempts. Several JWTs can share a counter.
+    ``token``: the name of this one token. Over the limit, ``authn.throttling`` blocks the name, and the token
+    is not looked up again. "" if the token is refused before its look-up.
+
+    Both have the form ``<kind>:<value>``. ``authn.throttling`` stores only hashes of the values. It hashes
+    them only when it needs them, because an accepted request needs no hash.
     """
 
-    counted_by: str
+    counter: str
     token: str
 
     @classmethod
     def session_token(cls, token: str) -> Self:
-        key = f"session-token:{token}"
-        return cls(key, key)
+        name = f"session-token:{token}"
+        return cls(counter=name, token=name)
 
     @classmethod
     def jwt(cls, session_id: Any, user_id: Any, token: str = "") -> Self:
-        """``token``: only if its user and session are looked up next."""
-        counted_by = f"session:{session_id}" if session_id else f"user:{user_id}"
-        # Without the signature: each ECDSA signature has a second form, and anybody can compute it.
-        return cls(counted_by, f"jwt:{token.rpartition('.')[0]}" if token else "")
+        """``token``: the JWT, if its user and session are looked up next. Otherwise ""."""
+        counter = f"session:{session_id}" if session_id else f"user:{user_id}"
+        # The name leaves out the signature: each ECDSA signature has a second valid form, and anybody can
+        # compute it.
+        return cls(counter=counter, token=f"jwt:{token.rpartition('.')[0]}" if token else "")

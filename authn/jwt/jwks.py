@@ -1,4 +1,4 @@
-"""Fetches Better Auth's public keys from its JWKS URL. The server may be slow, broken or hostile."""
+"""Fetches Better Auth's public keys from its JWKS URL. The server of this URL may be slow or hostile."""
 
 import json
 import threading
@@ -11,20 +11,22 @@ import httpx2
 
 TIMEOUT_SECONDS = 3.0
 MAX_BYTES = 256 * 1024
-MAX_KEYS_IN_SET = (
-    1000  # Better Auth lists a key for 30 days after it has retired, even if it makes one each hour
-)
+# Better Auth lists a key until 30 days after it has expired. With a new key each hour, these are 720 keys.
+MAX_KEYS_IN_SET = 1000
 
 
 class PrivateAddressRefused(ValueError):
-    """The JWKS URL leads to a private address, and BETTER_AUTH_JWKS_PRIVATE is off."""
+    """The JWKS URL leads to a private IP address, and BETTER_AUTH_JWKS_PRIVATE is off."""
 
 
 def fetch(url: str, *, allow_private: bool) -> list[Any]:
-    """The ``keys`` of the JWKS document. Raises any exception if there is no such document in time."""
-    # httpx2's timeout is for each read, and nothing can interrupt a DNS lookup. So a separate thread
-    # downloads, and the caller stops waiting for it. A server that sends its headers byte by byte keeps
-    # only that thread.
+    """Returns the ``keys`` of the JWKS document.
+
+    Raises an exception of any type if there is no JWKS document, or if it does not arrive in time.
+    """
+    # httpx2's timeout is for each read, so a server could send byte by byte for hours. Also, nothing can
+    # interrupt a DNS lookup. So a separate thread downloads the document, and the caller waits for this
+    # thread for TIMEOUT_SECONDS at most. Then only the thread keeps waiting.
     document = Future[bytes]()
     arguments = [url, allow_private, document]
     threading.Thread(target=_download, args=arguments, name="jwks", daemon=True).start()
@@ -40,20 +42,20 @@ def fetch(url: str, *, allow_private: bool) -> list[Any]:
 def _download(url: str, allow_private: bool, document: "Future[bytes]") -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     body = b""
-    # We ask for no compression and decompress nothing: a few bytes of gzip can become gigabytes.
+    # Ask for no compression, and decompress nothing: a few bytes of gzip can become gigabytes.
     headers = {"Accept-Encoding": "identity"}
     try:
-        # httpx2 follows no redirects by default.
+        # By default, httpx2 follows no redirects.
         with (
             httpx2.Client(timeout=TIMEOUT_SECONDS) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
-            # Check the address of this connection: a DNS lookup of our own could get another answer. The
-            # request may be sent before the check. It holds no secret, and the system checks require https
-            # unless a private address is allowed, so the server has shown a certificate for the URL's host.
+            # Check the IP address of this connection. A DNS lookup of our own could get another IP address.
+            # The request is already sent when we check. This does no harm: the request holds no secret. And
+            # the system checks require https here, so the server has shown a certificate for the URL's host.
             stream = response.extensions["network_stream"]
             if not allow_private and is_private(stream.get_extra_info("server_addr")[0]):
-                raise PrivateAddressRefused("a private address, and BETTER_AUTH_JWKS_PRIVATE is off")
+                raise PrivateAddressRefused("a private IP address, and BETTER_AUTH_JWKS_PRIVATE is off")
             response.raise_for_status()
             for chunk in response.iter_raw():
                 body += chunk

@@ -1,8 +1,13 @@
-"""The keys that verify tokens: public keys from Better Auth's jwks table or JWKS URL, or one secret.
+"""The keys that verify JWTs: public keys from Better Auth's jwks table or JWKS URL, or one secret.
 
-Each process caches the whole key set, with a TTL. A request whose key is in the set never waits for a
-refresh. Any other request waits for a second at most, even for the first load: it holds a thread that
-requests with a session cookie need. A set that cannot be refreshed stays in use.
+Each process caches the whole key set for BETTER_AUTH_KEYS_TTL. After that time the set is stale:
+
+- The next request refreshes the stale set and waits for the new one.
+- During this refresh, other requests whose key is in the old set use the old set and do not wait.
+
+A request whose key is not in the set also refreshes the set, even if it is not stale. If another request is
+refreshing it, the request waits for that refresh, for a second at most. This is also so for the first load.
+If a refresh fails, the old set stays in use.
 """
 
 import json
@@ -28,14 +33,17 @@ from runtime.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
-# An unknown kid causes a refresh, so forged tokens could cause one with each request. A token bucket limits
-# the refreshes. A fixed pause between two would not do: when several requests find the key expired, Better
-# Auth makes several keys within a second, and we must find each at once. The bucket refills one by one, so an
-# attacker who keeps it empty delays a new key by a second only.
+# The rate limit of refreshes is a bucket: it starts with 10 refreshes, each refresh takes one, and one is
+# added each second, up to 10.
+# A limit is needed because an unknown kid causes a refresh: every forged JWT could cause one.
+# A fixed pause between two refreshes would be too strict. When several requests to Better Auth find its key
+# expired, it makes several keys within a second, and we need each of them at once.
+# An attacker can keep the bucket empty. That delays the load of a new key by about a second.
 MAX_REFRESHES, REFRESH_PERIOD_SECONDS = 10, 10.0
 
-# From the start of another request's refresh. A waiting request holds one of the server's few threads. If the
-# source hangs, a few forged tokens could hold them all.
+# How long a request waits for another request's refresh, counted from the start of that refresh. A waiting
+# request holds one of the server's few worker threads. Without this limit, a few forged JWTs could hold all
+# threads while the source of the keys hangs.
 MAX_WAIT_SECONDS = 1.0
 
 SECRET_KID = "the-secret"  # noqa: S105 - the kid of the one key that BETTER_AUTH_KEYS=secret has
@@ -45,7 +53,11 @@ CURVES = {"Ed25519": "EdDSA", "P-256": "ES256", "P-521": "ES512"}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """``expires_at``: aware UTC. Better Auth signs no tokens with this key after it. ``None`` from a URL."""
+    """``expires_at``: aware UTC. Better Auth signs no JWT with this key after that time.
+
+    ``None`` if the key does not expire, or if its expiry is not known. It is not known for keys from a URL,
+    for the secret, and for a jwks table without the column ``expiresAt``.
+    """
 
     kid: str
     jwk: jwt.PyJWK
@@ -57,22 +69,25 @@ class Key:
 
 
 def find(kid: str) -> Key | None:
-    """The key with that id, or ``None``. Raises ``Unavailable`` if no set could be loaded."""
+    """Returns the key with this key id, or ``None``. Raises ``Unavailable`` if there is no set to look in."""
     return _key_set.find(kid)
 
 
 def has_keys() -> bool:
-    """Whether there is any key. Loads the set if there is none. Raises ``Unavailable`` as ``find`` does."""
+    """Whether the set has any key. If it has none, this loads the set again.
+
+    Raises ``Unavailable`` if no set could be loaded.
+    """
     return _key_set.has_keys()
 
 
 def known_ids() -> list[str]:
-    """The ids of the cached keys, sorted. Loads nothing."""
+    """Returns the key ids of the cached keys, sorted. Loads nothing."""
     return sorted(_key_set._keys or {})
 
 
 def why_unusable(jwk: Any, alg: Any) -> str:
-    """Why a key from the table or a JWKS document cannot be used, or ""."""
+    """Returns why a key of the table or of a JWKS document cannot be used, or "" if it can be used."""
     try:
         _public_key(jwk, alg)
     except UnusableKey as exc:
@@ -83,36 +98,38 @@ def why_unusable(jwk: Any, alg: Any) -> str:
 
 
 def clear_cache(**kwargs: Any) -> None:
-    """Drop the cached set. Also a receiver of Django's ``setting_changed``."""
+    """Drop the cached set. Also used as a receiver of Django's ``setting_changed``."""
     global _key_set
     if str(kwargs.get("setting", "BETTER_AUTH")).startswith("BETTER_AUTH"):
         _key_set = _KeySet()
 
 
 class UnusableKey(ValueError):
-    """Its message says why, and names nothing of the key but its algorithm."""
+    """The message is the reason. It shows no part of the key except its algorithm."""
 
 
 class _KeySet:
     def __init__(self) -> None:
         self._keys: dict[str, Key] | None = None
-        self._loaded_at = 0.0  # time.monotonic() throughout
+        # All times are values of time.monotonic().
+        self._loaded_at = 0.0
         self._source = CircuitBreaker("Signing keys")
-        self._began_at: float | None = None  # of the refresh that is running
-        self._allowance, self._allowance_at = float(MAX_REFRESHES), 0.0
-        self._lock = threading.Lock()
+        self._refresh_began_at: float | None = None  # None if no refresh is running
+        self._refreshes_left, self._refilled_at = float(MAX_REFRESHES), 0.0
+        self._lock = threading.Lock()  # held during a refresh
 
     def find(self, kid: str) -> Key | None:
         keys = self._keys
         if keys is not None and kid in keys:
-            # A known key never waits: one request refreshes a stale set, and the others use it meanwhile.
+            # If the lock is taken, another request is refreshing the stale set. Use the old set meanwhile.
             if self._is_stale() and self._lock.acquire(blocking=False):
                 try:
                     self._refresh()
                 finally:
                     self._lock.release()
         elif self._acquire_lock():
-            try:  # the request that had the lock before us may have loaded the key
+            try:
+                # Look again: the request that held the lock before us may have loaded the key.
                 if self._keys is None or kid not in self._keys:
                     self._refresh()
             finally:
@@ -124,7 +141,7 @@ class _KeySet:
         return self._keys.get(kid)
 
     def has_keys(self) -> bool:
-        # The readiness check asks again soon, so it does not wait while another thread loads.
+        # Do not wait while another thread loads the set: the readiness check calls this again soon.
         if not self._keys and self._lock.acquire(blocking=False):
             try:
                 self._refresh()
@@ -135,8 +152,13 @@ class _KeySet:
         return bool(self._keys)
 
     def _acquire_lock(self) -> bool:
-        """Whether we got the lock. Nobody waits while another request tries a source that has failed."""
-        timeout, began_at = MAX_WAIT_SECONDS, self._began_at
+        """Try to acquire the lock, and return whether this succeeded.
+
+        If another request is refreshing, wait until MAX_WAIT_SECONDS after the start of its refresh. But do
+        not wait at all if the last refresh failed: then the other request only tests whether the source works
+        again.
+        """
+        timeout, began_at = MAX_WAIT_SECONDS, self._refresh_began_at
         if began_at is not None:
             timeout = began_at + MAX_WAIT_SECONDS - time.monotonic() if self._source.is_closed else 0.0
         return self._lock.acquire(timeout=max(timeout, 0.0))
@@ -146,21 +168,22 @@ class _KeySet:
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        refilled = (now - self._allowance_at) * MAX_REFRESHES / REFRESH_PERIOD_SECONDS
-        self._allowance, self._allowance_at = min(MAX_REFRESHES, self._allowance + refilled), now
-        if self._allowance < 1 or not self._source.allows_call():
+        refilled = (now - self._refilled_at) * MAX_REFRESHES / REFRESH_PERIOD_SECONDS
+        self._refreshes_left, self._refilled_at = min(MAX_REFRESHES, self._refreshes_left + refilled), now
+        if self._refreshes_left < 1 or not self._source.allows_call():
             return
-        self._allowance -= 1
-        self._began_at = now
+        self._refreshes_left -= 1
+        self._refresh_began_at = now
         try:
             self._keys = {key.kid: key for key in _load()}
         except Exception as exc:
             self._source.failed(exc)
         else:
-            self._loaded_at = now  # the start, not the end: a key may be revoked after its row was read
+            # The start of the refresh, not its end: a key may be revoked after its row was read.
+            self._loaded_at = now
             self._source.succeeded()
         finally:
-            self._began_at = None
+            self._refresh_began_at = None
 
 
 _key_set = _KeySet()
@@ -184,12 +207,15 @@ def _load() -> Iterator[Key]:
                 raise TypeError
             yield Key(kid, _public_key(jwk, alg), expires_at)
         except Exception as exc:
-            # Catch everything: one bad key must not make the others unusable.
+            # Catch every exception: one bad key must not make the other keys unusable.
             logger.warning("Signing key %s is not usable: %s", kid, type(exc).__name__)
 
 
 def _read_entry(entry: Any) -> tuple[Any, Any, Any, datetime | None]:
-    """The kid, key, algorithm and expiry of a row or of an entry in a JWKS document (any JSON)."""
+    """Returns the kid, key, algorithm and expiry of a row of the table or an entry of a JWKS document.
+
+    An entry of a JWKS document may be any JSON value.
+    """
     if isinstance(entry, SigningKey):
         expires_at = getattr(entry, "expires_at", None)
         return entry.kid, entry.public_key, getattr(entry, "alg", None), expires_at
@@ -201,7 +227,8 @@ def _read_entry(entry: Any) -> tuple[Any, Any, Any, datetime | None]:
 def _rows() -> QuerySet[SigningKey]:
     if not exists("jwks", "expiresAt"):
         return SigningKey.objects.all()
-    # Better Auth never deletes rows, so leave out keys that are too old for any valid token.
+    # Better Auth never deletes a row. So leave out keys that expired so long ago that every JWT they signed
+    # has expired too.
     oldest = timezone.now() - conf.BETTER_AUTH_MAX_TOKEN_LIFETIME - 2 * conf.BETTER_AUTH_LEEWAY
     return SigningKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=oldest))
 
@@ -211,15 +238,18 @@ def _public_key(jwk: Any, alg: Any) -> jwt.PyJWK:
     if "d" in members:
         raise UnusableKey("it is a private key, and everybody who can read it can sign tokens")
     key = jwt.PyJWK(members, algorithm=_algorithm(members, alg))
-    # PyJWT checks the curve and the length only when it verifies, and only warns of a short key.
+    # PyJWT checks the curve and the length of a key only when it verifies a JWT, and it only warns of a short
+    # key. So check both here.
     if key.Algorithm.check_key_length(key.Algorithm.prepare_key(key.key)):
         raise UnusableKey("it is too short")
     return key
 
 
 def _algorithm(jwk: dict[str, Any], alg: str | None) -> str:
-    """From the key and the allow-list, never from a token. ``alg`` is NULL in rows from before Better Auth
-    1.7."""
+    """Returns the key's algorithm. It comes from the key and the allow-list, never from a JWT's header.
+
+    ``alg``: ``None`` in rows from before Better Auth 1.7. Then the key's type or curve gives the algorithm.
+    """
     allowed = conf.BETTER_AUTH_ALGORITHMS
     if alg is None and jwk["kty"] == "RSA":
         alg = next((name for name in allowed if name.startswith(("RS", "PS"))), None)

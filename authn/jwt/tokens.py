@@ -1,4 +1,4 @@
-"""Verifies JWTs: our Better Auth made the token for us, and it is still valid. Looks up no user."""
+"""Verifies JWTs: our Better Auth issued the JWT for us, and it has not expired. Looks up no user."""
 
 import json
 import re
@@ -17,16 +17,18 @@ from authn.errors import TokenRefused
 from authn.jwt import keys
 
 MAX_CACHED = 1024  # tokens; about as many as users who are active in the same minute
-MAX_TOKEN_LENGTH = 8192  # characters; proxies allow about as much for all headers together
+MAX_TOKEN_LENGTH = 8192  # characters; many proxies allow about 8 KB for all headers together
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
-# Better Auth's ids: 32 letters and digits, a UUID, or a number. An attacker can choose the kid before
-# anything is verified, and PostgreSQL raises an error for a NUL. So nothing else may reach a query.
+# Better Auth's ids are 32 letters and digits, a UUID, or a number. Only such ids may reach a query:
+# PostgreSQL raises an error for a NUL character, and an attacker can choose the kid, which is used before the
+# signature is verified.
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MAX_EMAIL_LENGTH = 320
 
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "email"]
-# Better Auth's oauth-provider signs access and id tokens with the same keys. Only those have these claims.
+# Better Auth's oauth-provider plugin signs access tokens and id tokens with the same keys. Only these tokens
+# have these claims.
 OAUTH_CLAIMS = ("azp", "client_id", "scope")
 
 REASON_OF_EXCEPTION: dict[type[Exception], str] = {
@@ -41,9 +43,10 @@ REASON_OF_EXCEPTION: dict[type[Exception], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The claims of a verified token.
+    """The claims of a verified JWT.
 
-    ``*_at``: aware UTC. ``email``: lower case. ``payload``: every claim, as JSON.
+    ``subject``: the user's id. ``email``: in lower case. ``*_at``: aware UTC. ``payload``: all claims, as
+    JSON.
     """
 
     subject: str
@@ -57,17 +60,18 @@ class Claims:
 
     @property
     def raw(self) -> dict[str, Any]:
-        """Every claim, in a new dict each time: requests with the same token share this object."""
+        """All claims. A new dict each time, because requests with the same JWT share this object."""
         claims: dict[str, Any] = json.loads(self.payload)
         return claims
 
 
-@sensitive_variables()  # hides the frames of PyJWT too: they hold the token under other names
+# This also hides the variables in PyJWT's frames, which hold the token under other names.
+@sensitive_variables()
 def verify(token: str) -> Claims:
     """Check a Better Auth JWT (compact form) and return its claims.
 
-    Raises ``TokenRefused`` for any token we do not accept, and ``Unavailable`` if there are no keys to
-    verify it with. Source: better-auth packages/better-auth/src/plugins/jwt/sign.ts; RFC 7519, RFC 8725.
+    Raises ``TokenRefused`` if the JWT is not accepted. Raises ``Unavailable`` if no keys could be loaded.
+    Source: better-auth packages/better-auth/src/plugins/jwt/sign.ts; RFC 7519, RFC 8725.
     """
     key = _key(token)
     try:
@@ -82,8 +86,9 @@ def verify(token: str) -> Claims:
     return claims
 
 
-# The same token with the same key always has the same result, except for its expiry. Only good tokens are
-# cached. A refresh of the key set makes new keys once a minute, so older entries are no longer used.
+# The same token with the same key always has the same result, except for its expiry. ``verify`` checks the
+# expiry again. An exception is not cached, so only accepted tokens are cached. Each refresh of the key set
+# creates new Key objects, so entries from before the refresh are no longer used.
 @lru_cache(maxsize=MAX_CACHED)
 def _verified(token: str, key: keys.Key) -> Claims:
     decoder = copy(_decoder)
@@ -98,7 +103,8 @@ def _within_limits(claims: Claims, key: keys.Key) -> Claims:
     lifetime = claims.expires_at - claims.issued_at
     if not timedelta(0) < lifetime <= conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
         raise TokenRefused("lifetime")
-    # The row of an expired key is never deleted. Better Auth does not sign with a key that has expired.
+    # Better Auth does not sign with an expired key, but it keeps the key's row. So somebody else has this
+    # key.
     if key.expires_at is not None and claims.issued_at - conf.BETTER_AUTH_LEEWAY > key.expires_at:
         raise TokenRefused("key_retired")
     if claims.session_id is None and conf.BETTER_AUTH_REQUIRE_SID:
@@ -117,7 +123,7 @@ def _key(token: str) -> keys.Key:
         raise TokenRefused("type")
     if "b64" in header:  # the only crit extension that PyJWT supports
         raise TokenRefused("critical_header")
-    # There is only one secret, and HS256 tokens usually have no kid.
+    # A secret needs no kid: there is only one, and most HS256 tokens have no kid.
     kid = keys.SECRET_KID if conf.BETTER_AUTH_KEYS == "secret" else header.get("kid")
     if not isinstance(kid, str) or not ID.fullmatch(kid):
         raise TokenRefused("malformed_kid")
@@ -132,25 +138,25 @@ def _key(token: str) -> keys.Key:
 @lru_cache(maxsize=16)  # all tokens of one key have the same header
 def _header(segment: str) -> dict[str, Any]:
     try:
-        # Without the payload and signature: PyJWT would decode both here, and once more below.
+        # Leave out the payload and the signature: PyJWT would decode both here, and again in ``_payload``.
         return jwt.get_unverified_header(f"{segment}..")
     except jwt.PyJWTError as exc:
         raise TokenRefused("malformed") from exc
 
 
 class _Decoder(jwt.PyJWT):
-    """Decodes one token. ``verified_payload``: every claim; ``None`` until the signature is verified."""
+    """Decodes one token. ``verified_payload``: all claims, or ``None`` until the signature is verified."""
 
     verified_payload: dict[str, Any] | None = None
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
-        """PyJWT calls it after it verifies the signature and before it checks the claims."""
-        self.verified_payload = {}  # the signature is good, even if the payload is not JSON
+        """Keep the payload. PyJWT calls this after it verifies the signature, and then checks the claims."""
+        self.verified_payload = {}  # for a payload that is not JSON: its signature is verified all the same
         self.verified_payload = super()._decode_payload(decoded)
         return self.verified_payload
 
 
-_decoder = _Decoder()  # copied for each token: a new one would create all of PyJWT's algorithms again
+_decoder = _Decoder()  # copied for each token: a new instance would create all of PyJWT's algorithms again
 
 
 def _payload(decoder: _Decoder, token: str, key: keys.Key) -> dict[str, Any]:
@@ -200,13 +206,15 @@ def _claims(payload: dict[str, Any], key: keys.Key) -> Claims:
 
 
 def normalize_email(email: str) -> str:
-    """The email as Better Auth stores it. It uses JavaScript's toLowerCase(), so lower() and not
-    casefold()."""
+    """Returns the email as Better Auth stores it.
+
+    Better Auth uses JavaScript's toLowerCase(). Python's lower() does the same, and casefold() does not.
+    """
     return email.strip().lower()
 
 
 def _datetime(numeric_date: Any) -> datetime:
-    # PyJWT accepts "1" and true as numbers. RFC 7519 §2 (NumericDate) does not.
+    # PyJWT accepts the string "1" and the JSON value true as numbers. RFC 7519 §2 (NumericDate) does not.
     if type(numeric_date) not in (int, float):
         raise TokenRefused("malformed_date")
     try:

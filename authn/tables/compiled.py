@@ -1,7 +1,7 @@
-"""Querysets that Django compiles to SQL only once, for the statements that every request needs.
+"""Querysets that Django compiles to SQL only once. For the SQL statements that every request needs.
 
-Django takes several times as long to compile a queryset as PostgreSQL takes to answer it. PostgreSQL can also
-keep a prepared statement if its text is the same every time.
+Django takes several times as long to compile such a queryset as PostgreSQL takes to run the SQL. If the SQL
+is the same every time, PostgreSQL can also keep it as a prepared statement.
 """
 
 from collections.abc import Callable
@@ -12,27 +12,40 @@ from typing import Any, NamedTuple, cast
 from django.db import connections, router
 from django.db.models import DateTimeField, Field, IntegerField, Model, QuerySet
 
+# Values that stand for the arguments while a queryset is compiled. No queryset has them as constants.
 PLACEHOLDER_DATETIME = datetime(1000, 1, 1, tzinfo=UTC)
-PLACEHOLDER_INTEGER = 1 << 30  # fits every integer column; Django drops a condition whose value does not fit
+# This fits an IntegerField and a BigIntegerField. Django drops a condition whose value the field cannot hold.
+PLACEHOLDER_INTEGER = 1 << 30
 
 
 class Parameter(NamedTuple):
-    """Marks where a call's argument goes in a statement's parameters."""
+    """Stands for an argument in the parameters of a ``Statement``. ``name``: the argument's name."""
 
     name: str
 
 
 class Statement(NamedTuple):
+    """A compiled queryset.
+
+    ``params``: the parameters of the SQL: constants, and a ``Parameter`` for each argument.
+    ``converters``: for each column that needs it, the functions that turn a database value into a Python
+    value, and the column's expression. The keys are the indexes of the columns.
+    """
+
     sql: str
     params: list[Any]
     converters: dict[int, Any]
 
 
 class CompiledQuery:
-    """``make_queryset(*shape, **arguments)`` returns a ``values_list`` queryset. A call with the same
-    arguments returns its rows.
+    """Runs a queryset that is compiled only once. A call returns the rows as lists.
 
-    ``shape``: arguments that change the SQL, such as the order or a limit. Each shape is compiled once.
+    ``make_queryset`` returns a ``values_list`` queryset of ``model``. A call passes its arguments on to it:
+
+    - The positional arguments are the shape of the queryset: they change the SQL, such as an order or a
+      limit. Each shape is compiled once.
+    - The keyword arguments are values in the queryset's conditions. They change only the SQL's parameters.
+
     ``fields``: for each keyword argument, the model field that it is compared to.
     """
 
@@ -63,8 +76,10 @@ class CompiledQuery:
         return rows
 
     def _compile(self, alias: str, *shape: Any) -> Statement:
-        """Compile the queryset with a placeholder value for each argument, and find the placeholders among
-        the statement's parameters."""
+        """Compile the queryset of this shape with a placeholder value for each keyword argument.
+
+        Then put a ``Parameter`` in place of each placeholder among the SQL's parameters.
+        """
         connection = connections[alias]
         placeholders = {
             name: _placeholder(number, field) for number, (name, field) in enumerate(self._fields.items())
@@ -86,7 +101,7 @@ def _fetch_rows(connection: Any, sql: str, params: list[Any]) -> list[Any]:
 
 
 def _placeholder(number: int, field: "Field[Any, Any]") -> Any:
-    """A value for ``field`` that occurs nowhere else in the statement."""
+    """Returns a value of the field's type that occurs nowhere else in the statement."""
     if isinstance(field, DateTimeField):
         return PLACEHOLDER_DATETIME + timedelta(days=number)
     if isinstance(field, IntegerField):
