@@ -1,7 +1,7 @@
-"""List pages for tables with millions of rows. Each shows only rows that PostgreSQL finds fast.
+"""Base classes for admins of tables with millions of rows. A list has only rows that PostgreSQL finds fast.
 
-Better Auth makes no index on ``createdAt``. So for one page of "newest first", PostgreSQL would read the
-whole table. Django would also count all rows.
+Better Auth creates no index on ``createdAt``. So PostgreSQL would read the whole table to find the newest 50
+rows. Django's own list page would also count all rows of the table.
 """
 
 from datetime import UTC, datetime
@@ -22,12 +22,14 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-MAX_ROWS = 10_000  # of a list without a search, if the order has an index
-MAX_HEAP_PAGES = 1_000  # 8 MB, if the order has no index; PostgreSQL sorts a smaller table
-MAX_LIST_PAGES = 100  # to find something further down, one has to search
+# The limits of a list without a search. If the list's order has an index, the list has MAX_ROWS rows. Without
+# an index, it has the rows in the last MAX_HEAP_PAGES pages of the table's file (8 MB).
+MAX_ROWS = 10_000
+MAX_HEAP_PAGES = 1_000
+MAX_LIST_PAGES = 100  # pages that staff can open; for rows further down, they have to search
 
-# The table's size in pages, whether our role may read row locations (ctid), and whether an index has the
-# column first and can return the rows in its order.
+# Selects three values: the table's size in pages of its file, whether our role may read the rows' positions
+# in the file (ctid), and whether an index can return the rows in the order of the column.
 SIZE_AND_INDEX = """
 SELECT pg_relation_size(c.oid) / current_setting('block_size')::int,
        has_column_privilege(c.oid, 'ctid', 'SELECT'),
@@ -42,7 +44,7 @@ FROM pg_class c WHERE c.oid = %s::regclass
 
 
 def relative_time(moment: datetime) -> SafeString:
-    """Such as "3 hours ago", with the exact time as a tooltip."""
+    """Returns HTML such as "3 hours ago", with the exact time as a tooltip."""
     return format_html(
         '<time datetime="{}" title="{} UTC">{}</time>',
         moment.isoformat(),
@@ -52,7 +54,7 @@ def relative_time(moment: datetime) -> SafeString:
 
 
 class ReadOnly:
-    """Nobody may add, change or delete, not even a superuser."""
+    """Lets nobody add, change or delete objects, not even a superuser."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -65,14 +67,14 @@ class ReadOnly:
 
 
 class AtLeast(int):
-    """The number of rows so far, if more follow."""
+    """A number of rows, if there are more. Shown as "50+"."""
 
     def __str__(self) -> str:
         return f"{int(self)}+"
 
 
 class UncountedChangeList(ChangeList):
-    """Loads one page and one more row, to see whether another page follows. Counts nothing."""
+    """Loads one page of rows, and one more row to see whether another page follows. Never counts rows."""
 
     model_admin: "LargeTableAdmin"
 
@@ -85,7 +87,7 @@ class UncountedChangeList(ChangeList):
         return queryset
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """The admin's order or the filter's. A URL's order is ignored: it could be one without an index."""
+        """Returns the order of the admin or the filter. Ignores the URL's order: it may have no index."""
         return queryset.query.order_by
 
     def get_results(self, request: HttpRequest) -> None:
@@ -95,11 +97,13 @@ class UncountedChangeList(ChangeList):
         rows = list(self.queryset[before : before + self.list_per_page + 1])
         if before and not rows:
             raise IncorrectLookupParameters
-        seen, is_last = before + len(rows), len(rows) <= self.list_per_page
+        known, is_last = before + len(rows), len(rows) <= self.list_per_page
         self.result_list: Any = rows[: self.list_per_page]
-        self.result_count = seen if is_last else AtLeast(seen - 1)
+        self.result_count = known if is_last else AtLeast(known - 1)
+        # Django shows links to the pages of this paginator: to all pages so far and, if it exists, to the
+        # next.
         self.paginator = Paginator(
-            range(seen if self.page_num < MAX_LIST_PAGES else before + 1), self.list_per_page
+            range(known if self.page_num < MAX_LIST_PAGES else before + 1), self.list_per_page
         )
         self.multi_page = self.paginator.num_pages > 1
         self.show_full_result_count = self.can_show_all = False
@@ -109,7 +113,7 @@ class UncountedChangeList(ChangeList):
 
 
 class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only in the stubs
-    """Lists the newest rows first. There is no other order, no count, and no action on all rows."""
+    """Lists the newest rows first. Has no other order, no count of all rows, and no action on all rows."""
 
     ordering = ["-created_at", "-pk"]
     list_per_page = 50
@@ -122,29 +126,37 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic on
         return UncountedChangeList
 
     def is_limited(self, search_term: str) -> bool:
-        """Whether this list shows only the latest rows, because there may be too many to sort."""
+        """Whether the list shows only the newest rows, because there may be too many rows to sort.
+
+        ``search_term``: the text in the search box, or "".
+        """
         return False
 
     def load_related(self, request: HttpRequest, rows: list[Any]) -> None:
-        """Load what a page shows beside its rows, with one query for all rows."""
+        """Load related objects that the page shows, with one query for all rows. Does nothing by default."""
 
     def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
-        """Django uses it for an object's history and for autocomplete. We have no autocomplete, and its view
-        would count and sort the whole table."""
+        """Allows pages of an object's history, and refuses pages of the model itself with a 404.
+
+        Django calls this for the history and for its autocomplete view. We use no autocomplete, and its view
+        would count and sort the whole table.
+        """
         if queryset.model is self.model:
             raise Http404
         return super().get_paginator(request, queryset, *args, **kwargs)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:  # type: ignore[override]
-        """Act on the ticked rows only, even if they are on another page by now. Never act on all rows."""
+        """Run the action on the ticked rows, even if they have moved to another page. Never on all rows."""
         chosen = self.get_queryset(request).filter(pk__in=request.POST.getlist(ACTION_CHECKBOX_NAME))
         return super().response_action(request, chosen)
 
 
 class BetterAuthAdmin(ReadOnly, LargeTableAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Only our filters. Other lookups in a URL could compare an id to a wrong type, or use a column
-        without an index."""
+        """Allow only the lookups of our filters.
+
+        Other lookups in a URL could compare a primary key to a wrong type, or use a column without an index.
+        """
         return any(lookup == each.parameter_name for each in self.list_filter)  # type: ignore[union-attr]
 
     def is_limited(self, search_term: str) -> bool:
@@ -152,16 +164,21 @@ class BetterAuthAdmin(ReadOnly, LargeTableAdmin):
 
 
 def limit_to_newest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
-    """The latest rows in the queryset's order, or the last rows of the table; and a text that says which."""
+    """Limit the queryset to the newest rows. Returns it with a sentence that tells staff which rows it has.
+
+    - If the queryset's order has an index: the newest MAX_ROWS rows.
+    - If the table is small: all rows, and an empty sentence.
+    - Otherwise: the rows at the end of the table's file. PostgreSQL puts most new rows there.
+    """
     model, field = queryset.model, str(queryset.query.order_by[0]).removeprefix("-")
     pages, may_read_ctid, is_indexed = _size_and_index(queryset, field)
     if is_indexed:
         past = model._default_manager.using(queryset.db).filter(**{f"{field}__lte": timezone.now()})
         oldest = past.order_by(f"-{field}").values_list(field)[MAX_ROWS - 1 : MAX_ROWS].first()
-        # A value and not a subquery: with a subquery, PostgreSQL cannot estimate how few rows match, and does
-        # not use the index.
+        # Filter by a value and not by a subquery. With a subquery, PostgreSQL cannot estimate how few rows
+        # match, and does not use the index.
         since = oldest[0] if oldest else datetime.min.replace(tzinfo=UTC)
-        return queryset.filter(**{f"{field}__gte": since}), f"This list has the latest {MAX_ROWS:,}."
+        return queryset.filter(**{f"{field}__gte": since}), f"This list has the newest {MAX_ROWS:,}."
     if pages <= MAX_HEAP_PAGES or not may_read_ctid:
         return queryset, ""
     table = connections[queryset.db].ops.quote_name(model._meta.db_table)
@@ -169,22 +186,25 @@ def limit_to_newest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
     is_stored_last = RawSQL(f"{table}.ctid >= %s::tid", [first], output_field=BooleanField())  # noqa: S611  # no text from outside
     return queryset.filter(is_stored_last), (
         "This list has the rows at the end of the table. The database puts most new rows there. "
-        "To list all the latest, the table needs an index (docs/compatibility.md)."
+        "To list all the newest rows, the table needs an index (docs/compatibility.md)."
     )
 
 
 def exceeds_limit(queryset: QuerySet[Any]) -> bool:
+    """Whether the queryset has more than MAX_ROWS rows."""
     return queryset[MAX_ROWS : MAX_ROWS + 1].exists()
 
 
 def has_prefix_index(queryset: QuerySet[Any], field: str) -> bool:
-    """Whether ``field`` has an index with text_pattern_ops. PostgreSQL uses other indexes for a prefix only
-    in the C locale."""
+    """Whether the field has an index that finds a prefix: an index with text_pattern_ops.
+
+    PostgreSQL can use any other index for a prefix only in the C locale.
+    """
     return _size_and_index(queryset, field, "%pattern_ops")[2]
 
 
 def _size_and_index(queryset: QuerySet[Any], field: str, kind: str = "%") -> tuple[int, bool, bool]:
-    """See ``SIZE_AND_INDEX``. ``kind``: a pattern for the name of the index's operator class."""
+    """Returns the three values of ``SIZE_AND_INDEX``. ``kind``: a LIKE pattern for the operator class."""
     connection, options = connections[queryset.db], queryset.model._meta
     if connection.vendor != "postgresql":
         return 0, False, False  # SQLite is only for development

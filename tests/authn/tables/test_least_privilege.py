@@ -187,7 +187,7 @@ def test_better_auth_works_with_the_indexes_for_the_admin(
             database.execute(f"DROP INDEX {statement.split()[3]}")
 
     for page in pages:
-        assert "latest 10,000" in page
+        assert "newest 10,000" in page
         assert person.email in page
 
 
