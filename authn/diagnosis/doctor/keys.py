@@ -1,4 +1,4 @@
-"""Examines the keys that verify tokens, in the table and at the JWKS URL, and compares the two."""
+"""Examines the keys that verify JWTs: those in the jwks table and those at the JWKS URL."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,22 +14,22 @@ from authn.jwt import jwks, keys
 from authn.models import SigningKey
 from authn.tables import naming
 
-MAX_ROWS = 200  # Better Auth never deletes a row, and only the newest matter
+MAX_ROWS = 200  # Better Auth never deletes a row, so there may be very many
 WELL_KNOWN = "/.well-known/jwks.json"  # the jwksPath that Better Auth's documentation gives as an example
 
 
 def keys_table(deployment: Deployment) -> Iterator[Finding]:
-    """Better Auth signs with the newest key that has not expired."""
+    """Examines the keys in the table that have not expired. Better Auth signs with the newest of them."""
     if conf.BETTER_AUTH_KEYS != "database":
         raise ExaminationSkipped(f"We do not use the table: BETTER_AUTH_KEYS={conf.BETTER_AUTH_KEYS}.")
     if deployment.catalogue.configured("jwks") is None:
         raise ExaminationSkipped("There is no table jwks.")
-    now, live, usable, faults = timezone.now(), 0, [], {}
+    now, unexpired, usable, faults = timezone.now(), 0, [], {}
     rows = _rows(deployment)
     for row in rows:
         if (expires_at := _expires_at(row)) is not None and expires_at <= now:
             continue
-        live += 1
+        unexpired += 1
         if fault := keys.why_unusable(row.public_key, getattr(row, "alg", None)):
             faults[row.kid] = fault
         else:
@@ -40,7 +40,7 @@ def keys_table(deployment: Deployment) -> Iterator[Finding]:
             f"Open {printable_url(conf.BETTER_AUTH_JWKS_URL)} once: this makes the first key. If the jwt() "
             "plugin has a remoteUrl or an adapter, set BETTER_AUTH_KEYS=jwks.",
         )
-    elif not live:
+    elif not unexpired:
         last = max(filter(None, map(_expires_at, rows)))
         yield warning(
             f"Every key has expired, the last one at {last:%Y-%m-%d %H:%M} UTC.",
@@ -57,7 +57,11 @@ def keys_table(deployment: Deployment) -> Iterator[Finding]:
 
 
 def jwks_url(deployment: Deployment) -> Iterator[Finding]:
-    """If the keys there differ from the table's, one of the two belongs to another Better Auth."""
+    """Examines the JWKS URL and the keys that it serves.
+
+    If the URL serves a key that the table lacks, the URL and the table belong to different Better Auths. The
+    table may have keys that the URL does not serve: Better Auth leaves out keys that expired long ago.
+    """
     if conf.BETTER_AUTH_KEYS == "secret":
         raise ExaminationSkipped("No key is fetched: BETTER_AUTH_KEYS=secret.")
     url = conf.BETTER_AUTH_JWKS_URL
@@ -66,8 +70,8 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
     make_finding: Any = failure if conf.BETTER_AUTH_KEYS == "jwks" else warning
     response, shown = deployment.jwks_response, printable_url(url)
     if response is None:
-        hint = "Start Better Auth, or set BETTER_AUTH_JWKS_URL to its address as seen from this machine."
-        yield make_finding(f"{shown} does not answer.", hint)
+        remedy = "Start Better Auth, or set BETTER_AUTH_JWKS_URL to a URL that this machine can reach."
+        yield make_finding(f"{shown} does not answer.", remedy)
         return
     if response.status != 200:
         to = f" to {response.location}" if response.location else ""
@@ -76,8 +80,8 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
     try:
         served = {jwk["kid"]: jwk for jwk in jwks.fetch(url, allow_private=_allow_private())}
     except jwks.PrivateAddressRefused:
-        hint = "BETTER_AUTH_JWKS_PRIVATE=True, if that is intended."
-        yield failure(f"{shown} is in a private network.", hint)
+        remedy = "BETTER_AUTH_JWKS_PRIVATE=True, if a private network is intended."
+        yield failure(f"{shown} is in a private network.", remedy)
         return
     except Exception as exc:
         yield make_finding(f"{shown} has no JWKS document ({type(exc).__name__}).", _find_url(""))
@@ -99,7 +103,10 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _allow_private() -> bool:
-    """Keys that are only compared to the table may come from a private address: they verify no token."""
+    """Whether the JWKS URL may lead to a private IP address.
+
+    It always may if the keys of the URL verify no JWT. Then we only compare them to the table's keys.
+    """
     return conf.BETTER_AUTH_JWKS_PRIVATE or conf.BETTER_AUTH_KEYS != "jwks"
 
 
@@ -121,16 +128,22 @@ def _remedy(fault: str) -> str:
     algorithm = fault.partition(" is not in BETTER_AUTH_ALGORITHMS")
     if algorithm[1]:
         return f"BETTER_AUTH_ALGORITHMS={','.join([*conf.BETTER_AUTH_ALGORITHMS, algorithm[0]])}"
-    return "Make Better Auth create a new key: set this row's expiresAt to the past, and get a token."
+    return (
+        "Make Better Auth create a new key: set the expiresAt of this key to the past in Better Auth's own "
+        "jwks table, and get a token."
+    )
 
 
 def _find_url(location: str) -> str:
-    """Try the usual JWKS URLs. Returns a remedy."""
+    """Returns a remedy that names a working JWKS URL, if one of the usual URLs works.
+
+    ``location``: the target of the redirect, which is tried first. "" without a redirect.
+    """
     base = origin(conf.BETTER_AUTH_URL) + (urlsplit(conf.BETTER_AUTH_URL).path.rstrip("/") or "/api/auth")
     for url in (location, f"{base}/jwks", base + WELL_KNOWN, origin(base) + WELL_KNOWN):
         try:
             jwks.fetch(url, allow_private=_allow_private())
-        except Exception:  # noqa: S112 - no key set there
+        except Exception:  # noqa: S112 - this URL has no key set
             continue
         return f"BETTER_AUTH_JWKS_URL={printable_url(url)}"
     return (
@@ -140,11 +153,15 @@ def _find_url(location: str) -> str:
 
 
 def _rows(deployment: Deployment) -> list[SigningKey]:
+    """Returns at most MAX_ROWS rows: first keys that never expire, then those that expire last.
+
+    PostgreSQL sorts NULL first in a descending order. Without the column ``expiresAt``, the order is random.
+    """
     with read_only_cursor(deployment.database.alias):
-        newest_first = ["-expires_at"] if naming.exists("jwks", "expiresAt") else []
-        return list(SigningKey.objects.order_by(*newest_first)[:MAX_ROWS])
+        order = ["-expires_at"] if naming.exists("jwks", "expiresAt") else []
+        return list(SigningKey.objects.order_by(*order)[:MAX_ROWS])
 
 
 def _expires_at(row: SigningKey) -> datetime | None:
-    """``None`` in tables from before Better Auth 1.4."""
+    """``None`` if the key never expires, or if the table has no ``expiresAt`` (before Better Auth 1.4)."""
     return getattr(row, "expires_at", None)
