@@ -28,26 +28,27 @@ logger = logging.getLogger("authn.audit")
 
 attempted = Signal()  # sent for every attempt, for the metrics; arguments: outcome, reason, seconds
 
-# The forms that proxies and tracers send (UUIDs, hex, AWS's "Root=1-…"). They cannot forge a log line.
+# Matches the request ids of proxies and tracers: UUIDs, hex, AWS's "Root=1-…". Characters that could forge a
+# log line, such as a line break, do not match.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
 USER_AGENT_LENGTH = 256
 
 
 class Attempt:
-    """One attempt to authenticate. Ends with ``log_accepted`` or ``log_refused``, which write the record.
+    """One attempt to authenticate. At its end, ``log_accepted`` or ``log_refused`` writes the log record.
 
-    ``credential``: one of BETTER_AUTH_CREDENTIALS, or several joined with commas.
+    ``credential``: the kinds of the request's credentials, as in BETTER_AUTH_CREDENTIALS, joined with commas.
     """
 
     def __init__(self, request: Request, credential: str | None = None) -> None:
         self.request, self.credential = request, credential
         self.started = time.perf_counter()
         self.claims: Claims | None = None
-        # Set once a signature is verified. From then on a refused attempt counts for this credential.
+        # Set as soon as a signature is verified. Then a refused attempt counts for this credential.
         self.verified_credential: VerifiedCredential | None = None
 
     def log_accepted(self, identity: "Identity") -> None:
-        """The status is 200 for every accepted attempt. The audit log does not see the response's status."""
+        """Write the record of an accepted attempt. Its status is always 200: the view has not run yet."""
         self._write(logging.INFO, "accepted", "ok", 200, session=identity.session)
 
     def log_refused(
@@ -58,8 +59,11 @@ class Attempt:
         algorithm: str | None = None,
         session: "Session | None" = None,
     ) -> None:
-        """``status``: the HTTP status that the client gets. A 5xx is our fault and logged as an error, but a
-        503 is only a warning, because the outage itself is logged as an error."""
+        """Write the record of a refused attempt. ``status``: the HTTP status of the response.
+
+        The level is info for a 4xx. A 5xx is our own fault, so its level is error. For a 503 the level is
+        warning, because the outage itself is logged as an error elsewhere.
+        """
         level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
         self._write(level, "refused", reason, status, session=session, key_id=key_id, algorithm=algorithm)
 
@@ -122,7 +126,10 @@ def log_revoked(request: HttpRequest, user_id: str, session_id: str) -> None:
 def request_id_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Gives each request a ``request_id`` and sends it back. A well-formed id of the client is kept."""
+    """Gives each request a ``request_id``, and sends it in the response's X-Request-ID header.
+
+    Uses the X-Request-ID of the request if that matches ``REQUEST_ID``.
+    """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         request_id = request.META.get("HTTP_X_REQUEST_ID", "")

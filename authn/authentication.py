@@ -26,16 +26,19 @@ from authn.jwt import tokens
 from authn.models import User
 from authn.sessions import Identity
 
-CHALLENGE = 'Bearer realm="chatbackend"'  # without a challenge, DRF answers 403 instead of 401
-# Only the whitespace (WSP) of RFC 6265 §5.2. Python's strip() also removes \xa0 and \x85. A browser lets a
-# page without https set a cookie named "\xa0__Secure-…", and strip() would turn it into our cookie's name.
+CHALLENGE = 'Bearer realm="chatbackend"'  # without a challenge, DRF responds with 403 instead of 401
+# The whitespace of RFC 6265 §5.2 (WSP). Python's strip() without arguments also removes \xa0 and \x85. A
+# browser lets a page without https set a cookie named "\xa0__Secure-…", and strip() would turn that into the
+# name of our cookie.
 WHITESPACE = " \t"
-MAX_SESSION_COOKIES = 4  # of one name: one for the host and one for each parent domain
+MAX_SESSION_COOKIES = (
+    4  # with the same name: a browser may have one for the host and one for each parent domain
+)
 NEXT_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
 class Credential(BaseAuthentication):
-    """One kind of credential. It ignores credentials of other kinds.
+    """Base class for one kind of credential. It ignores credentials of other kinds.
 
     Sets ``request.user`` (``authn.models.User``), ``request.auth`` (``Identity``) and ``request.user_id``
     (``str``).
@@ -50,16 +53,16 @@ class Credential(BaseAuthentication):
         return CHALLENGE
 
     def find(self, request: Request) -> list[str]:
-        """The request's credentials of this kind."""
+        """Returns the request's credentials of this kind."""
         raise NotImplementedError
 
     def identify(self, value: str, attempt: Attempt) -> Identity:
-        """Raises ``Refused``."""
+        """Returns the user and session of a credential that ``find`` returned. Raises ``Refused``."""
         raise NotImplementedError
 
 
 class BetterAuthJWTAuthentication(Credential):
-    """``Authorization: Bearer <JWT from Better Auth's jwt() plugin>``."""
+    """Accepts ``Authorization: Bearer <JWT>``, with a JWT of Better Auth's jwt() plugin."""
 
     name = "jwt"
 
@@ -82,9 +85,9 @@ class BetterAuthJWTAuthentication(Credential):
 
 
 class BetterAuthBearerAuthentication(Credential):
-    """``Authorization: Bearer <signed session token>``, from Better Auth's bearer() plugin.
+    """Accepts ``Authorization: Bearer <signed session token>``, as Better Auth's bearer() plugin sends it.
 
-    Also the token without a signature, if ``BETTER_AUTH_BEARER_REQUIRE_SIGNATURE`` is off.
+    Accepts a session token without a signature too, if ``BETTER_AUTH_BEARER_REQUIRE_SIGNATURE`` is off.
     """
 
     name = "bearer"
@@ -96,28 +99,29 @@ class BetterAuthBearerAuthentication(Credential):
     def identify(self, value: str, attempt: Attempt) -> Identity:
         if "." in value:
             return _signed(value, attempt)
-        throttling.check_address(attempt.request)  # only the look-up shows whether the token is genuine
+        # Only the look-up shows whether Better Auth issued the token. So check the IP address before it.
+        throttling.check_address(attempt.request)
         token = session_tokens.check_unsigned(value)
         try:
             return sessions.resolve_token(token, is_signed=False)
         except Refused as refused:
-            if refused.session is not None:  # it has a row, so Better Auth issued the token
+            if refused.session is not None:  # a session has this token, so Better Auth issued the token
                 attempt.verified_credential = VerifiedCredential.session_token(token)
             raise
 
 
 class BetterAuthCookieAuthentication(Credential):
-    """Better Auth's session cookie, sent from an allowed page.
+    """Accepts Better Auth's session cookie from a page whose origin is allowed.
 
-    A browser may send several cookies of one name. After ``crossSubDomainCookies`` was turned on, it may send
-    an old cookie of the host and a new one of the domain. We join them with semicolons and treat them as one
-    credential.
+    A browser may send several cookies with the same name. For example, after ``crossSubDomainCookies`` is
+    turned on in Better Auth, it sends the host's old cookie and the domain's new cookie. ``find`` joins these
+    cookies with semicolons, so that they are one credential.
     """
 
     name = "cookie"
 
     def find(self, request: Request) -> list[str]:
-        # Not request.COOKIES: it keeps the last of two cookies with one name, and Better Auth uses the first.
+        # request.COOKIES has only the last of several cookies with the same name. Better Auth uses the first.
         cookies = [cookie.partition("=") for cookie in request.META.get("HTTP_COOKIE", "").split(";")]
         wanted = conf.BETTER_AUTH_COOKIE_NAME
         values = [value.strip(WHITESPACE) for name, _, value in cookies if name.strip(WHITESPACE) == wanted]
@@ -125,8 +129,8 @@ class BetterAuthCookieAuthentication(Credential):
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
-        # Any page can make a browser send its cookies (CSRF). The browser itself adds Origin to every unsafe
-        # request, and no script can change it. So no CSRF token is needed.
+        # Protect against CSRF: any page can make a browser send a request with our cookie. The browser adds
+        # the header Origin to every unsafe request, and no script can change it. So no CSRF token is needed.
         origin = attempt.request.META.get("HTTP_ORIGIN")
         if attempt.request.method not in SAFE_METHODS and origin not in conf.BETTER_AUTH_COOKIE_ORIGINS:
             raise OriginRefused
@@ -135,10 +139,13 @@ class BetterAuthCookieAuthentication(Credential):
 
 @sensitive_variables("values", "value")
 def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
-    """The identity of the only valid cookie. Two are refused: a sub-domain may have planted one."""
+    """Returns the identity of the only valid cookie.
+
+    Raises ``SeveralSessionCookies`` if two cookies are valid: a sub-domain of an attacker may have set one.
+    """
     if len(values) > MAX_SESSION_COOKIES:
         raise SeveralSessionCookies
-    valid: dict[str, Identity] = {}  # by session id: one token has several encodings
+    valid: dict[str, Identity] = {}  # by session id, because one token has several encodings
     refused: list[tuple[Refused, VerifiedCredential | None]] = []
     for value in values:
         attempt.verified_credential = None
@@ -151,7 +158,8 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
         else:
             valid[identity.session.id] = identity
     if len(valid) > 1:
-        attempt.verified_credential = None  # count it by address: each cookie must still work alone
+        # Count this attempt for the IP address and not for a cookie: each cookie alone is still valid.
+        attempt.verified_credential = None
         raise SeveralSessionCookies
     if valid:
         return valid.popitem()[1]
@@ -160,11 +168,15 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
     try:
         raise refused[0][0]
     finally:
-        refused.clear()  # break the cycle exception → traceback → frame → exception
+        refused.clear()  # break the reference cycle exception → traceback → frame → exception
 
 
 def _priority(refused: Refused) -> int:
-    """Cookies that were looked up come first, so every look-up is counted."""
+    """The sort key of refused cookies. The attempt is counted for the first cookie.
+
+    Cookies that were looked up come first (0), so that each attempt with a look-up counts for a credential.
+    Then come blocked cookies (1), and then cookies without a valid signature (2).
+    """
     return 2 if isinstance(refused, TokenRefused) else 1 if isinstance(refused, TooManyAttempts) else 0
 
 
@@ -192,7 +204,8 @@ class BetterAuthAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
         enabled = [CREDENTIALS[name] for name in conf.BETTER_AUTH_CREDENTIALS]
         identified = _authenticate(request, enabled)
-        if identified is None and _scheme(request) == "bearer":  # not a kind that is listed
+        # A Bearer header whose value is of no listed kind.
+        if identified is None and _scheme(request) == "bearer":
             throttling.record(Attempt(request), "malformed", TokenRefused.status_code)
             raise TokenRefused("malformed")
         return identified
@@ -209,7 +222,8 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
     credential, value = found[0]
     attempt = Attempt(request, ",".join(each.name for each, _ in found))
     try:
-        # A cookie beside any Bearer header is refused, even beside a value of no known kind ("undefined").
+        # A cookie together with a Bearer header is refused, even if the header's value is of no known kind,
+        # such as "undefined".
         if len(found) > 1 or (credential.name == "cookie" and _scheme(request) == "bearer"):
             raise TwoCredentials
         identity = credential.identify(value, attempt)
@@ -230,17 +244,19 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
         attempt.log_refused("error", 500)
         raise
     attempt.log_accepted(identity)
-    # Set it on Django's request: middleware sees it there, and DRF's request forwards to it.
+    # Set user_id on Django's request, so that middleware can read it. DRF's request reads it from there too.
     setattr(request._request, "user_id", identity.user_id)  # noqa: B010
     return identity.user, identity
 
 
 def _bearers(request: Request, dots: Container[int]) -> list[str]:
-    """The values after ``Bearer`` with one of these numbers of dots.
+    """Returns the values after ``Bearer`` that have one of these numbers of dots.
 
-    A JWT has two dots, a signed session token has one, and an unsigned one has none. An ASGI server joins
-    several headers with commas. Then every value is returned, whatever its dots: the request is refused,
-    because a proxy in front of us may have used another one.
+    A JWT has two dots, a signed session token has one dot, and an unsigned session token has none.
+
+    If a request has several Authorization headers, the ASGI server joins them with commas. Then this returns
+    all values, with any number of dots, and the request is refused: a proxy may have used another header than
+    we would.
     """
     if _scheme(request) != "bearer":
         return []

@@ -8,23 +8,32 @@ from authn.conf import conf
 
 
 def address(meta: Mapping[str, Any]) -> str | None:
-    """The address that the outermost of our ``NUM_PROXIES`` proxies saw. Without a proxy: the peer's address.
+    """Returns the client's IP address: the one that the outermost of our ``NUM_PROXIES`` proxies saw.
 
-    Each proxy appends the address it sees to ``X-Forwarded-For``. So our proxies' entries are counted from
-    the right, and the client can forge everything further left. If there are too few entries, or the entry is
-    not an address, the request did not come through our proxies, and the peer's address counts. ``meta``:
-    ``request.META``.
+    Each proxy appends the IP address of its own client to ``X-Forwarded-For``. So the entries of our proxies
+    are the last ``NUM_PROXIES`` ones, and the client can forge all entries before them.
+
+    Returns the IP address of the connection in these cases:
+
+    - There is no proxy.
+    - The header has too few entries, or the entry is not an IP address. Then the request did not come through
+      our proxies.
+
+    ``meta``: ``request.META``.
     """
     peer: str | None = meta.get("REMOTE_ADDR")
     forwarded, proxies = meta.get("HTTP_X_FORWARDED_FOR", "").split(","), conf.NUM_PROXIES
     entry = _parse(forwarded[-proxies]) if 0 < proxies <= len(forwarded) else ""
-    # The peer's address is parsed too: on a dual-stack socket (uvicorn's --host :: with several workers), an
-    # IPv4 peer has an IPv4-mapped IPv6 address, and all of these are in one /64 network.
+    # The peer's IP address is parsed too. On a dual-stack socket (uvicorn's --host :: with several workers),
+    # an IPv4 peer has an IPv4-mapped IPv6 address. Unparsed, all IPv4 clients would be in one /64 network.
     return entry or _parse(peer or "") or peer
 
 
 def network(meta: Mapping[str, Any]) -> str:
-    """The IPv4 address, or the /64 network of an IPv6 address: one IPv6 client may use 2^64 addresses."""
+    """Returns the client's IPv4 address, or the /64 network of its IPv6 address.
+
+    A network and not an IPv6 address, because one client may use all 2^64 IP addresses of its network.
+    """
     client = address(meta) or ""
     try:
         parsed = ip_address(client)
@@ -34,8 +43,10 @@ def network(meta: Mapping[str, Any]) -> str:
 
 
 def _parse(entry: str) -> str:
-    """The address, without a port that some proxies append ("203.0.113.7:4711", "[2001:db8::1]:4711"). "" if
-    it is none."""
+    """Returns the IP address in an entry of X-Forwarded-For, or "" if the entry is not an IP address.
+
+    Some proxies append a port: "203.0.113.7:4711", "[2001:db8::1]:4711".
+    """
     entry = entry.strip()
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Refused(APIException):
-    """The request is refused. The client gets only the message. The attributes are for the audit log."""
+    """The request is refused. The client gets only the message.
+
+    The attributes are for the audit log. ``reason``: a key of ``authn.diagnosis.reasons.REASONS``.
+    ``key_id``, ``algorithm``: of the key that a JWT names. ``session``: the refused session, if it was found.
+    """
 
     def __init__(
         self,
@@ -30,9 +34,9 @@ class Refused(APIException):
 
 
 class TokenRefused(Refused, AuthenticationFailed):
-    """Every bad token gets the same response, so an attacker learns nothing from it.
+    """A token is refused. The response is the same for every reason, so an attacker learns nothing from it.
 
-    ``verified_payload``: every claim of a JWT whose signature is good. ``None`` if it was not verified.
+    ``verified_payload``: all claims of a JWT whose signature is verified. Otherwise ``None``.
     """
 
     default_detail = "Invalid or expired JWT token"
@@ -41,7 +45,8 @@ class TokenRefused(Refused, AuthenticationFailed):
 
 
 class TwoCredentials(Refused):
-    """We cannot know which of the two is meant, and an attacker may have planted one."""
+    """The request has more than one credential. We cannot know which one the client means to use, and an
+    attacker may have added one."""
 
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = "More than one credential on one request"
@@ -49,7 +54,7 @@ class TwoCredentials(Refused):
 
 
 class SeveralSessionCookies(Refused):
-    """More than one session cookie is valid, or there are too many to try."""
+    """The request has more than one valid session cookie, or more session cookies than we look up."""
 
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = "More than one session cookie on one request"
@@ -81,7 +86,7 @@ class UserBanned(Refused):
 
 
 class TooManyAttempts(Refused):
-    """``wait``: seconds. REST framework sends them as ``Retry-After``."""
+    """The attempt is over the limit. ``wait``: seconds, which DRF sends as ``Retry-After``."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_detail = "Too many refused attempts. Try again later"
@@ -93,7 +98,7 @@ class TooManyAttempts(Refused):
 
 
 class Unavailable(Refused):
-    """A needed service does not answer. Nobody is let in, and no credential is called bad."""
+    """A service that we need does not answer, so we cannot know whether the credential is valid."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Service temporarily unavailable"
@@ -112,6 +117,7 @@ class BodyTooLarge(APIException):
 
 @contextmanager
 def unavailable_on_outage() -> Iterator[None]:
+    """Raise ``Unavailable`` in place of a database error, if the error means that the database is down."""
     try:
         yield
     except (DatabaseError, InterfaceError) as exc:

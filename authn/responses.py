@@ -1,8 +1,7 @@
 """Turns errors into HTTP responses.
 
-Every error body is ``{"error": "<message>", "status": <int>, "message": "<the same>"}``. ChatKit's client
-shows
-``message``.
+Every error body is ``{"error": "<message>", "status": <int>, "message": "<the same message>"}``. ChatKit's
+client shows ``message``.
 """
 
 import json
@@ -31,8 +30,10 @@ RETRY_AFTER_SECONDS = 2  # a database that restarts is usually back by then
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's EXCEPTION_HANDLER. For an unexpected exception it returns ``None``: Django logs it and answers
-    500."""
+    """DRF's EXCEPTION_HANDLER: returns the response for an exception.
+
+    Returns ``None`` for an unexpected exception. Then Django logs it and responds with 500.
+    """
     if isinstance(exc, NotAuthenticated):
         exc.detail = ErrorDetail("Authentication credentials were not provided")
         try:
@@ -46,11 +47,12 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         response["WWW-Authenticate"] += ', error="invalid_token"'
     is_logged = isinstance(exc, TooManyAttempts) or (isinstance(exc, Unavailable) and exc.is_logged)
     if is_logged:
-        setattr(response, "_has_been_logged", True)  # noqa: B010 - otherwise Django logs each one
+        setattr(response, "_has_been_logged", True)  # noqa: B010 - otherwise Django logs the response again
     if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         if not is_logged:
-            # One line without a traceback: there will be many. PostgreSQL's messages hold no passwords.
+            # Log one line without a traceback, because an outage causes many. The message of the exception
+            # may be logged: PostgreSQL's messages hold no passwords.
             logger.error("Unavailable: %s", exc.__cause__ or exc)
     detail = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else ""
     response.data = error_body(str(detail) or response.reason_phrase, response.status_code)
@@ -75,7 +77,7 @@ def error_body(message: str, status_code: int) -> dict[str, str | int]:
 def json_errors_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Replaces Django's HTML error pages with JSON: unknown path, bad host, server error, DEBUG's pages."""
+    """Replaces Django's HTML error pages with JSON: unknown path, wrong host, server error, DEBUG's pages."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         return as_json(request, get_response(request))
@@ -84,6 +86,7 @@ def json_errors_middleware(
 
 
 def as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Make the body JSON if the response is an error under JSON_ERRORS_UNDER and is not JSON yet."""
     if (
         response.status_code < HTTPStatus.BAD_REQUEST
         or not isinstance(response, HttpResponse)
@@ -92,9 +95,9 @@ def as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
         or response.headers.get("Content-Type", "").startswith("application/json")
     ):
         return response
-    # Replace only the body: headers of others (Allow, CORS, HSTS) stay true.
+    # Replace only the body. Headers such as Allow, CORS and HSTS are still right.
     response.content = json.dumps(error_body(response.reason_phrase, response.status_code))
     response.headers["Content-Type"] = "application/json"
-    if response.has_header("Content-Length"):  # of the replaced page
+    if response.has_header("Content-Length"):  # the length of the replaced page
         response.headers["Content-Length"] = str(len(response.content))
     return response
