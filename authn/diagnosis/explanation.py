@@ -1,7 +1,7 @@
 """``manage.py betterauth explain``: why a token is accepted or refused, step by step.
 
-A token is judged by the same functions as in a request. This module only puts their verdict into words. It
-also reads the token without verifying it, to show its claims. Its text repeats no secret part of a token.
+The same functions as in a request accept or refuse the token. This module only explains their result. It also
+decodes the token without verifying it, to show the claims. Its texts repeat no secret part of a token.
 """
 
 import json
@@ -23,7 +23,8 @@ from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, TokenRefused
 from authn.jwt import keys, tokens
 
-# In the order in which ``authn.jwt.tokens`` and ``authn.sessions`` check them. A test compares the two.
+# The steps are in the order in which ``authn.jwt.tokens`` and ``authn.sessions`` check a JWT. A test compares
+# the two orders.
 JWT_STEPS = {
     "form": "three parts of base64url, at most 8192 characters",
     "header": "is of a JWT and names a key",
@@ -55,8 +56,9 @@ MAX_CLAIM_LENGTH = 120  # characters of a claim that are shown
 class Explanation:
     """Why a token is accepted or refused.
 
-    ``reason``: of ``REASONS``, or "ok". ``stopped_at``: the failed step of ``all_steps``, or "".
-    ``is_genuine``: the signature is good. ``contents``: header and claims to show, even of a forged token.
+    ``reason``: a key of ``REASONS``, or "ok". ``stopped_at``: the failed step of ``all_steps``, or "".
+    ``status``: the HTTP status of a request with this token. ``is_genuine``: the signature is verified.
+    ``contents``: the header and the claims to show, even those of a forged token.
     """
 
     reason: str
@@ -73,7 +75,7 @@ class Explanation:
         return self.reason == "ok"
 
     def steps(self) -> Iterator[tuple[str, str]]:
-        """Each step's name and its outcome: passed, stopped or not reached."""
+        """Yields each step's name and its outcome: "passed", "stopped" or "not reached"."""
         outcome = "passed"
         for step in self.all_steps:
             if step == self.stopped_at:
@@ -88,7 +90,10 @@ class Explanation:
 
 @sensitive_variables()
 def explain(given: str) -> Explanation:
-    """``given``: a token as it was pasted, perhaps with its scheme or the header's name before it."""
+    """Explain a JWT or a session token.
+
+    ``given``: the token as somebody pasted it. The scheme or the name of the header may stand before it.
+    """
     token = _without_header_name(given)
     return _explain_session_token(token) if _is_session_token(token) else _explain_jwt(token)
 
@@ -120,7 +125,10 @@ def _explain_jwt(token: str) -> Explanation:
 
 
 def _is_session_token(token: str) -> bool:
-    """Decided by the number of dots, as in ``authn.authentication``, if this kind is enabled."""
+    """Whether the token has as many dots as a session token, and this kind of credential is enabled.
+
+    ``authn.authentication`` decides in the same way.
+    """
     enabled, dots = conf.BETTER_AUTH_CREDENTIALS, token.count(".")
     accepts_signed = "cookie" in enabled or "bearer" in enabled
     accepts_unsigned = "bearer" in enabled and not conf.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE
@@ -129,7 +137,7 @@ def _is_session_token(token: str) -> bool:
 
 @sensitive_variables()
 def _explain_session_token(token: str) -> Explanation:
-    """Shows nothing of the token: with or without its signature, it may be enough to log in."""
+    """Explain a session token. The explanation shows no part of it: the token may be enough to log in."""
     try:
         is_signed = "." in token
         verified = session_tokens.verify(token) if is_signed else session_tokens.check_unsigned(token)
@@ -137,7 +145,7 @@ def _explain_session_token(token: str) -> Explanation:
     except Refused as refused:
         reason, status = refused.reason, refused.status_code
         has_expired = reason == "no_active_session" and refused.session is not None
-        # The session is looked up first here, together with its user.
+        # Unlike for a JWT, the session is looked up first, together with its user.
         step = {"": "form", "user": "session"}.get(REASONS[reason].step, REASONS[reason].step)
         step = "expiry" if has_expired else step
     except Exception:  # such as a missing table or column
@@ -161,7 +169,7 @@ def _without_header_name(given: str) -> str:
 
 
 def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool, was_verified: bool) -> str:
-    """The step at which the token failed. Some reasons occur at several steps."""
+    """Returns the step at which the JWT failed. Some reasons occur at several steps."""
     if was_verified:
         return REASONS[reason].step or "user"
     if reason == "error":
@@ -178,7 +186,7 @@ def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool
 
 
 def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Header and payload, only to be shown. ``({}, None)`` if they cannot be decoded."""
+    """Returns the header and the payload, only to show them. ``({}, None)`` if they cannot be decoded."""
     if len(token) > tokens.MAX_TOKEN_LENGTH or not tokens.COMPACT.fullmatch(token):
         return {}, None
     try:
@@ -195,15 +203,15 @@ def _contents(header: dict[str, Any], payload: dict[str, Any] | None, show_sid: 
     }
     contents |= {name: _printable(claims[name]) for name in ("iss", "aud", "sub", "email") if name in claims}
     if "sid" in claims:
-        # Better Auth's session cache has session.token here, and definePayload may have it by mistake. That
-        # token is enough to log in.
+        # Do not show a whole sid that is not verified as a session's id. It may be session.token, which is
+        # enough to log in: Better Auth's session cache has it here, and definePayload may have it by mistake.
         sid = _printable(claims["sid"])
         contents["sid"] = sid if show_sid else f"{sid[:4]}… ({len(sid)} characters)"
     return contents | {name: _date(claims[name]) for name in ("iat", "nbf", "exp") if name in claims}
 
 
 def _detail(reason: str, token: str, header: dict[str, Any], payload: dict[str, Any] | None) -> str:
-    """What the reason means for this token, or ""."""
+    """Returns a sentence about what the reason means for this token, or ""."""
     claims = payload or {}
     match reason:
         case "malformed" if not token:
@@ -239,6 +247,7 @@ def _detail(reason: str, token: str, header: dict[str, Any], payload: dict[str, 
     return ""
 
 
+# Patterns of other things that somebody may paste in place of a JWT, and what to say about each.
 LOOKALIKES = [
     (r"[^=;\s]+=[^=;\s].*", "It looks like a cookie with its name. A session cookie is not a JWT."),
     (
@@ -257,7 +266,7 @@ LOOKALIKES = [
 
 
 def _printable(value: Any) -> str:
-    """One line of printable characters, and not too many. ``value`` may come from an attacker."""
+    """Returns the value as one short line of printable characters. It may come from an attacker."""
     text = value if isinstance(value, str) else json.dumps(value)
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= MAX_CLAIM_LENGTH else f"{text[:MAX_CLAIM_LENGTH]}…"

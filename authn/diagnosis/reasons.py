@@ -1,6 +1,6 @@
-"""Every reason to refuse a request: the step that fails, what it means, and what to do.
+"""All reasons to refuse a request: for each, the step that fails, its meaning, and a remedy.
 
-The audit record holds the reason. ``docs/troubleshooting.md`` has the same table.
+The audit log's records hold the reason. ``docs/troubleshooting.md`` has the same table.
 """
 
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """``step``: of ``authn.diagnosis.explanation.JWT_STEPS``; "" if the reason occurs at several steps."""
+    """``step``: a key of ``authn.diagnosis.explanation.JWT_STEPS``. "" for a reason of several steps."""
 
     step: str
     meaning: str
     remedy: str
 
 
-# In the order in which they are checked.
+# The reasons are in the order in which a request is checked.
 REASONS: dict[str, Reason] = {
     "no_credentials": Reason(
         "form",

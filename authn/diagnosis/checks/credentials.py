@@ -73,7 +73,8 @@ def check_session_source() -> list[CheckMessage]:
 
 
 def _is_redis_url(url: str) -> bool:
-    # Imported here: it loads the Redis client. The check runs at the start, so no request has to load it.
+    # Imported here because it loads the Redis client, which few deployments need. In these, the check at the
+    # start loads it, so no request has to.
     from authn.credentials import secondary_storage
 
     return secondary_storage.is_redis_url(url)

@@ -23,7 +23,7 @@ from authn.diagnosis.checks.credentials import SESSION_TOKEN_CREDENTIALS
 from authn.models import PLUGINS, Session, SigningKey, User
 from authn.tables import naming
 
-UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's error codes
+UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # error codes of PostgreSQL
 
 
 def check_plugins() -> list[CheckMessage]:
@@ -69,8 +69,8 @@ def check_database() -> list[CheckMessage]:
     engine = alias.get("ENGINE", "").rpartition(".")[2]
     if fault := conf.DATABASE_FAULTS.get("BETTER_AUTH_DATABASE_URL"):
         return [Error(fault[0], hint=fault[1], id="authn.E017")]
-    # chatbackend checks the default database. A second alias for it, which only has another time zone,
-    # uses the same variable.
+    # The app chatbackend checks the default database. A second alias that differs only in its time zone uses
+    # the same variable DATABASE_URL, so do not report that again here.
     is_own = conf.BETTER_AUTH_DATABASE != "default" and "DATABASE_URL" not in conf.DATABASE_FAULTS
     if is_own and (engine not in ("postgresql", "sqlite3") or not alias.get("NAME")):
         return [
@@ -112,10 +112,12 @@ CHECKS = (check_plugins, check_names, check_database, check_time_zone)
 
 
 def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Queries the database. Django therefore only runs it for ``migrate`` and ``check --database``, and
-    chatbackend runs it at the start.
+    """Checks that the tables can be read as the settings describe them.
 
-    Reports nothing about an unreachable database: it may be back for the first request.
+    It queries the database. So Django runs it only for ``migrate`` and ``check --database``. chatbackend also
+    runs it when the server starts.
+
+    An unreachable database is not reported, because it may be reachable again at the first request.
     """
     if conf.BETTER_AUTH_DATABASE not in (databases or []):
         return []
@@ -161,7 +163,7 @@ def _needed_models() -> list[type[Model]]:
 
 
 def _error_code(model: type[Model]) -> str:
-    """PostgreSQL's error code when we read the table, or ""."""
+    """Reads the table, and returns the code of PostgreSQL's error, or ""."""
     try:
         with transaction.atomic(conf.BETTER_AUTH_DATABASE):
             model._default_manager.first()
@@ -173,6 +175,6 @@ def _error_code(model: type[Model]) -> str:
         if isinstance(exc, OperationalError) and "no such column" not in str(exc):
             raise
         return str(getattr(exc.__cause__, "sqlstate", UNDEFINED_COLUMN) or type(exc.__cause__).__name__)
-    except DataError:  # a fault of one row, such as the time "infinity", and not of the table
+    except DataError:  # one row cannot be read, such as the time "infinity"; the table is right
         pass
     return ""

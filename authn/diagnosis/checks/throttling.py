@@ -37,15 +37,17 @@ def check_rate() -> list[CheckMessage]:
 
 
 def check_cache() -> list[CheckMessage]:
-    """Refuse a cache that inherits Django's default ``incr``. It reads a number and writes it back with the
-    cache's default timeout. So two requests at once count as one, and each refused attempt restarts the
-    period."""
+    """Refuses a cache backend that inherits Django's default ``incr``.
+
+    The default ``incr`` reads the number and writes it back with the cache's default timeout. So two attempts
+    at the same time count as one attempt, and each attempt starts a new period.
+    """
     if type(caches["default"]).incr is not BaseCache.incr:
         return []
     return [
         Error(
             "CACHE_URL names a cache that cannot count refused attempts.",
-            hint="Write the address of a Redis or Memcached, or locmemcache:// to count in each process.",
+            hint="Write the URL of a Redis or Memcached, or locmemcache:// to count in each process.",
             id="authn.E016",
         )
     ]

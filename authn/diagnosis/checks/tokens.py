@@ -7,7 +7,7 @@ from django.core.checks import CheckMessage, Error
 
 from authn.conf import conf, origin
 
-MAX_LEEWAY = timedelta(minutes=5)  # for the difference of two clocks; more would keep expired tokens valid
+MAX_LEEWAY = timedelta(minutes=5)  # clocks differ by less, and expired tokens stay valid for this time
 MAX_DURATION = timedelta(days=365)
 KEY_SOURCES = ("database", "jwks", "secret")
 MIN_SECRET_LENGTH = 32  # characters; RFC 7518 §3.2: a key at least as long as the hash
@@ -48,7 +48,7 @@ def check_keys() -> list[CheckMessage]:
         return [
             Error(
                 "BETTER_AUTH_JWKS_URL is not https. An attacker on the network could send other keys.",
-                hint="Write https, or BETTER_AUTH_JWKS_PRIVATE=True for an address in your own network.",
+                hint="Write https, or BETTER_AUTH_JWKS_PRIVATE=True for a server in your own network.",
                 id="authn.E013",
             )
         ]
@@ -64,7 +64,8 @@ def check_keys() -> list[CheckMessage]:
 
 
 def _is_secret(secret: str) -> bool:
-    try:  # PyJWT refuses a public key here. Anybody could sign tokens with a public key as the secret.
+    # PyJWT refuses a public key in prepare_key. If a public key were the secret, anybody could sign tokens.
+    try:
         jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError:
         return False

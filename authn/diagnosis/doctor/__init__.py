@@ -1,7 +1,7 @@
 """``manage.py betterauth doctor``: finds faults of a deployment, and says how to repair them.
 
-Each examination looks at one thing and yields findings. It only reads, and each of its queries has a time
-limit. Its findings hold no password, secret or token.
+Each examination looks at one part of the deployment and yields findings. It changes nothing, and each of its
+queries has a time limit. The findings hold no password, secret or token.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,10 +62,10 @@ class Examination:
 
 @sensitive_variables()
 def examine(token: str = "", processes: int = 1) -> Iterator[Examination]:
-    """Run all examinations, and yield each when it is done.
+    """Run all examinations, and yield each as soon as it is finished.
 
-    ``token``: a Better Auth JWT, to see whether it is accepted. ``processes``: how many of our server
-    processes share the database. Each has its own connections.
+    ``token``: a JWT of Better Auth, to test whether it is accepted. "" tests none. ``processes``: the number
+    of our server processes that share the database. Each process has its own connections.
     """
     deployment = Deployment(token, processes)
     for name in EXAMINATIONS:
@@ -73,19 +73,19 @@ def examine(token: str = "", processes: int = 1) -> Iterator[Examination]:
 
 
 def run(name: str, deployment: Deployment) -> Examination:
-    """Run one examination. Never raises."""
+    """Run one examination. Its exceptions become findings."""
     findings: list[Finding] = []
     try:
         findings.extend(EXAMINATIONS[name](deployment))
     except ExaminationSkipped as skipped:
         findings.append(Finding(Outcome.SKIPPED, str(skipped)))
     except DatabaseError as exc:
-        # PostgreSQL's message may quote a row, so show only its code.
+        # Show only the code of PostgreSQL's error: its message may quote a row.
         code = getattr(exc.__cause__, "sqlstate", None) or type(exc).__name__
-        hint = "Look up the code in PostgreSQL's appendix A. The findings above may explain it."
-        findings.append(Finding(Outcome.WARNING, f"The database raised an error ({code}).", hint))
+        remedy = "Look up the code in PostgreSQL's appendix A. The findings above may explain it."
+        findings.append(Finding(Outcome.WARNING, f"The database raised an error ({code}).", remedy))
     except Exception as exc:
         # An error in one examination must not stop the others.
-        hint = "Repair the faults above first. If this one stays, report it as a bug."
-        findings.append(Finding(Outcome.FAILURE, f"The examination failed ({type(exc).__name__}).", hint))
+        remedy = "Repair the faults above first. If this error stays, report it as a bug."
+        findings.append(Finding(Outcome.FAILURE, f"The examination failed ({type(exc).__name__}).", remedy))
     return Examination(name, findings)

@@ -1,6 +1,6 @@
 """The tables and columns of the database, and what our role may do with them.
 
-It also finds Better Auth's tables under other names.
+It also finds Better Auth's tables if they have other names.
 """
 
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from authn.conf import conf
 
-# Columns by which a table is recognized under any name. Case and underscores are ignored.
+# A table with these columns is Better Auth's, whatever its name is. Case and underscores are ignored.
 TYPICAL_COLUMNS = {
     "user": {"email", "emailverified"},
     "session": {"token", "userid", "expiresat", "useragent"},
@@ -18,7 +18,7 @@ TYPICAL_COLUMNS = {
 }
 PLURALS = {"jwks": "jwkss"}
 
-# From pg_catalog: information_schema hides tables that our role may not read.
+# Reads pg_catalog, because information_schema hides tables that our role may not read.
 POSTGRESQL = """
 SELECT n.nspname, c.relname, c.oid, array_position(current_schemas(true), n.nspname),
        has_schema_privilege(n.oid, 'USAGE'), pg_has_role(c.relowner, 'USAGE'),
@@ -46,8 +46,12 @@ FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type IN ('table', 'vie
 
 @dataclass(slots=True)
 class Table:
-    """``in_path``: its schema's position in the search path, or ``None``. ``is_ours``: our role owns the
-    table, or is a member of its owner."""
+    """A table of the database.
+
+    ``in_path``: the position of its schema in the search path, or ``None``. ``is_ours``: our role owns the
+    table, or is a member of the role that owns it. ``writable``: SQL verbs that our role may use, such as
+    INSERT. ``types``: the type of each column. ``readable``: the columns that our role may read.
+    """
 
     schema: str
     name: str
@@ -68,11 +72,11 @@ class Table:
 
     @property
     def setting(self) -> str:
-        """Its name for BETTER_AUTH_TABLES."""
+        """The table's name for BETTER_AUTH_TABLES."""
         return self.name if self.in_path else str(self)
 
     def column_like(self, name: str) -> str | None:
-        """The column that differs from ``name`` only in case and underscores."""
+        """Returns the column that differs from ``name`` only in case and underscores, or ``None``."""
         return next((column for column in self.types if plain(column) == plain(name)), None)
 
 
@@ -97,7 +101,7 @@ class Catalogue:
         return cls(list(tables.values()))
 
     def configured(self, model: str) -> Table | None:
-        """The table with the name of the settings."""
+        """Returns the table with the name in the settings, or ``None``."""
         schema, name = configured(model)
         if schema:
             return next(
@@ -107,7 +111,10 @@ class Catalogue:
         return min(in_path, key=lambda table: table.in_path or 0, default=None)
 
     def likely(self, model: str) -> Table | None:
-        """The table that is most likely Better Auth's: by its columns, then by its name."""
+        """Returns the table that is most likely Better Auth's, or ``None``.
+
+        Compares the columns first, and the names only if no table has the columns.
+        """
         names = {plain(model), PLURALS.get(model, f"{model}s")}
         alike = [table for table in self.tables if TYPICAL_COLUMNS[model] <= set(map(plain, table.types))]
         alike = alike or [

@@ -14,7 +14,7 @@ from authn.conf import conf, origin
 from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor, why_unreachable
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 
-# Date headers and a busy machine are not more exact than this.
+# A Date header has whole seconds, and a busy machine delays the comparison.
 CLOCK_TOLERANCE_SECONDS = 1.0
 
 LIMITS = """
@@ -27,19 +27,19 @@ SELECT current_setting('max_connections')::int,
 
 
 def reachable(deployment: Deployment) -> Iterator[Finding]:
-    """Better Auth's database and, if it is another one, our own."""
+    """Connects to Better Auth's database and, if that is another database, to our own."""
     for alias in dict.fromkeys([conf.BETTER_AUTH_DATABASE, "default"]):
         database = connections[alias]
         is_better_auths = alias == conf.BETTER_AUTH_DATABASE
         if database.vendor == "unknown" and alias != "default":
-            continue  # its URL is wrong, and the examination of the settings reports it
+            continue  # its URL is wrong, and the examination "settings" reports it
         if alias == "default" and (fault := conf.DATABASE_FAULTS.get("DATABASE_URL")):
             yield failure(*fault)
         elif why := deployment.unreachable if is_better_auths else why_unreachable(database):
             variable = "DATABASE_URL" if alias == "default" else "BETTER_AUTH_DATABASE_URL"
             yield failure(
-                f"{place(database)} cannot be reached: {why}.",
-                f"Start the database, or set {variable} to its address, role and password.",
+                f"{name_and_server(database)} cannot be reached: {why}.",
+                f"Start the database, or set {variable} to its host, port, role and password.",
             )
         else:
             yield _version(database)
@@ -52,8 +52,9 @@ def _version(database: BaseDatabaseWrapper) -> Finding:
     shown = f"{database.display_name} {'.'.join(map(str, version))}"
     if version < least:
         needed = ".".join(map(str, least))
-        return failure(f"{shown} at {place(database)} is too old.", f"Django needs {needed} or newer.")
-    return ok(f"{place(database)}{role}: {shown}.")
+        message = f"{shown} at {name_and_server(database)} is too old."
+        return failure(message, f"Django needs {needed} or newer.")
+    return ok(f"{name_and_server(database)}{role}: {shown}.")
 
 
 def connection_limit(deployment: Deployment) -> Iterator[Finding]:
@@ -65,7 +66,8 @@ def connection_limit(deployment: Deployment) -> Iterator[Finding]:
     # Two databases on one server share its connections. We query only Better Auth's database.
     ours = {connections["default"], deployment.database}
     databases = sum(_server(each) == _server(deployment.database) for each in ours)
-    per_process = (settings.WORKER_THREADS + 1) * databases  # one for each worker thread, and one for /readyz
+    # One connection for each worker thread, and one for /readyz.
+    per_process = (settings.WORKER_THREADS + 1) * databases
     needed = per_process * deployment.processes
     with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(LIMITS)
@@ -85,16 +87,19 @@ def connection_limit(deployment: Deployment) -> Iterator[Finding]:
 
 
 def clocks(deployment: Deployment) -> Iterator[Finding]:
-    """If Better Auth's clock is ahead, its tokens are not valid yet. The end of a session is compared to our
-    clock, not to the database's."""
+    """Compares our clock to the clocks of the database server and of Better Auth.
+
+    If Better Auth's clock is ahead of ours, its JWTs are not valid yet. Our own clock, and not the database
+    server's, decides when a session ends.
+    """
     leeway = conf.BETTER_AUTH_LEEWAY.total_seconds()
     if not deployment.unreachable and deployment.database.vendor == "postgresql":
         with read_only_cursor(deployment.database.alias) as cursor:
             sent_at = timezone.now()
             ahead = (_one(cursor, "SELECT clock_timestamp()") - sent_at).total_seconds()
         if abs(ahead) > leeway + CLOCK_TOLERANCE_SECONDS:
-            hint = "Synchronize both clocks with NTP. This machine's clock decides when a session ends."
-            yield warning(f"The database server's clock is {_difference(ahead)}.", hint)
+            remedy = "Synchronize both clocks with NTP. This machine's clock decides when a session ends."
+            yield warning(f"The database server's clock is {_difference(ahead)}.", remedy)
         else:
             yield ok(f"The database server's clock agrees to within {leeway:g} s.")
     if deployment.jwks_response is None or deployment.jwks_response.clock_ahead is None:
@@ -111,8 +116,8 @@ def clocks(deployment: Deployment) -> Iterator[Finding]:
         yield ok(f"The clock of {host} agrees to within {leeway:g} s.")
 
 
-def place(database: BaseDatabaseWrapper) -> str:
-    """The database's name and server, without our role."""
+def name_and_server(database: BaseDatabaseWrapper) -> str:
+    """Returns the database's name and server, without our role and password."""
     name = str(database.settings_dict["NAME"])
     if database.vendor == "sqlite":
         return unquote(name.removeprefix("file:").partition("?")[0])

@@ -1,6 +1,6 @@
 """The examined deployment: its database, the database's catalogue and Better Auth's response.
 
-All examinations share one ``Deployment``, so everything is read only once.
+All examinations share one ``Deployment``, so the catalogue and the response are read only once.
 """
 
 import re
@@ -22,16 +22,17 @@ from authn.diagnosis.doctor.catalogue import Catalogue
 from authn.diagnosis.doctor.findings import ExaminationSkipped
 from authn.tables import naming
 
-STATEMENT_TIMEOUT_MS = 3000  # for each statement: a large table must not hold it up
+STATEMENT_TIMEOUT_MS = 3000  # for each SQL statement, because a table may be very large
 HTTP_TIMEOUT_SECONDS = 3.0
 SESSION_TOKEN_CREDENTIALS = {"cookie", "bearer"}  # these are looked up by session.token
 
 
 @dataclass(frozen=True, slots=True)
 class JwksResponse:
-    """Better Auth's response at its JWKS URL.
+    """Better Auth's response to a request of its JWKS URL.
 
-    ``clock_ahead``: seconds by which its clock is ahead of ours; ``None`` if it sends no Date.
+    ``location``: the target of a redirect, or "". ``clock_ahead``: the number of seconds by which Better
+    Auth's clock is ahead of ours. ``None`` if the response has no Date header.
     """
 
     status: int
@@ -51,7 +52,7 @@ class Deployment:
 
     @cached_property
     def unreachable(self) -> str:
-        """Why the database cannot be reached. Empty if it can."""
+        """Why the database cannot be reached. "" if it can be reached."""
         return why_unreachable(self.database)
 
     @cached_property
@@ -74,14 +75,14 @@ class Deployment:
             return None
         date = parse_http_date_safe(response.headers.get("Date", ""))
         halfway = sent_at + (received_at - sent_at) / 2
-        # Date has no fractions of a second, so on average half a second is missing.
+        # The Date header has no fractions of a second, so add half a second, which is the average fraction.
         clock_ahead = None if date is None else date + 0.5 - halfway.timestamp()
         location = printable_url(response.headers.get("Location", ""))
         return JwksResponse(response.status_code, location, clock_ahead)
 
 
 def why_unreachable(database: Any) -> str:
-    """Why the database cannot be reached. Empty if it can."""
+    """Returns why the database cannot be reached. "" if it can be reached."""
     if database.vendor == "unknown":
         return "its URL is not valid"
     if database.connection is None:
@@ -94,7 +95,7 @@ def why_unreachable(database: Any) -> str:
 
 @contextmanager
 def read_only_cursor(alias: str) -> Iterator[Any]:
-    """A cursor that cannot change anything and has a time limit. Its transaction is rolled back."""
+    """A cursor in a read-only transaction with a time limit. The transaction is rolled back at the end."""
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         if connections[alias].vendor == "postgresql":
             cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}")
@@ -105,21 +106,22 @@ def read_only_cursor(alias: str) -> Iterator[Any]:
 
 
 def printable_url(url: str) -> str:
-    """The URL without user name, password, query and fragment."""
+    """Returns the URL without its user name, password, query and fragment."""
     match = re.match(r"[^?#]*://[^/?#]*([^?#]*)", url)
     return f"{origin(url)}{match[1]}" if match and origin(url) else ""
 
 
 def fields_of(model: str) -> dict[str, str]:
-    """Better Auth's fields that we read, and their columns in the settings."""
+    """Returns the fields of a model that we read, and for each the column that the settings name."""
     fields = sorted(name.partition(".")[2] for name in naming.fields if name.startswith(f"{model}."))
     if not SESSION_TOKEN_CREDENTIALS & set(conf.BETTER_AUTH_CREDENTIALS):
         fields = [name for name in fields if (model, name) != ("session", "token")]
     columns = {name: naming.column(model, name) for name in fields}
-    return {name: column for name, column in columns.items() if column}  # "" if an older version lacks it
+    return {name: column for name, column in columns.items() if column}  # "" if the table lacks it
 
 
-REASONS = {
+# For fragments of error messages in lower case: what the error means.
+REASON_OF_MESSAGE = {
     "connection refused": "nothing listens there",
     "timeout expired": "it does not answer in time",
     "connection timeout": "it does not answer in time",
@@ -135,10 +137,13 @@ REASONS = {
 
 
 def reason_of(error: BaseException) -> str:
-    """PostgreSQL's own message if there is one. The client library's message is not shown: it may quote a
-    part of a password that it parsed as a port."""
+    """Returns the reason of a failed connection.
+
+    This is PostgreSQL's own message if there is one. The message of the client library is not shown, because
+    it may quote a part of the password: a password in a wrong URL can be parsed as the port.
+    """
     if message := re.search(r"FATAL:\s+([^\n]+)", str(error)):
         return message[1].rstrip(".")
     text = str(error).lower()
-    known = (reason for fragment, reason in REASONS.items() if fragment in text)
+    known = (reason for fragment, reason in REASON_OF_MESSAGE.items() if fragment in text)
     return next(known, f"its URL cannot be used ({type(error).__name__})")

@@ -8,12 +8,13 @@ class Outcome(StrEnum):
     OK = "ok"
     WARNING = "warning"
     FAILURE = "failure"
-    SKIPPED = "skipped"  # not possible, or not needed here
+    SKIPPED = "skipped"  # the examination is not possible or not needed in this deployment
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``remedy``: what to do. SQL and settings can be copied. Neither text holds a secret."""
+    """``message``: what was found. ``remedy``: what to do about it, with SQL and settings that can be copied.
+    Neither text holds a secret."""
 
     outcome: Outcome
     message: str

@@ -1,4 +1,4 @@
-"""Examines the grants of our database role on Better Auth's tables: all that it needs, and no more."""
+"""Examines our database role's grants on Better Auth's tables: grants that it lacks or does not need."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,10 +10,10 @@ from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.diagnosis.doctor.tables import columns_of, needed_models
 
-# We never need to read these: the first signs tokens, and the second is enough to log in.
+# Columns that we do not need to read: jwks.privateKey signs JWTs, and session.token is enough to log in.
 SECRETS = {"jwks": "privateKey", "session": "token"}
 
-# Our role, its groups and PUBLIC (0), if they have grants on this table.
+# Selects those of our role, its groups and PUBLIC (0) that have grants on a table.
 GRANTEES = """
 SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
 FROM (
@@ -21,8 +21,8 @@ FROM (
     UNION SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid = %(oid)s
 ) granted WHERE grantee = 0 OR pg_has_role(grantee, 'USAGE') ORDER BY 1
 """
-# The groups of our role that may read or write all tables: pg_read_all_data, pg_write_all_data, and groups
-# that are members of these.
+# Selects our role's name, whether it is a superuser, and its groups that may read or write all tables. These
+# are pg_read_all_data, pg_write_all_data, and groups that are members of these two.
 ROLE = """
 SELECT current_user, rolsuper, ARRAY(
     SELECT DISTINCT quote_ident(pg_get_userbyid(roleid))
@@ -34,6 +34,7 @@ FROM pg_roles WHERE rolname = current_user
 
 
 def missing(deployment: Deployment) -> Iterator[Finding]:
+    """Finds columns that we read and that our role may not read."""
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} has no roles.")
     tables = _tables(deployment)
@@ -55,12 +56,15 @@ def missing(deployment: Deployment) -> Iterator[Finding]:
 
 
 def unneeded(deployment: Deployment) -> Iterator[Finding]:
-    """Only a warning if our own tables use the same role: it has to own those. A failure for a role that is
-    only for Better Auth's tables."""
+    """Finds grants that our role does not need.
+
+    This is only a warning if the same role is used for our own tables, because that role has to own them. It
+    is a failure if the role is only used for Better Auth's tables.
+    """
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} has no roles.")
     tables = _tables(deployment)
-    for model in ("account", "verification"):  # these hold passwords, tokens of other services, and codes
+    for model in ("account", "verification"):  # they hold passwords, codes, and tokens of other services
         if table := deployment.catalogue.found(model):
             tables[model] = table
     role, is_superuser, all_table_groups = _role(deployment)
@@ -84,14 +88,18 @@ def unneeded(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _has_own_url() -> bool:
-    """Whether BETTER_AUTH_DATABASE_URL is set. Two aliases alone do not show it: there are also two if only
-    the time zone differs."""
+    """Whether BETTER_AUTH_DATABASE_URL is set.
+
+    A second database alias alone does not show this: there is also a second alias if only the time zone
+    differs.
+    """
     names = ("USER", "HOST", "PORT", "NAME")
     default, theirs = (connections[alias].settings_dict for alias in ("default", conf.BETTER_AUTH_DATABASE))
     return any(default[name] != theirs[name] for name in names)
 
 
 def _unneeded(model: str, table: Table) -> list[str]:
+    """Returns what our role may do with the table and does not need, such as "insert" or "read token"."""
     verbs = [verb.lower() for verb in table.writable]
     if model in SECRETS:
         secret = table.column_like(SECRETS[model])
@@ -119,7 +127,10 @@ def _role(deployment: Deployment) -> tuple[str, bool, list[str]]:
 def _revocations(
     deployment: Deployment, tables: dict[str, Table], role: str, all_table_groups: list[str]
 ) -> Iterator[str]:
-    """Revoke everything, then grant the needed columns: a grant on the table includes all columns."""
+    """Yields SQL that revokes all grants, and then grants the needed columns.
+
+    A grant on the whole table includes all columns, so the unneeded columns alone cannot be revoked.
+    """
     for group in all_table_groups:
         yield f"REVOKE {group} FROM {quoted(role)};"
     for model, table in tables.items():
@@ -133,6 +144,7 @@ def _revocations(
 
 
 def _create_role(deployment: Deployment, tables: dict[str, Table]) -> str:
+    """Returns SQL that creates a role with only the needed grants, and the setting that uses this role."""
     role, settings = "chatbackend_reader", deployment.database.settings_dict
     server = ":".join(str(part) for part in (settings["HOST"], settings["PORT"]) if part)
     schemas = {table.schema: table for table in tables.values()}

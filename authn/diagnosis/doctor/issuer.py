@@ -17,7 +17,8 @@ def audience(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _compared(name: str, variable: str, expected: list[str], deployment: Deployment) -> Iterator[Finding]:
-    """Compare a setting to Better Auth's default. The jwt() plugin's options may change it there."""
+    """Compares a setting to Better Auth's default. The jwt() plugin's options can change the value in Better
+    Auth, so a different setting may be right."""
     default = origin(conf.BETTER_AUTH_URL)
     if not default:
         raise ExaminationSkipped("BETTER_AUTH_URL is not a URL.")

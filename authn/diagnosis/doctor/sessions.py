@@ -1,4 +1,4 @@
-"""Examines whether Better Auth stores its sessions where the settings say."""
+"""Examines whether Better Auth stores its sessions in the table or the Redis that the settings name."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,13 +11,16 @@ from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.diagnosis.doctor.tables import columns_of
 
-MAX_SCANNED_KEYS, KEYS_PER_SCAN = 100_000, 1000  # of a Redis, to find the prefix of Better Auth's keys
-MAX_SIGN_UP_DURATION = timedelta(minutes=1)  # from the new user's row to its first session
+MAX_SCANNED_KEYS, KEYS_PER_SCAN = 100_000, 1000  # of the Redis, to find the prefix of Better Auth's keys
+MAX_SIGN_UP_DURATION = timedelta(minutes=1)  # from the creation of a user to the user's first session
 TIMEOUTS: dict[str, Any] = {"socket_connect_timeout": 3.0, "socket_timeout": 3.0}
 
 
 def session_table(deployment: Deployment) -> Iterator[Finding]:
-    """With a secondaryStorage, Better Auth no longer writes sessions to the table. Old rows may remain."""
+    """Examines whether the session table gets new rows.
+
+    If Better Auth has a secondaryStorage, it writes no sessions to the table. But old rows may remain there.
+    """
     if conf.BETTER_AUTH_SESSION_SOURCE != "database":
         raise ExaminationSkipped("We do not use the table: BETTER_AUTH_SESSION_SOURCE is a Redis.")
     if deployment.database.vendor != "postgresql":
@@ -50,10 +53,13 @@ def session_table(deployment: Deployment) -> Iterator[Finding]:
 
 
 def secondary_storage(deployment: Deployment) -> Iterator[Finding]:
-    """Does not show the Redis URL: it may hold a password."""
+    """Examines whether the Redis has sessions under the prefix of the settings.
+
+    The findings do not show the URL of the Redis, because it may hold a password.
+    """
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         raise ExaminationSkipped("Sessions are in the database.")
-    import redis  # only needed here
+    import redis  # imported here, because most deployments do not need it
 
     prefix = conf.BETTER_AUTH_SESSION_PREFIX
     try:
@@ -82,8 +88,11 @@ def secondary_storage(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _prefixes(client: Any, wanted: str) -> list[str]:
-    """The prefixes before Better Auth's own key names. Not found with scan_iter: if no key matches, it scans
-    the whole Redis, and others may store very much there."""
+    """Returns the prefixes of Better Auth's keys in the Redis. Stops if it finds the wanted prefix.
+
+    Scans at most MAX_SCANNED_KEYS keys. scan_iter would scan the whole Redis if no key matches, and other
+    programs may store very many keys in it.
+    """
     from redis.exceptions import NoPermissionError
 
     found: list[str] = []

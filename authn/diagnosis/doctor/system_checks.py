@@ -1,4 +1,4 @@
-"""Examines the settings, by themselves and beside the table of users."""
+"""Runs this app's system checks, and compares BETTER_AUTH_PLUGINS to the columns of the user table."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,10 @@ from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure
 
 
 def failed_checks(deployment: Deployment) -> Iterator[Finding]:
-    """Only this app's checks: those of others load the whole project. ``manage.py check`` runs all."""
+    """Yields the errors and warnings of this app's system checks.
+
+    Does not run the checks of other apps, because that loads the whole project. ``manage.py check`` runs all.
+    """
     messages = [message for message in check_settings() if not message.is_silenced()]
     for message in messages:
         make_finding = failure if message.level >= ERROR else warning
@@ -21,7 +24,7 @@ def failed_checks(deployment: Deployment) -> Iterator[Finding]:
 
 
 def plugins(deployment: Deployment) -> Iterator[Finding]:
-    """Finds columns of the admin() plugin if the settings do not list it: bans would have no effect."""
+    """Finds the admin() plugin's columns if the settings do not list the plugin. Then bans have no effect."""
     user = deployment.catalogue.found("user")
     if user is None:
         raise ExaminationSkipped("There is no user table.")

@@ -1,4 +1,4 @@
-"""Examines whether Better Auth's tables and columns have the names of the settings, or which others."""
+"""Examines whether Better Auth's tables and columns have the names in the settings, and finds other names."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,8 @@ from authn.diagnosis.doctor.deployment import Deployment, fields_of, read_only_c
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok
 from authn.tables import naming
 
-# Columns that Better Auth added in this version. In BETTER_AUTH_COLUMNS, an empty name means: not there.
+# The version of Better Auth that added a column. In an older database the column is missing: then the
+# settings give it an empty name in BETTER_AUTH_COLUMNS.
 ADDED_IN = {("jwks", "expiresAt"): "1.4", ("jwks", "alg"): "1.7"}
 PLUGIN_OF = {
     **dict.fromkeys(["role", "banned", "banReason", "banExpires", "impersonatedBy"], "admin"),
@@ -19,7 +20,7 @@ PLUGIN_OF = {
 
 
 def needed_models() -> list[str]:
-    """The models whose tables we read."""
+    """Returns the models whose tables we read, with these settings."""
     wanted = {
         "user": True,
         "session": conf.BETTER_AUTH_SESSION_SOURCE == "database",
@@ -70,7 +71,7 @@ REMEDIES = {
 
 
 def columns(deployment: Deployment) -> Iterator[Finding]:
-    """Compares the columns to the names of the settings, and suggests similar names for missing ones."""
+    """Compares the columns to the names in the settings. Suggests a similar column for a missing one."""
     found = found_tables(deployment)
     absent: list[tuple[str, str]] = []
     likely: dict[str, str] = {}
@@ -103,7 +104,7 @@ def columns(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _naming_that_fits(found: dict[str, Table]) -> str | None:
-    """The other naming, if every column has its name in it."""
+    """Returns the other BETTER_AUTH_NAMING if all columns have their names in that naming, or ``None``."""
     other = "camel" if conf.BETTER_AUTH_NAMING == "snake" else "snake"
     given = conf.BETTER_AUTH_COLUMNS
     renamed = (
@@ -125,8 +126,10 @@ def _remedy(model: str, name: str) -> str:
 
 
 def columns_of(model: str, table: Table) -> dict[str, str]:
-    """The fields that we read, and their columns: those of the settings or, if they are missing, similar
-    ones."""
+    """Returns the fields that we read, and for each its column in the table.
+
+    This is the column that the settings name. If it is missing, it is a column with a similar name.
+    """
     columns = {
         name: column if column in table.types else table.column_like(name)
         for name, column in fields_of(model).items()

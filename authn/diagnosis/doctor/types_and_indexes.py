@@ -19,7 +19,9 @@ TYPES = {
     "aware": {"timestamp with time zone"},
 }
 IDS = [("user", "id"), ("session", "id"), ("session", "userId"), ("jwks", "id")]
-MAX_AGE = timedelta(minutes=15)  # of a row that shows in which time zone it was written
+# An age of the newest session that shows that the time zone is right: a wrong one differs by 15 minutes or
+# more.
+MAX_AGE = timedelta(minutes=15)
 INDEXES = """
 SELECT pg_get_indexdef(i.indexrelid, 1, true), i.indisunique AND i.indnkeyatts = 1, i.indisvalid, x.relname
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = %s AND i.indpred IS NULL
@@ -36,7 +38,7 @@ def types(deployment: Deployment) -> Iterator[Finding]:
             continue
         column = columns_of(model, found[model]).get(name)
         if column is None:
-            continue  # the examination of the tables and columns reports it
+            continue  # the examination "columns" reports it
         kind = kinds[model, name] = found[model].types[column]
         if kind not in TYPES["id"]:
             faults += 1
@@ -56,8 +58,11 @@ def types(deployment: Deployment) -> Iterator[Finding]:
 
 
 def time_zone(deployment: Deployment) -> Iterator[Finding]:
-    """A column without a time zone holds local time of the process that wrote it. The newest row shows
-    which."""
+    """Examines whether BETTER_AUTH_TIME_ZONE is the time zone of columns without a time zone.
+
+    Such a column holds the local time of the process that wrote the row. The newest session shows the
+    difference to our time.
+    """
     found = found_tables(deployment)
     naive = [
         f"{table}.{column}"
@@ -100,7 +105,7 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
         table = found.get(model)
         column = columns_of(model, table).get(name) if table else None
         if table is None or column is None:
-            continue  # the examination of the tables and columns reports it
+            continue  # the examinations "tables" and "columns" report it
         with read_only_cursor(deployment.database.alias) as cursor:
             cursor.execute(INDEXES, [table.oid])
             existing = [row for row in cursor if row[0].strip('"') == column and (row[1] or not unique)]
@@ -129,7 +134,7 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _newest(deployment: Deployment, model: str, name: str) -> datetime | None:
-    """The newest value as it is stored, without a conversion of time zones."""
+    """Returns the newest value of a column as it is stored, without a conversion of time zones."""
     table = deployment.catalogue.found(model)
     column = columns_of(model, table).get(name) if table else None
     if table is None or column is None or column not in table.readable:
@@ -141,12 +146,16 @@ def _newest(deployment: Deployment, model: str, name: str) -> datetime | None:
 
 
 def _offset_of(written: datetime) -> timedelta:
-    """The smallest offset from UTC that fits, in quarters of an hour as time zones have them."""
+    """Returns the smallest offset from UTC with which ``written`` is not in the future.
+
+    It is a multiple of a quarter of an hour, like the offsets of all time zones.
+    """
     quarter = timedelta(minutes=15)
     return -(-(written - timezone.now().astimezone(UTC).replace(tzinfo=None)) // quarter) * quarter
 
 
 def _zone_of(offset: timedelta) -> str:
+    """Returns a time zone that has this offset now, or "…"."""
     now = timezone.now()
     regions = ("Africa/", "America/", "Asia/", "Australia/", "Europe/", "Pacific/")
     zones = (zone for zone in sorted(available_timezones()) if zone.startswith(regions))
