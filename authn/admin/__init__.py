@@ -1,7 +1,7 @@
-"""The admin of Better Auth's users and sessions. Staff can look at both, and revoke sessions.
+"""The admin of Better Auth's users and sessions. Staff can view users and sessions, and revoke sessions.
 
-Django imports this package, and it registers both admins. The models have no tokens and no secrets, so no
-page can show them.
+Django imports this package, and the import registers both admins. The models have no fields for tokens and
+secrets, so no page can show them.
 """
 
 from authn.admin import sessions, users  # noqa: F401

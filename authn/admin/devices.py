@@ -1,14 +1,15 @@
-"""The device of a session, read from its user agent. A browser may send any text there."""
+"""Finds the name of a session's device in its user agent. A client may send any text as its user agent."""
 
 from typing import Any
 
-# Clients choose the user agent, so we cut it. `requirements.txt` says why this parser is safe.
+# Longer user agents are cut, because clients choose their length. `requirements.txt` says why this parser is
+# safe.
 MAX_USER_AGENT_LENGTH = 1_000
 
 
 def device(user_agent: str | None) -> str:
-    """Such as "Chrome 140, Linux" or "Mobile Safari 18, iOS 18, Apple iPhone". "" if nothing is known."""
-    import ua_parser  # loading its rules takes half a second, and only the admin needs them
+    """Returns a name such as "Chrome 140, Linux" or "Mobile Safari 18, iOS 18, Apple iPhone", or ""."""
+    import ua_parser  # imported here: this takes half a second, and only the admin needs it
 
     parsed = ua_parser.parse((user_agent or "")[:MAX_USER_AGENT_LENGTH])
     parts = [_name_and_version(parsed.user_agent), _name_and_version(parsed.os)]

@@ -26,7 +26,8 @@ class StateFilter(ChoiceFilter):
             case "active":
                 return queryset.filter(expires_at__gt=timezone.now())
             case "expired":
-                # Ordered by expiry: the latest sessions by sign-in may all be active.
+                # Order by expiry. A list has only the newest rows, and the newest rows by sign-in may all be
+                # active.
                 return queryset.filter(expires_at__lte=timezone.now()).order_by("-expires_at", "-pk")
         return queryset
 

@@ -1,7 +1,7 @@
-"""Revokes sessions. This is the only write to Better Auth's tables.
+"""Revokes sessions. Only this module writes to Better Auth's tables.
 
-It deletes rows of ``session``, as Better Auth does on a sign-out. ``BetterAuthRouter`` refuses every write
-through the ORM, so this module names the database and has its own SQL statement.
+To revoke a session, it deletes the row, as Better Auth does on a sign-out. ``BetterAuthRouter`` refuses every
+write through the ORM. So this module has its own SQL statement, and names the database itself.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from authn import audit
 from authn.conf import conf
 from authn.models import Session, User
 
-# Ids are compared as text, as in authn.models: an impossible id then matches no row and raises no error.
+# Compare ids as text, as in authn.models. Then an id of a wrong type matches no row and raises no error.
 REVOKE = """
 DELETE FROM {table} WHERE CAST({column} AS text) = ANY(%s)
 RETURNING CAST({id} AS text), CAST({user_id} AS text)
@@ -34,7 +34,7 @@ class Revoked:
 
 
 def is_possible() -> bool:
-    """Whether our database role may delete sessions. A read-only role may not, and a replica cannot."""
+    """Whether we can delete sessions: our database role has the grant, and the database is not a replica."""
     connection = connections[conf.BETTER_AUTH_DATABASE]
     if connection.vendor != "postgresql":
         return False  # SQLite's file is opened read-only
@@ -45,7 +45,7 @@ def is_possible() -> bool:
 
 
 def revoke(request: HttpRequest, session_ids: Iterable[str]) -> list[Revoked]:
-    """Delete these sessions. Returns those that existed."""
+    """Delete these sessions, and return the deleted ones. Some may have ended before."""
     return _revoke(request, "id", list(session_ids))
 
 
@@ -54,8 +54,8 @@ def revoke_all_of(request: HttpRequest, user_id: str) -> list[Revoked]:
 
 
 def _revoke(request: HttpRequest, attname: str, values: list[str]) -> list[Revoked]:
-    # No session is deleted without a log entry: both are rolled back together. These may be two databases,
-    # and Better Auth's commits first.
+    # Delete sessions and write the admin's history in transactions that are rolled back together, so that no
+    # session is deleted without a log entry. They may be in two databases. Then Better Auth's commits first.
     with transaction.atomic(), transaction.atomic(conf.BETTER_AUTH_DATABASE):
         revoked = _delete(attname, values)
         _log(request, revoked)
@@ -80,7 +80,7 @@ def _delete(attname: str, values: list[str]) -> list[Revoked]:
 
 
 def _log(request: HttpRequest, revoked: list[Revoked]) -> None:
-    """Write to the admin's history of each session, and of its user, whose page still exists."""
+    """Write to the admin's history of each session and of its user. The session's page no longer exists."""
     by_user: dict[str, list[Session]] = {}
     for each in revoked:
         by_user.setdefault(each.user_id, []).append(Session(id=each.session_id, user_id=each.user_id))

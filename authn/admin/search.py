@@ -1,4 +1,4 @@
-"""What staff type into a search box, as conditions that an index can answer."""
+"""Turns the text in a search box into conditions that an index can answer."""
 
 import re
 from ipaddress import ip_address
@@ -9,17 +9,20 @@ IP_ADDRESS_PREFIX = re.compile(r"[0-9a-f.:]+[.:]", re.IGNORECASE)
 
 
 def by_email(typed: str) -> Q:
-    """Matches the email as typed, and in lower case as Better Auth stores it. No index answers ``iexact``."""
+    """Matches an email address as it was typed, and in lower case, as Better Auth stores it.
+
+    Not ``iexact``, because no index can answer it.
+    """
     return Q(email__in={typed, typed.lower()})
 
 
 def by_ip_address(typed: str) -> Q:
-    """``typed``: an address, or its beginning if it ends with a dot or a colon."""
+    """Matches an IP address. If the text ends with a dot or a colon, matches all that begin with it."""
     return Q(ip_address__startswith=typed) if typed.endswith((".", ":")) else Q(ip_address=typed)
 
 
 def is_ip_address(typed: str) -> bool:
-    """Whether it is an IP address or the beginning of one, such as ``203.0.113.``."""
+    """Whether the text is an IP address, or the beginning of an IP address, such as ``203.0.113.``."""
     try:
         ip_address(typed)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The admin of sessions: who may see and revoke them, their list, and the page that confirms a revocation."""
+"""The admin of sessions: the permissions, the list, and the page that confirms a revocation."""
 
 from typing import Any
 
@@ -22,14 +22,17 @@ ADMIN_PLUGIN_FIELDS = ["impersonated_by"] if HAS_ADMIN_PLUGIN else []
 
 
 def may_see_sessions(request: HttpRequest) -> bool:
-    """Nobody may if sessions are in Redis: there they are only found by token, and there may be no table."""
+    """Whether the sessions are in the database, and the user has the permission to view them.
+
+    Sessions in a Redis cannot be listed, and there may be no session table.
+    """
     return conf.BETTER_AUTH_SESSION_SOURCE == "database" and request.user.has_perm("authn.view_session")
 
 
 def may_revoke(request: HttpRequest, permission: str) -> bool:
     if not (may_see_sessions(request) and request.user.has_perm(permission)):
         return False
-    # Django asks several times a request. We ask the database only once.
+    # Django calls this several times in a request. Query the database only once.
     if not hasattr(request, "can_delete_sessions"):
         setattr(request, "can_delete_sessions", revoking.is_possible())  # noqa: B010 - not an HttpRequest attribute
     return bool(getattr(request, "can_delete_sessions"))  # noqa: B009
@@ -94,7 +97,8 @@ class SessionAdmin(SessionColumns, BetterAuthAdmin):
             return queryset, False
         if is_ip_address(typed):
             return queryset.filter(by_ip_address(typed)), False
-        # Two statements: with a join, PostgreSQL uses no index for a condition on either table.
+        # Use two SQL statements. With a join, PostgreSQL uses no index for conditions on two tables joined by
+        # OR.
         users = list(User.objects.filter(by_email(typed)))
         return queryset.filter(Q(id=typed) | Q(user__id=typed) | Q(user__in=users)), False
 

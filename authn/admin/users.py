@@ -22,7 +22,7 @@ from authn.admin.sessions import HAS_ADMIN_PLUGIN, SessionColumns, may_revoke, m
 from authn.models import Session, User
 
 ADMIN_PLUGIN_FIELDS = ["role", "is_banned"] if HAS_ADMIN_PLUGIN else []
-MAX_SHOWN_SESSIONS = 25  # on a user's page: a user may have thousands
+MAX_SHOWN_SESSIONS = 25  # on a user's page, because a user may have thousands of sessions
 
 
 class NewestSessions(BaseInlineFormSet):  # type: ignore[type-arg]  # generic only in the stubs
@@ -116,7 +116,7 @@ class UserAdmin(BetterAuthAdmin):
         return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """``GET`` shows a page to confirm, ``POST`` revokes all sessions of the user."""
+        """``GET`` shows the page that confirms the revocation. ``POST`` revokes all sessions of the user."""
         is_allowed = self.has_view_permission(request) and may_revoke(request, "authn.revoke_all_sessions")
         if not is_allowed:
             raise PermissionDenied
