@@ -15,7 +15,7 @@ HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")  # a name (non-ASCII o
 
 
 class CachedSettings:
-    """Caches its ``cached_property``s until a setting changes. Only tests change settings."""
+    """Base class for settings. Its ``cached_property``s are kept until a test changes a setting."""
 
     def __init__(self) -> None:
         setting_changed.connect(self._forget)
@@ -32,18 +32,19 @@ class Conf(CachedSettings):
 
     @cached_property
     def BETTER_AUTH_ISSUER(self) -> str:
-        """``iss`` must be equal to it. Better Auth's default is the origin of its baseURL."""
+        """The expected ``iss`` of a JWT. The default is the origin of Better Auth's baseURL."""
         return cast(str, _setting("BETTER_AUTH_ISSUER", "")) or origin(self.BETTER_AUTH_URL)
 
     @cached_property
     def BETTER_AUTH_AUDIENCE(self) -> list[str]:
-        """``aud`` must contain one of these. Better Auth's default is the origin of its baseURL."""
+        """A JWT's ``aud`` must contain one of these. The default is the origin of Better Auth's baseURL."""
         audiences: list[str] = _setting("BETTER_AUTH_AUDIENCE", [])
         return audiences or [origin(self.BETTER_AUTH_URL)]
 
     @cached_property
     def BETTER_AUTH_CREDENTIALS(self) -> list[str]:
-        """The accepted kinds: ``jwt``, ``cookie``, ``bearer`` (``authn.authentication.CREDENTIALS``)."""
+        """The accepted kinds of credentials: ``jwt``, ``cookie``, ``bearer``. See
+        ``authn.authentication.CREDENTIALS``."""
         return cast(list[str], _setting("BETTER_AUTH_CREDENTIALS", ["jwt"]))
 
     @cached_property
@@ -64,20 +65,23 @@ class Conf(CachedSettings):
     def BETTER_AUTH_COOKIE_ORIGINS(self) -> set[str]:
         """The origins of pages that may send the cookie: those that CORS allows, and Better Auth's own.
 
-        Never ``null``: every site can send it from a sandboxed frame.
+        Never the origin ``null``: every site can send it from a sandboxed frame.
         """
         pages: list[str] = _setting("CORS_ALLOWED_ORIGINS", [])
         return {origin(page) for page in [self.BETTER_AUTH_URL, *pages]} - {""}
 
     @cached_property
     def BETTER_AUTH_BEARER_REQUIRE_SIGNATURE(self) -> bool:
-        """If off, ``session.token`` is accepted without a signature. Then everybody who can read the table
-        can log in as any user."""
+        """Whether a session token must have a signature.
+
+        If this is off, everybody who can read the session table can log in as any user.
+        """
         return bool(_setting("BETTER_AUTH_BEARER_REQUIRE_SIGNATURE", True))
 
     @cached_property
     def BETTER_AUTH_SESSION_SOURCE(self) -> str:
-        """``database``, or the URL of the Redis (secondaryStorage) if sessions are only there."""
+        """Where the sessions are: ``database``, or the URL of the Redis that is Better Auth's
+        secondaryStorage."""
         return cast(str, _setting("BETTER_AUTH_SESSION_SOURCE", "database"))
 
     @cached_property
@@ -93,10 +97,11 @@ class Conf(CachedSettings):
 
     @cached_property
     def BETTER_AUTH_SECRET(self) -> str:
-        """Better Auth's own secret. Only needed for some credentials and for BETTER_AUTH_KEYS=secret.
+        """Better Auth's own secret. Needed for the credentials cookie and bearer, and for
+        BETTER_AUTH_KEYS=secret.
 
-        The first of BETTER_AUTH_SECRETS, if there are several. Better Auth signs and accepts cookies only
-        with the first, and an old secret was often replaced because it leaked.
+        If BETTER_AUTH_SECRETS is set, its first secret. Better Auth signs and accepts cookies only with the
+        first secret. Do not accept the others: a secret is often replaced because it has leaked.
         """
         newest, _, _ = self.BETTER_AUTH_SECRETS.partition(",")
         return newest.partition(":")[2].strip() or cast(str, _setting("BETTER_AUTH_SECRET", ""))
@@ -108,7 +113,7 @@ class Conf(CachedSettings):
 
     @cached_property
     def BETTER_AUTH_JWKS_URL(self) -> str:
-        """The URL of the key set. By default it is built from the baseURL and its path, as in Better Auth."""
+        """The URL of the key set. By default, ``/jwks`` under Better Auth's baseURL and its base path."""
         given, base = cast(str, _setting("BETTER_AUTH_JWKS_URL", "")), origin(self.BETTER_AUTH_URL)
         if given or not base:
             return given
@@ -117,7 +122,8 @@ class Conf(CachedSettings):
 
     @cached_property
     def BETTER_AUTH_JWKS_PRIVATE(self) -> bool:
-        """Allows http and a private IP address for the JWKS URL, for a server in one's own network."""
+        """Whether the JWKS URL may be http and may lead to a private IP address: for a server in the team's
+        own network."""
         return bool(_setting("BETTER_AUTH_JWKS_PRIVATE", settings.DEBUG))
 
     @cached_property
@@ -180,18 +186,18 @@ class Conf(CachedSettings):
 
     @cached_property
     def NUM_PROXIES(self) -> int:
-        """The number of our own proxies in front of the server. Each appends to X-Forwarded-For."""
+        """The number of our own proxies in front of the server. Each proxy appends to X-Forwarded-For."""
         return cast(int, _setting("NUM_PROXIES", 0))
 
     @cached_property
     def REFUSED_RATE_PER_ADDRESS(self) -> str:
-        """The limit of refused attempts for each client address and each genuine token, such as
+        """The limit of refused attempts for each client IP address and each verified credential, such as
         ``60/min``."""
         return cast(str, _setting("REFUSED_RATE_PER_ADDRESS", "60/min"))
 
     @cached_property
     def JSON_ERRORS_UNDER(self) -> str:
-        """Under this path every error is JSON, even Django's own. Empty: nowhere."""
+        """Errors under this path are JSON, even Django's own error pages. "" for no JSON errors."""
         return cast(str, _setting("JSON_ERRORS_UNDER", ""))
 
 

@@ -1,7 +1,8 @@
 """Models of Better Auth's tables. Better Auth creates, migrates and fills them.
 
-The models declare only the columns we use, so a ``SELECT`` names no others. Secrets (``jwks.privateKey``,
-``session.token``) never leave the database. All models are unmanaged, so this app has no migrations.
+The models declare only the columns that we use, so a ``SELECT`` names no other columns. The secrets
+(``jwks.privateKey``, ``session.token``) are not declared, so they never leave the database. All models are
+unmanaged, so this app has no migrations.
 """
 
 from datetime import UTC, datetime
@@ -16,19 +17,23 @@ from django.utils import timezone
 from authn.conf import conf
 from authn.tables.naming import column, exists, table
 
-PLUGINS = ("admin", "anonymous", "organization", "two-factor")  # with columns that the models declare
+# The plugins of Better Auth whose columns the models declare.
+PLUGINS = ("admin", "anonymous", "organization", "two-factor")
 
 
 class IdField(models.TextField):  # type: ignore[type-arg]  # generic only in the stubs
-    """Text, integer or uuid in the database. Always a ``str`` here, as in a token."""
+    """A primary key of Better Auth: text, integer or uuid in the database, and always a ``str`` in Python."""
 
     def from_db_value(self, value: Any, *_: Any) -> str | None:
         return None if value is None else str(value)
 
 
 class CastToText:
-    """A lookup that compares an id as text. Otherwise PostgreSQL raises an error if it compares an integer
-    column to "abc". If the column is text, PostgreSQL drops the cast and can use its index."""
+    """Mixin for lookups of an ``IdField``: compares the column as text.
+
+    Without the cast, PostgreSQL raises an error if it compares an integer column to "abc". If the column is
+    text, PostgreSQL drops the cast and can use the column's index.
+    """
 
     def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> tuple[str, Any]:
         sql, params = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]
@@ -38,13 +43,15 @@ class CastToText:
     def process_rhs(self, compiler: Any, connection: Any) -> Any:
         values = self.rhs if isinstance(self.rhs, list | tuple | set) else [self.rhs]  # type: ignore[attr-defined]
         if any("\0" in str(value) for value in values):
-            raise EmptyResultSet  # PostgreSQL raises an error for a NUL in text
+            raise EmptyResultSet  # match no row: PostgreSQL raises an error for a NUL in text
         return super().process_rhs(compiler, connection)  # type: ignore[misc]
 
 
 class Stored(lookups.In):
-    """``id__stored=[…]``: like ``in``, without a cast. For ids that were read from the database: they fit the
-    column's type, and its index can be used."""
+    """``id__stored=[…]``: like ``id__in``, but without a cast, so that the column's index can be used.
+
+    Only for values that were read from the database, because they fit the column's type.
+    """
 
     lookup_name = "stored"
 
@@ -55,24 +62,26 @@ IdField.register_lookup(Stored)
 
 
 class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # generic only in the stubs
-    """Aware UTC, from every type of column that Better Auth's adapters make."""
+    """An aware UTC ``datetime``, for each type of column that Better Auth's adapters create."""
 
     def from_db_value(self, value: datetime | None, _expression: Any, connection: Any) -> datetime | None:
         if value is None:
             return None
-        # Drizzle, Prisma and old Kysely make columns without a time zone. The alias's TIME_ZONE says which.
+        # Drizzle, Prisma and older versions of Kysely create columns without a time zone. The TIME_ZONE of
+        # the database alias is the time zone of their values.
         return (value if value.tzinfo else value.replace(tzinfo=connection.timezone)).astimezone(UTC)
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         if connection.vendor == "sqlite" and isinstance(value, datetime):
-            # The format of Better Auth, because SQLite compares text. Django writes a space instead of the T,
-            # and then a session would count as active until midnight of the day on which it expired.
+            # SQLite compares times as text, so use Better Auth's format. Django's format has a space instead
+            # of the T. With that, a session would count as active until the end of the day on which it
+            # expired.
             return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         return super().get_db_prep_value(value, connection, prepared)
 
 
 class User(models.Model):
-    """A user of Better Auth. ``request.user`` of an authenticated API request."""
+    """A user of Better Auth. In an authenticated API request, ``request.user`` is such a user."""
 
     id = IdField(primary_key=True, db_column=column("user", "id"))
     name = models.TextField(db_column=column("user", "name"))
@@ -81,16 +90,19 @@ class User(models.Model):
     created_at = UTCDateTimeField(db_column=column("user", "createdAt"))
     updated_at = UTCDateTimeField(db_column=column("user", "updatedAt"))
     if "admin" in conf.BETTER_AUTH_PLUGINS:
-        role = models.TextField(null=True, db_column=column("user", "role"))  # a list: "admin,user"
+        role = models.TextField(null=True, db_column=column("user", "role"))  # such as "admin,user"
         banned = models.BooleanField(null=True, db_column=column("user", "banned"))
         ban_reason = models.TextField(null=True, db_column=column("user", "banReason"))
         ban_expires = UTCDateTimeField(null=True, db_column=column("user", "banExpires"))
-    if "anonymous" in conf.BETTER_AUTH_PLUGINS:  # Django's "is_anonymous" means no user
+    if (
+        "anonymous" in conf.BETTER_AUTH_PLUGINS
+    ):  # not "is_anonymous": in Django that means that nobody signed in
         signed_up_anonymously = models.BooleanField(null=True, db_column=column("user", "isAnonymous"))
     if "two-factor" in conf.BETTER_AUTH_PLUGINS:
         two_factor_enabled = models.BooleanField(null=True, db_column=column("user", "twoFactorEnabled"))
 
-    # Django and DRF read these. Only a verified token and an active session lead to a user.
+    # Django and DRF read these. They are constants, because only an accepted credential sets
+    # ``request.user``.
     is_authenticated = True
     is_anonymous = False
     is_active = True
@@ -113,7 +125,7 @@ class User(models.Model):
 
 
 class Session(models.Model):
-    """One sign-in on one device. A sign-out deletes the row; an expired session's row stays."""
+    """One sign-in on one device. A sign-out deletes the row. The row of an expired session stays."""
 
     id = IdField(primary_key=True, db_column=column("session", "id"))
     user = models.ForeignKey(
@@ -144,7 +156,11 @@ class Session(models.Model):
 
     @classmethod
     def with_token(cls, token: str) -> "models.QuerySet[Session]":
-        """The token is not a model field, so nothing can read or show it. PostgreSQL only compares it."""
+        """Returns the queryset of the session with this token.
+
+        The token is not a field of the model, so that nothing can read or show it. PostgreSQL only compares
+        it.
+        """
         return cls.objects.filter(lookups.Exact(Col(cls._meta.db_table, SESSION_TOKEN), token))
 
 
@@ -156,7 +172,7 @@ class SigningKey(models.Model):
     """A public key of Better Auth's jwt() plugin. Better Auth keeps the rows of expired keys."""
 
     kid = IdField(primary_key=True, db_column=column("jwks", "id"))
-    public_key = models.TextField(db_column=column("jwks", "publicKey"))  # a JWK without kid and alg
+    public_key = models.TextField(db_column=column("jwks", "publicKey"))  # a JWK as JSON, without kid and alg
     if exists("jwks", "alg"):
         alg = models.TextField(null=True, db_column=column("jwks", "alg"))
     if exists("jwks", "expiresAt"):

@@ -1,7 +1,7 @@
 """The names of Better Auth's tables and columns in this database.
 
-Adapters and teams rename them. The settings and this project use Better Auth's own names (``session``,
-``expiresAt``).
+They may differ from Better Auth's own names (``session``, ``expiresAt``), because of an adapter or because a
+team has renamed them. Our settings and our code use Better Auth's own names.
 """
 
 import re
@@ -9,27 +9,33 @@ import re
 from authn.conf import conf
 
 MODELS = ("user", "session", "jwks")
-fields: set[str] = set()  # "session.expiresAt", …; BETTER_AUTH_COLUMNS may have these
+# All fields of our models, such as "session.expiresAt". These are the possible keys of BETTER_AUTH_COLUMNS.
+fields: set[str] = set()
 OPTIONAL_FIELDS = {"jwks.expiresAt", "jwks.alg"}  # since Better Auth 1.4.0 and 1.7.0
 
 
 def table(model: str) -> str:
-    """A ``db_table``. With a schema, it is quoted here, and Django leaves it unchanged."""
+    """Returns the ``db_table`` of a model.
+
+    If the setting names a schema too, the returned name is already quoted. Django leaves such a name
+    unchanged.
+    """
     schema, _, name = conf.BETTER_AUTH_TABLES.get(model, model).rpartition(".")
     return f'"{schema}"."{name}"' if schema else name
 
 
 def exists(model: str, field: str) -> bool:
-    """Whether the table has the column. In BETTER_AUTH_COLUMNS, an empty name means that it has not."""
+    """Whether the table has the column. An empty name in BETTER_AUTH_COLUMNS means that it does not."""
     return column(model, field) != ""
 
 
 def column(model: str, field: str) -> str:
+    """Returns the ``db_column`` of a field, and adds the field to ``fields``."""
     fields.add(f"{model}.{field}")
     return conf.BETTER_AUTH_COLUMNS.get(f"{model}.{field}", convert(field, conf.BETTER_AUTH_NAMING))
 
 
 def convert(field: str, naming: str) -> str:
-    """``expiresAt`` in this naming: ``expiresAt`` (camel) or ``expires_at`` (snake)."""
+    """Returns ``expiresAt`` as ``expiresAt`` if ``naming`` is camel, and as ``expires_at`` if it is snake."""
     is_snake = naming == "snake"
     return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", field) if is_snake else field

@@ -12,8 +12,11 @@ from authn.conf import conf
 
 
 class BetterAuthRouter:
-    """Reads go to the database that Better Auth writes. A replica lags behind: a new session could be
-    missing, and an ended one could still be there."""
+    """Sends reads to the database that Better Auth writes to, and refuses writes.
+
+    Do not read from a replica. It lags behind: a new session may be missing, and an ended session may still
+    be active in it.
+    """
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
         return conf.BETTER_AUTH_DATABASE if _is_better_auths(model._meta.app_label) else None

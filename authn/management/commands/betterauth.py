@@ -51,7 +51,7 @@ class Command(BaseCommand):
     @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
         before = logging.root.manager.disable
-        logging.disable(logging.CRITICAL)  # the log goes to stdout too
+        logging.disable(logging.CRITICAL)  # the log is written to stdout, like this command's output
         try:
             run = self._doctor if options["command"] == "doctor" else self._explain
             status = run(**options)
@@ -81,9 +81,8 @@ class Command(BaseCommand):
         return FAILED if failures else 0
 
     def _explain(self, *, token: list[str], **options: Any) -> int:
-        given = (
-            self._read_stdin() if token in ([], ["-"]) else " ".join(token)
-        )  # "Bearer eyJ…" without quotes is two arguments
+        # "Bearer eyJ…" without quotes is two arguments, so join them.
+        given = self._read_stdin() if token in ([], ["-"]) else " ".join(token)
         if not given.strip():
             self._exit_with_usage(
                 "There is nothing to explain. Use - as the argument, and give a token on stdin."
@@ -139,12 +138,12 @@ class Command(BaseCommand):
         return sys.stdin.buffer.read(MAX_INPUT).decode(errors="replace")
 
     def _exit_with_usage(self, message: str) -> NoReturn:
-        """Replaces argparse's ``error``: its message may repeat a token."""
+        """Show how to see the usage, and exit. Replaces argparse's ``error``, which may repeat a token."""
         own = message if message.startswith("There is") else "The arguments are wrong."
         self.stderr.write(f"{own} See: manage.py betterauth --help")
         sys.exit(USAGE_ERROR)
 
 
 def printable(text: str) -> str:
-    """Replaces control characters: a key set or a token may hold some that control the terminal."""
+    """Replaces control characters. A key set or a token may hold characters that control the terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
