@@ -1,4 +1,4 @@
-"""The limit of refused attempts: who reaches it, who does not, and what it costs others."""
+"""The limit of refused attempts: which attempts count, which requests are still accepted, and the cost."""
 
 import json
 import logging
@@ -66,7 +66,7 @@ def forged(signer: Signer, **claims: Any) -> str:
 # --- Forged tokens ---------------------------------------------
 
 
-def test_from_the_limit_on_a_forged_token_is_a_429_with_retry_after(client: Client, signer: Signer) -> None:
+def test_over_the_limit_a_forged_token_gets_a_429_with_retry_after(client: Client, signer: Signer) -> None:
     responses = [post(client, forged(signer)) for _ in range(LIMIT + 2)]
 
     assert [response.json() for response in responses] == [body_of(BAD_TOKEN, 401)] * LIMIT + [TOO_MANY] * 2
@@ -94,13 +94,12 @@ def test_attempts_are_possible_again_after_the_period(
 
     for key in throttling._blocked_until:
         throttling._blocked_until[key] -= 3600
-    throttling.cache.clear()  # the cache's entries would have expired too
+    throttling.cache.clear()  # after an hour, the entries of the cache would have expired
 
     assert statuses(client, *[forged(signer)] * (LIMIT + 1)) == [401] * LIMIT + [429]
 
 
-# --- Good tokens at the same address
-# -----------------------------------------------------------------------------
+# --- Accepted tokens at the same IP address -----------------------------------------------
 
 
 def test_a_good_token_is_accepted_from_an_address_over_the_limit(
@@ -135,10 +134,10 @@ def test_an_ipv6_network_counts_as_one_address(client: Client, signer: Signer) -
     assert statuses(client, forged(signer), address="2001:db8:0:1::1") == [401]
 
 
-# --- Genuine tokens -------------------------------------------------------------------------------
+# --- Verified tokens ------------------------------------------------------------------------------
 
 
-def test_a_refused_genuine_token_is_counted_by_itself_and_then_not_looked_up(
+def test_a_refused_verified_token_is_counted_by_itself_and_then_not_looked_up(
     client: Client, person: Person
 ) -> None:
     token = person.token()
@@ -213,7 +212,7 @@ def test_a_jwt_with_its_second_ecdsa_signature_counts_as_the_same(client: Client
 def test_a_user_who_signs_in_again_is_accepted_after_refused_jwts(
     client: Client, signer: Signer, person: Person
 ) -> None:
-    """Without a session id, old and new JWTs count together for the user, and both may be good."""
+    """JWTs without a session id share the counter of their user. A new JWT must still be accepted."""
     old = [jwt_of(signer, person, sid=None, iat=NOW - number) for number in range(LIMIT + 2)]
     person.sign_out()
     assert statuses(client, *old) == [404] * LIMIT + [429] * 2
@@ -226,7 +225,8 @@ def test_a_user_who_signs_in_again_is_accepted_after_refused_jwts(
 def test_a_jwt_whose_look_up_ends_in_a_401_is_counted_at_each_address_separately(
     client: Client, signer: Signer, person: Person
 ) -> None:
-    """The page gets a new JWT after a 401, even if somebody at another address uses the old one."""
+    """A page gets a new JWT after a 401. An attacker with the old JWT at another IP address must not change
+    the 401 to a 429."""
     token = signer.token(sub="another-user", email=person.email)
     assert statuses(client, *[token] * (LIMIT + 1)) == [401] * LIMIT + [429]
 
@@ -244,9 +244,8 @@ def test_expired_jwts_of_one_session_count_together_and_a_good_jwt_is_accepted(
 
     assert statuses(client, *expired) == [401] * LIMIT + [429] * 2
     assert statuses(client, person.token()) == [200]
-    assert statuses(client, expired[0], address=ELSEWHERE) == [
-        401
-    ]  # the page needs this 401 to get a new JWT
+    # The user's page needs this 401: it gets a new JWT after a 401.
+    assert statuses(client, expired[0], address=ELSEWHERE) == [401]
     assert statuses(client, jwt_of(signer, other_person, iat=1, exp=901)) == [401]
 
 
@@ -263,7 +262,7 @@ def test_expired_jwts_of_one_session_count_together_and_a_good_jwt_is_accepted(
     ],
     ids=lambda claims: next(iter(claims)),
 )
-def test_a_refused_genuine_jwt_never_counts_against_its_address(
+def test_a_refused_verified_jwt_does_not_count_for_its_ip_address(
     client: Client, signer: Signer, claims: dict[str, Any]
 ) -> None:
     token = signer.raw(
@@ -277,7 +276,8 @@ def test_a_refused_genuine_jwt_never_counts_against_its_address(
 def test_an_unsigned_session_token_is_not_looked_up_for_an_address_over_the_limit(
     client: Client, person: Person, settings: Any
 ) -> None:
-    """Only the look-up shows whether the token is genuine. So others at the same address can block it."""
+    """Only the look-up shows whether Better Auth issued the token. So others at the same IP address can block
+    the token."""
     settings.BETTER_AUTH_CREDENTIALS, settings.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE = ["bearer"], False
     guesses = [f"{number:032}" for number in range(LIMIT + 1)]
     assert statuses(client, *guesses) == [401] * LIMIT + [429]
@@ -306,9 +306,8 @@ def test_only_the_first_attempt_over_the_limit_is_logged_and_all_are_counted(
 
     written = [(record["reason"], record["status"]) for record in audit()]
     assert written == [("signature", 401)] * LIMIT + [("too_many_attempts", 429)]
-    assert (
-        len(caplog.records) == 2 * LIMIT + 1
-    )  # Django logs one more line for each refusal, and none for a 429
+    # Django logs one more record for each 401, and none for a 429.
+    assert len(caplog.records) == 2 * LIMIT + 1
     assert counted == ["signature"] * LIMIT + ["too_many_attempts"] * 5
 
 
@@ -405,7 +404,7 @@ def test_a_good_token_is_accepted_as_soon_as_keys_are_loaded(
 
 def test_a_database_outage_counts_as_no_attempt(client: Client, person: Person) -> None:
     token = person.token()
-    assert statuses(client, token) == [200]  # loads the keys
+    assert statuses(client, token) == [200]  # this request loads the keys
 
     def broken(*args: Any) -> Any:
         raise OperationalError("the server closed the connection unexpectedly")
@@ -420,7 +419,7 @@ def test_a_database_outage_counts_as_no_attempt(client: Client, person: Person) 
 
 @pytest.fixture(scope="module")
 def two_servers(auth: Any, start_api: Callable[..., Any], redis_url: str) -> Iterator[list[Api]]:
-    """Servers that share one Redis. The tests act as their proxy."""
+    """Two servers that share one Redis as their cache. The tests send requests like their proxy."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(
@@ -473,10 +472,9 @@ def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
         answered = statuses(client, *[forged(signer)] * (LIMIT + 1))
 
     assert answered == [401] * LIMIT + [429]
-    complaints = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.name for record in complaints] == [
-        "runtime.circuit_breaker"
-    ]  # so the source was tried once
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    # One error, because the circuit breaker let only one attempt ask the cache.
+    assert [record.name for record in errors] == ["runtime.circuit_breaker"]
 
 
 @pytest.mark.parametrize("rate", ["", "60", "60/", "x/min", "0/min", "-1/min", "60/fortnight", "60/month"])
