@@ -111,7 +111,10 @@ class Found(NamedTuple):
 
 
 def _look_up(claims: Claims, field: str, value: str) -> Found | None:
-    """Returns the user whose ``field`` ("email" or "id") has this value, or ``None``."""
+    """Returns the user whose ``field`` ("email" or "id") has this value, and the session of the JWT.
+
+    Returns ``None`` if there is no such user.
+    """
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         return _query(claims, field, value)
     user = _user(field, value)
@@ -158,9 +161,10 @@ def _query(claims: Claims, field: str, value: str) -> Found | None:
 
 
 def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **email_and_id: str) -> Any:
-    """One row: the columns of the user, the columns of the session (or NULLs), and ``has_other_session``.
+    """Returns a queryset of one row: the user's columns, the session's columns, and ``has_other_session``.
 
-    ``field``: the user's field to filter by. ``names_session``: the JWT names a session.
+    The session's columns are NULL if there is no such session. ``field``: the user's field to filter by,
+    "email" or "id". ``names_session``: whether the JWT names a session.
     """
     condition = Q(sessions__expires_at__gt=now)
     if names_session:

@@ -26,9 +26,9 @@ REASONS: dict[str, Reason] = {
     ),
     "too_many_attempts": Reason(
         "",
-        "Too many attempts from this address, or with this token, were refused. Further attempts are not "
+        "Too many attempts from this IP address, or with this token, were refused. Further attempts are not "
         "logged.",
-        "Look at the records before this one. If all clients seem to have one address, set NUM_PROXIES.",
+        "Look at the records before this one. If all clients seem to have one IP address, set NUM_PROXIES.",
     ),
     "two_credentials": Reason(
         "form",

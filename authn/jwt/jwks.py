@@ -69,6 +69,6 @@ def _download(url: str, allow_private: bool, document: "Future[bytes]") -> None:
         document.set_result(body)
 
 
-def is_private(address: str) -> bool:
-    parsed = ip_address(address)
+def is_private(ip: str) -> bool:
+    parsed = ip_address(ip)
     return not (getattr(parsed, "ipv4_mapped", None) or parsed).is_global
