@@ -31,9 +31,8 @@ CHALLENGE = 'Bearer realm="chatbackend"'  # without a challenge, DRF responds wi
 # browser lets a page without https set a cookie named "\xa0__Secure-…", and strip() would turn that into the
 # name of our cookie.
 WHITESPACE = " \t"
-MAX_SESSION_COOKIES = (
-    4  # with the same name: a browser may have one for the host and one for each parent domain
-)
+# A browser may have one cookie with the same name for the host, and one for each parent domain.
+MAX_SESSION_COOKIES = 4
 NEXT_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
@@ -172,7 +171,7 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
 
 
 def _priority(refused: Refused) -> int:
-    """The sort key of refused cookies. The attempt is counted for the first cookie.
+    """Returns the sort key of a refused cookie. The attempt is counted for the first cookie in this order.
 
     Cookies that were looked up come first (0), so that each attempt with a look-up counts for a credential.
     Then come blocked cookies (1), and then cookies without a valid signature (2).
@@ -204,7 +203,7 @@ class BetterAuthAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
         enabled = [CREDENTIALS[name] for name in conf.BETTER_AUTH_CREDENTIALS]
         identified = _authenticate(request, enabled)
-        # A Bearer header whose value is of no listed kind.
+        # The request has a Bearer header, but the header's value is of no listed kind.
         if identified is None and _scheme(request) == "bearer":
             throttling.record(Attempt(request), "malformed", TokenRefused.status_code)
             raise TokenRefused("malformed")

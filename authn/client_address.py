@@ -32,7 +32,7 @@ def address(meta: Mapping[str, Any]) -> str | None:
 def network(meta: Mapping[str, Any]) -> str:
     """Returns the client's IPv4 address, or the /64 network of its IPv6 address.
 
-    A network and not an IPv6 address, because one client may use all 2^64 IP addresses of its network.
+    One client may use all 2^64 IP addresses of its /64 network, so all of them count as one client.
     """
     client = address(meta) or ""
     try:

@@ -94,9 +94,9 @@ class User(models.Model):
         banned = models.BooleanField(null=True, db_column=column("user", "banned"))
         ban_reason = models.TextField(null=True, db_column=column("user", "banReason"))
         ban_expires = UTCDateTimeField(null=True, db_column=column("user", "banExpires"))
-    if (
-        "anonymous" in conf.BETTER_AUTH_PLUGINS
-    ):  # not "is_anonymous": in Django that means that nobody signed in
+    # This field is not named "is_anonymous", because that name has another meaning in Django: nobody signed
+    # in.
+    if "anonymous" in conf.BETTER_AUTH_PLUGINS:
         signed_up_anonymously = models.BooleanField(null=True, db_column=column("user", "isAnonymous"))
     if "two-factor" in conf.BETTER_AUTH_PLUGINS:
         two_factor_enabled = models.BooleanField(null=True, db_column=column("user", "twoFactorEnabled"))

@@ -11,13 +11,13 @@ IP_ADDRESS_PREFIX = re.compile(r"[0-9a-f.:]+[.:]", re.IGNORECASE)
 def by_email(typed: str) -> Q:
     """Matches an email address as it was typed, and in lower case, as Better Auth stores it.
 
-    Not ``iexact``, because no index can answer it.
+    It does not use ``iexact``, because no index can answer that.
     """
     return Q(email__in={typed, typed.lower()})
 
 
 def by_ip_address(typed: str) -> Q:
-    """Matches an IP address. If the text ends with a dot or a colon, matches all that begin with it."""
+    """Matches an IP address, or all IP addresses that begin with a text ending with a dot or a colon."""
     return Q(ip_address__startswith=typed) if typed.endswith((".", ":")) else Q(ip_address=typed)
 
 

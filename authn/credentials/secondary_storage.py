@@ -1,4 +1,4 @@
-"""Reads sessions from Better Auth's ``secondaryStorage``, a Redis. For when there is no table of sessions.
+"""Reads sessions from Better Auth's ``secondaryStorage``, a Redis. Then there may be no session table.
 
 The keys and their values:
 
@@ -30,7 +30,7 @@ from authn.models import Session
 from runtime.circuit_breaker import CircuitBreaker
 
 TIMEOUT_SECONDS = 1.0  # for the connection, and again for each response; a look-up sends two commands at most
-MAX_SESSIONS = 500  # that a request fetches of one user: those that expire last
+MAX_SESSIONS = 500  # a request reads at most this many sessions of a user: those that expire last
 
 
 @sensitive_variables()
@@ -48,7 +48,8 @@ def with_token(token: str) -> Session | None:
 def active_sessions(user_id: str) -> Iterator[Session]:
     """Yields the user's active sessions. The session that expires last comes first.
 
-    Redis stores a session under its token. To find a session by its id, we have to read all of the user's.
+    Redis stores a session under its token. To find a session by its id, we have to read all sessions of the
+    user.
     """
     active, revoked_before = _mget([f"active-sessions-{user_id}", _revoked_before(user_id)])
     tokens = _tokens(active)
@@ -120,8 +121,8 @@ def _session(value: bytes | None, token: str) -> Session | None:
         values = [_to_python(field, members.get(_camel_case(field.attname))) for field in fields]
     except (TypeError, ValueError, OverflowError):
         return None
-    # Name the database of the users, although the session is from Redis: Django allows ``session.user =
-    # user`` only if both are from the same database.
+    # Name the database of the users, although the session is from Redis. Otherwise Django does not allow us
+    # to set ``session.user``: it relates only objects of the same database.
     return Session.from_db(conf.BETTER_AUTH_DATABASE, [field.attname for field in fields], values)
 
 

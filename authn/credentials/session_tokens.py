@@ -2,8 +2,9 @@
 
 The form is ``<token>.<signature>``. The signature is the padded base64 of an HMAC-SHA256 over the token, with
 Better Auth's secret as the key. The signature proves only that Better Auth issued the token. Only the
-session's row shows whether the session is still active. Source: better-call src/crypto.ts and src/context.ts,
-better-auth src/plugins/bearer/index.ts.
+session's row shows whether the session is still active.
+
+Source: better-call src/crypto.ts and src/context.ts, better-auth src/plugins/bearer/index.ts.
 """
 
 import base64

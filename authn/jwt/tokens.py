@@ -103,8 +103,8 @@ def _within_limits(claims: Claims, key: keys.Key) -> Claims:
     lifetime = claims.expires_at - claims.issued_at
     if not timedelta(0) < lifetime <= conf.BETTER_AUTH_MAX_TOKEN_LIFETIME:
         raise TokenRefused("lifetime")
-    # Better Auth does not sign with an expired key, but it keeps the key's row. So somebody else has this
-    # key.
+    # Better Auth keeps the row of an expired key, but never signs with an expired key. If a JWT was issued
+    # after the key had expired, the key may be stolen.
     if key.expires_at is not None and claims.issued_at - conf.BETTER_AUTH_LEEWAY > key.expires_at:
         raise TokenRefused("key_retired")
     if claims.session_id is None and conf.BETTER_AUTH_REQUIRE_SID:
@@ -151,7 +151,7 @@ class _Decoder(jwt.PyJWT):
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
         """Keep the payload. PyJWT calls this after it verifies the signature, and then checks the claims."""
-        self.verified_payload = {}  # for a payload that is not JSON: its signature is verified all the same
+        self.verified_payload = {}  # if the payload is not JSON, this stays: the signature is verified
         self.verified_payload = super()._decode_payload(decoded)
         return self.verified_payload
 

@@ -1,4 +1,4 @@
-"""Querysets that Django compiles to SQL only once. For the SQL statements that every request needs.
+"""Querysets that Django compiles to SQL only once, for the SQL statements that every request runs.
 
 Django takes several times as long to compile such a queryset as PostgreSQL takes to run the SQL. If the SQL
 is the same every time, PostgreSQL can also keep it as a prepared statement.

@@ -7,7 +7,8 @@ from django.core.checks import CheckMessage, Error
 
 from authn.conf import conf, origin
 
-MAX_LEEWAY = timedelta(minutes=5)  # clocks differ by less, and expired tokens stay valid for this time
+# An expired JWT is still accepted during the leeway. Two clocks that are kept right differ by much less.
+MAX_LEEWAY = timedelta(minutes=5)
 MAX_DURATION = timedelta(days=365)
 KEY_SOURCES = ("database", "jwks", "secret")
 MIN_SECRET_LENGTH = 32  # characters; RFC 7518 §3.2: a key at least as long as the hash

@@ -153,7 +153,7 @@ def _find_url(location: str) -> str:
 
 
 def _rows(deployment: Deployment) -> list[SigningKey]:
-    """Returns at most MAX_ROWS rows: first keys that never expire, then those that expire last.
+    """Returns at most MAX_ROWS rows: first the keys that never expire, then the keys that expire last.
 
     PostgreSQL sorts NULL first in a descending order. Without the column ``expiresAt``, the order is random.
     """
