@@ -171,16 +171,16 @@ def _queryset(field: str, names_session: bool, now: datetime, session_id: str, *
         condition &= Q(sessions__id=session_id)
     unexpired_sessions = Session.objects.filter(user=OuterRef("pk"), expires_at__gt=now)
     # PostgreSQL evaluates this subquery only if the join has found no session.
-    has_other_session = Case(When(session__id=None, then=Exists(unexpired_sessions)))
-    session_columns = [f"session__{name}" for name in SESSION_COLUMNS]
+    has_other_session = Case(When(active_session__id=None, then=Exists(unexpired_sessions)))
+    session_columns = [f"active_session__{name}" for name in SESSION_COLUMNS]
     return (
         # Exact match: the column is unique case-sensitively, so "iexact" could find two users.
         User.objects.filter(**{field: email_and_id[field]})
         # FilteredRelation makes a left join, which also returns a user without a session. So "no session" and
         # "no user" get different responses.
-        .annotate(session=FilteredRelation("sessions", condition=condition))
+        .annotate(active_session=FilteredRelation("sessions", condition=condition))
         .annotate(has_other_session=has_other_session)
-        .order_by("-session__expires_at")
+        .order_by("-active_session__expires_at")
         .values_list(*USER_COLUMNS, *session_columns, "has_other_session")[:1]
     )
 
