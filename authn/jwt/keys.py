@@ -2,7 +2,7 @@
 
 Each process caches the whole key set for BETTER_AUTH_KEYS_TTL. After that time the set is stale:
 
-- The next request refreshes the stale set and waits for the new one.
+- The next request with a JWT refreshes the stale set, and waits for the new set.
 - During this refresh, other requests whose key is in the old set use the old set and do not wait.
 
 A request whose key is not in the set also refreshes the set, even if it is not stale. If another request is
@@ -53,10 +53,11 @@ CURVES = {"Ed25519": "EdDSA", "P-256": "ES256", "P-521": "ES512"}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """``expires_at``: aware UTC. Better Auth signs no JWT with this key after that time.
+    """A key that verifies JWTs.
 
-    ``None`` if the key does not expire, or if its expiry is not known. It is not known for keys from a URL,
-    for the secret, and for a jwks table without the column ``expiresAt``.
+    ``expires_at``: aware UTC. Better Auth signs no JWT with this key after that time. ``None``
+    if the key does not expire, or if its expiry is not known. It is not known for keys from a URL, for the
+    secret, and for a jwks table without the column ``expiresAt``.
     """
 
     kid: str
