@@ -12,7 +12,7 @@ from agents import (
 from openai import AsyncOpenAI, Timeout
 
 from support.assistant.provider.language_models import ChatCompletionsModel, LanguageModel, ResponsesModel
-from support.assistant.provider.requests import RETRIES, ModelRequests, SendEvent
+from support.assistant.provider.simpler_requests import RETRIES, ModelRequests, SendEvent
 from support.conf import conf
 
 READ_TIMEOUT_SECONDS = 120  # some models think for a minute before the first word

@@ -18,8 +18,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from support.assistant.provider import input_items
 from support.assistant.provider.input_items import Item
-from support.assistant.provider.requests import ModelRequests
 from support.assistant.provider.response_events import ResponseRewriter
+from support.assistant.provider.simpler_requests import ModelRequests
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 
 

@@ -14,8 +14,8 @@ from chatkit.types import (
 )
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
-from support.assistant.provider import input_items, model_errors, requests
-from support.assistant.provider.requests import FILES_NOT_READ, HISTORY_NOT_READ, ExpiringSet
+from support.assistant.provider import input_items, model_errors, simpler_requests
+from support.assistant.provider.simpler_requests import FILES_NOT_READ, HISTORY_NOT_READ, ExpiringSet
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.attachments import PDF, PNG, attach, message_request
@@ -102,7 +102,7 @@ def test_a_model_that_always_fails_with_a_file_answers_without_the_file(
 
     assert (deltas_of(events), notices_of(events)) == (REPLY, [FILES_NOT_READ])
     assert (deltas_of(more), notices_of(more)) == (REPLY, [])
-    assert len(model.refused) == 1 + requests.RETRIES
+    assert len(model.refused) == 1 + simpler_requests.RETRIES
 
 
 def test_a_picture_is_sent_again_after_a_temporary_failure(
@@ -350,8 +350,8 @@ def test_tool_calls_get_separate_indexes_whatever_indexes_the_provider_sends(par
 def test_an_expiring_set_drops_expired_keys_and_the_oldest_keys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "MAX_KEYS", 2)
-    keys, hour = ExpiringSet(), requests.KEY_LIFETIME_SECONDS
+    monkeypatch.setattr(simpler_requests, "MAX_KEYS", 2)
+    keys, hour = ExpiringSet(), simpler_requests.KEY_LIFETIME_SECONDS
 
     for key in ("oldest", "older", "newest"):
         keys.add(key)
@@ -362,5 +362,5 @@ def test_an_expiring_set_drops_expired_keys_and_the_oldest_keys(
         True,
         False,
     ]
-    monkeypatch.setattr(requests.time, "monotonic", lambda: time.monotonic_ns() / 1e9 + hour)
+    monkeypatch.setattr(simpler_requests.time, "monotonic", lambda: time.monotonic_ns() / 1e9 + hour)
     assert "newest" not in keys

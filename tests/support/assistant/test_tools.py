@@ -18,7 +18,7 @@ from support.assistant.mcp import tools
 from support.assistant.mcp.servers import ToolServer
 from support.assistant.provider import model_errors
 from support.assistant.provider.input_items import FILE_NOT_SHOWN
-from support.assistant.provider.requests import FILES_NOT_READ
+from support.assistant.provider.simpler_requests import FILES_NOT_READ
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistant import APIS
 from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
