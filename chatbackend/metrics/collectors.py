@@ -16,7 +16,7 @@ from authn.diagnosis.reasons import REASONS
 from runtime import worker_threads
 from support import api_view
 from support.assistant import agent
-from support.assistant.provider import model_errors
+from support.assistant.provider import failure_messages
 from support.chat import streaming
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # rate() does not need the second series that each metric would get
@@ -95,7 +95,7 @@ for outcome in ("accepted", "refused"):
     ATTEMPT_SECONDS.labels(outcome)
 for ending in streaming.ENDINGS:
     STREAM_SECONDS.labels(ending)
-for kind in model_errors.KINDS:
+for kind in failure_messages.KINDS:
     MODEL_ERRORS.labels(kind)
 
 
@@ -108,7 +108,7 @@ def listen() -> None:
         (streaming.began, _began),
         (streaming.closed, _closed),
         (agent.first_word_received, _first_word_received),
-        (model_errors.model_failed, _model_failed),
+        (failure_messages.model_failed, _model_failed),
     ]
     for signal, receiver in receivers:
         signal.connect(receiver)

@@ -30,7 +30,7 @@ from django.dispatch import Signal
 from support.assistant import history, model_choice, title
 from support.assistant.instructions import instructions_for
 from support.assistant.mcp import tools
-from support.assistant.provider import client, model_errors
+from support.assistant.provider import client, failure_messages
 from support.context import RequestContext
 
 MAX_TURNS = 10  # calls of the model for one answer; each of them may ask for tools
@@ -74,13 +74,13 @@ async def respond(
             partial = answer.partial_messages()
             for event in [*answer.end_thoughts(), *(ThreadItemDoneEvent(item=item) for item in partial)]:
                 yield event
-            if (error := model_errors.error_for_user(exc, has_text=bool(partial))) is None:
+            if (error := failure_messages.error_for_user(exc, has_text=bool(partial))) is None:
                 raise
             raise error from None
         else:
             for event in answer.end_thoughts():
                 yield event
-            if notice := model_errors.notice_for_user(model.ending, answer.has_text):
+            if notice := failure_messages.notice_for_user(model.ending, answer.has_text):
                 yield notice
         finally:
             # If the client leaves, the SDK does not stop the model, and it leaves two tasks behind. One

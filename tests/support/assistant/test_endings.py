@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from support.assistant.provider import model_errors
+from support.assistant.provider import failure_messages
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import (
     deltas_of,
@@ -60,10 +60,10 @@ def test_a_models_refusal_after_some_text_is_added_to_the_answer(
 @pytest.mark.parametrize(
     ("ending", "message"),
     [
-        (CUT_OFF, model_errors.LENGTH_NOTICE),
-        (FILTERED, model_errors.FILTER_NOTICE),
-        (NO_REASON, model_errors.UNKNOWN_NOTICE),
-        (UNKNOWN_REASON, model_errors.UNKNOWN_NOTICE),
+        (CUT_OFF, failure_messages.LENGTH_NOTICE),
+        (FILTERED, failure_messages.FILTER_NOTICE),
+        (NO_REASON, failure_messages.UNKNOWN_NOTICE),
+        (UNKNOWN_REASON, failure_messages.UNKNOWN_NOTICE),
     ],
     ids=str,
 )
@@ -87,13 +87,13 @@ def test_an_incomplete_answer_is_stored_and_a_notice_gives_the_reason(
 @pytest.mark.parametrize(
     ("turn", "expected"),
     [
-        (CUT_OFF, error(model_errors.LENGTH_ERROR)),
-        (FILTERED, error(model_errors.FILTER_ERROR, allow_retry=False)),
-        (NO_REASON, error(model_errors.EMPTY_ERROR)),
-        ({}, error(model_errors.EMPTY_ERROR)),
-        ({"tokens": ["", " \n"]}, error(model_errors.EMPTY_ERROR)),
-        ({"reasoning": ["Hmm"]}, error(model_errors.EMPTY_ERROR)),
-        ({"tokens": ["<think>", "Hmm"]}, error(model_errors.EMPTY_ERROR)),
+        (CUT_OFF, error(failure_messages.LENGTH_ERROR)),
+        (FILTERED, error(failure_messages.FILTER_ERROR, allow_retry=False)),
+        (NO_REASON, error(failure_messages.EMPTY_ERROR)),
+        ({}, error(failure_messages.EMPTY_ERROR)),
+        ({"tokens": ["", " \n"]}, error(failure_messages.EMPTY_ERROR)),
+        ({"reasoning": ["Hmm"]}, error(failure_messages.EMPTY_ERROR)),
+        ({"tokens": ["<think>", "Hmm"]}, error(failure_messages.EMPTY_ERROR)),
     ],
     ids=str,
 )
@@ -119,7 +119,8 @@ def test_finish_reasons_of_other_providers_are_known(assistants: Any, person: Pe
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [(["Let me see. "], model_errors.LENGTH_NOTICE), ([], model_errors.LENGTH_ERROR)]
+    ("words", "message"),
+    [(["Let me see. "], failure_messages.LENGTH_NOTICE), ([], failure_messages.LENGTH_ERROR)],
 )
 def test_a_tool_is_not_called_in_an_answer_that_was_cut_off(
     assistant: Api, person: Person, model: Model, words: list[str], message: str
@@ -143,7 +144,9 @@ def test_an_empty_answer_after_a_tool_call_gets_a_notice(
     events = assistant.events(create("Look it up"), person.token())
 
     assert len(model.calls) == 2
-    assert [notice["message"] for notice in events_of_type(events, "notice")] == [model_errors.EMPTY_NOTICE]
+    assert [notice["message"] for notice in events_of_type(events, "notice")] == [
+        failure_messages.EMPTY_NOTICE
+    ]
     assert events_of_type(events, "error") == []
 
 

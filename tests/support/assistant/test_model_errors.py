@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from chatbackend.dev.processes import free_port, server
-from support.assistant.provider import model_errors
+from support.assistant.provider import failure_messages
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
 from tests.fixtures.environment import process_environment
@@ -34,15 +34,15 @@ def refusal(status: int, headers: dict[str, str] | None = None, code: str = "") 
 @pytest.mark.parametrize(
     ("turn", "expected"),
     [
-        ({"status": 500}, error(model_errors.UNREACHABLE)),
-        ({"status": 503}, error(model_errors.UNREACHABLE)),
-        ({"status": 429, "headers": {"Retry-After": "30"}}, error(model_errors._busy_message("30"))),
-        ({"status": 400}, error(model_errors.REFUSED, allow_retry=False)),
-        ({"status": 413}, error(model_errors.REFUSED, allow_retry=False)),
-        ({"status": 401}, error(model_errors.UNAVAILABLE, allow_retry=False)),
-        ({"status": 404}, error(model_errors.UNAVAILABLE, allow_retry=False)),
-        ({"ending": "nonsense"}, error(model_errors.BROKE_OFF)),
-        ({"ending": "hang up"}, error(model_errors.UNREACHABLE)),
+        ({"status": 500}, error(failure_messages.UNREACHABLE)),
+        ({"status": 503}, error(failure_messages.UNREACHABLE)),
+        ({"status": 429, "headers": {"Retry-After": "30"}}, error(failure_messages._busy_message("30"))),
+        ({"status": 400}, error(failure_messages.REFUSED, allow_retry=False)),
+        ({"status": 413}, error(failure_messages.REFUSED, allow_retry=False)),
+        ({"status": 401}, error(failure_messages.UNAVAILABLE, allow_retry=False)),
+        ({"status": 404}, error(failure_messages.UNAVAILABLE, allow_retry=False)),
+        ({"ending": "nonsense"}, error(failure_messages.BROKE_OFF)),
+        ({"ending": "hang up"}, error(failure_messages.UNREACHABLE)),
     ],
     ids=lambda value: json.dumps(value) if "type" not in value else "",
 )
@@ -93,7 +93,7 @@ def test_a_model_that_fails_in_mid_answer_gives_an_error_and_its_text_is_stored_
     events = fail_after("upon", assistant, person, model)
 
     assert deltas_of(events) == ["Once ", "upon"]
-    assert events_of_type(events, "error") == [error(model_errors.BROKE_OFF)]
+    assert events_of_type(events, "error") == [error(failure_messages.BROKE_OFF)]
     assert events_of_type(events, "thread.item.done")[-1]["item"]["content"][0]["text"] == "Once upon"
     thread_id = thread_id_of(events)
     assert texts_of(items_of(person, thread_id)) == ["A story", "Once upon"]
@@ -155,9 +155,9 @@ def test_a_model_that_is_killed_in_mid_answer_gives_an_error_and_its_text_is_sto
 
         down = api.events(add(thread_id_of(events), "Go on"), person.token())
 
-    assert events_of_type(events, "error") == [error(model_errors.BROKE_OFF)]
+    assert events_of_type(events, "error") == [error(failure_messages.BROKE_OFF)]
     assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon", "Go on"]
-    assert events_of_type(down, "error") == [error(model_errors.UNREACHABLE)]
+    assert events_of_type(down, "error") == [error(failure_messages.UNREACHABLE)]
 
 
 @pytest.mark.parametrize(
@@ -178,21 +178,21 @@ def test_a_model_that_is_killed_in_mid_answer_gives_an_error_and_its_text_is_sto
 def test_the_error_for_a_busy_model_has_its_retry_after_if_that_is_a_sensible_number(
     retry_after: str, when: str
 ) -> None:
-    custom_error = model_errors.error_for_user(refusal(429, {"Retry-After": retry_after}))
+    custom_error = failure_messages.error_for_user(refusal(429, {"Retry-After": retry_after}))
 
     assert custom_error is not None
     assert custom_error.message == f"The assistant is very busy. Please try again {when}."
 
 
 def test_an_exhausted_quota_offers_no_retry(caplog: pytest.LogCaptureFixture) -> None:
-    custom_error = model_errors.error_for_user(refusal(429, code="insufficient_quota"))
+    custom_error = failure_messages.error_for_user(refusal(429, code="insufficient_quota"))
 
     assert custom_error is not None
-    assert (custom_error.message, custom_error.allow_retry) == (model_errors.UNAVAILABLE, False)
+    assert (custom_error.message, custom_error.allow_retry) == (failure_messages.UNAVAILABLE, False)
     assert "insufficient_quota" in caplog.text
     assert "sk-1234" not in caplog.text
 
 
 def test_an_exception_of_our_own_code_is_not_a_model_error() -> None:
-    assert model_errors.error_for_user(RuntimeError()) is None
-    assert model_errors.error_for_user(KeyError()) is None
+    assert failure_messages.error_for_user(RuntimeError()) is None
+    assert failure_messages.error_for_user(KeyError()) is None

@@ -14,7 +14,7 @@ from chatkit.types import (
 )
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
-from support.assistant.provider import input_items, model_errors, simpler_requests
+from support.assistant.provider import failure_messages, input_items, simpler_requests
 from support.assistant.provider.simpler_requests import FILES_NOT_READ, HISTORY_NOT_READ, ExpiringSet
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 from tests.fixtures.accounts.people import Person
@@ -173,7 +173,7 @@ def test_a_message_that_is_refused_for_another_reason_gets_an_error(
     model.will_answer(*REPLY)
     more = assistant.events(add(thread_id, "And now?"), person.token())
 
-    assert [event["message"] for event in events_of_type(events, "error")] == [model_errors.REFUSED]
+    assert [event["message"] for event in events_of_type(events, "error")] == [failure_messages.REFUSED]
     assert notices_of(events) == []
     assert deltas_of(more) == REPLY
     assert b"image/png;base64" in model.calls[-1].raw  # the picture was not remembered as refused
@@ -192,7 +192,7 @@ def test_if_the_conversation_is_too_long_the_newest_message_is_answered_alone(
 
     events = assistant.events(add(thread_id, "And now?"), person.token())
 
-    assert [event["message"] for event in events_of_type(refused, "error")] == [model_errors.REFUSED]
+    assert [event["message"] for event in events_of_type(refused, "error")] == [failure_messages.REFUSED]
     assert (deltas_of(events), notices_of(events)) == (REPLY, [HISTORY_NOT_READ])
     assert model.calls[-1].conversation == [("user", "And now?")]
     assert texts_of(items_of(person, thread_id)) == [

@@ -17,7 +17,7 @@ from chatkit.server import StreamingResult
 
 from chatbackend.dev.processes import free_port
 from support.assistant.mcp import tools
-from support.assistant.provider import client, model_errors
+from support.assistant.provider import client, failure_messages
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistant import APIS
@@ -68,7 +68,7 @@ def test_a_model_that_is_down_gives_an_error_and_a_retry_works(
     events = chat(create("Hello"))
 
     [error] = events_of_type(events, "error")
-    assert (error["message"], error["allow_retry"]) == (model_errors.UNREACHABLE, True)
+    assert (error["message"], error["allow_retry"]) == (failure_messages.UNREACHABLE, True)
     settings.OPENAI_BASE_URL = model.base_url
     assert deltas_of(retry(chat, events)) == ["Good ", "morning", "!"]
     assert texts_of(items_of(person, thread_id_of(events))) == ["Hello", "Good morning!"]
@@ -83,7 +83,7 @@ def test_a_silent_model_gives_an_error_after_one_timeout_and_a_retry_works(
     events = chat(create("Hello"))
 
     [error] = events_of_type(events, "error")
-    assert (error["message"], error["allow_retry"]) == (model_errors.UNREACHABLE, True)
+    assert (error["message"], error["allow_retry"]) == (failure_messages.UNREACHABLE, True)
     assert len(model.calls) == 1
     assert texts_of(items_of(person, thread_id_of(events))) == ["Hello"]
     monkeypatch.undo()
@@ -101,7 +101,7 @@ def test_text_before_a_failure_is_stored_and_a_retry_replaces_it(
     events = chat(create("A story"))
 
     [error] = events_of_type(events, "error")
-    assert (error["message"], error["allow_retry"]) == (model_errors.BROKE_OFF, True)
+    assert (error["message"], error["allow_retry"]) == (failure_messages.BROKE_OFF, True)
     assert texts_of(items_of(person, thread_id_of(events))) == ["A story", "Once upon"]
     monkeypatch.undo()
     model.will_answer("Twice ", "upon")

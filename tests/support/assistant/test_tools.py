@@ -16,7 +16,7 @@ from chatbackend.dev.processes import free_port
 from support.assistant import agent
 from support.assistant.mcp import tools
 from support.assistant.mcp.servers import ToolServer
-from support.assistant.provider import model_errors
+from support.assistant.provider import failure_messages
 from support.assistant.provider.input_items import FILE_NOT_SHOWN
 from support.assistant.provider.simpler_requests import FILES_NOT_READ
 from tests.fixtures.accounts.people import Person
@@ -106,7 +106,7 @@ def test_a_model_that_never_stops_calling_tools_is_stopped(api: Api, person: Per
     events = api.events(create("Hello"), person.token())
 
     [error] = events_of_type(events, "error")
-    assert (error["message"], error["allow_retry"]) == (model_errors.ENDLESS, True)
+    assert (error["message"], error["allow_retry"]) == (failure_messages.ENDLESS, True)
     assert len(model.calls) == agent.MAX_TURNS
     assert types_of(items_of(person, thread_id_of(events))) == ["user_message"]
 
