@@ -24,7 +24,7 @@ from servestatic import ServeStaticASGI
 from authn.jwt import keys
 from chatbackend.metrics import exposition
 from chatbackend.web.body_limit import limited
-from chatbackend.web.health import answering_probes
+from chatbackend.web.probes import answering_probes
 from runtime import graceful_shutdown
 from runtime.postgresql import statement_timeout
 from runtime.worker_threads import workers

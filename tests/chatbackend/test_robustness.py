@@ -16,7 +16,7 @@ from django.urls import path
 from psycopg.errors import ReadOnlySqlTransaction
 
 from chatbackend.web import overload
-from chatbackend.web.health import answering_probes
+from chatbackend.web.probes import answering_probes
 from runtime import handler, worker_threads
 from runtime.deferred_response import wait_for_response
 from runtime.handler import WorkerThreadHandler
@@ -109,7 +109,7 @@ def test_probes_are_answered_below_a_path_as_well(probe: str, monkeypatch: pytes
     async def not_asked(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("chatbackend.web.health.Readiness.checks", all_well)
+    monkeypatch.setattr("chatbackend.web.probes.Readiness.checks", all_well)
     application = answering_probes(not_asked)
 
     status, _, _ = ask(application, f"/api{probe}", root_path="/api")
