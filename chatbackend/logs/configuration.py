@@ -71,7 +71,7 @@ def shorten_arguments(record: logging.LogRecord) -> bool:
 
 
 def is_no_caller_error(record: logging.LogRecord) -> bool:
-    from support.chat.server_errors import is_shown_to_caller  # this import needs Django's set-up
+    from support.chat.server_errors import is_expected  # this import needs Django's set-up
 
     exc = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(exc, Exception) and is_shown_to_caller(exc))
+    return not (isinstance(exc, Exception) and is_expected(exc))

@@ -55,7 +55,7 @@ def is_callers_mistake(exc: Exception) -> bool:
     if not isinstance(exc, NotFoundError) and type(exc) not in (ValueError, NotImplementedError):
         return False  # the SDK raises no subclasses, and pydantic's ValidationError is a ValueError
     frames = list(_traceback_frames(exc))
-    if any(frame.f_code is _stream_events.__code__ for frame in frames):
+    if any(frame.f_code is _translate_refusals_in_stream.__code__ for frame in frames):
         return False  # the server was answering, so it looked up something of its own
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame in frames]
     if packages[-1:] == ["support"] and not isinstance(exc, ValueError):
@@ -87,7 +87,7 @@ def refusal_of(exc: Exception) -> ServerRefusal | None:
     return None
 
 
-def is_shown_to_caller(exc: Exception) -> bool:
+def is_expected(exc: Exception) -> bool:
     """Whether the answer shows the caller what is wrong. Then the exception is not logged as a fault."""
     return isinstance(exc, CustomStreamError) or _is_4xx_refusal(exc) or is_callers_mistake(exc)
 
@@ -112,11 +112,11 @@ def send_refusals_as_events(server: Any) -> None:
     Wraps methods of the server and of its store. A refusal leaves them as ``CustomStreamError``.
     """
     for name in STREAMING_METHODS:
-        setattr(server, name, partial(_stream_events, getattr(server, name)))
+        setattr(server, name, partial(_translate_refusals_in_stream, getattr(server, name)))
     if not type(server.store).__module__.startswith("support."):  # our own store raises no refusals
         for name in STORE_WRITES:
             with suppress(AttributeError):  # a class with __slots__ may not allow new attributes
-                setattr(server.store, name, partial(_write_to_store, getattr(server.store, name)))
+                setattr(server.store, name, partial(_translate_refusal_of_write, getattr(server.store, name)))
 
 
 def custom_stream_error(exc: Exception) -> CustomStreamError | None:
@@ -133,7 +133,7 @@ def custom_stream_error(exc: Exception) -> CustomStreamError | None:
     return CustomStreamError(str(refusal.detail), allow_retry=False)
 
 
-async def _stream_events(
+async def _translate_refusals_in_stream(
     method: Callable[..., AsyncIterator[T]], *args: Any, **kwargs: Any
 ) -> AsyncIterator[T]:
     try:
@@ -145,7 +145,9 @@ async def _stream_events(
         raise custom_stream_error(exc) from exc  # type: ignore[misc]
 
 
-async def _write_to_store(method: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> None:
+async def _translate_refusal_of_write(
+    method: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any
+) -> None:
     try:
         await method(*args, **kwargs)
     except Exception as exc:

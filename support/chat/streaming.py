@@ -104,7 +104,7 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
 
     Raises ``StreamLimitReached`` before the stream starts. If the stream fails before its first event, it
     raises the exceptions that have a status: the caller's mistakes and refusals (see
-    ``server_errors.is_shown_to_caller``), and outages of the database. All other failures become an ``error``
+    ``server_errors.is_expected``), and outages of the database. All other failures become an ``error``
     event: after a 5xx, ChatKit's client would send the message again, up to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -184,7 +184,7 @@ async def _run(
         events.put_nowait(_error_event())  # at a shutdown, the client is still connected
         raise
     except Exception as exc:
-        is_shown = server_errors.is_shown_to_caller(exc)
+        is_shown = server_errors.is_expected(exc)
         if not has_begun and (is_shown or is_outage(exc)) and not isinstance(exc, CustomStreamError):
             early_errors.append(exc)
         else:
