@@ -44,8 +44,11 @@ class SupportServer(ChatKitServer[RequestContext]):
         async for event in answer:
             yield event
 
-    def check_picks(self, options: InferenceOptions) -> None:
-        """Raises ``model_choice.PickRefused``. A team's own ``respond`` has its own models and tools."""
+    def check_model_choice(self, options: InferenceOptions) -> None:
+        """Raise ``ModelChoiceRefused`` if the model or the tool is not on offer.
+
+        A subclass with its own ``respond`` has its own models and tools, so its choices are not checked.
+        """
         if type(self).respond is SupportServer.respond:
             model_choice.check(options)
 

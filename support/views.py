@@ -93,7 +93,7 @@ def _api_exceptions() -> Iterator[None]:
         dictation.AudioRefused,
         feedback.FeedbackRefused,
         validation.FileRefused,
-        model_choice.PickRefused,
+        model_choice.ModelChoiceRefused,
     ) as exc:
         raise ParseError(str(exc)) from exc
     except (dictation.TranscriptionFailed, TooManyWaiting) as exc:
@@ -145,8 +145,8 @@ async def _respond(
 ) -> HttpResponseBase:
     """A stream's response is returned when its first event is there. Until then its error has a status."""
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
-        if check_picks := getattr(server, "check_picks", None):  # the default server has it
-            check_picks(operation.params.input.inference_options)
+        if check_model_choice := getattr(server, "check_model_choice", None):  # the default server has it
+            check_model_choice(operation.params.input.inference_options)
         await _require_attachments(server.store, operation, context)
     # A recording is in memory several times for as long as the model listens to it.
     is_long = isinstance(operation, InputTranscribeReq)

@@ -9,17 +9,19 @@ from support.conf import conf
 MAX_TOOL_NAME = 64  # characters, as the model sees it
 
 
-class PickRefused(Exception):
+class ModelChoiceRefused(Exception):
     """The message names the field and does not quote the request."""
 
 
 def check(options: InferenceOptions) -> None:
-    """Raises ``PickRefused`` if the model or the tool is not on offer."""
+    """Raises ``ModelChoiceRefused`` if the model or the tool is not on offer."""
     if options.model and options.model not in _models():
-        raise PickRefused("params.input.inference_options.model is not one of the models on offer")
+        raise ModelChoiceRefused("params.input.inference_options.model is not one of the models on offer")
     # Only the MCP servers know their tools, and the answer connects to them. So check the form of the name.
     if options.tool_choice and not (conf.SUPPORT_MCP_SERVERS and _may_be_a_tool(options.tool_choice.id)):
-        raise PickRefused("params.input.inference_options.tool_choice.id is not one of the tools on offer")
+        raise ModelChoiceRefused(
+            "params.input.inference_options.tool_choice.id is not one of the tools on offer"
+        )
 
 
 def model(items: Sequence[ThreadItem]) -> str:
