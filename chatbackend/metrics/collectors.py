@@ -93,7 +93,7 @@ for reason in REASONS | {OTHER: None}:
 ATTEMPTS.labels("accepted", "ok")
 for outcome in ("accepted", "refused"):
     ATTEMPT_SECONDS.labels(outcome)
-for ending in streaming.ENDINGS:
+for ending in streaming.STREAM_ENDINGS:
     STREAM_SECONDS.labels(ending)
 for kind in failure_messages.KINDS:
     MODEL_ERRORS.labels(kind)

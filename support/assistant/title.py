@@ -10,7 +10,7 @@ from chatkit.store import Store
 from chatkit.types import ThreadItem, ThreadMetadata, UserMessageItem
 
 from support.assistant.provider import client, thoughts
-from support.assistant.provider.language_models import Ending
+from support.assistant.provider.language_models import AnswerEnding
 from support.conf import conf
 from support.context import RequestContext
 
@@ -54,7 +54,7 @@ async def _generate(
     agent = Agent(name="Title", instructions=INSTRUCTIONS, model=model)
     try:
         run = await Runner.run(agent, message, max_turns=1, run_config=client.run_config())
-        if model.ending in (Ending.LENGTH, Ending.FILTER):
+        if model.ending in (AnswerEnding.LENGTH, AnswerEnding.FILTER):
             return  # no title is better than a part of one
         title = tidy(thoughts.remove(str(run.final_output)))
         if title:

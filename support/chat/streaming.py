@@ -51,8 +51,8 @@ KEEP_ALIVE = b": keep-alive\n"
 # Sent for metrics.
 opened = Signal()
 began = Signal()  # ``seconds`` until the first event
-closed = Signal()  # ``seconds``, and ``ending``: one of ENDINGS
-ENDINGS = ("complete", "error", "cancelled", "refused")
+closed = Signal()  # ``seconds``, and ``ending``: one of STREAM_ENDINGS
+STREAM_ENDINGS = ("complete", "error", "cancelled", "refused")
 
 # The running streams. This set keeps them alive: asyncio has only weak references to its tasks.
 _tasks: set["asyncio.Task[None]"] = set()

@@ -1,6 +1,6 @@
 """Turns a model's failure into one sentence for the user. The log gets the class, the status and the codes.
 
-A failure is an exception, or an answer that ended early (``Ending``).
+A failure is an exception, or an answer that ended early (``AnswerEnding``).
 """
 
 import json
@@ -15,7 +15,7 @@ from chatkit.errors import CustomStreamError
 from chatkit.types import NoticeEvent
 from django.dispatch import Signal
 
-from support.assistant.provider.language_models import Ending
+from support.assistant.provider.language_models import AnswerEnding
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ BROKE_OFF = "The answer broke off. Please try again."
 ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
 MAX_RETRY_AFTER_SECONDS = 3600
 
-# Named after ``Ending``. If the answer has some text, the user gets the notice. If not, the error.
+# Named after ``AnswerEnding``. If the answer has some text, the user gets the notice. If not, the error.
 LENGTH_NOTICE = "The answer became too long and was cut off. Ask the assistant to go on."
 LENGTH_ERROR = "The assistant reached its length limit before it said anything. Please ask for less at once."
 FILTER_NOTICE = "A content filter stopped the answer here."
@@ -83,28 +83,30 @@ def error_for_user(exc: Exception, has_text: bool = False) -> CustomStreamError 
     return CustomStreamError(message, allow_retry=kind not in ("refused", "unavailable"))
 
 
-def notice_for_user(ending: Ending, has_text: bool) -> NoticeEvent | None:
+def notice_for_user(ending: AnswerEnding, has_text: bool) -> NoticeEvent | None:
     """The notice for an answer that ended without an exception; ``None`` if the answer is complete.
 
     ``has_text``: whether there is any text, perhaps before a tool call. Raises ``CustomStreamError`` if there
     is no text.
     """
     match ending:
-        case Ending.COMPLETE:
+        case AnswerEnding.COMPLETE:
             return None
-        case Ending.LENGTH:
+        case AnswerEnding.LENGTH:
             kind, notice, error = "cut_off", LENGTH_NOTICE, LENGTH_ERROR
-        case Ending.FILTER:
+        case AnswerEnding.FILTER:
             kind, notice, error = "filtered", FILTER_NOTICE, FILTER_ERROR
-        case Ending.UNKNOWN:  # not counted as a failure: some providers never give a reason
+        case AnswerEnding.UNKNOWN:  # not counted as a failure: some providers never give a reason
             return NoticeEvent(level="info", message=UNKNOWN_NOTICE)
-        case Ending.EMPTY:
+        case AnswerEnding.EMPTY:
             kind, notice, error = "empty", EMPTY_NOTICE, EMPTY_ERROR
     model_failed.send(None, kind=kind)
     logger.warning("The model's answer is not complete: %s", kind)
     if has_text:
         return NoticeEvent(level="warning", message=notice)
-    raise CustomStreamError(error, allow_retry=ending != Ending.FILTER)  # a filter would also stop a retry
+    raise CustomStreamError(
+        error, allow_retry=ending != AnswerEnding.FILTER
+    )  # a filter would also stop a retry
 
 
 def _busy_message(retry_after: str) -> str:

@@ -23,7 +23,7 @@ from support.assistant.provider.simpler_requests import ModelRequests
 from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 
 
-class Ending(StrEnum):
+class AnswerEnding(StrEnum):
     COMPLETE = "complete"
     LENGTH = "length"  # the answer reached the limit of tokens
     FILTER = "filter"  # the provider's content filter stopped the answer
@@ -33,11 +33,19 @@ class Ending(StrEnum):
 
 # The reasons of the two APIs, and those that other providers send in their place.
 FINISH_REASONS = {
-    Ending.COMPLETE: ("stop", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use", "eos"),
-    Ending.LENGTH: ("length", "max_tokens", "max_output_tokens", "model_length"),
-    Ending.FILTER: ("content_filter", "safety"),
+    AnswerEnding.COMPLETE: (
+        "stop",
+        "tool_calls",
+        "function_call",
+        "end_turn",
+        "stop_sequence",
+        "tool_use",
+        "eos",
+    ),
+    AnswerEnding.LENGTH: ("length", "max_tokens", "max_output_tokens", "model_length"),
+    AnswerEnding.FILTER: ("content_filter", "safety"),
 }
-ENDINGS = {reason: ending for ending, reasons in FINISH_REASONS.items() for reason in reasons}
+ENDING_OF_REASON = {reason: ending for ending, reasons in FINISH_REASONS.items() for reason in reasons}
 
 
 class LanguageModel(Model):
@@ -51,7 +59,7 @@ class LanguageModel(Model):
     the client to set its retries, and the copy has no wrapper.
     """
 
-    ending = Ending.COMPLETE
+    ending = AnswerEnding.COMPLETE
 
     def __init__(self, name: str, client: AsyncOpenAI, requests: ModelRequests) -> None:
         super().__init__(name, client)  # type: ignore[call-arg]
@@ -80,11 +88,14 @@ class LanguageModel(Model):
                         yield rewritten
                     continue
                 self._note_ending(event.response)
-                is_cut = event.type == "response.incomplete" or self.ending in (Ending.LENGTH, Ending.FILTER)
+                is_cut = event.type == "response.incomplete" or self.ending in (
+                    AnswerEnding.LENGTH,
+                    AnswerEnding.FILTER,
+                )
                 for rewritten in rewriter.end(event, is_cut):
                     yield rewritten
-                if rewriter.is_empty and self.ending in (Ending.COMPLETE, Ending.UNKNOWN):
-                    self.ending = Ending.EMPTY
+                if rewriter.is_empty and self.ending in (AnswerEnding.COMPLETE, AnswerEnding.UNKNOWN):
+                    self.ending = AnswerEnding.EMPTY
                 if event.type == "response.incomplete":
                     return  # the SDK's stream would now raise an exception
 
@@ -96,9 +107,9 @@ class ResponsesModel(LanguageModel, OpenAIResponsesModel):
     def _note_ending(self, response: Response) -> None:
         details = response.incomplete_details
         if response.status == "incomplete" or details:
-            self.ending = ENDINGS.get(str(details and details.reason).lower(), Ending.UNKNOWN)
+            self.ending = ENDING_OF_REASON.get(str(details and details.reason).lower(), AnswerEnding.UNKNOWN)
         else:
-            self.ending = Ending.COMPLETE
+            self.ending = AnswerEnding.COMPLETE
 
 
 class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
@@ -107,7 +118,7 @@ class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
 
     async def _fetch_response(self, *args: Any, **kwargs: Any) -> Any:
         fetched = await super()._fetch_response(*args, **kwargs)
-        self.ending = Ending.UNKNOWN
+        self.ending = AnswerEnding.UNKNOWN
         if isinstance(fetched, ChatCompletion):
             self._note_finish_reason(fetched)
             return fetched
@@ -117,7 +128,7 @@ class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
     def _note_finish_reason(self, answer: ChatCompletion | ChatCompletionChunk) -> None:
         for choice in answer.choices or []:  # some providers send null for an empty list
             if choice.index == 0 and choice.finish_reason:
-                self.ending = ENDINGS.get(str(choice.finish_reason).lower(), Ending.UNKNOWN)
+                self.ending = ENDING_OF_REASON.get(str(choice.finish_reason).lower(), AnswerEnding.UNKNOWN)
 
 
 class _Chunks:
