@@ -62,7 +62,7 @@ HINTS = {
 DOCUMENTED = "libpq's parameters: https://www.postgresql.org/docs/current/libpq-connect.html"
 
 
-class UnusableAddress(Exception):
+class UnusableUrl(Exception):
     """``fault``: the end of a sentence that begins with the variable's name. ``hint``: what to write.
 
     Neither quotes a value from the URL: with a badly encoded password, any value may contain a part of it.
@@ -103,14 +103,14 @@ def configure(address: dict[str, Any], timeout_seconds: float, *, keeps_connecti
 def parse(url: str) -> dict[str, Any]:
     """What the URL says, under the keys of ``DATABASES``; empty if it is no URL of PostgreSQL or SQLite.
 
-    Raises ``UnusableAddress`` for a PostgreSQL URL that libpq would refuse.
+    Raises ``UnusableUrl`` for a PostgreSQL URL that libpq would refuse.
     """
     url = url.strip().removeprefix("jdbc:")
     scheme, _, rest = url.partition("://")
     kind = scheme.lower().partition("+")[0]  # without SQLAlchemy's +psycopg2
     if kind == "prisma":
         hint = "Write the address of the database itself. It begins with postgresql://."
-        raise UnusableAddress("is the address of a Prisma service", hint)
+        raise UnusableUrl("is the address of a Prisma service", hint)
     if kind == "sqlite":
         return _read(url)
     if kind not in POSTGRESQL:
@@ -155,7 +155,7 @@ def _read_parameters(database: dict[str, Any], query: str) -> dict[str, Any]:
 
 def _search_path(schemas: str, is_pooled: bool) -> str:
     if is_pooled:  # PgBouncer and Neon's pooler refuse connections that set a search path
-        raise UnusableAddress(
+        raise UnusableUrl(
             "names a schema, which a pooler does not pass on",
             "Leave it out, and run: ALTER ROLE … SET search_path = …; or write the direct address.",
         )
@@ -168,15 +168,15 @@ def _check(given: dict[str, str], query: str) -> None:
     unknown = sorted(given.keys() - LIBPQ)
     if unknown and ("@" in query or not all(name.isidentifier() for name in unknown)):
         # Do not quote these names: they may be a part of the password.
-        raise UnusableAddress("cannot be read as an address", ENCODE)
+        raise UnusableUrl("cannot be read as an address", ENCODE)
     if unknown:
         names = ", ".join(unknown)
         instead = dict.fromkeys(HINTS[name] for name in unknown if name in HINTS)
         hint = " ".join([f"Leave out {names}.", *instead, DOCUMENTED])
-        raise UnusableAddress(f"has parameters that are not libpq's: {names}", hint)
+        raise UnusableUrl(f"has parameters that are not libpq's: {names}", hint)
     wrong = [name for name in NUMBERS & given.keys() if not given[name].isdecimal()]
     if wrong := sorted(wrong) or _refused_by_libpq(given):
-        raise UnusableAddress(
+        raise UnusableUrl(
             f"has a value that libpq refuses for {', '.join(wrong)}",
             f"sslmode is one of {', '.join(MODES)}." if "sslmode" in wrong else DOCUMENTED,
         )

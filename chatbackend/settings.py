@@ -99,7 +99,7 @@ def database(name: str) -> dict[str, Any]:
     """An entry of DATABASES. With an unusable URL it has no engine, and a system check reports the fault."""
     try:
         address = database_url.parse(env.str(name, default="postgresql:///"))
-    except database_url.UnusableAddress as exc:
+    except database_url.UnusableUrl as exc:
         DATABASE_FAULTS[name] = (f"{name} {exc.fault}.", exc.hint)
         address = {}
     # Django's own handler starts a thread for each request. A connection that such a thread keeps is never

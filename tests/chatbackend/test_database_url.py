@@ -10,7 +10,7 @@ from django.core.checks import run_checks
 from django.db import connections
 from psycopg.conninfo import make_conninfo
 
-from chatbackend.database_url import LIBPQ, UnusableAddress, parse
+from chatbackend.database_url import LIBPQ, UnusableUrl, parse
 from chatbackend.settings import DATABASE_FAULTS, database
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import operation
@@ -136,7 +136,7 @@ def test_a_server_starts_with_url_parameters_of_prisma_and_node(
 
 
 def error_of(url: str) -> str:
-    with pytest.raises(UnusableAddress) as refused:
+    with pytest.raises(UnusableUrl) as refused:
         parse(url)
     return f"{refused.value.fault} {refused.value.hint}"
 
@@ -177,7 +177,7 @@ def test_the_url_of_a_prisma_service_is_an_error() -> None:
 def test_an_error_does_not_show_a_password_with_a_question_mark(password: str) -> None:
     try:
         message = str(parse(f"postgresql://shop:{password}@db.example.com/shop"))
-    except UnusableAddress as exc:
+    except UnusableUrl as exc:
         message = f"{exc.fault} {exc.hint}"
 
     assert "geheim" not in message
