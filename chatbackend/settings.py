@@ -23,7 +23,6 @@ ALLOWED_HOSTS = names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DE
 
 ROOT_URLCONF = "chatbackend.urls"
 API_PREFIX = "/support/"  # the views below it answer in JSON and use no Django session
-ASGI_APPLICATION = "chatbackend.asgi.application"
 # Our handler. Django's is "django.core.handlers.asgi.ASGIHandler".
 ASGI_HANDLER = env.str("ASGI_HANDLER", default="runtime.handler.WorkerThreadHandler")
 WORKER_THREADS = number("WORKER_THREADS", 4)

@@ -1,10 +1,4 @@
 """The local stack of the Makefile: PostgreSQL, Better Auth's server with the chat page, and the API.
 
-``python -m chatbackend.dev run`` starts all three. The tests use these parts.
+``python -m chatbackend.dev run`` starts all three. The tests use these modules, too.
 """
-
-from chatbackend.dev.frontend import better_auth
-from chatbackend.dev.postgres import create_database, postgres
-from chatbackend.dev.processes import StartError
-
-__all__ = ["StartError", "better_auth", "create_database", "postgres"]
