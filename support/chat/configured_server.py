@@ -1,4 +1,4 @@
-"""The ChatKit server and the context that the settings name."""
+"""Loads the ChatKit server and the context builder that the settings name."""
 
 from collections.abc import Callable
 from functools import cache
@@ -14,12 +14,12 @@ from support.conf import conf
 
 
 def chatkit_server() -> Any:
-    """The ``ChatKitServer`` that CHATKIT_SERVER names: one for the whole process."""
+    """Return the ``ChatKitServer`` that CHATKIT_SERVER names. The whole process shares one."""
     return _server(conf.CHATKIT_SERVER)
 
 
 def context_builder() -> Callable[[Request], Any]:
-    """The function that CHATKIT_CONTEXT names. It returns the context of a request."""
+    """Return the function that CHATKIT_CONTEXT names. Called with a request, it returns the context."""
     builder: Callable[[Request], Any] = import_string(conf.CHATKIT_CONTEXT)
     return builder
 
@@ -39,7 +39,7 @@ def _server(path: str) -> Any:
 
 @cache
 def overrides_process(server: Any) -> bool:
-    """Whether a team has overridden ``process``. It may then accept more operations than the SDK."""
+    """Whether the server has its own ``process``, which may accept more operations than the ChatKit SDK's."""
     from chatkit.server import ChatKitServer
 
     return getattr(server.process, "__func__", None) is not ChatKitServer.process

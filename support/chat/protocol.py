@@ -24,9 +24,10 @@ from support.conf import conf
 
 MAX_PARTS = 100  # texts and tags in one message
 MAX_TITLE = 200  # characters
+# Knows all operations of the ChatKit SDK, and the fields of each.
 CHATKIT_REQUEST: pydantic.TypeAdapter[ChatKitReq] = pydantic.TypeAdapter(ChatKitReq)
 
-# Sentences for pydantic's error types. pydantic's own messages quote the request.
+# What ``_error_text`` says for pydantic's error types. pydantic's own messages quote the request.
 ERROR_TEXTS = {
     "missing": "is missing",
     "union_tag_not_found": "needs a type",
@@ -37,15 +38,20 @@ ERROR_TEXTS = {
 
 @dataclass(frozen=True)
 class OtherOperation:
-    """An operation that the SDK does not know. ``type`` is a label for metrics, and not the request's."""
+    """An operation that the ChatKit SDK does not know. A team's own ``process`` may know it.
+
+    ``type``: the label for metrics. It is not the type in the request.
+    """
 
     type: Literal["other"] = "other"
 
 
 def parse(body: bytes, allow_unknown_types: bool = False) -> ChatKitReq | OtherOperation:
-    """Parse the request with the SDK's own rules: ``"limit": "20"`` is the number 20.
+    """Parse and check the body of a request.
 
-    ``allow_unknown_types``: return ``OtherOperation`` for a type that the SDK does not know.
+    Uses the ChatKit SDK's own rules. For example, ``"limit": "20"`` is the number 20.
+
+    ``allow_unknown_types``: return ``OtherOperation`` for a type that the ChatKit SDK does not know.
     Raises ``ParseError`` (400). Its message names the wrong field and never quotes the body.
     """
     request: ChatKitReq | OtherOperation
@@ -53,7 +59,7 @@ def parse(body: bytes, allow_unknown_types: bool = False) -> ChatKitReq | OtherO
         request = CHATKIT_REQUEST.validate_json(body)
     except pydantic.ValidationError as exc:
         if not (allow_unknown_types and is_unknown_type(exc) and isinstance(json.loads(body)["type"], str)):
-            raise ParseError(_error_text(exc)) from None  # from None: the error's text quotes the body
+            raise ParseError(_error_text(exc)) from None  # the text of ``exc`` quotes the body
         request = OtherOperation()
     # PostgreSQL cannot store NUL in text or JSON. Refuse it before anything is stored.
     if b"\\u0000" in body and _has_nul(json.loads(body)):
@@ -65,13 +71,17 @@ def parse(body: bytes, allow_unknown_types: bool = False) -> ChatKitReq | OtherO
 
 
 def is_unknown_type(exc: pydantic.ValidationError) -> bool:
-    """Whether the error is that the SDK does not know the operation."""
+    """Whether pydantic refused the request because the ChatKit SDK does not know the operation."""
     error = _first_error(exc)
     return (error["type"], error["loc"]) == ("union_tag_invalid", ())
 
 
 def _check_lengths(request: ChatKitReq | OtherOperation) -> None:
-    """Check what is stored, listed or sent to a model. Only the size of the body limits the rest."""
+    """Raise ``ParseError`` if a message or a title is too long.
+
+    Other fields have no limit of their own: the limit for the whole body is enough, because they are not
+    stored, listed or sent to a model.
+    """
     if isinstance(request, ThreadsCreateReq | ThreadsAddUserMessageReq):
         message = request.params.input
         if len(message.content) > MAX_PARTS:
@@ -84,15 +94,16 @@ def _check_lengths(request: ChatKitReq | OtherOperation) -> None:
 
 
 def _length(part: UserMessageContent) -> int:
+    """Return the number of characters of a text, or of a tag as JSON."""
     return len(part.text) if isinstance(part, UserMessageTextContent) else len(part.model_dump_json())
 
 
 def cache_request_parser() -> None:
     """Make ``ChatKitServer.process`` reuse one parser.
 
-    The SDK (1.6.5, server.py) builds ``TypeAdapter(ChatKitReq)`` for every request. That takes 7 ms, more
-    than all the rest. The SDK looks up ``TypeAdapter`` in its module. If a later version does not, this does
-    nothing.
+    The ChatKit SDK (1.6.5, server.py) builds ``TypeAdapter(ChatKitReq)`` for every request. The construction
+    takes 7 ms, more than the rest of the request. So this function replaces the name ``TypeAdapter`` in the
+    SDK's module. If a later version of the SDK does not have this name, the function does nothing.
     """
     from chatkit import server
 
@@ -101,6 +112,8 @@ def cache_request_parser() -> None:
 
 
 class _CachedTypeAdapter:
+    """Called like pydantic's ``TypeAdapter``. Returns the one parser for ``ChatKitReq``."""
+
     def __class_getitem__(cls, kind: Any) -> type["_CachedTypeAdapter"]:
         return cls
 
@@ -109,12 +122,13 @@ class _CachedTypeAdapter:
 
 
 def _error_text(exc: pydantic.ValidationError) -> str:
+    """Return a sentence for the caller, such as "params.title is missing". It never quotes the request."""
     error = _first_error(exc)
     if error["type"] == "json_invalid":
         return "The request body is not valid JSON"
     _tag, *rest = error["loc"] or ("",)
-    # Keep only the SDK's field names. pydantic's path also contains tags of unions, and keys that the caller
-    # chose.
+    # Keep only the field names of the ChatKit SDK. pydantic's path also has tags of unions, and keys that the
+    # caller chose.
     path = [str(part) for part in rest if isinstance(part, int) or part in _field_names()]
     field = ".".join(path) or "The request"
     return f"{field} {ERROR_TEXTS.get(error['type'], 'is not valid')}"
@@ -127,6 +141,7 @@ def _first_error(exc: pydantic.ValidationError) -> Any:
 
 @functools.cache
 def _field_names() -> frozenset[str]:
+    """Return the names of all fields of the ChatKit SDK's requests."""
     names: set[str] = set()
 
     def collect(schema: Any) -> None:
@@ -143,12 +158,15 @@ def _field_names() -> frozenset[str]:
 
 
 class _QuietSchema(GenerateJsonSchema):
-    # The SDK's default for Action.type is not JSON. pydantic would warn about it.
+    # The ChatKit SDK's default for Action.type is not JSON. pydantic would warn about it.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
 
 
 def _is_base64(text: str) -> bool:
-    """White space is allowed. The SDK would silently drop any other character that is not base64."""
+    """Whether the text is base64. White space is allowed.
+
+    Without this check, the ChatKit SDK would silently drop all characters that are not base64.
+    """
     try:
         base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):  # ValueError: the text is not ASCII
@@ -157,6 +175,7 @@ def _is_base64(text: str) -> bool:
 
 
 def _has_nul(value: Any) -> bool:
+    """Whether a string or a key anywhere in the JSON value has a NUL character."""
     match value:
         case str():
             return "\0" in value

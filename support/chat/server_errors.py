@@ -1,7 +1,11 @@
-"""Sorts the exceptions of a team's ChatKit server into three kinds.
+"""Sorts the exceptions of the ChatKit server that CHATKIT_SERVER names.
 
-- A caller's mistake: the SDK itself raised the exception, or a store did not find something.
-- A refusal: the team raised an exception with an HTTP status.
+"The team" are the developers who write that server, its stores and its context. Each exception is one of
+these:
+
+- A caller's mistake: the ChatKit SDK itself raised the exception, or a store did not find something.
+- A refusal: the team's code raised an exception with an HTTP status.
+- A ``CustomStreamError``: the ChatKit SDK's exception with a text for the user. Only streams can send it.
 - A fault: any other exception.
 """
 
@@ -27,20 +31,26 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# The server's methods that stream. The SDK turns each of their exceptions into an error event without a text.
+# The server's methods that yield events. If they raise an exception, the ChatKit SDK sends an error event
+# without a text. Only ``CustomStreamError`` gets an event with its text.
 STREAMING_METHODS = ("respond", "action")
+# The store's methods that the ChatKit SDK calls while it streams.
 STORE_WRITES = ("add_thread_item", "save_item", "delete_thread_item", "save_thread")
 
 
 class ServerRefusal(APIException):
-    """A team's refusal as an exception of REST framework, with the same status, text and headers."""
+    """A refusal as an exception of REST framework, with the status, the text and two headers of the refusal.
+
+    ``detail``: see ``_text``. ``headers``: only Retry-After in seconds and WWW-Authenticate are kept, because
+    REST framework sends no others. It reads them from ``wait`` and ``auth_header``.
+    """
 
     def __init__(self, status_code: int, detail: Any, headers: Mapping[str, Any] | None = None) -> None:
         super().__init__(_text(detail) or responses.get(status_code, "Refused"))
         self.status_code = status_code
         for name, value in (headers or {}).items():
             text = str(value)
-            match name.lower():  # REST framework sends only these two headers, from these attributes
+            match name.lower():
                 case "retry-after" if text.isascii() and text.isdigit():
                     self.wait = int(text)
                 case "www-authenticate" if text.isascii() and text.isprintable():
@@ -48,28 +58,29 @@ class ServerRefusal(APIException):
 
 
 def is_callers_mistake(exc: Exception) -> bool:
-    """Whether the SDK itself raised the exception, or a store did not find something.
+    """Whether the ChatKit SDK itself raised the exception, or a store did not find something.
 
-    A team's own code may raise the same classes. So this looks at the traceback.
+    The team's code may raise the same classes for its own faults. So this function reads the traceback.
     """
+    # The ChatKit SDK raises no subclasses of these. pydantic's ValidationError is a subclass of ValueError.
     if not isinstance(exc, NotFoundError) and type(exc) not in (ValueError, NotImplementedError):
-        return False  # the SDK raises no subclasses, and pydantic's ValidationError is a ValueError
+        return False
     frames = list(_traceback_frames(exc))
     if any(frame.f_code is _translate_refusals_in_stream.__code__ for frame in frames):
-        return False  # the server was answering, so it looked up something of its own
+        return False  # ``respond`` or ``action`` was running, so the exception is about the server's own work
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame in frames]
     if packages[-1:] == ["support"] and not isinstance(exc, ValueError):
-        return True  # our own code: a store did not find something, or dictation has no model
+        return True  # our own code raised it: our store did not find something, or dictation has no model
     if isinstance(exc, NotFoundError) and _was_raised_by_store(frames, packages):
         return True
-    return "chatkit" in packages and set(packages[packages.index("chatkit") :]) == {"chatkit"}
+    return _was_raised_by_sdk(packages)
 
 
 def refusal_of(exc: Exception) -> ServerRefusal | None:
-    """The exception as a ``ServerRefusal``; ``None`` if it is not a refusal."""
+    """Return the exception as a ``ServerRefusal``, or ``None`` if it is not a refusal."""
     match exc:
         case Refused():
-            return None  # authn handles its own refusals
+            return None  # authn answers its own refusals
         case APIException():
             return _make_refusal(exc.status_code, exc.detail, {"Retry-After": getattr(exc, "wait", "")})
         case Http404():
@@ -79,22 +90,29 @@ def refusal_of(exc: Exception) -> ServerRefusal | None:
         case SuspiciousOperation() | BadRequest():
             # Like Django, do not show the text of these exceptions.
             return ServerRefusal(HTTPStatus.BAD_REQUEST, "Bad request")
-    # HTTPException of FastAPI and Starlette, and similar classes. A status alone is not enough: errors of
-    # httpx and openai also have one, for a call that the team's server made. But they have a response or a
-    # request.
+    # FastAPI's and Starlette's HTTPException, and similar classes, have ``detail`` and ``status_code``. The
+    # errors of httpx and openai also have a status, but for a request that the team's server sent. These
+    # errors have a ``response`` or a ``request``, and are faults.
     if hasattr(exc, "detail") and not (hasattr(exc, "response") or hasattr(exc, "request")):
-        return _make_refusal(getattr(exc, "status_code", None), exc.detail, getattr(exc, "headers", ""))
+        return _make_refusal(getattr(exc, "status_code", None), exc.detail, getattr(exc, "headers", None))
     return None
 
 
 def is_expected(exc: Exception) -> bool:
-    """Whether the answer shows the caller what is wrong. Then the exception is not logged as a fault."""
+    """Whether the exception is not to be logged as an error.
+
+    This is true of a caller's mistake, a refusal with a 4xx and a ``CustomStreamError``. It is not true of a
+    fault and of a refusal with a 5xx.
+    """
     return isinstance(exc, CustomStreamError) or _is_4xx_refusal(exc) or is_callers_mistake(exc)
 
 
 @contextmanager
 def refusals_as_api_exceptions() -> Iterator[None]:
-    """Wrap calls of a team's code. Raises its refusals as ``ServerRefusal``, for REST framework."""
+    """Raise a refusal of the code in the block as a ``ServerRefusal``, which REST framework answers.
+
+    Other exceptions pass through unchanged. A 5xx is logged with its traceback.
+    """
     try:
         yield
     except Exception as exc:
@@ -102,14 +120,16 @@ def refusals_as_api_exceptions() -> Iterator[None]:
             raise
         if status >= 500:
             logger.exception("The ChatKit server answers with %d", status)
-        # Without a local variable: the exception's traceback would refer to the variable, which is a cycle.
+        # Do not keep the refusal in a local variable. Its traceback refers to this frame, and the frame would
+        # refer to the refusal: a reference cycle.
         raise refusal_of(exc) from exc  # type: ignore[misc]
 
 
 def send_refusals_as_events(server: Any) -> None:
-    """Make the SDK send the text of a refusal to the client, in an ``error`` event of the stream.
+    """Replace methods of the server and of its store, so that a client sees the text of a refusal.
 
-    Wraps methods of the server and of its store. A refusal leaves them as ``CustomStreamError``.
+    A refusal with a 4xx leaves these methods as ``CustomStreamError``. The ChatKit SDK sends the text of this
+    exception in an ``error`` event of the stream.
     """
     for name in STREAMING_METHODS:
         setattr(server, name, partial(_translate_refusals_in_stream, getattr(server, name)))
@@ -120,9 +140,10 @@ def send_refusals_as_events(server: Any) -> None:
 
 
 def custom_stream_error(exc: Exception) -> CustomStreamError | None:
-    """The error to send to the client for an exception in a stream.
+    """Return the error whose text a stream sends to the client for this exception, or ``None``.
 
-    ``None`` if the client must not see the reason: the exception is a fault, or a refusal with a 5xx.
+    ``None`` stands for an error event without a text. That event is for a fault, for a caller's mistake, and
+    for a refusal with a 5xx: in a stream, the client must not see the text of a 5xx.
     """
     if isinstance(exc, CustomStreamError):
         return exc
@@ -136,6 +157,7 @@ def custom_stream_error(exc: Exception) -> CustomStreamError | None:
 async def _translate_refusals_in_stream(
     method: Callable[..., AsyncIterator[T]], *args: Any, **kwargs: Any
 ) -> AsyncIterator[T]:
+    """Yield the method's events. Raise its refusal with a 4xx as ``CustomStreamError``."""
     try:
         async for event in method(*args, **kwargs):
             yield event
@@ -148,6 +170,10 @@ async def _translate_refusals_in_stream(
 async def _translate_refusal_of_write(
     method: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any
 ) -> None:
+    """Call the store's method. If a stream has begun, raise a refusal with a 4xx as ``CustomStreamError``.
+
+    Before the stream begins, the refusal itself is raised, and the response gets its status.
+    """
     try:
         await method(*args, **kwargs)
     except Exception as exc:
@@ -157,35 +183,43 @@ async def _translate_refusal_of_write(
 
 
 def _is_4xx_refusal(exc: Exception) -> bool:
-    """Whether the exception is a refusal with a 4xx. The caller must not see the text of a 5xx."""
     return 400 <= _status_of(exc) < 500
 
 
 def _status_of(exc: Exception) -> int:
+    """Return the HTTP status of a refusal, or 0 for any other exception."""
     refusal = refusal_of(exc)
     return refusal.status_code if refusal else 0
 
 
 def _make_refusal(status_code: object, detail: object, headers: object) -> ServerRefusal | None:
+    """Return a ``ServerRefusal``, or ``None`` if the status is not a number from 400 to 599."""
     if type(status_code) is not int or not 400 <= status_code < 600:
         return None
     return ServerRefusal(status_code, detail, headers if isinstance(headers, Mapping) else None)
 
 
 def _text(detail: object = "") -> str:
-    """The text of FastAPI's ``detail``. It may be any JSON. If it is an object, its ``message`` is used."""
+    """Return the text of ``detail``, which FastAPI lets be any JSON. Empty if it has no text.
+
+    The text of an object is its ``message``.
+    """
     if isinstance(detail, Mapping):
         detail = detail.get("message")
     return str(detail) if isinstance(detail, str) else ""
 
 
 def _was_raised_by_store(frames: list[FrameType], packages: list[str]) -> bool:
-    """Whether a store raised the exception, and the SDK or our view had called that store directly."""
+    """Whether a store raised the exception, and the ChatKit SDK or our view had called the store directly.
+
+    Follows the calls from our view inwards. Of the team's methods, a store's method must come first, before a
+    method of the ChatKit server: what the server looks up for itself is not the caller's mistake.
+    """
     from chatkit.server import ChatKitServer
 
     for frame, package in zip(frames, packages, strict=True):
         if package in ("chatkit", "support") or frame.f_code.co_name == "process":
-            continue  # a team's ``process`` may call the SDK's
+            continue  # the team's ``process`` may call the ChatKit SDK's ``process``
         first_argument = next(iter(frame.f_code.co_varnames[: frame.f_code.co_argcount]), "")
         called_object = frame.f_locals.get(first_argument)  # the method's ``self``
         if isinstance(called_object, Store | AttachmentStore):
@@ -193,6 +227,11 @@ def _was_raised_by_store(frames: list[FrameType], packages: list[str]) -> bool:
         if isinstance(called_object, ChatKitServer):
             return False
     return False
+
+
+def _was_raised_by_sdk(packages: list[str]) -> bool:
+    """Whether the traceback has only the ChatKit SDK's frames from the first of these frames on."""
+    return "chatkit" in packages and set(packages[packages.index("chatkit") :]) == {"chatkit"}
 
 
 def _traceback_frames(exc: BaseException) -> Iterator[FrameType]:

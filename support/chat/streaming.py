@@ -1,12 +1,13 @@
-"""Builds all streaming responses. Each stream runs in a task of its own, and the response reads its events.
+"""Builds all streaming responses. Each stream runs in an asyncio task of its own and puts its events into a
+queue. The response reads the queue.
 
 There are four reasons for the task:
 
-- It starts before the headers are sent, so a missing thread can still be a 404.
-- The SDK's context variables need one task for the whole stream.
-- The stream does not wait for a slow reader.
-- If the client leaves, the task is cancelled at an ``await`` of the SDK. Only there does the SDK store the
-  partial answer.
+- The task starts before the headers are sent. So the answer to a missing conversation can still be a 404.
+- The ChatKit SDK's context variables need one task for the whole stream.
+- A slow client does not slow down the stream.
+- If the client leaves, the task is cancelled at an ``await`` of the ChatKit SDK. The SDK stores the partial
+  answer only if it is cancelled there.
 """
 
 import asyncio
@@ -40,21 +41,21 @@ HEADERS = {
     "X-Accel-Buffering": "no",  # nginx
 }
 SHUTDOWN_TIMEOUT_SECONDS = 10  # for storing the partial answers
-ERROR = b'data: {"type":"error"'  # how the SDK's error event begins
+ERROR = b'data: {"type":"error"'  # the first bytes of the ChatKit SDK's error event
 
-# After this time without an event, the response sends a comment. Some proxies and platforms close a
-# connection that is idle for 30 seconds, and a model may think for longer. No empty line follows the comment:
-# some clients would read it as a message without data.
+# After this time without an event, the response sends a comment of the SSE format. Some proxies and platforms
+# close a connection that is idle for 30 seconds, and a model may think for longer. No empty line follows the
+# comment: some clients would read an empty line as a message without data.
 KEEP_ALIVE_SECONDS = 12
 KEEP_ALIVE = b": keep-alive\n"
 
-# Sent for metrics.
+# Sent for metrics. ``seconds`` counts from the start of the stream.
 opened = Signal()
-began = Signal()  # ``seconds`` until the first event
-closed = Signal()  # ``seconds``, and ``ending``: one of STREAM_ENDINGS
+began = Signal()  # sent with the first event, with ``seconds``
+closed = Signal()  # sent with ``seconds`` and ``ending``, which is one of STREAM_ENDINGS
 STREAM_ENDINGS = ("complete", "error", "cancelled", "refused")
 
-# The running streams. This set keeps them alive: asyncio has only weak references to its tasks.
+# The tasks of the running streams. This set keeps the tasks alive: asyncio has only weak references to them.
 _tasks: set["asyncio.Task[None]"] = set()
 _slots_in_use: Counter[str] = Counter()  # by user id
 
@@ -64,13 +65,17 @@ class StreamLimitReached(Exception):
 
 
 class EventStream:
-    """A running stream, and its first event."""
+    """A running stream, whose first event has been read from the queue.
+
+    ``events``: the queue of the other events. ``None`` in the queue marks the end of the stream.
+    """
 
     def __init__(
         self, task: "asyncio.Task[None]", events: "asyncio.Queue[bytes | None]", first: bytes
     ) -> None:
         self._task, self._events, self._first = task, events, first
-        # If the client leaves before the response is sent, nobody iterates. Then this cancels the task.
+        # If the client leaves before the response is sent, nothing iterates over the events. The finalizer
+        # then cancels the task when this object is freed.
         weakref.finalize(self, _cancel_threadsafe, task).atexit = False
 
     def response(self) -> StreamingHttpResponse:
@@ -88,8 +93,11 @@ class EventStream:
             await _cancel_and_wait(self._task)
 
     async def _next(self) -> bytes | None:
-        # There is no comment before the first event, because there are no headers before it. The first event
-        # is ChatKit's stream_options, and does not wait for a model.
+        """Return the next event, a keep-alive comment if there is none for a while, or ``None`` at the end.
+
+        No comment can come before the first event, because ``start`` waits for that event before it returns.
+        The wait is short: the first event is ChatKit's stream_options and does not depend on a model.
+        """
         if not self._events.empty():
             return self._events.get_nowait()  # faster than with a timeout
         try:
@@ -102,18 +110,23 @@ class EventStream:
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     """Start the stream and wait for its first event.
 
-    Raises ``StreamLimitReached`` before the stream starts. If the stream fails before its first event, it
-    raises the exceptions that have a status: the caller's mistakes and refusals (see
-    ``server_errors.is_expected``), and outages of the database. All other failures become an ``error``
-    event: after a 5xx, ChatKit's client would send the message again, up to five times.
+    Raises ``StreamLimitReached`` before the stream starts. If the stream fails before its first event, this
+    function raises three kinds of exceptions, because their responses have a status:
+
+    - a caller's mistake and a refusal with a 4xx (see ``server_errors``)
+    - an outage of the database
+    - ``NotFoundError``, if the stream ends without an event
+
+    Any other failure becomes an ``error`` event: a fault, a refusal with a 5xx, and a ``CustomStreamError``.
+    After a response with a 5xx, ChatKit's client would send the message again, up to five times.
     """
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     early_errors: list[Exception] = []  # at most one: see ``_run``
     _acquire_slot(user_id)
     task = asyncio.create_task(_run(source, events, early_errors))
     _tasks.add(task)
-    # A callback of the task always runs. A ``finally`` in ``_run`` does not run if the task is cancelled
-    # before it starts.
+    # A done callback always runs. A ``finally`` in ``_run`` would not run if the task was cancelled before it
+    # starts.
     task.add_done_callback(lambda _: _on_done(task, user_id))
     try:
         first = await events.get()
@@ -121,15 +134,19 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
         await _cancel_and_wait(task)
         raise
     if early_errors:
-        raise early_errors.pop()  # popped, because its traceback refers to this list: a cycle
+        # ``pop``, because the exception's traceback refers to this list: a reference cycle.
+        raise early_errors.pop()
     if first is None:
-        raise NotFoundError  # the SDK sends no event if an item to retry is missing
+        raise NotFoundError  # the ChatKit SDK sends no event if the item to retry does not exist
     return EventStream(task, events, first)
 
 
 @contextmanager
 def slot(user_id: str) -> Iterator[None]:
-    """Count a slow answer without a stream as one of the user's streams. Raises ``StreamLimitReached``."""
+    """Count the work in the block as one of the user's streams. Raises ``StreamLimitReached``.
+
+    It is for slow answers that are not streamed, such as a dictation.
+    """
     _acquire_slot(user_id)
     try:
         yield
@@ -138,10 +155,13 @@ def slot(user_id: str) -> Iterator[None]:
 
 
 async def cancel_all() -> None:
-    """For a shutdown: cancel all streams of this process, and wait until their partial answers are stored."""
+    """Cancel all streams of this process, and wait until their partial answers are stored.
+
+    A shutdown calls this.
+    """
     for task in _tasks:
         task.cancel()
-    if _tasks:  # with a timeout: a database that hangs must not stop the shutdown
+    if _tasks:  # the wait has a timeout, because a database that hangs must not stop the shutdown
         await asyncio.wait(_tasks, timeout=SHUTDOWN_TIMEOUT_SECONDS)
 
 
@@ -165,13 +185,18 @@ def _release_slot(user_id: str) -> None:
 async def _run(
     source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", early_errors: list[Exception]
 ) -> None:
+    """Put the events of ``source`` into the queue, and ``None`` at the end.
+
+    Puts an exception that ``start`` should raise into ``early_errors``. There is at most one, and only before
+    the first event.
+    """
     has_begun, ending, opened_at = False, "refused", time.perf_counter()
     opened.send(None)
     try:
         async with worker_threads.use_worker_threads():
             async for event in source:
-                # The queue has no limit, so the SDK is the only thing that is awaited here. The length of the
-                # answer limits the queue.
+                # The queue is unbounded, so this task awaits only the ChatKit SDK. The queue cannot grow
+                # longer than the answer.
                 events.put_nowait(event)
                 if not has_begun:
                     has_begun, ending = True, "complete"
@@ -181,15 +206,15 @@ async def _run(
                     ending = "error"
     except asyncio.CancelledError:
         ending = "cancelled"
-        events.put_nowait(_error_event())  # at a shutdown, the client is still connected
+        events.put_nowait(_error_event())  # a shutdown cancels streams whose clients are still connected
         raise
     except Exception as exc:
-        is_shown = server_errors.is_expected(exc)
-        if not has_begun and (is_shown or is_outage(exc)) and not isinstance(exc, CustomStreamError):
+        is_expected = server_errors.is_expected(exc)
+        if not has_begun and (is_expected or is_outage(exc)) and not isinstance(exc, CustomStreamError):
             early_errors.append(exc)
         else:
             ending = "error"
-            if not is_shown:
+            if not is_expected:
                 logger.exception("A stream failed")
             events.put_nowait(_error_event(server_errors.custom_stream_error(exc)))
     finally:
@@ -198,6 +223,7 @@ async def _run(
 
 
 def _error_event(error: CustomStreamError | None = None) -> bytes:
+    """Return an ``error`` event in the SSE format, with the text of ``error`` if there is one."""
     event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
     if error is not None:
         event = ErrorEvent(code="custom", message=error.message, allow_retry=error.allow_retry)
@@ -205,11 +231,12 @@ def _error_event(error: CustomStreamError | None = None) -> bytes:
 
 
 def _cancel_threadsafe(task: "asyncio.Task[None]") -> None:
+    """Cancel the task from any thread: the garbage collector may run a finalizer in any of them."""
     if not task.done():
         task.get_loop().call_soon_threadsafe(task.cancel)
 
 
 async def _cancel_and_wait(task: "asyncio.Task[None]") -> None:
-    """Cancel the task and wait until the partial answer is stored. No effect if the task is done."""
+    """Cancel the task and wait until it has stored the partial answer. Does nothing if the task is done."""
     task.cancel()
     await asyncio.wait([task])

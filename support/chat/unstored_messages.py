@@ -1,8 +1,8 @@
 """Cleans up after a request that ended before its message was stored.
 
-The SDK stores a new thread, then updates the attachments, then stores the message. If the client leaves in
-between, it sends the message and the attachments again. Without this cleanup, an empty thread would remain,
-and the attachments would belong to it.
+The ChatKit SDK stores a new thread first, then it sets the thread of the attachments, and then it stores the
+message. A client that leaves before the end sends the message and the attachments again later. Without this
+cleanup, an empty thread would remain, and the attachments would belong to the empty thread.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from support.storage import known_thread
 
 logger = logging.getLogger(__name__)
 
-# How the SDK's events begin.
+# The first bytes of two of the ChatKit SDK's events.
 THREAD_CREATED = b'data: {"type":"thread.created"'
 MESSAGE_STORED = b'data: {"type":"thread.item.done"'
 
@@ -28,9 +28,11 @@ async def undo_unless_stored(
 ) -> AsyncIterator[bytes]:
     """Yield the events. If the stream fails or is cancelled before the message is stored, undo its writes.
 
-    ``thread.created`` is held back until the message is stored, for two reasons. A client that knows the
-    thread would send the message to it again. And a failure before the first event can still be answered with
-    a status.
+    The event ``thread.created`` is yielded only after the message is stored. There are two reasons:
+
+    - If the request fails, a client that knows the new thread would send the message to that thread again,
+      but this function has deleted it.
+    - Until the first event is yielded, a failure can still be answered with a status.
     """
     thread_created = b""
     is_stored = False
@@ -53,13 +55,14 @@ async def undo_unless_stored(
 
 
 async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq) -> None:
+    """Undo the writes to the thread that the current task knows. A failure is only logged."""
     is_new, attachment_ids = isinstance(request, ThreadsCreateReq), request.params.input.attachments
     thread = known_thread.of_current_task()
     if thread is None or not (is_new or attachment_ids):
         return
     try:
         await _undo_writes(*thread, attachment_ids, is_new)
-    except Exception:  # the caller raises the exception that ended the stream, not this one
+    except Exception:  # the caller raises the exception that ended the stream
         logger.exception("Could not undo the writes for a message that was not stored")
 
 
@@ -68,7 +71,8 @@ def _undo_writes(user_id: str, thread_id: str, attachment_ids: list[str], is_new
     """Release the attachments from the thread. Delete the thread if it is new and empty."""
     thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
     with transaction.atomic():
-        # With this lock, a concurrent insert of an item has committed, or it waits and then finds no thread.
+        # This lock waits for a concurrent insert of an item. An insert that comes later waits for this
+        # transaction, and then finds no thread.
         keys = list(thread.select_for_update().values_list("id", flat=True))
         attached = Attachment.objects.owned_by(user_id).filter(thread__in=keys)
         attached.filter(attachment_id__in=attachment_ids).release()

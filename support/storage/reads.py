@@ -1,4 +1,9 @@
-"""The queries that nearly every request makes. Each is compiled to SQL once. Each filters by the owner."""
+"""Reads threads and items, one row or one page. Nearly every request makes one of these four queries.
+
+Django compiles each query to SQL once (``CompiledQuery``). Each query filters by the owner.
+
+``thread_id`` and ``item_id`` are ChatKit's ids, which the client knows. ``id`` is the primary key.
+"""
 
 from typing import Any
 
@@ -11,52 +16,60 @@ from support.storage import cursors
 
 MAX_PAGE = 100  # rows. ChatKit's client asks for 20 to 50, and the protocol sets no limit.
 
-# The primary key, the id and the JSON: the answer needs no other column.
+# The primary key, the ChatKit id and the JSON. The answer needs no other column.
 THREAD_COLUMNS = ("id", "thread_id", "data")
 ITEM_COLUMNS = ("id", "item_id", "data")
 
 
 def thread(user_id: str, thread_id: str) -> Thread | None:
-    rows = _thread(user_id=user_id, row_id=thread_id)
+    """The thread, or ``None`` if this user has no such thread."""
+    rows = _thread(user_id=user_id, chatkit_id=thread_id)
     return Thread.from_db("default", THREAD_COLUMNS, rows[0]) if rows else None
 
 
 def threads(user_id: str, limit: int, after: str | None, order: str) -> tuple[list[Thread], str | None]:
-    """A page of threads, and a cursor if more threads follow.
+    """A page of the user's threads in the order of insertion. Also a cursor, or ``None`` on the last page.
 
-    ``after``: the cursor of an earlier page, or the id of a thread. A cursor stays valid when its thread is
-    deleted. Raises ``NotFoundError`` if ``after`` is neither a cursor nor an id. ``order``: "asc" or "desc".
+    ``order``: "asc" or "desc". ``after``: the cursor of the previous page, or the ChatKit id of that page's
+    last thread; ``None`` for the first page. A cursor stays valid when its thread is deleted. Raises
+    ``NotFoundError`` if ``after`` is not a cursor of this list and this user has no thread with this id.
     """
     rows, cursor = _page(_threads, _thread, limit, order, after, user_id=user_id)
     return [Thread.from_db("default", THREAD_COLUMNS, row) for row in rows], cursor
 
 
 def item(user_id: str, thread_id: str, item_id: str) -> Item | None:
-    rows = _item(user_id=user_id, thread_id=thread_id, row_id=item_id)
+    """The item, or ``None`` if this user has no such item in this thread."""
+    rows = _item(user_id=user_id, thread_id=thread_id, chatkit_id=item_id)
     return Item.from_db("default", ITEM_COLUMNS, rows[0]) if rows else None
 
 
 def items(
     user_id: str, thread_id: str, limit: int, after: str | None, order: str
 ) -> tuple[list[Item], str | None]:
-    """A page of the thread's items, and a cursor, as in ``threads``. Empty if the thread does not exist."""
+    """A page of the thread's items and a cursor, as in ``threads``. Empty if the thread does not exist."""
     rows, cursor = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
     return [Item.from_db("default", ITEM_COLUMNS, row) for row in rows], cursor
 
 
 def _page(
-    rows_query: CompiledQuery,
-    row_query: CompiledQuery,
+    page_query: CompiledQuery,
+    single_row_query: CompiledQuery,
     limit: int,
     order: str,
     after: str | None,
     **owner: str,
 ) -> tuple[list[list[Any]], str | None]:
+    """A page of rows, and the cursor that ``threads`` describes.
+
+    ``owner``: ``user_id``, and for a page of items also ``thread_id``. A cursor is valid only for this owner.
+    """
     limit = min(max(limit, 1), MAX_PAGE)
     key = None if after is None else cursors.decode(after, *owner.values())
-    start_after = None if after is None else "id" if key is None else "key"
-    found = rows_query(limit + 1, order, start_after, after=after, key=key, **owner)
-    if not found and start_after == "id" and not row_query(row_id=after, **owner):
+    start_after = None if after is None else "chatkit_id" if key is None else "primary_key"
+    # One row more than the page has: it shows whether more rows follow.
+    found = page_query(limit + 1, order, start_after, after=after, key=key, **owner)
+    if not found and start_after == "chatkit_id" and not single_row_query(chatkit_id=after, **owner):
         raise NotFoundError(after)
     page, has_more = found[:limit], len(found) > limit
     return page, cursors.encode(page[-1][0], *owner.values()) if has_more else None
@@ -71,23 +84,34 @@ def _page_queryset(
     order: str,
     start_after: str | None,
 ) -> Any:
-    """``start_after``: "id" starts after the row with the id ``after``, and "key" after the primary key."""
-    page = rows.alias(place=INSERTION_ORDER).order_by("place" if order == "asc" else "-place")
-    if start_after:
-        place = key if start_after == "key" else Subquery(rows.filter(**{columns[1]: after}).values("id"))
-        page = page.filter(**{"place__gt" if order == "asc" else "place__lt": place})
+    """The rows of one page, in the order of insertion.
+
+    ``start_after``: "chatkit_id" starts after the row with the ChatKit id ``after``. "primary_key" starts
+    after the primary key ``key``. ``None`` starts at the first row.
+    """
+    page = rows.alias(position=INSERTION_ORDER).order_by("position" if order == "asc" else "-position")
+    if start_after == "primary_key":
+        page = page.filter(**{_comparison(order): key})
+    elif start_after == "chatkit_id":
+        id_column = columns[1]
+        page = page.filter(**{_comparison(order): Subquery(rows.filter(**{id_column: after}).values("id"))})
     return page.values_list(*columns)[:limit]
 
 
+def _comparison(order: str) -> str:
+    return "position__gt" if order == "asc" else "position__lt"
+
+
+# The four queries. ``shape`` is (limit, order, start_after): see ``CompiledQuery``.
 _ID, _KEY = Thread._meta.get_field("thread_id"), BigIntegerField()
 
 _thread = CompiledQuery(
     Thread,
-    lambda user_id, row_id: (
-        Thread.objects.owned_by(user_id).filter(thread_id=row_id).values_list(*THREAD_COLUMNS)
+    lambda user_id, chatkit_id: (
+        Thread.objects.owned_by(user_id).filter(thread_id=chatkit_id).values_list(*THREAD_COLUMNS)
     ),
     user_id=_ID,
-    row_id=_ID,
+    chatkit_id=_ID,
 )
 _threads = CompiledQuery(
     Thread,
@@ -100,12 +124,12 @@ _threads = CompiledQuery(
 )
 _item = CompiledQuery(
     Item,
-    lambda user_id, thread_id, row_id: (
-        Item.objects.of_thread(user_id, thread_id).filter(item_id=row_id).values_list(*ITEM_COLUMNS)
+    lambda user_id, thread_id, chatkit_id: (
+        Item.objects.of_thread(user_id, thread_id).filter(item_id=chatkit_id).values_list(*ITEM_COLUMNS)
     ),
     user_id=_ID,
     thread_id=_ID,
-    row_id=_ID,
+    chatkit_id=_ID,
 )
 _items = CompiledQuery(
     Item,
