@@ -1,4 +1,8 @@
-"""Answers a message with a model and its tools, by a run of OpenAI's Agents SDK."""
+"""Answers a user's message with a model and its tools.
+
+OpenAI's Agents SDK runs the model and calls the tools. The ChatKit SDK converts the events of that run to
+ChatKit's events. This module connects both SDKs, and repairs events that ChatKit's client cannot show well.
+"""
 
 import asyncio
 import time
@@ -35,17 +39,17 @@ from support.context import RequestContext
 
 MAX_TURNS = 10  # calls of the model for one answer; each of them may ask for tools
 
-# Sent for metrics, with ``seconds``: from the beginning of an answer to its first word.
+# Sent for metrics. ``seconds``: the time from the start of the answer to its first word.
 first_word_received = Signal()
 
 
 async def respond(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> AsyncIterator[ThreadStreamEvent]:
-    """Yield the events of the answer.
+    """Yield the events of the answer to the newest message of the thread.
 
-    If the model fails, the answer so far is stored, and this raises ``CustomStreamError`` with a sentence for
-    the user.
+    If the model fails, this function yields the partial answer, which the ChatKit SDK then stores. After that
+    it raises ``CustomStreamError`` with a sentence for the user.
     """
     items = await history.newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
@@ -70,7 +74,7 @@ async def respond(
             async for event in stream_agent_response(agent_context, run_events):  # type: ignore[arg-type]
                 yield answer.process(event)
         except Exception as exc:
-            # The SDK stores a partial answer if the client leaves, but not if the model fails.
+            # The ChatKit SDK stores a partial answer if the client leaves, but not if the model fails.
             partial = answer.partial_messages()
             for event in [*answer.end_thoughts(), *(ThreadItemDoneEvent(item=item) for item in partial)]:
                 yield event
@@ -83,9 +87,10 @@ async def respond(
             if notice := failure_messages.notice_for_user(model.ending, answer.has_text):
                 yield notice
         finally:
-            # If the client leaves, the SDK does not stop the model, and it leaves two tasks behind. One
-            # waits for an event of the run, the other for an event of the context. asyncio would report
-            # both as errors. Cancel the first one, and end the second one with an event that nobody reads.
+            # If the client leaves, the ChatKit SDK does not stop the model, and it leaves two tasks running.
+            # One task waits for an event of the run, and the other for an event of the agent context. asyncio
+            # would report both as errors. So cancel the first task, and end the second task with an event
+            # that no code reads.
             run_events.cancel()
             run.cancel()
             await agent_context.stream(ProgressUpdateEvent(text=""))
@@ -100,24 +105,29 @@ def _make_agent(
         model=model,
         model_settings=client.settings(),
         mcp_servers=servers,
-        # The tool ``add`` of the server ``todo`` is mcp_todo__add: two servers may use the same name.
+        # Two servers may have tools of the same name. So the model knows the tool ``add`` of the server
+        # ``todo`` as mcp_todo__add.
         mcp_config={"include_server_in_tool_names": True},
     )
 
 
 class _Answer:
-    """The messages of one answer. ``has_text``: whether one of them has ended with some text."""
+    """Follows the events of one answer and changes some of them.
+
+    ``has_text``: whether a message of the answer has ended and has some text.
+    """
 
     def __init__(self, context: AgentContext[RequestContext]) -> None:
         self._context = context
-        self._message_id = ""  # in place of the SDK's fake id
-        self._in_progress: dict[str, tuple[AssistantMessageItem, list[str]]] = {}  # by id, with their texts
+        self._message_id = ""  # replaces the Agents SDK's fake id
+        # The messages that have not ended, and the pieces of their texts. The key is the message's id.
+        self._in_progress: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
         self._started_at, self._is_first_word = time.perf_counter(), True
         self.has_text = False
 
     def process(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
-        """Note the event, and return the event to send in its place."""
-        event = self._with_own_id(event)
+        """Record the event, and return the event to send in its place."""
+        event = self._replace_fake_id(event)
         match event:
             case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
                 self._in_progress[item.id] = item, []
@@ -127,19 +137,19 @@ class _Answer:
                 if self._is_first_word:
                     self._is_first_word = False
                     first_word_received.send(None, seconds=time.perf_counter() - self._started_at)
-                if item_id in self._in_progress:  # some providers announce no message before its first word
+                if item_id in self._in_progress:  # some providers send text without announcing the message
                     self._in_progress[item_id][1].append(delta)
             case ThreadItemDoneEvent(item=AssistantMessageItem() as item):
                 self._in_progress.pop(item.id, None)
                 self._message_id = ""
                 if not any(part.text.strip() for part in item.content):
-                    # It has no text, or its text was thoughts: see provider/response_events.py.
+                    # The message has no text, or its text was only thoughts (provider/response_events.py).
                     return ThreadItemRemovedEvent(item_id=item.id)
                 self.has_text = True
         return event
 
-    def _with_own_id(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
-        """Replace the fake id. The SDK gives it to every message of Chat Completions."""
+    def _replace_fake_id(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
+        """Replace the fake id, which the Agents SDK gives to every message of Chat Completions."""
         match event:
             case ThreadItemAddedEvent(item=item) | ThreadItemDoneEvent(item=item) if (
                 item.id == FAKE_RESPONSES_ID
@@ -151,17 +161,20 @@ class _Answer:
         return event
 
     def end_thoughts(self) -> list[ThreadStreamEvent]:
-        """End the workflow of thoughts, if it is open. The SDK only ends it when a message follows."""
+        """Return the event that ends the workflow of thoughts, or an empty list if none is open.
+
+        The ChatKit SDK ends the workflow only when a message follows.
+        """
         workflow, self._context.workflow_item = self._context.workflow_item, None
         if workflow is None:
             return []
-        duration = datetime.now() - workflow.created_at  # naive, as everywhere in the SDK
+        duration = datetime.now() - workflow.created_at  # naive, as all times in the ChatKit SDK
         workflow.workflow.summary = DurationSummary(duration=int(duration.total_seconds()))
         workflow.workflow.expanded = False
         return [ThreadItemDoneEvent(item=workflow)]
 
     def partial_messages(self) -> list[AssistantMessageItem]:
-        """The messages that have some text and have not ended."""
+        """Return the messages that have some text and have not ended."""
         return [
             message.model_copy(update={"content": [AssistantMessageContent(text=text)]})
             for message, deltas in self._in_progress.values()
@@ -170,7 +183,10 @@ class _Answer:
 
 
 class _RunEvents:
-    """The events of a run, for one task. ``cancel`` ends that task's wait for the next event."""
+    """Yields the events of a run to one task. ``cancel`` cancels that task.
+
+    It replaces the run in the call of ``stream_agent_response``, which only calls ``stream_events``.
+    """
 
     def __init__(self, run: RunResultStreaming) -> None:
         self._events = run.stream_events()

@@ -11,12 +11,12 @@ logger = logging.getLogger(__name__)
 MAX_AUDIO_BYTES = 10_000_000  # more than ten minutes of any browser's recording
 MAX_BODY_BYTES = MAX_AUDIO_BYTES * 4 // 3 + 1_000  # the audio in base64, and the rest of the request
 
-# The types that browsers record. Providers tell the type by the file's name.
+# The media types that browsers record. Providers find the type by the suffix of the file's name.
 FILE_NAMES = {"audio/webm": "speech.webm", "audio/mp4": "speech.mp4", "audio/ogg": "speech.ogg"}
 
 
 class AudioRefused(Exception):
-    """The request's audio cannot be used. The message is for the caller."""
+    """The audio in the request cannot be used. The exception's message is for the caller."""
 
 
 class TranscriptionFailed(Exception):
@@ -24,7 +24,7 @@ class TranscriptionFailed(Exception):
 
 
 async def transcribe(audio: AudioInput) -> str:
-    """The text of the audio.
+    """Send the audio to the transcription model and return the text.
 
     Raises ``AudioRefused``, ``TranscriptionFailed``, and ``NotImplementedError`` if no model is configured.
     """
@@ -35,7 +35,8 @@ async def transcribe(audio: AudioInput) -> str:
         raise AudioRefused(f"params.mime_type is none of {', '.join(FILE_NAMES)}")
     if not audio.data:
         raise AudioRefused("params.audio_base64 is empty")
-    import openai  # here, because the import takes half a second of every manage.py command
+    # This import takes half a second. At the top of the module, it would slow down every manage.py command.
+    import openai
 
     from support.assistant.provider import client
 
@@ -47,5 +48,5 @@ async def transcribe(audio: AudioInput) -> str:
         raise AudioRefused("params.audio_base64 is no audio that can be written down") from None
     except openai.OpenAIError as exc:
         logger.error("Dictated audio was not transcribed: %s", type(exc).__name__)
-        raise TranscriptionFailed from None  # from None: the error's text may quote the user
+        raise TranscriptionFailed from None  # the text of ``exc`` may quote the user
     return transcription.text

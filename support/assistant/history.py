@@ -1,4 +1,4 @@
-"""Makes the model's input from a conversation: its newest items, with the files attached to them."""
+"""Makes the input of the model from the newest items of a conversation and the files attached to them."""
 
 import asyncio
 import base64
@@ -37,15 +37,16 @@ from support.files import stored_files
 logger = logging.getLogger(__name__)
 
 MAX_ITEMS = 40
-MAX_LENGTH = 200_000  # characters of the items as JSON; attached texts may have the same number of characters
-MAX_FILE_BYTES = 20_000_000  # in all files together; each request sends them again
+# Characters of all items together, as JSON. All attached texts together have the same limit of their own.
+MAX_LENGTH = 200_000
+MAX_FILE_BYTES = 20_000_000  # of all files together; every request to the model sends all files again
 MAX_TEXT_LENGTH = 100_000  # characters of one attached text
 
 
 async def split_input(
     items: Sequence[ThreadItem],
 ) -> tuple[list[TResponseInputItem], list[TResponseInputItem]]:
-    """The input for the items before the newest one, and for the newest one."""
+    """Return two inputs: for all items but the newest, and for the newest item."""
     converter = Converter(items)
     return await converter.to_agent_input(items[:-1]), await converter.to_agent_input(items[-1:])
 
@@ -53,11 +54,14 @@ async def split_input(
 async def newest_items(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> list[ThreadItem]:
-    """The newest items, oldest first. A tool's call and its result are one item, so both are in or out."""
+    """Return the newest items of the thread within MAX_ITEMS and MAX_LENGTH, oldest first.
+
+    The newest item is always included. A tool's call and its result are one item, so they stay together.
+    """
     page = await store.load_thread_items(thread.id, None, MAX_ITEMS, "desc", context)
     items, length = page.data[:1], 0
     for item in page.data[1:]:
-        # Thoughts are not sent to the model, so they have no length.
+        # Thoughts are not sent to the model, so their length is not counted.
         if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):
             length += len(item.model_dump_json())
         if length > MAX_LENGTH:
@@ -67,14 +71,17 @@ async def newest_items(
 
 
 class Converter(ThreadItemConverter):
-    """Converts the items to the Agents SDK's input."""
+    """Converts ChatKit's items to input items of the Agents SDK.
+
+    It overrides methods of the ChatKit SDK that raise an exception, or whose result a model may not accept.
+    """
 
     def __init__(self, items: Sequence[ThreadItem]) -> None:
-        self._left_out = _attachments_over_limit(items)
+        self._ids_over_limit = _attachments_over_limit(items)
 
     async def user_message_to_input(self, item: UserMessageItem, is_last_message: bool = True) -> Any:
-        # A sentence before each picture or file names it. If the model cannot read files, it still gets the
-        # sentence.
+        # Put a sentence with the file's name before each picture and document. A model that cannot read the
+        # file still gets the sentence.
         messages: Any = await super().user_message_to_input(item, is_last_message)
         text, *attached = messages[0]["content"]
         content = [text]
@@ -84,23 +91,23 @@ class Converter(ThreadItemConverter):
         return messages
 
     async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem | None:
-        # As plain text: Chat Completions does not accept the content parts that the SDK's method makes.
-        # Without thoughts: answers that earlier versions stored may contain some.
+        # Return plain text: Chat Completions does not accept the content parts that the ChatKit SDK makes.
+        # Remove thoughts: earlier versions of this app stored answers with thoughts.
         text = thoughts.remove("".join(part.text for part in item.content))
         return EasyInputMessageParam(type="message", role="assistant", content=text) if text else None
 
     async def hidden_context_to_input(
         self, item: HiddenContextItem
     ) -> TResponseInputItem | list[TResponseInputItem] | None:
-        # The SDK's method raises an exception for any content but text. Then no message of the thread could
-        # be answered.
+        # The ChatKit SDK's method raises an exception for any content but text. With such an item, no message
+        # of the conversation could be answered any more.
         if not isinstance(item.content, str):
             item = item.model_copy(update={"content": json.dumps(item.content, ensure_ascii=False)})
         return await super().hidden_context_to_input(item)
 
     async def client_tool_call_to_input(self, item: ClientToolCallItem) -> TResponseInputItem | None:
-        # As text: the id of the call belongs to the model that made the call, and the next model may not have
-        # the tool.
+        # Return a message, and not a tool call. The id of a call belongs to the model that made it, and the
+        # model of the next answer may not have the tool.
         if item.status == "pending":
             return None
         call = {"tool": item.name, "arguments": item.arguments, "result": item.output}
@@ -108,18 +115,18 @@ class Converter(ThreadItemConverter):
         return EasyInputMessageParam(type="message", role="user", content=text)
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
-        # The SDK's method raises an exception.
+        # The ChatKit SDK's method raises NotImplementedError.
         return _text(json.dumps({tag.text: tag.data}, ensure_ascii=False))
 
     async def attachment_to_message_content(self, attachment: Attachment) -> ResponseInputContentParam:
         named = _named(attachment)
-        if attachment.id in self._left_out:
+        if attachment.id in self._ids_over_limit:
             return _text(f"{named}, too much to show you beside the others.")
         try:
             content = await asyncio.to_thread(stored_files.read, attachment)
         except FileNotFoundError:
             return _text(f"{named}, which has been deleted since.")
-        except Exception:  # a storage may raise anything, and the conversation must go on
+        except Exception:  # a storage may raise any exception, and the answer must not fail
             logger.exception("An attached file cannot be read")
             return _text(f"{named}, which cannot be read at the moment.")
         if attachment.mime_type in media_types.TEXTS:
@@ -147,9 +154,10 @@ def _introduction(attachment: Attachment) -> ResponseInputTextParam:
 
 
 def _attachments_over_limit(items: Sequence[ThreadItem]) -> set[str]:
-    """The ids of the attachments that are past the limits, counted from the newest message.
+    """Return the ids of the attachments that the model does not get, because the limits are reached.
 
-    The first attachment of the newest message is never past them.
+    The sizes are added up from the newest message to the oldest. The first attachment in this order is always
+    sent, even if it alone is over a limit.
     """
     attached = [
         attachment
@@ -157,11 +165,11 @@ def _attachments_over_limit(items: Sequence[ThreadItem]) -> set[str]:
         if isinstance(item, UserMessageItem)
         for attachment in item.attachments
     ]
-    left_out, file_bytes, text_length = set(), 0, 0
+    over_limit, file_bytes, text_length = set(), 0, 0
     for number, attachment in enumerate(attached):
         size = int((attachment.metadata or {}).get("size", 0))
         file_bytes += size
         text_length += min(size, MAX_TEXT_LENGTH) if attachment.mime_type in media_types.TEXTS else 0
         if number and (file_bytes > MAX_FILE_BYTES or text_length > MAX_LENGTH):
-            left_out.add(attachment.id)
-    return left_out
+            over_limit.add(attachment.id)
+    return over_limit

@@ -1,4 +1,4 @@
-"""Answers when no model is configured. The answer says so, and it streams like a model's."""
+"""Answers messages while no model is configured. The answer says so, and is streamed as a model's is."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from chatkit.types import (
 
 from support.context import RequestContext
 
-PAUSE_SECONDS = 0.03  # between two words, so that a person sees the answer stream
+PAUSE_SECONDS = 0.03  # between two words, so that a person can see that the answer is streamed
 
 
 async def respond(
@@ -33,7 +33,7 @@ async def respond(
     item = AssistantMessageItem(
         id=store.generate_item_id("message", thread, context),
         thread_id=thread.id,
-        created_at=datetime.now(),  # naive, as everywhere in the SDK
+        created_at=datetime.now(),  # naive, as all times in the ChatKit SDK
         content=[],
     )
     yield ThreadItemAddedEvent(item=item)

@@ -1,4 +1,4 @@
-"""The model and the tool that the user picked for a message in ChatKit's composer."""
+"""Checks and reads the user's choice of a model and a tool for a message, made in ChatKit's composer."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,19 @@ from chatkit.types import InferenceOptions, ThreadItem, UserMessageItem
 
 from support.conf import conf
 
-MAX_TOOL_NAME = 64  # characters, as the model sees it
+MAX_TOOL_NAME = 64  # characters of the name that the model sees, such as mcp_todo__add
 
 
 class ModelChoiceRefused(Exception):
-    """The message names the field and does not quote the request."""
+    """The model or the tool is not on offer. The exception's message names the field and not its value."""
 
 
 def check(options: InferenceOptions) -> None:
-    """Raises ``ModelChoiceRefused`` if the model or the tool is not on offer."""
+    """Raise ``ModelChoiceRefused`` if the model or the tool is not on offer."""
     if options.model and options.model not in _models():
         raise ModelChoiceRefused("params.input.inference_options.model is not one of the models on offer")
-    # Only the MCP servers know their tools, and the answer connects to them. So check the form of the name.
+    # Only the MCP servers know which tools they have, and they are not connected yet. So check only the form
+    # of the name here. ``mcp.tools.require_first_call`` checks the tool itself.
     if options.tool_choice and not (conf.SUPPORT_MCP_SERVERS and _may_be_a_tool(options.tool_choice.id)):
         raise ModelChoiceRefused(
             "params.input.inference_options.tool_choice.id is not one of the tools on offer"
@@ -25,18 +26,24 @@ def check(options: InferenceOptions) -> None:
 
 
 def model(items: Sequence[ThreadItem]) -> str:
-    """The model picked for the newest message. The default if none was picked, or if it is not on offer."""
+    """Return the model that the user chose for the newest message.
+
+    Returns SUPPORT_MODEL if the user chose none, or if that model is no longer on offer.
+    """
     messages = (item for item in reversed(items) if isinstance(item, UserMessageItem))
     newest = next(messages, None)
-    picked = newest.inference_options.model if newest else None
-    return picked if picked in _models() else conf.SUPPORT_MODEL
+    chosen = newest.inference_options.model if newest else None
+    return chosen if chosen in _models() else conf.SUPPORT_MODEL
 
 
 def tool(items: Sequence[ThreadItem]) -> str | None:
-    """The tool picked for the newest message; ``None`` if another item follows that message."""
+    """Return the tool that the user chose for the newest message.
+
+    Returns ``None`` if the user chose none, or if another item follows the message.
+    """
     newest = items[-1] if items else None
-    picked = newest.inference_options.tool_choice if isinstance(newest, UserMessageItem) else None
-    return picked.id if picked else None
+    chosen = newest.inference_options.tool_choice if isinstance(newest, UserMessageItem) else None
+    return chosen.id if chosen else None
 
 
 def _models() -> set[str]:

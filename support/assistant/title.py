@@ -1,4 +1,4 @@
-"""Generates a short title for a new thread, with a model, while the first answer is being made."""
+"""Lets a model write a short title for a new conversation, while another model writes the first answer."""
 
 import asyncio
 import logging
@@ -23,16 +23,17 @@ INSTRUCTIONS = (
 )
 MAX_LENGTH = 60  # characters
 MAX_MESSAGE_LENGTH = 1000  # characters of the user's message that the model reads
-MAX_DELAY_SECONDS = 2  # how long the end of the answer waits for the title
+MAX_DELAY_SECONDS = 2  # for the end of the answer, which waits for the title
 
 
 @asynccontextmanager
 async def generating(
     store: Store[RequestContext], thread: ThreadMetadata, items: Sequence[ThreadItem], context: RequestContext
 ) -> AsyncIterator[None]:
-    """Generate a title during the block, if the thread has none. The SDK stores it and tells the client.
+    """Generate a title while the block runs, if the thread has no title yet.
 
-    A failure is only logged. The next message tries again.
+    Sets ``thread.title``. The ChatKit SDK then stores the title and sends it to the client. A failure is only
+    logged: the next message of the thread generates a title again.
     """
     message = "" if thread.title else _first_message(items)
     if not message:
@@ -55,11 +56,11 @@ async def _generate(
     try:
         run = await Runner.run(agent, message, max_turns=1, run_config=client.run_config())
         if model.ending in (AnswerEnding.LENGTH, AnswerEnding.FILTER):
-            return  # no title is better than a part of one
+            return  # the title is incomplete
         title = tidy(thoughts.remove(str(run.final_output)))
         if title:
-            # The SDK will store the whole thread. So load it again: the user may have changed the title,
-            # closed the thread or deleted it.
+            # The ChatKit SDK will store all fields of ``thread``. So load them again first: the user may have
+            # changed the title, closed the thread or deleted it.
             for name, value in await store.load_thread(thread.id, context):
                 setattr(thread, name, value)
             thread.title = thread.title or title
@@ -69,7 +70,10 @@ async def _generate(
 
 
 def tidy(title: str) -> str:
-    """One line without Markdown and quotation marks. A long title is cut between two words."""
+    """Return the title as one line without Markdown and quotation marks, of at most MAX_LENGTH characters.
+
+    A longer title is cut between two words and ends with "…".
+    """
     words = "".join(char if char.isprintable() else " " for char in title).split()
     line = " ".join(words).strip(" \"'`*_#.“”„«»")
     if len(line) <= MAX_LENGTH:
@@ -79,5 +83,6 @@ def tidy(title: str) -> str:
 
 
 def _first_message(items: Sequence[ThreadItem]) -> str:
+    """Return the start of the first user message, or an empty string if there is no text."""
     first = next((item for item in items if isinstance(item, UserMessageItem)), None)
     return " ".join(part.text for part in first.content)[:MAX_MESSAGE_LENGTH].strip() if first else ""
