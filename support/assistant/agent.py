@@ -32,7 +32,7 @@ from chatkit.types import (
 from django.dispatch import Signal
 
 from support.assistant import history, model_choice, title
-from support.assistant.instructions import instructions_for
+from support.assistant.instructions import make_instructions
 from support.assistant.mcp import tools
 from support.assistant.provider import client, failure_messages
 from support.context import RequestContext
@@ -51,23 +51,25 @@ async def respond(
     If the model fails, this function yields the partial answer, which the ChatKit SDK then stores. After that
     it raises ``CustomStreamError`` with a sentence for the user.
     """
-    items = await history.newest_items(store, thread, context)
+    items = await history.load_newest_items(store, thread, context)
     agent_context = AgentContext(thread=thread, store=store, request_context=context)
     answer = _Answer(agent_context)
     async with (
         title.generating(store, thread, items, context),
-        tools.connected(context.user_id, agent_context.stream) as servers,
+        tools.connect(context.user_id, agent_context.stream) as servers,
     ):
-        earlier, newest = await history.split_input(items)
-        model = client.model(model_choice.model(items), context.user_id, len(earlier), agent_context.stream)
+        earlier, newest = await history.convert_to_input(items)
+        model = client.make_model(
+            model_choice.chosen_model(items), context.user_id, len(earlier), agent_context.stream
+        )
         agent = _make_agent(context, model, servers)
-        await tools.require_first_call(agent, model_choice.tool(items), agent_context)
+        await tools.require_first_call(agent, model_choice.chosen_tool(items), agent_context)
         run = Runner.run_streamed(
             agent,
             earlier + newest,
             context=agent_context,
             max_turns=MAX_TURNS,
-            run_config=client.run_config(),
+            run_config=client.make_run_config(),
         )
         run_events = _RunEvents(run)
         try:
@@ -101,9 +103,9 @@ def _make_agent(
 ) -> Agent[AgentContext[RequestContext]]:
     return Agent(
         name="Support",
-        instructions=instructions_for(context.user, context.locale),
+        instructions=make_instructions(context.user, context.locale),
         model=model,
-        model_settings=client.settings(),
+        model_settings=client.make_settings(),
         mcp_servers=servers,
         # Two servers may have tools of the same name. So the model knows the tool ``add`` of the server
         # ``todo`` as mcp_todo__add.

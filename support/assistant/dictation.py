@@ -41,7 +41,7 @@ async def transcribe(audio: AudioInput) -> str:
     from support.assistant.provider import client
 
     try:
-        transcription = await client.client().audio.transcriptions.create(
+        transcription = await client.get_client().audio.transcriptions.create(
             model=conf.SUPPORT_TRANSCRIPTION_MODEL, file=(FILE_NAMES[media_type], audio.data, media_type)
         )
     except (openai.BadRequestError, openai.UnprocessableEntityError):

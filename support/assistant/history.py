@@ -43,7 +43,7 @@ MAX_FILE_BYTES = 20_000_000  # of all files together; every request to the model
 MAX_TEXT_LENGTH = 100_000  # characters of one attached text
 
 
-async def split_input(
+async def convert_to_input(
     items: Sequence[ThreadItem],
 ) -> tuple[list[TResponseInputItem], list[TResponseInputItem]]:
     """Return two inputs: for all items but the newest, and for the newest item."""
@@ -51,7 +51,7 @@ async def split_input(
     return await converter.to_agent_input(items[:-1]), await converter.to_agent_input(items[-1:])
 
 
-async def newest_items(
+async def load_newest_items(
     store: Store[RequestContext], thread: ThreadMetadata, context: RequestContext
 ) -> list[ThreadItem]:
     """Return the newest items of the thread within MAX_ITEMS and MAX_LENGTH, oldest first.

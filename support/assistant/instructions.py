@@ -15,7 +15,7 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-def instructions_for(user: Named, locale: str) -> str:
+def make_instructions(user: Named, locale: str) -> str:
     # Quoted as JSON, because the user chose the name. It must not look like an instruction.
     lines = [
         conf.SUPPORT_INSTRUCTIONS,

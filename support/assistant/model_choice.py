@@ -25,7 +25,7 @@ def check(options: InferenceOptions) -> None:
         )
 
 
-def model(items: Sequence[ThreadItem]) -> str:
+def chosen_model(items: Sequence[ThreadItem]) -> str:
     """Return the model that the user chose for the newest message.
 
     Returns SUPPORT_MODEL if the user chose none, or if that model is no longer on offer.
@@ -36,7 +36,7 @@ def model(items: Sequence[ThreadItem]) -> str:
     return chosen if chosen in _models() else conf.SUPPORT_MODEL
 
 
-def tool(items: Sequence[ThreadItem]) -> str | None:
+def chosen_tool(items: Sequence[ThreadItem]) -> str | None:
     """Return the tool that the user chose for the newest message.
 
     Returns ``None`` if the user chose none, or if another item follows the message.

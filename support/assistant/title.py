@@ -51,10 +51,10 @@ async def generating(
 async def _generate(
     store: Store[RequestContext], thread: ThreadMetadata, message: str, context: RequestContext
 ) -> None:
-    model = client.model(conf.SUPPORT_TITLE_MODEL)
+    model = client.make_model(conf.SUPPORT_TITLE_MODEL)
     agent = Agent(name="Title", instructions=INSTRUCTIONS, model=model)
     try:
-        run = await Runner.run(agent, message, max_turns=1, run_config=client.run_config())
+        run = await Runner.run(agent, message, max_turns=1, run_config=client.make_run_config())
         if model.ending in (AnswerEnding.LENGTH, AnswerEnding.FILTER):
             return  # the title is incomplete
         title = tidy(thoughts.remove(str(run.final_output)))

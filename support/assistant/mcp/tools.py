@@ -32,7 +32,7 @@ SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 
 @asynccontextmanager
-async def connected(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCPServer]]:
+async def connect(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCPServer]]:
     """The servers that could be connected. The client gets a notice of each other server."""
     connections = [Connection(server, user_id, send_event) for server in configured()]
     try:

@@ -25,7 +25,7 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[tuple[str, str], As
 )
 
 
-def client() -> AsyncOpenAI:
+def get_client() -> AsyncOpenAI:
     """The client of this event loop. It is made anew if the settings of the provider have changed."""
     base_url, api_key = conf.OPENAI_BASE_URL, conf.OPENAI_API_KEY
     loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ def client() -> AsyncOpenAI:
     return new_client
 
 
-def model(
+def make_model(
     name: str, user_id: str = "", earlier_count: int = 0, send_event: SendEvent | None = None
 ) -> LanguageModel:
     """A new model for each run, because a model holds the state of its run's requests and answer.
@@ -51,17 +51,17 @@ def model(
     """
     model_class = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
     requests = ModelRequests((conf.OPENAI_BASE_URL, name), user_id, earlier_count, send_event)
-    return model_class(name, client(), requests)
+    return model_class(name, get_client(), requests)
 
 
-def settings() -> ModelSettings:
+def make_settings() -> ModelSettings:
     # ``store`` has the provider's default. OpenAI then keeps responses for a month. store=False would prevent
     # that, but would break each answer in which a reasoning model calls a tool: the next request refers to
     # the reasoning, which OpenAI would not have stored. Data retention is switched off in OpenAI's project.
     return ModelSettings(retry=ModelRetrySettings(max_retries=RETRIES, policy=_should_retry))
 
 
-def run_config() -> RunConfig:
+def make_run_config() -> RunConfig:
     return RunConfig(
         # Tracing sends every prompt to OpenAI, whatever OPENAI_BASE_URL says.
         tracing_disabled=not conf.SUPPORT_TRACING,

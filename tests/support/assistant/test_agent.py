@@ -20,7 +20,7 @@ from chatkit.types import (
 from chatkit.widgets import DynamicWidgetRoot
 
 from support.assistant import history
-from support.assistant.instructions import instructions_for
+from support.assistant.instructions import make_instructions
 from support.assistant.provider.input_items import EARLIER_MESSAGES_MISSING
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.conversations import (
@@ -267,17 +267,17 @@ def test_the_instructions_may_come_from_a_file(person: Person, settings: Any, tm
     file.write_text("Sei freundlich — 💍\n", encoding="utf-8")
     settings.SUPPORT_INSTRUCTIONS_FILE = str(file)
 
-    lines = instructions_for(person, "").splitlines()
+    lines = make_instructions(person, "").splitlines()
 
     assert lines == ["Sei freundlich — 💍", f'The user\'s name is "{person.name}".']
 
 
 def test_the_default_instructions_describe_a_support_assistant(person: Person) -> None:
-    assert instructions_for(person, "").startswith("You are the support assistant of this website.")
+    assert make_instructions(person, "").startswith("You are the support assistant of this website.")
 
 
 def test_a_long_user_name_is_cut_in_the_instructions() -> None:
-    assert "N" * 100 + '"' in instructions_for(SimpleNamespace(name="N" * 10_000), "")
+    assert "N" * 100 + '"' in make_instructions(SimpleNamespace(name="N" * 10_000), "")
 
 
 # --- Other hosts ----------------------------------------------------------------------------------

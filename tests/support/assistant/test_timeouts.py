@@ -46,7 +46,7 @@ def chat(request: pytest.FixtureRequest, person: Person, model: Model, settings:
             events.append(json.loads(line.removeprefix(b"data: ")))
             if deltas_of(events[-1:]):
                 model.may_go_on.set()
-        await client.client().close()
+        await client.get_client().close()
         return events
 
     return send

@@ -127,7 +127,7 @@ def test_a_missing_file_does_not_break_its_conversation(
 
 
 def as_input(items: list[Any]) -> list[Any]:
-    earlier, newest = async_to_sync(history.split_input)(items)
+    earlier, newest = async_to_sync(history.convert_to_input)(items)
     return [*earlier, *newest]
 
 

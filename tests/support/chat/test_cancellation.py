@@ -231,7 +231,7 @@ def test_after_a_disconnect_or_a_failure_no_asyncio_task_remains(
             await reading
         reading.cancel()
         await asyncio.wait([reading])
-        await client.client().close()
+        await client.get_client().close()
         del result, reading
         for _ in range(3):
             await asyncio.sleep(0.05)
@@ -260,6 +260,6 @@ def test_a_stream_that_is_closed_between_two_events_stops_the_model(in_process: 
             pass
         await result.json_events.aclose()
         assert await asyncio.to_thread(model.calls[0].abandoned.wait, 15)
-        await client.client().close()
+        await client.get_client().close()
 
     async_to_sync(answer)()
