@@ -1,8 +1,8 @@
-"""The MCP servers of SUPPORT_MCP_SERVERS, and the tokens that tell them who the user is.
+"""Reads SUPPORT_MCP_SERVERS, and signs the tokens with which these servers identify the user.
 
-MCP forbids passing a client's token to another server. A server with Better Auth's token could use it here
-and act as the user. So we sign a token for each server, and no other server accepts it. docs/tools.md shows
-how to verify it.
+MCP forbids that we pass the client's token on: an MCP server could send that token to our API and act as the
+user. So we sign a token of our own for each MCP server, which no other server accepts. docs/tools.md shows
+how an MCP server verifies this token.
 """
 
 import re
@@ -17,23 +17,28 @@ import jwt
 from support.conf import conf
 
 ISSUER = "chatbackend"
-TOKEN_LIFETIME = timedelta(seconds=60)  # each HTTP request gets a new token, so a long run does not need more
-MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: as long as HS256's digest
+TOKEN_LIFETIME = timedelta(seconds=60)  # enough for a long answer, because each HTTP request has a new token
+MIN_SECRET_BYTES = 32  # the size of HS256's digest, as RFC 7518, section 3.2 demands
 
-# A tool's name begins with the name of its server. OpenAI allows 64 of these characters for both.
+# The name of a server. The model knows each tool by the server's name and the tool's name together. OpenAI
+# allows 64 of these characters for both.
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolServer:
-    """``secret``: shared with this server alone. A server without a secret gets no token."""
+    """An entry of SUPPORT_MCP_SERVERS.
+
+    ``secret``: the key of this server's tokens. Only this server shares it with us. A server without a secret
+    gets no token.
+    """
 
     name: str
     url: str
     secret: str = field(default="", repr=False)
 
     def token_for(self, user_id: str) -> str:
-        """A short-lived JWT that names the user. Its audience is this server."""
+        """Return a JWT that names the user. Its audience is the server's URL. It expires in a minute."""
         now = datetime.now(UTC)
         claims = {
             "iss": ISSUER,
@@ -47,12 +52,15 @@ class ToolServer:
 
 
 def configured() -> list[ToolServer]:
-    """The servers of SUPPORT_MCP_SERVERS. The system checks have validated the setting."""
+    """Return the servers of SUPPORT_MCP_SERVERS. The system checks have validated the setting."""
     return [ToolServer(**entry) for entry in conf.SUPPORT_MCP_SERVERS]
 
 
 def problems(entries: Any) -> list[str]:
-    """What is wrong with SUPPORT_MCP_SERVERS. Each sentence names the entry's number and quotes no secret."""
+    """Return the problems of SUPPORT_MCP_SERVERS, as sentences for the operator.
+
+    Each sentence about one entry begins with the entry's number. No sentence quotes a secret.
+    """
     if not isinstance(entries, list):
         return ["it is not a list"]
     found = [
@@ -79,8 +87,8 @@ def _problems_of(entry: Any) -> list[str]:
     found = []
     if not NAME.fullmatch(entry.get("name", "")):
         found.append("its name should be a lower-case word of at most 24 letters, digits, _ and -")
-    if not _is_address(entry.get("url", "")):
-        found.append("its url should be an http(s) address without user, query and fragment")
+    if not _is_server_url(entry.get("url", "")):
+        found.append("its url should be an http(s) URL without user, query and fragment")
     if "secret" in entry and len(entry["secret"].encode()) < MIN_SECRET_BYTES:
         found.append(f"its secret should have at least {MIN_SECRET_BYTES} bytes")
     if set(entry) - known:
@@ -88,7 +96,7 @@ def _problems_of(entry: Any) -> list[str]:
     return found
 
 
-def _is_address(url: str) -> bool:
+def _is_server_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises if the port is not a number

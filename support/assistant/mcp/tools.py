@@ -1,6 +1,6 @@
-"""Connects to the MCP servers for one answer, in the name of one user, and runs their tools.
+"""Connects to the MCP servers for one answer to one user, and calls their tools.
 
-A server that fails does not end the answer: the user gets a notice, and the model an error for each call.
+The answer goes on if a server fails. The user then gets a notice, and each call gives the model an error.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from support.assistant.mcp.servers import ToolServer, configured
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = 5  # for connecting and listing the tools; the answer waits for it
+CONNECT_TIMEOUT_SECONDS = 5  # for connecting and listing the tools; the answer starts after that
 CALL_TIMEOUT_SECONDS = 30
 CLOSE_TIMEOUT_SECONDS = 1
-MAX_IDLE_SECONDS = 1  # an older idle connection is not used again, because its server may be closing it
-MAX_LIST_PAGES = 10
-MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result; the model's price grows with them
-MAX_TITLE_LENGTH = 80
+MAX_IDLE_SECONDS = 1  # a connection that was idle for longer is not used again: its server may be closing it
+MAX_LIST_PAGES = 10  # of the list of one server's tools
+MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result; each character makes the model's call dearer
+MAX_TITLE_LENGTH = 80  # characters of a tool's title
 
 SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 
 @asynccontextmanager
 async def connect(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCPServer]]:
-    """The servers that could be connected. The client gets a notice of each other server."""
+    """Connect to all servers and yield those that answer. The client gets a notice of each other server."""
     connections = [Connection(server, user_id, send_event) for server in configured()]
     try:
         are_open = await asyncio.gather(*(connection.open() for connection in connections))
@@ -71,7 +71,7 @@ class Connection(MCPServerStreamableHttp):
         self._required: dict[str, set[str]] = {}
 
     async def open(self) -> bool:
-        """Connect and list the tools. ``False`` if that failed."""
+        """Connect and list the tools. Returns whether this worked."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self.connect()  # type: ignore[no-untyped-call]
@@ -87,14 +87,14 @@ class Connection(MCPServerStreamableHttp):
     async def call_tool(
         self, tool_name: str, arguments: dict[str, Any] | None, meta: dict[str, Any] | None = None
     ) -> CallToolResult:
-        # The client gets the tool's title, and not the arguments.
+        # The client sees the tool's title. It does not see the arguments.
         title = " ".join(self._titles.get(tool_name, "").split())[:MAX_TITLE_LENGTH]
         await self._send_event(ProgressUpdateEvent(text=title or self.name))
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                 result = await super().call_tool(tool_name, arguments, meta)
         except Exception as exc:
-            # If the model left out a required argument, the server is not to blame, and there is no notice.
+            # If the model left out a required argument, the model made the mistake. So there is no notice.
             if self._required.get(tool_name, set()) <= set(arguments or {}):
                 await self._report_failure("failed in a call", exc)
             raise
@@ -108,7 +108,7 @@ class Connection(MCPServerStreamableHttp):
             logger.warning("MCP server %s did not close its connection: %s", self.name, type(exc).__name__)
 
     async def _report_failure(self, what: str, exc: Exception) -> None:
-        # The error's text is not logged: the server may have written the arguments or personal data into it.
+        # Do not log the error's text: the server may have written the arguments or personal data into it.
         kind, status = type(exc).__name__, self._caller_auth.status
         logger.warning("MCP server %s %s: %s, last HTTP status %s", self.name, what, kind, status)
         if not self._failure_was_sent:
@@ -125,7 +125,10 @@ def http_client(
 
 
 class CallerAuth(httpx2.Auth):
-    """Signs a new token for each request, so none expires in use. ``status``: of the last response."""
+    """Sends a new token with each HTTP request, so that no token expires while it is used.
+
+    ``status``: the HTTP status of the last response.
+    """
 
     def __init__(self, user_id: str, server: ToolServer) -> None:
         self._user_id, self._server = user_id, server
@@ -139,7 +142,10 @@ class CallerAuth(httpx2.Auth):
 
 
 def _shortened(result: CallToolResult) -> CallToolResult:
-    """The result, cut to MAX_OUTPUT_LENGTH. Pictures are not counted. Other parts count as JSON."""
+    """Return the result, cut after MAX_OUTPUT_LENGTH characters.
+
+    Pictures are not counted. Parts that are neither text nor pictures count with their length as JSON.
+    """
     kept: list[ContentBlock] = []
     left = MAX_OUTPUT_LENGTH
     for part in result.content:

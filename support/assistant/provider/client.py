@@ -1,4 +1,7 @@
-"""Connects to the model's provider: the HTTP client, the models of both APIs, and the settings of a run."""
+"""Makes the HTTP client for the model's provider, the models, and the settings for a run of the Agents SDK.
+
+"Both APIs" are OpenAI's Responses API and Chat Completions.
+"""
 
 import asyncio
 from weakref import WeakKeyDictionary
@@ -19,14 +22,15 @@ READ_TIMEOUT_SECONDS = 120  # some models think for a minute before the first wo
 CONNECT_TIMEOUT_SECONDS = 5
 MAX_RETRY_DELAY_SECONDS = 2  # the user is waiting
 
-# A client's connections belong to one event loop. So there is one client for each loop.
+# A client's connections belong to one event loop. So each event loop has its own client. The first part of
+# each value is the pair of URL and API key with which the client was made.
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[tuple[str, str], AsyncOpenAI]] = (
     WeakKeyDictionary()
 )
 
 
 def get_client() -> AsyncOpenAI:
-    """The client of this event loop. It is made anew if the settings of the provider have changed."""
+    """Return the client of this event loop. Makes a new client if the provider's settings have changed."""
     base_url, api_key = conf.OPENAI_BASE_URL, conf.OPENAI_API_KEY
     loop = asyncio.get_running_loop()
     known_settings, known_client = _clients.get(loop, (None, None))
@@ -36,7 +40,8 @@ def get_client() -> AsyncOpenAI:
         base_url=base_url or None,
         api_key=api_key or "none",  # a local model needs no key, but the client requires one
         timeout=Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-        max_retries=0,  # the client's own retries would wait for up to a minute if the provider asks for it
+        # The client's own retries would wait as long as the provider asks, up to a minute. See _should_retry.
+        max_retries=0,
     )
     _clients[loop] = (base_url, api_key), new_client
     return new_client
@@ -45,7 +50,7 @@ def get_client() -> AsyncOpenAI:
 def make_model(
     name: str, user_id: str = "", earlier_count: int = 0, send_event: SendEvent | None = None
 ) -> LanguageModel:
-    """A new model for each run, because a model holds the state of its run's requests and answer.
+    """Return a new model for one run. A model holds the state of the run's requests and of its answer.
 
     ``user_id``, ``earlier_count``, ``send_event``: see ``ModelRequests``.
     """
@@ -55,22 +60,23 @@ def make_model(
 
 
 def make_settings() -> ModelSettings:
-    # ``store`` has the provider's default. OpenAI then keeps responses for a month. store=False would prevent
-    # that, but would break each answer in which a reasoning model calls a tool: the next request refers to
-    # the reasoning, which OpenAI would not have stored. Data retention is switched off in OpenAI's project.
+    # ``store`` is not set, so the provider's default applies: OpenAI keeps responses for a month. store=False
+    # would break each answer in which a reasoning model calls a tool. The request after the tool call refers
+    # to the reasoning, and OpenAI would not have stored the reasoning. An operator can switch off the storage
+    # in the settings of the project at OpenAI.
     return ModelSettings(retry=ModelRetrySettings(max_retries=RETRIES, policy=_should_retry))
 
 
 def make_run_config() -> RunConfig:
     return RunConfig(
-        # Tracing sends every prompt to OpenAI, whatever OPENAI_BASE_URL says.
+        # Tracing sends every prompt to OpenAI, even if OPENAI_BASE_URL is another provider's.
         tracing_disabled=not conf.SUPPORT_TRACING,
         tool_not_found_behavior="return_error_to_model",  # the model may then call a tool that exists
     )
 
 
 def _should_retry(context: RetryPolicyContext) -> bool:
-    """The SDK calls this only if the request failed before its first event."""
+    """The Agents SDK asks this only if the request failed before its first event."""
     error = context.normalized
     if error.is_timeout:
         return False  # the user has waited long enough

@@ -1,6 +1,7 @@
-"""Turns a model's failure into one sentence for the user. The log gets the class, the status and the codes.
+"""Turns a model's failure into one sentence for the user, and logs the failure.
 
-A failure is an exception, or an answer that ended early (``AnswerEnding``).
+A failure is an exception, or an answer that is not complete (``AnswerEnding``). The log gets the class of the
+exception, the HTTP status and the provider's codes. It never gets a text of the provider.
 """
 
 import json
@@ -26,7 +27,8 @@ BROKE_OFF = "The answer broke off. Please try again."
 ENDLESS = "The assistant did not get to the end of this. Please try again, or ask for less at once."
 MAX_RETRY_AFTER_SECONDS = 3600
 
-# Named after ``AnswerEnding``. If the answer has some text, the user gets the notice. If not, the error.
+# Named after the members of ``AnswerEnding``. If the answer has some text, the user gets the notice, and
+# otherwise the error.
 LENGTH_NOTICE = "The answer became too long and was cut off. Ask the assistant to go on."
 LENGTH_ERROR = "The assistant reached its length limit before it said anything. Please ask for less at once."
 FILTER_NOTICE = "A content filter stopped the answer here."
@@ -50,7 +52,9 @@ KINDS = (
 
 
 def error_for_user(exc: Exception, has_text: bool = False) -> CustomStreamError | None:
-    """The error to raise in place of a model's exception; ``None`` if the exception is not a model's.
+    """Return the error to raise in place of an exception of the model, or ``None`` for any other exception.
+
+    Also logs the failure and sends ``model_failed``.
 
     ``has_text``: whether the answer already has some text.
     """
@@ -63,18 +67,18 @@ def error_for_user(exc: Exception, has_text: bool = False) -> CustomStreamError 
             kind, message = "refused", REFUSED
         case openai.APIStatusError(status_code=413 | 415):
             kind, message = "refused", REFUSED
-        case openai.APIStatusError():  # a wrong key, a wrong model, no money: the user cannot change it
+        case openai.APIStatusError():  # a wrong key, a wrong model, no money: the user cannot change these
             kind, message = "unavailable", UNAVAILABLE
         case MaxTurnsExceeded():
             kind, message = "endless", ENDLESS
         case openai.OpenAIError() | AgentsException() | httpx2.HTTPError():
             kind, message = "broke_off", BROKE_OFF
-        case json.JSONDecodeError() | pydantic.ValidationError():  # the answer does not follow the API
+        case json.JSONDecodeError() | pydantic.ValidationError():  # the answer does not conform to the API
             kind, message = "broke_off", BROKE_OFF
         case _:
             return None
     model_failed.send(None, kind=kind)
-    # The message and the traceback are not logged: both may quote the conversation or the key.
+    # Do not log the message and the traceback: both may quote the conversation or the API key.
     logger.error(
         "The model failed: %s, status %s, code %s, request %s",
         type(exc).__name__,
@@ -84,10 +88,12 @@ def error_for_user(exc: Exception, has_text: bool = False) -> CustomStreamError 
 
 
 def notice_for_user(ending: AnswerEnding, has_text: bool) -> NoticeEvent | None:
-    """The notice for an answer that ended without an exception; ``None`` if the answer is complete.
+    """Return the notice for an answer that ended without an exception, or ``None`` for a complete answer.
 
-    ``has_text``: whether there is any text, perhaps before a tool call. Raises ``CustomStreamError`` if there
-    is no text.
+    Raises ``CustomStreamError`` if the answer is not complete and has no text. Also logs the failure and
+    sends ``model_failed``.
+
+    ``has_text``: whether the answer has some text, before a tool call or at its end.
     """
     match ending:
         case AnswerEnding.COMPLETE:
@@ -96,7 +102,7 @@ def notice_for_user(ending: AnswerEnding, has_text: bool) -> NoticeEvent | None:
             kind, notice, error = "cut_off", LENGTH_NOTICE, LENGTH_ERROR
         case AnswerEnding.FILTER:
             kind, notice, error = "filtered", FILTER_NOTICE, FILTER_ERROR
-        case AnswerEnding.UNKNOWN:  # not counted as a failure: some providers never give a reason
+        case AnswerEnding.UNKNOWN:  # this is not a failure: some providers never give a reason
             return NoticeEvent(level="info", message=UNKNOWN_NOTICE)
         case AnswerEnding.EMPTY:
             kind, notice, error = "empty", EMPTY_NOTICE, EMPTY_ERROR
@@ -112,7 +118,7 @@ def notice_for_user(ending: AnswerEnding, has_text: bool) -> NoticeEvent | None:
 def _busy_message(retry_after: str) -> str:
     try:
         seconds = math.ceil(float(retry_after))
-    except (ValueError, OverflowError):  # a date, "nan" or "inf"
+    except (ValueError, OverflowError):  # Retry-After is a date, "nan" or "inf"
         seconds = 0
     when = f"in {seconds} seconds" if 1 < seconds <= MAX_RETRY_AFTER_SECONDS else "in a moment"
     return f"The assistant is very busy. Please try again {when}."

@@ -1,7 +1,13 @@
-"""Simplifies a conversation for providers that accept less than OpenAI. The items are the Agents SDK's.
+"""Simplifies the input of a model, for providers that accept less than OpenAI does.
 
-Some providers accept no list of parts, no two messages of one role in a row, or no message without text. Some
-accept no pictures, no files or no ids. No function here changes its arguments.
+The input is a list of the Agents SDK's input items. Some providers refuse:
+
+- a message whose content is a list of parts
+- two messages of one role in a row
+- a message without text
+- pictures, files or ids
+
+No function of this module changes its arguments.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +26,10 @@ IMAGE_FROM_TOOL = "A tool returned this image:"
 
 
 def simplify(items: Iterable[Item]) -> list[Item]:
-    """Begin with a user's message, merge neighbours of one role, and write text content as one string."""
+    """Merge neighbouring messages of one role, and write content that is only text as one string.
+
+    If the first item is not a user's message, one is put before it.
+    """
     messages: list[Item] = []
     for item in items:
         previous = messages[-1] if messages else {}
@@ -34,11 +43,14 @@ def simplify(items: Iterable[Item]) -> list[Item]:
 
 
 def with_pictures_after_tools(items: Iterable[Item]) -> list[Item]:
-    """For Chat Completions: a tool's result may only be text there. So a user's message has its pictures."""
+    """Move the pictures in the tools' results to a user's message after these results.
+
+    This is for Chat Completions, where a tool's result may only be text.
+    """
     messages: list[Item] = []
     pictures: list[Item] = []
     for item in items:
-        # The API requires all results of one turn before any other message.
+        # Chat Completions requires all results of one turn before any other message.
         if pictures and item.get("type") != "function_call_output":
             messages.append(_user_message(IMAGE_FROM_TOOL, *pictures))
             pictures = []
@@ -50,17 +62,20 @@ def with_pictures_after_tools(items: Iterable[Item]) -> list[Item]:
 
 
 def files_in(items: Iterable[Item]) -> list[Item]:
-    """The parts that are pictures or files."""
+    """Return the parts that are pictures or files."""
     return [part for item in items for part in _parts(item) if part.get("type") in (PICTURE, FILE)]
 
 
 def without_files(items: Iterable[Item], is_removed: Callable[[Item], bool]) -> list[Item]:
-    """Replace each of these files with a sentence. The text before it already names the file."""
+    """Replace each picture or file for which ``is_removed`` is true with a sentence.
+
+    The sentence does not name the file, because the text before the file does.
+    """
     return [_replace_files(item, is_removed, FILE_NOT_SHOWN) for item in items]
 
 
 def without_ids(items: Sequence[Item]) -> list[Item]:
-    """Remove ids and reasoning. A provider that does not store its answers cannot look them up."""
+    """Remove ids and reasoning items. A provider that does not store its answers cannot find them by id."""
     if not any("id" in item for item in items):
         return list(items)
     kept = (item for item in items if item.get("type") != "reasoning")
@@ -81,15 +96,18 @@ def _text(text: str) -> Item:
 
 
 def _content_key(item: Item) -> str:
+    """Return the key under which the item has its content."""
     return "output" if item.get("type") == "function_call_output" else "content"
 
 
 def _parts(item: Item) -> list[Item]:
+    """Return the content of the item as a list of parts."""
     content = item.get(_content_key(item)) or []
     return [_text(content)] if isinstance(content, str) else list(content)
 
 
 def _with_plain_text(item: Item) -> Item:
+    """Return the item with its content as one string, if the content has only text."""
     key = _content_key(item)
     if key == "content" and not _is_message(item):
         return item

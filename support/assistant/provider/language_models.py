@@ -1,9 +1,13 @@
-"""Extends the Agents SDK's models: they note how an answer ended, and they keep thoughts out of it.
+"""Extends the two models of the Agents SDK, for OpenAI's Responses API and for Chat Completions.
 
-The SDK emits events of the Responses API for both of OpenAI's APIs. But it drops the ``finish_reason`` of
-Chat Completions. It raises an exception if a model refuses or is cut off. It treats thoughts in the text as a
-part of the answer. So these models rewrite the stream, before the SDK's runner and ChatKit's converter read
-it.
+Both models of the Agents SDK emit events of the Responses API. But these models have three faults for us:
+
+- They drop the ``finish_reason`` of Chat Completions.
+- They raise an exception if the provider refuses to answer or cuts the answer off.
+- They treat thoughts in the text as a part of the answer.
+
+So the models in this module record how an answer ended, and rewrite the events. The Agents SDK's runner and
+ChatKit's converter then read the rewritten events.
 """
 
 from collections.abc import AsyncIterator
@@ -24,14 +28,16 @@ from support.assistant.provider.tool_call_indexes import ToolCallIndexes
 
 
 class AnswerEnding(StrEnum):
+    """How an answer of the model ended."""
+
     COMPLETE = "complete"
     LENGTH = "length"  # the answer reached the limit of tokens
     FILTER = "filter"  # the provider's content filter stopped the answer
     UNKNOWN = "unknown"  # the provider gave no reason, or a reason that is not in FINISH_REASONS
-    EMPTY = "empty"  # there is no text and no tool call, and no reason for that
+    EMPTY = "empty"  # the answer has no text and no tool call, and the provider gave no reason for that
 
 
-# The reasons of the two APIs, and those that other providers send in their place.
+# The reasons that the two APIs define, and reasons that other providers send instead.
 FINISH_REASONS = {
     AnswerEnding.COMPLETE: (
         "stop",
@@ -49,14 +55,17 @@ ENDING_OF_REASON = {reason: ending for ending, reasons in FINISH_REASONS.items()
 
 
 class LanguageModel(Model):
-    """A model of the SDK that can send simpler requests, and that rewrites the events of its answers.
+    """Sends a simpler request if the provider refuses one, and rewrites the events of the answer.
 
-    ``ending``: how the latest answer ended. A model is made for one run, so there is one answer at a time.
+    ``ending``: how the newest answer ended. A model is made for one run, so it gives one answer at a time.
 
-    ``_fetch_response`` is a private method of the SDK's models. We override it for two reasons. If a provider
-    refuses the request, this method can still send another one, because nothing has been streamed yet. And no
-    public method sees the provider's own chunks. A wrapper around the client does not work: the SDK copies
-    the client to set its retries, and the copy has no wrapper.
+    Overrides ``_fetch_response``, a private method of the Agents SDK's models, for two reasons:
+
+    - No event has been emitted when this method runs. So it can still send another request.
+    - No public method sees the provider's own chunks.
+
+    A wrapper around the client would not work: the Agents SDK copies the client to set its retries, and the
+    copy has no wrapper.
     """
 
     ending = AnswerEnding.COMPLETE
@@ -97,10 +106,10 @@ class LanguageModel(Model):
                 if rewriter.is_empty and self.ending in (AnswerEnding.COMPLETE, AnswerEnding.UNKNOWN):
                     self.ending = AnswerEnding.EMPTY
                 if event.type == "response.incomplete":
-                    return  # the SDK's stream would now raise an exception
+                    return  # the Agents SDK's stream would raise an exception next
 
     def _note_ending(self, response: Response) -> None:
-        """Set ``ending`` if the response has a reason."""
+        """Set ``ending`` from the last event's response, if the API gives the reason there."""
 
 
 class ResponsesModel(LanguageModel, OpenAIResponsesModel):
@@ -132,16 +141,16 @@ class ChatCompletionsModel(LanguageModel, OpenAIChatCompletionsModel):
 
 
 class _Chunks:
-    """A provider's stream, changed so that the SDK can read it.
+    """A stream of Chat Completions, changed so that the Agents SDK can read it.
 
-    Each tool call gets its own index. The reasons ``length`` and ``content_filter`` become ``stop`` after the
-    model has noted them: the SDK would raise an exception for one of them, and invent a refusal for the
-    other.
+    Each tool call gets its own index. The model records the finish reason. After that, ``length`` and
+    ``content_filter`` become ``stop``: the Agents SDK would raise an exception for the one, and add a refusal
+    that the provider did not send for the other.
     """
 
     def __init__(self, stream: AsyncStream[ChatCompletionChunk], model: ChatCompletionsModel) -> None:
         self._stream, self._model, self._indexes = stream, model, ToolCallIndexes()
-        self.response = stream.response  # the SDK reads the request's id from its headers
+        self.response = stream.response  # the Agents SDK reads the request's id from the response's headers
 
     def __aiter__(self) -> "_Chunks":
         return self

@@ -1,6 +1,7 @@
-"""Rewrites the events of a model's thoughts. ChatKit's converter shows the result as a workflow.
+"""Rewrites the events of a model's thoughts. ChatKit's converter makes a workflow from the new events.
 
-A provider sends thoughts in reasoning items, or as a part of the text. The latter get a reasoning item here.
+Some providers send thoughts in reasoning items. Others send thoughts as a part of the answer's text. This
+module makes reasoning items for the second kind.
 """
 
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from openai.types.responses import (
 
 Events = Iterator[Any]
 
-# ChatKit sends the whole thought with each update. With an update for each token, the bytes sent would grow
-# with the square of the thought's length. So an update waits until the thought has grown by this share.
+# ChatKit sends the whole thought again with each update. With an update for each token, the number of sent
+# bytes would grow with the square of the thought's length. So the next update comes when the thought has
+# grown by this share.
 MIN_GROWTH = 0.05
 
 UNUSED_POSITION: Any = {"output_index": 0, "sequence_number": 0}  # required fields that nobody reads
@@ -27,7 +29,7 @@ class ReasoningRewriter:
 
     def __init__(self) -> None:
         self._current: _Thought | None = None
-        self._summarised: set[str] = set()  # ids of the reasoning items that also come as summaries
+        self._summarised: set[str] = set()  # ids of the reasoning items for which summaries have come
         self._items_from_text = 0
 
     def rewrite(self, event: Any) -> Events:
@@ -38,13 +40,13 @@ class ReasoningRewriter:
             case "response.reasoning_text.delta" if event.item_id not in self._summarised:
                 yield from self._add(event.item_id, 0, event.delta)
             case "response.reasoning_summary_text.done":
-                self._current = None  # no last update: this event has the whole text
+                self._current = None  # a last update is not needed, because this event has the whole text
                 yield event
             case _:
                 yield event
 
     def add_from_text(self, text: str) -> Events:
-        """Add thoughts that the provider sent as a part of the answer's text."""
+        """Yield events for thoughts that the provider sent as a part of the answer's text."""
         if self._current is None or not self._current.is_from_text:
             if not (text := text.lstrip()):
                 return
@@ -58,7 +60,7 @@ class ReasoningRewriter:
         yield from self._current.add(text)
 
     def end(self) -> Events:
-        """End the current thought, if there is one."""
+        """Yield the events that end the current thought, if there is one."""
         thought, self._current = self._current, None
         if thought and thought.unsent:
             yield thought.update()
@@ -79,7 +81,10 @@ class ReasoningRewriter:
 
 
 class _Thought:
-    """One thought. ChatKit's converter identifies it by ``item_id`` and ``index``."""
+    """One thought. ChatKit's converter identifies a thought by ``item_id`` and ``index``.
+
+    ``sent``: the text in the updates. ``unsent``: the text that came after the last update.
+    """
 
     def __init__(self, item_id: str, index: int, is_from_text: bool = False) -> None:
         self.item_id, self.index, self.is_from_text = item_id, index, is_from_text

@@ -1,6 +1,6 @@
-"""Rewrites the events of a model's answer: a refusal becomes text, thoughts in the text become reasoning.
+"""Rewrites the events of a model's answer. A refusal becomes text, and thoughts in the text become reasoning.
 
-The Agents SDK and ChatKit's converter then show the refusal as a message, and the thoughts as a workflow.
+ChatKit's converter then makes a message from the refusal, and a workflow from the thoughts.
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ class ResponseRewriter:
     """Rewrites the events of one response."""
 
     def __init__(self) -> None:
-        self._messages: dict[str, _Message] = {}  # by id: messages in progress
-        self._done: list[Any] = []  # items, as the SDK's runner should see them
+        self._messages: dict[str, _Message] = {}  # the messages in progress, by id
+        self._done: list[Any] = []  # the finished items, in the form that the Agents SDK's runner should see
         self._reasoning = ReasoningRewriter()
-        self.is_empty = True  # valid after ``end``: there was no text and no tool call
+        self.is_empty = True  # set by ``end``: whether the answer has neither text nor a tool call
 
     def rewrite(self, event: Any) -> Events:
         match event.type:
@@ -44,7 +44,7 @@ class ResponseRewriter:
             case "response.content_part.added" | "response.content_part.done" if (
                 event.part.type != "reasoning_text"
             ):
-                pass  # ``_emit`` announces a part, when it has text
+                pass  # ``_emit`` announces a part when the part has text
             case "response.output_item.done" if event.item.type == "message":
                 message = self._messages.pop(event.item.id, None) or _Message(event.item)
                 yield from self._end_message(message, event.item)
@@ -56,9 +56,10 @@ class ResponseRewriter:
                 yield from self._reasoning.rewrite(event)
 
     def end(self, event: Any, is_cut: bool) -> Events:
-        """Rewrite the last event, and end the messages that the provider did not end.
+        """Rewrite the last event of the response, and end the messages that the provider did not end.
 
-        ``is_cut``: the response was cut off. Its last tool call may be incomplete, so no tool is called.
+        ``is_cut``: whether the response was cut off. The last tool call of such a response may be incomplete,
+        so the tool calls are removed.
         """
         for message in list(self._messages.values()):
             yield from self._end_message(message, message.item)
@@ -70,8 +71,8 @@ class ResponseRewriter:
         output = [_plain_message(item) if _is_message(item) else item for item in output] or self._done
         self.is_empty = not any(map(_has_content, output))
         if is_cut:
-            # A message ends the run, even an empty one. With an empty output, the SDK would use the streamed
-            # items and call the tool.
+            # A message ends the run, even an empty message. With an empty output, the Agents SDK would use
+            # the streamed items and call the tool.
             output = [*filter(_is_message, output)] or [_message([])]
         response = event.response.model_copy(update={"output": output, "status": "completed"})
         number = event.sequence_number
@@ -98,7 +99,7 @@ class ResponseRewriter:
     def _end_message(self, message: "_Message", item: ResponseOutputMessage) -> Events:
         self._messages.pop(item.id, None)
         for index, content in enumerate(item.content):
-            if index not in message.parts:  # it was not streamed
+            if index not in message.parts:  # this part was not streamed
                 yield from self._add_text(message, index, _text_of(content))
         for index, part in message.parts.items():
             for piece in part.finish():
@@ -121,9 +122,9 @@ class ResponseRewriter:
             case thoughts.AnswerWasThought():
                 thought = part.text()
                 if message.is_announced:
-                    # Announced text cannot be taken back. So the message ends without text, and
-                    # ``assistant/agent.py`` tells the client to remove it. The text after it is a new
-                    # message. ``assistant/agent.py`` also gives the new message an id.
+                    # The client has already got the text. So end the message without text here:
+                    # ``assistant/agent.py`` then tells the client to remove the message. The text that
+                    # follows becomes a new message, to which ``assistant/agent.py`` gives an id.
                     yield _item_done(_message([], message.id))
                     message.id, message.is_announced, part.is_announced = FAKE_RESPONSES_ID, False, False
                 part.texts.clear()
@@ -135,20 +136,24 @@ class ResponseRewriter:
                     yield ResponseOutputItemAddedEvent(
                         type="response.output_item.added", item=_message([], message.id), **UNUSED_POSITION
                     )
-                place = UNUSED_POSITION | {"item_id": message.id, "content_index": index}
+                position = UNUSED_POSITION | {"item_id": message.id, "content_index": index}
                 if not part.is_announced:
                     part.is_announced = True
                     yield ResponseContentPartAddedEvent(
-                        type="response.content_part.added", part=_text(""), **place
+                        type="response.content_part.added", part=_text(""), **position
                     )
                 part.texts.append(text)
                 yield ResponseTextDeltaEvent(
-                    type="response.output_text.delta", delta=text, logprobs=[], **place
+                    type="response.output_text.delta", delta=text, logprobs=[], **position
                 )
 
 
 class _Message:
-    """A message in progress. It is announced when it has text. Thoughts may come before that."""
+    """A message in progress.
+
+    ``is_announced``: whether the client knows the message. The message is announced with its first text,
+    because it may begin with thoughts.
+    """
 
     def __init__(self, item: ResponseOutputMessage) -> None:
         self.item, self.id = item, item.id
@@ -156,12 +161,12 @@ class _Message:
         self.parts: dict[int, _Part] = {}
 
     def part(self, index: int) -> "_Part":
-        # Thoughts are only at the beginning of an answer, so they are in its first part.
+        # Thoughts are only at the beginning of an answer, so only the first part needs a splitter.
         return self.parts.setdefault(index, _Part(None if self.parts else thoughts.Splitter()))
 
 
 class _Part:
-    """One content part of a message in progress. ``texts``: what was sent of it, without thoughts."""
+    """One content part of a message in progress. ``texts``: the pieces that were sent, without thoughts."""
 
     def __init__(self, splitter: thoughts.Splitter | None) -> None:
         self._splitter = splitter
@@ -189,7 +194,7 @@ def _has_content(item: Any) -> bool:
 
 
 def _plain_message(item: ResponseOutputMessage) -> ResponseOutputMessage:
-    """The message with refusals as text, and without thoughts."""
+    """Return the message with refusals as text, and without thoughts."""
     content = [
         _text(_text_of(part)) if part.type == "refusal" else part.model_copy() for part in item.content
     ]

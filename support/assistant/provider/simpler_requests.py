@@ -1,7 +1,8 @@
-"""Sends requests to a model. If the provider refuses one permanently, a simpler request is tried.
+"""Sends requests to a model. If the provider refuses a request for good, sends a simpler request.
 
-The cause of such a refusal is in the conversation. Without a simpler request, the provider would also refuse
-every later message of that conversation.
+The cause of such a refusal is in the conversation: a picture, a file, an id or the length. Every later
+message sends the conversation again. So without a simpler request, the provider would refuse all later
+messages.
 """
 
 import logging
@@ -23,10 +24,10 @@ T = TypeVar("T")
 SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 REFUSAL_STATUSES = {400, 404, 413, 415, 422}
-# Some servers answer with these if their model cannot read a picture or a file. The cause may also be an
-# outage. So the SDK first retries, as after any other 5xx.
+# Some providers answer with these if their model cannot read a picture or a file. The cause may also be an
+# outage. So the Agents SDK sends the request again first, as after any other 5xx.
 FAILURE_STATUSES = {500, 501}
-RETRIES = 2
+RETRIES = 2  # of the Agents SDK, after the first attempt
 KEY_LIFETIME_SECONDS = 3600
 MAX_KEYS = 10_000
 
@@ -50,17 +51,24 @@ class ExpiringSet:
         return self._expires_at.get(key, 0.0) > time.monotonic()
 
 
-# What the models refused, in this process. A key names a model and either ITEM_IDS or one user's file.
-# Each file has its own key: one broken picture must not hide other pictures from the model.
-# The key contains the user: a provider refuses a whole request, so a good file may be remembered along with a
-# broken one. Another user may have sent the same good file.
+# What models have refused, for this process. A key is (model, ITEM_IDS) or (model, user id, hash of a file).
+#
+# Each file has its own key, so that one broken picture does not hide other pictures from the model.
+#
+# The key of a file contains the user's id. A provider refuses a whole request, so a file that is not broken
+# may be remembered together with a broken one. Another user may send the same file, and the model should see
+# it.
 known_refusals = ExpiringSet()
 ITEM_IDS = "ids"
 
 
 @dataclass(frozen=True)
-class Request:
-    """``earlier``: items before the newest message. ``newest``: that message and the answer to it so far."""
+class ModelInput:
+    """The input items of one request.
+
+    ``earlier``: the items before the newest message. ``newest``: the newest message, and the part of its
+    answer that exists already, such as tool calls.
+    """
 
     earlier: list[Item]
     newest: list[Item]
@@ -69,33 +77,33 @@ class Request:
     def items(self) -> list[Item]:
         return self.earlier + self.newest
 
-    def without_ids(self) -> "Request":
+    def without_ids(self) -> "ModelInput":
         return replace(self, newest=input_items.without_ids(self.newest))
 
-    def without_files(self, is_removed: Callable[[Item], bool]) -> "Request":
+    def without_files(self, is_removed: Callable[[Item], bool]) -> "ModelInput":
         earlier, newest = (
             input_items.without_files(items, is_removed) for items in (self.earlier, self.newest)
         )
-        return Request(earlier, newest)
+        return ModelInput(earlier, newest)
 
-    def without_earlier(self) -> "Request":
+    def without_earlier(self) -> "ModelInput":
         return replace(self, earlier=[])
 
 
-# Applied one after the other. The first ones take the least from the model.
-SIMPLIFICATIONS: list[Callable[[Request], Request]] = [
-    Request.without_ids,
-    lambda request: request.without_files(lambda part: part["type"] == FILE),
-    lambda request: request.without_files(lambda part: True),
-    Request.without_earlier,
+# Applied one after the other: each works on the result of the one before. The first takes the least away.
+SIMPLIFICATIONS: list[Callable[[ModelInput], ModelInput]] = [
+    ModelInput.without_ids,
+    lambda model_input: model_input.without_files(lambda part: part["type"] == FILE),
+    lambda model_input: model_input.without_files(lambda part: True),
+    ModelInput.without_earlier,
 ]
 
 
 class ModelRequests:
-    """The requests for one answer.
+    """Sends the requests for one answer. There are several if the model calls tools.
 
     ``model``: the provider's URL and the model's name. ``user_id``: the author of the newest message.
-    ``earlier_count``: how many items come before the newest message. ``send_event``: sends a notice to the
+    ``earlier_count``: the number of items before the newest message. ``send_event``: sends a notice to the
     client if the model did not get the whole conversation. Each notice is sent once.
     """
 
@@ -113,62 +121,71 @@ class ModelRequests:
         self._sent_notices: set[str] = set()
 
     async def send(self, items: list[Item], send: Callable[[list[Item]], Awaitable[T]]) -> T:
-        """Send the request, or the first simpler one that the provider accepts.
+        """Send the items, and simpler input while the provider refuses. Returns the provider's answer.
 
-        Raises the first refusal if the provider accepts none of them.
+        ``send`` makes one request. If the provider refuses all inputs, this method raises the first refusal.
         """
-        original = Request(items[: self._earlier_count], items[self._earlier_count :])
+        original = ModelInput(items[: self._earlier_count], items[self._earlier_count :])
         refusals: list[openai.APIStatusError] = []
-        for request in self._variants(original):
+        for model_input in self._variants(original):
             try:
-                answer = await send(request.items)
+                answer = await send(model_input.items)
             except openai.APIStatusError as exc:
-                if not self._is_permanent(exc, request):
+                has_files = bool(input_items.files_in(model_input.items))
+                self._failures_with_files += has_files and exc.status_code in FAILURE_STATUSES
+                if not self._is_refusal(exc, has_files):
                     raise
-                refusals.append(exc.with_traceback(None))  # its traceback refers to this list: a cycle
+                # Drop the traceback, because it refers to this list: a reference cycle.
+                refusals.append(exc.with_traceback(None))
             else:
                 if refusals:
-                    self._remember(original, request, refusals[0])
-                await self._send_notices(original, request)
+                    self._remember(original, model_input, refusals[0])
+                await self._send_notices(original, model_input)
                 return answer
         raise refusals.pop(0)
 
-    def _is_permanent(self, exc: openai.APIStatusError, request: Request) -> bool:
-        if exc.status_code in FAILURE_STATUSES and input_items.files_in(request.items):
-            self._failures_with_files += 1
+    def _is_refusal(self, exc: openai.APIStatusError, has_files: bool) -> bool:
+        """Whether the provider would refuse the same input again.
+
+        The first RETRIES failures may be outages, so they are not refusals yet.
+        """
+        if has_files and exc.status_code in FAILURE_STATUSES:
             return self._failures_with_files > RETRIES
         return exc.status_code in REFUSAL_STATUSES and exc.code != "model_not_found"
 
-    def _variants(self, original: Request) -> Iterator[Request]:
-        """The request without what the model is known to refuse. Then simpler and simpler requests."""
-        request = original.without_files(lambda part: self._key(part) in known_refusals)
+    def _variants(self, original: ModelInput) -> Iterator[ModelInput]:
+        """Yield the input without the parts that the model is known to refuse. Then yield simpler inputs."""
+        model_input = original.without_files(lambda part: self._key(part) in known_refusals)
         if (self._model, ITEM_IDS) in known_refusals:
-            request = request.without_ids()
+            model_input = model_input.without_ids()
         if not self._sends_earlier:
-            request = request.without_earlier()
-        yield request
+            model_input = model_input.without_earlier()
+        yield model_input
         for simplify in SIMPLIFICATIONS:
-            simpler = simplify(request)
-            if simpler != request:
-                request = simpler
-                yield request
+            simpler = simplify(model_input)
+            if simpler != model_input:
+                model_input = simpler
+                yield model_input
 
-    def _remember(self, original: Request, accepted: Request, refusal: openai.APIStatusError) -> None:
-        # The refusal's message is not logged: it may quote the conversation.
+    def _remember(self, original: ModelInput, accepted: ModelInput, refusal: openai.APIStatusError) -> None:
+        """Log the refusal, and remember what the provider refused: the difference of both inputs."""
+        # Do not log the refusal's message: it may quote the conversation.
         logger.warning(
             "The model's provider refused a request and took a simpler one: status %s, code %s, request %s",
             *(refusal.status_code, refusal.code, refusal.request_id),
         )
         if original.earlier and not accepted.earlier:
-            self._sends_earlier = False  # the length may be the cause, not the files or ids
+            # The length of the conversation may be the cause. So do not remember the files and ids.
+            self._sends_earlier = False
             return
         if accepted == original.without_ids():
             known_refusals.add((self._model, ITEM_IDS))
         for part in _removed_files(original.items, accepted.items):
             known_refusals.add(self._key(part))
 
-    async def _send_notices(self, original: Request, accepted: Request) -> None:
-        # Only the newest message's files: there was a notice about earlier files when they were new.
+    async def _send_notices(self, original: ModelInput, accepted: ModelInput) -> None:
+        # Compare only the files of the newest message. The user got a notice about earlier files when those
+        # were new.
         notices = {
             FILES_NOT_READ: bool(_removed_files(original.newest, accepted.newest)),
             HISTORY_NOT_READ: bool(original.earlier) and not accepted.earlier,
@@ -179,9 +196,11 @@ class ModelRequests:
                 await self._send_event(NoticeEvent(level="warning", message=message))
 
     def _key(self, part: Item) -> Hashable:
+        """Return the key of a file for ``known_refusals``."""
         return self._model, self._user_id, hash(part.get("image_url") or part.get("file_data"))
 
 
 def _removed_files(original: list[Item], accepted: list[Item]) -> list[Item]:
+    """Return the pictures and files of ``original`` that ``accepted`` does not have."""
     kept = input_items.files_in(accepted)
     return [part for part in input_items.files_in(original) if part not in kept]

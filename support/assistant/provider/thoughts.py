@@ -1,12 +1,15 @@
-"""Splits a model's text into thoughts and the answer: ``<think>The user greets me.</think>Hello!``.
+"""Splits a model's text into thoughts and the answer. Example: ``<think>The user greets me.</think>Hello!``
 
-Models put their thoughts at the beginning of an answer, so only the beginning is searched for them. White
-space may come first. There may be several blocks of thoughts. The last one may have no closing tag. Any
-closing tag ends any block.
+The rules:
 
-Some models leave out the opening tag, because it is a part of their prompt. So if the first tag is a closing
-one, all text before it was thoughts. A closing tag is ignored if the text only mentions it: in code, in
-quotation marks, or in the middle of a sentence.
+- Thoughts stand at the beginning of a text, after white space or not. A later tag is
+  a part of the answer.
+- There may be several blocks of thoughts. The last block may have no closing tag.
+- Any closing tag ends any block.
+- Some models leave out the first opening tag, because their prompt already contains this tag. So if the first
+  tag is a closing tag, all text before this tag is thoughts.
+- Such a closing tag is ignored if the text only mentions it: in code, in quotation marks, or in the middle of
+  a sentence.
 """
 
 import re
@@ -28,8 +31,8 @@ LONGEST_TAG = max(map(len, OPENING_TAGS + CLOSING_TAGS))
 
 FENCE = re.compile(r" {0,3}(?:```|~~~)")
 # The text after a closing tag decides whether the tag is only mentioned. While only blanks follow the tag,
-# the splitter waits. It reads them again with each piece, so the time grows with the square of their number.
-# This is the limit for them.
+# the splitter waits for more text, up to this number of blanks. There is a limit because the splitter reads
+# all blanks again with each new piece: the time grows with the square of their number.
 MAX_BLANKS = 100
 TEXT_AFTER_TAG = re.compile(rf"[^ \t]|[ \t]{{{MAX_BLANKS}}}")
 SENTENCE_BEFORE = re.compile(r"[\w,;:][ \t]+\Z")
@@ -50,14 +53,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class AnswerWasThought:
-    """All text before this, yielded as ``Answer``, was a thought."""
+    """All text that was yielded as ``Answer`` before this object was a thought."""
 
 
 Piece = Thought | Answer | AnswerWasThought
 
 
 def split(text: str) -> tuple[str, str]:
-    """The thoughts and the answer in a complete text."""
+    """Return the thoughts and the answer of a complete text."""
     splitter = Splitter()
     thoughts, answer = "", ""
     for piece in [*splitter.feed(text), *splitter.finish()]:
@@ -72,22 +75,22 @@ def split(text: str) -> tuple[str, str]:
 
 
 def remove(text: str) -> str:
-    """The text without thoughts."""
+    """Return the text without thoughts."""
     return split(text)[1]
 
 
 class Splitter:
     """Splits an answer that comes in pieces of any length. Call ``feed`` with each piece, then ``finish``.
 
-    It holds back an incomplete tag, white space before the first word, and a few blanks. It yields all other
-    text at once.
+    A splitter yields text as soon as possible. It holds back only an incomplete tag, white space before the
+    first word, and blanks after a closing tag.
     """
 
     def __init__(self) -> None:
-        # How to read the next text. A plain function, because a bound method would be a reference cycle.
+        # The function that reads the next text. It is not a bound method: that would be a reference cycle.
         self._step = Splitter._begin
-        self._held = ""  # text that was fed and not yielded yet
-        self._position = _MarkdownPosition()  # the end of the text that ``_watch`` has read
+        self._held = ""  # the text that was fed and is not yielded yet
+        self._position = _MarkdownPosition()  # of the end of the text that ``_watch`` has read
         self._has_thought = False
         self._is_complete = False
 
@@ -104,7 +107,7 @@ class Splitter:
         yield from self.feed("")
 
     def _begin(self) -> Iterator[Piece]:
-        """The text is before the first word of the answer, or between two blocks of thoughts."""
+        """Read text before the first word of the answer, or between two blocks of thoughts."""
         text = self._held.lstrip()
         if self._has_thought:
             self._held = text
@@ -115,6 +118,7 @@ class Splitter:
         yield from ()
 
     def _think(self) -> Iterator[Piece]:
+        """Read a block of thoughts, up to its closing tag."""
         self._has_thought = True
         if tag := CLOSING.search(self._held):
             thought, self._held, self._step = (
@@ -128,7 +132,7 @@ class Splitter:
             yield Thought(thought)
 
     def _watch(self) -> Iterator[Piece]:
-        """The text began without a tag. It is the answer, unless the first tag is a closing tag."""
+        """Read text that began without a tag. It is the answer, unless the first tag is a closing tag."""
         read = 0
         while tag := ANY_TAG.search(self._held, read):
             if OPENING.match(tag[0]):
@@ -159,6 +163,7 @@ class Splitter:
         return bool(in_quotes or in_sentence)
 
     def _answer(self) -> Iterator[Piece]:
+        """Read text that is surely the answer."""
         yield from self._yield_answer(len(self._held))
 
     def _yield_answer(self, length: int) -> Iterator[Piece]:
@@ -170,7 +175,10 @@ class Splitter:
         return taken
 
     def _incomplete_tag(self, tags: tuple[str, ...]) -> int:
-        """The index in the held text where an incomplete tag may begin. Without one, the text's length."""
+        """Return the index in the held text at which an incomplete tag may begin.
+
+        If there is none, this is the length of the text.
+        """
         length = len(self._held)
         if self._is_complete:
             return length
@@ -181,7 +189,10 @@ class Splitter:
 
 
 class _MarkdownPosition:
-    """Whether a Markdown text ends inside code, and how its last line ends. Keeps only a few characters."""
+    """Knows whether a Markdown text ends inside code, and how its last line ends.
+
+    It keeps only the first and the last few characters of the line.
+    """
 
     def __init__(self) -> None:
         self._is_in_code_block = False
@@ -206,4 +217,5 @@ class _MarkdownPosition:
 
 
 def _may_become(text: str, tags: tuple[str, ...]) -> bool:
+    """Whether one of the tags begins with the text."""
     return any(tag.startswith(text.lower()) for tag in tags)

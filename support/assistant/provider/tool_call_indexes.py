@@ -1,6 +1,7 @@
 """Gives each tool call in a Chat Completions stream its own index.
 
-Some providers give index 0 to every call of one answer. The Agents SDK would then join their arguments.
+Some providers give index 0 to every call of an answer. The Agents SDK joins the arguments of all calls with
+one index, so it would mix up these calls.
 """
 
 import json
@@ -19,14 +20,14 @@ class Call:
 
 
 class ToolCallIndexes:
-    """The indexes for one stream."""
+    """Gives out the indexes for one stream."""
 
     def __init__(self) -> None:
         self._newest_calls: dict[int, Call] = {}  # by the provider's index
         self._count = 0
 
     def rewrite(self, chunk: ChatCompletionChunk) -> None:
-        """Change the indexes in place. Call it with each chunk, in order."""
+        """Change the indexes in the chunk. Call this method with each chunk, in order."""
         for choice in chunk.choices or ():
             for part in (choice.delta and choice.delta.tool_calls) or ():
                 self.rewrite_part(part)
@@ -42,10 +43,11 @@ class ToolCallIndexes:
 
 
 def _is_new_call(part: ChoiceDeltaToolCall, previous: Call) -> bool:
-    """Whether the part begins another call than the previous one.
+    """Whether the part begins a new call and does not continue the previous call.
 
     The first part of each call has the tool's name. Some providers repeat the name in every part, and some
-    give no ids. Without an id, a part with a name begins a new call if the previous arguments are complete.
+    give no ids. A part with a name and without an id begins a new call if the previous arguments are
+    complete.
     """
     if not (part.function and part.function.name):
         return False
