@@ -3,12 +3,17 @@
 ``user_id`` is Better Auth's user id as text. It is not a foreign key: a constraint on Better Auth's table
 would make the deletion of an account in Better Auth fail half-way.
 
-``data`` is the object as ChatKit's SDK wrote it. The SDK reads only ``data``. The other columns are copies
-for queries and for the admin. Rows are ordered by insertion (``INSERTION_ORDER``).
+``id`` is the primary key. ``thread_id`` of a thread, ``item_id`` and ``attachment_id`` are ChatKit's ids.
+``thread_id`` of an item or an attachment is Django's attribute for the foreign key: a primary key.
+
+``data`` is the object as the ChatKit SDK wrote it, and the SDK reads only ``data``. Most of the other columns
+are copies of parts of ``data``, for queries and for the admin. ``user_id``, the primary keys, the foreign
+keys and the time of an attachment are only in columns. Rows are ordered by insertion (``INSERTION_ORDER``).
 
 If a row is deleted, the database deletes the rows that refer to it: migrations 0002 and 0003 make foreign
 keys with ON DELETE CASCADE. Django's own CASCADE would load all items first, and would miss an item that is
-stored at the same time. Django 5.2 cannot declare such a foreign key, so the models say DO_NOTHING.
+stored at the same time. Django 5.2 cannot declare a foreign key with ON DELETE CASCADE, so the models have
+DO_NOTHING.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +28,16 @@ from django.utils import timezone
 
 from support.files import stored_files
 
-# The order of insertion. We do not order by ``id`` itself: for a user with many threads, PostgreSQL would
-# then read along the primary key, through the threads of all users. In our test, that was 50,000 rows for a
-# page of 20. Only the indexes below are sorted by ``id + 0``, and they begin with the owner or the thread.
+# The order of insertion. We do not order by ``id`` itself: for a user with many threads, PostgreSQL would use
+# the index of the primary key and read the threads of all users. In our test, it read 50,000 rows for a page
+# of 20. PostgreSQL sorts by ``id + 0`` only with the indexes below, which begin with the owner or the thread.
 INSERTION_ORDER = F("id") + 0
 
-# characters. The model's provider makes some of the ids: OpenAI's are "msg_" and about 50 hex digits.
+# In characters. The model's provider makes some of ChatKit's ids. OpenAI's are "msg_" and about 50 hex
+# digits.
 ID_LENGTH = 200
 
-RELEASE_TRIES = 3
+RELEASE_TRIES = 3  # of ``AttachmentQuerySet.release``
 
 
 class ThreadQuerySet(models.QuerySet["Thread"]):
@@ -39,7 +45,7 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.filter(user_id=user_id)
 
     def inactive_since(self, time: datetime) -> Self:
-        """Threads that are older than ``time`` and whose newest item is older, too."""
+        """Return the threads that are older than ``time`` and whose newest item is also older."""
         newest = (
             Item.objects.filter(thread=OuterRef("pk"))
             .order_by(INSERTION_ORDER.desc())
@@ -64,14 +70,13 @@ class Thread(models.Model):
         indexes = [
             models.Index("user_id", INSERTION_ORDER, name="threads_in_order"),
             models.Index(fields=["created_at"], name="threads_by_age"),
-            models.Index(
-                fields=["thread_id"], name="threads_by_id"
-            ),  # for the admin's search without an owner
+            # For the admin's search by thread_id alone.
+            models.Index(fields=["thread_id"], name="threads_by_id"),
         ]
 
     def __str__(self) -> str:
-        # Not the title, which says what the conversation is about: Django's log of admin actions keeps this
-        # text.
+        # Do not return the title: Django's log of admin actions stores this text, and the title tells what
+        # the conversation is about.
         return self.thread_id
 
 
@@ -80,17 +85,17 @@ class ItemQuerySet(models.QuerySet["Item"]):
         return self.filter(thread__user_id=user_id)
 
     def of_thread(self, user_id: str, thread_id: str) -> Self:
-        """The items of this thread of this owner.
+        """Return the items of this owner's thread. ``thread_id``: ChatKit's id.
 
-        Uses a subquery and not a join. With a join, PostgreSQL does not know that there is only one thread.
-        It would sort all of its items and not use the index ``items_in_order``.
+        The query has a subquery and not a join. With a join, PostgreSQL does not know that there is only one
+        thread. It would sort all items of the thread and not use the index ``items_in_order``.
         """
         owned = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
         return self.filter(thread=Subquery(owned.values("id")))
 
 
 class Item(models.Model):
-    """A message, a tool call, a widget and so on. ``type`` is ChatKit's name for its kind."""
+    """A message, a tool call, a widget and so on. ``type``: ChatKit's name for the kind of item."""
 
     thread = models.ForeignKey(
         Thread, models.DO_NOTHING, related_name="items", db_index=False, db_constraint=False
@@ -103,7 +108,7 @@ class Item(models.Model):
     objects = ItemQuerySet.as_manager()
 
     class Meta:
-        # Unique only within a thread, because the model's provider makes some of the ids.
+        # ChatKit's ids of items are unique only within a thread, because the provider makes some of them.
         constraints = [models.UniqueConstraint(fields=["thread", "item_id"], name="item_of_thread")]
         indexes = [models.Index("thread", INSERTION_ORDER, name="items_in_order")]
 
@@ -112,7 +117,7 @@ class Item(models.Model):
 
 
 class Feedback(models.Model):
-    """Thumbs up or down for one item. It comes from the owner of the item's thread."""
+    """A thumbs up or thumbs down for one item, given by the owner of the item's thread."""
 
     item = models.OneToOneField(Item, models.DO_NOTHING, primary_key=True, db_constraint=False)
     kind = models.CharField(max_length=10, choices=[("positive", "Positive"), ("negative", "Negative")])
@@ -128,13 +133,13 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         return self.filter(user_id=user_id)
 
     def release(self, leaving: Sequence[int] = ()) -> list[int]:
-        """Set ``thread`` of each to the newest thread with a message that carries it, or to null.
+        """Set ``thread`` of each attachment as ``Attachment`` defines it. Returns the primary keys.
 
-        Call it in a transaction. ``leaving``: primary keys of threads that are about to be deleted and do not
-        count. Returns the attachments' primary keys.
+        ``leaving``: primary keys of threads that are about to be deleted, and do not count.
+        Call this method in a transaction.
         """
-        # Lock first. The next statement then sees all messages that were stored until now. A message that is
-        # stored later sets ``thread`` again (support.storage.items.save).
+        # Lock the attachments first. The next statement then sees all messages that were stored before the
+        # lock. A message that is stored later sets ``thread`` again (support.storage.items.save).
         rows = self.order_by("id").select_for_update().values_list("user_id", "attachment_id", "id")
         found = {(user_id, attachment_id): key for user_id, attachment_id, key in rows}
         if not found:
@@ -155,23 +160,23 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         return list(found.values())
 
     def delete_with_threads(self, threads: Sequence[int]) -> int:
-        """Delete the attachments of these threads that no message of another thread carries.
+        """Delete the attachments of these threads, except those that a message of another thread carries.
 
-        Call it before the threads are deleted, in the same transaction. ``threads``: primary keys. Returns
-        how many attachments it deleted.
+        ``threads``: primary keys. Call this method before the threads are deleted, in the same transaction.
+        Returns the number of deleted attachments.
         """
-        # An attachment that is sent or uploaded at the same time is either found here, or its update finds no
-        # row.
+        # If an attachment is sent or uploaded at the same time, this query finds it, or the other update
+        # finds no row.
         released = self.filter(thread__in=threads).release(leaving=threads)
         if not released:
             return 0
         return Attachment.objects.filter(id__in=released, thread=None).delete_with_files()
 
     def delete_with_files(self) -> int:
-        """Delete the rows, and their files after the commit. Returns how many rows it deleted."""
+        """Delete the rows, and after the commit their files. Returns the number of deleted rows."""
         with transaction.atomic():
-            # Lock the rows. An upload that ends at the same time is either in the list, or its update finds
-            # no row.
+            # Lock the rows. If an upload ends at the same time, this query reads its file's name, or the
+            # update of the upload finds no row.
             found = dict(self.select_for_update().values_list("id", "file"))
             Attachment.objects.filter(id__in=found).delete()
             transaction.on_commit(partial(stored_files.delete, found.values()))
@@ -179,11 +184,11 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
 
 def _threads_carrying(attachments: Mapping[tuple[str, str], int], leaving: Sequence[int]) -> dict[int, int]:
-    """Maps each attachment to the thread of the newest message that carries it.
+    """Return the thread of the newest message that carries each attachment: primary keys by primary keys.
 
-    ``attachments``: primary keys by (owner, attachment id). ``leaving``: primary keys of threads that do not
-    count. An attachment that no message carries is missing from the result. Reads the owners' messages once,
-    for all attachments together.
+    ``attachments``: primary keys by (owner, ChatKit id). ``leaving``: primary keys of threads that do not
+    count. An attachment that no message carries is missing from the result. One query reads the messages for
+    all attachments.
     """
     owners = {user_id for user_id, _ in attachments}
     messages = Item.objects.filter(thread__user_id__in=owners, type="user_message")
@@ -202,7 +207,7 @@ def _threads_carrying(attachments: Mapping[tuple[str, str], int], leaving: Seque
 class Attachment(models.Model):
     """A file that its owner announced or uploaded. Messages of several threads may carry it.
 
-    ``thread``: the thread to which it was sent last. Null while no message carries it.
+    ``thread``: the thread of the newest message that carries the attachment. Null if no message carries it.
     """
 
     user_id = models.CharField(max_length=ID_LENGTH)
@@ -210,8 +215,8 @@ class Attachment(models.Model):
     thread = models.ForeignKey(
         Thread, models.DO_NOTHING, related_name="attachments", null=True, db_constraint=False
     )
-    file = models.CharField(max_length=100, default="")  # the name in the storage; empty before the upload
-    size = models.BigIntegerField(null=True)  # bytes of the uploaded file; null before the upload
+    file = models.CharField(max_length=100, default="")  # its name in the storage; empty before the upload
+    size = models.BigIntegerField(null=True)  # of the file, in bytes; null before the upload
     created_at = models.DateTimeField(default=timezone.now)
     data = models.JSONField()
 

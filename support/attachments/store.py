@@ -1,7 +1,8 @@
-"""Uploads of attachments, in ChatKit's two ways.
+"""Stores uploaded attachments. ChatKit has two ways to upload:
 
-Two-phase: the client announces a file (``AttachmentStore.create_attachment``) and then sends it
-(``receive``). Direct: it sends the file at once (``add``).
+- Two-phase: the client announces a file (``AttachmentStore.create_attachment``) and then sends it
+  (``receive``).
+- Direct: the client sends the file without announcing it (``add``).
 """
 
 import unicodedata
@@ -31,23 +32,30 @@ from support.storage.serialization import attachment_from, serialize_attachment
 from support.storage.store import OwnerT, new_id
 
 MAX_NAME_LENGTH = 120  # characters
+# Waits for other transactions with the same lock, until this transaction ends.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 # Unicode categories: control and format characters, surrogates, line and paragraph separators.
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class AlreadyUploaded(Exception):
-    """An uploaded file never changes, because a message may carry it and a browser may have cached it."""
+    """The attachment already has a file, and the client has sent another one.
+
+    An uploaded file never changes: a message may carry the file, and a browser may have cached it.
+    """
 
 
 class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
-    """Works only together with ``support.storage.store.Store``, which saves and deletes the rows."""
+    """ChatKit's ``AttachmentStore``. ``support.storage.store.Store`` must save and delete its rows."""
 
     def generate_attachment_id(self, mime_type: str, context: OwnerT) -> str:
         return new_id("attachment")
 
     async def create_attachment(self, input: AttachmentCreateParams, context: OwnerT) -> Attachment:  # noqa: A002
-        """The first of the two phases. Raises ``validation.FileRefused``. The SDK saves the result."""
+        """Return an announced attachment with the URL for the upload. The ChatKit SDK saves the attachment.
+
+        Raises ``validation.FileRefused``, also if the user's files would be too large together.
+        """
         mime_type = validation.validate_announced(safe_name(input.name), input.mime_type, input.size)
         await require_quota(context.user_id, input.size)
         attachment_id = self.generate_attachment_id(mime_type, context)
@@ -58,9 +66,10 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
         return attachment
 
     async def delete_attachment(self, attachment_id: str, context: OwnerT) -> None:
-        """Raises ``NotFoundError`` if the user has no such attachment.
+        """Raise ``NotFoundError`` if the user has no such attachment.
 
-        After this, the SDK calls ``Store.delete_attachment``, which deletes the row and the file.
+        This method deletes nothing. The ChatKit SDK calls ``Store.delete_attachment`` after it, and that
+        method deletes the row and the file.
         """
         await require_owned(context.user_id, attachment_id)
 
@@ -72,7 +81,7 @@ def require_owned(user_id: str, attachment_id: str) -> None:
 
 
 def _require_quota(user_id: str, size: int) -> None:
-    """Raises ``validation.QuotaExceeded`` if the user's files and this one are too large together."""
+    """Raise ``validation.QuotaExceeded`` if the user's files and a file of this size exceed the quota."""
     if conf.ATTACHMENT_BYTES_PER_USER:
         used = AttachmentRow.objects.owned_by(user_id).aggregate(size=Sum("size"))["size"] or 0
         if used + size > conf.ATTACHMENT_BYTES_PER_USER:
@@ -84,13 +93,13 @@ require_quota = on_database(_require_quota)
 
 @contextmanager
 def _saved_file(user_id: str, content: IO[bytes], size: int) -> Iterator[str]:
-    """Store the file and give its name. The caller writes the file's row inside.
+    """Store the file and yield its name. The caller writes the file's name into a row, in the block.
 
-    Checks the quota before it stores the file, and again under a lock: with the lock, a user's concurrent
+    Checks the quota before the file is stored, and again under a lock. The lock lets a user's concurrent
     uploads write their rows one after another. Raises ``validation.QuotaExceeded``.
 
-    If the upload is refused here or inside, it deletes the file. After any other error, the row may have been
-    committed or not: then the file stays, and ``sweep_attachments`` deletes it if it has no row.
+    If the upload is refused, here or in the block, the file is deleted. After any other error the file stays,
+    because the transaction may have been committed. ``sweep_attachments`` later deletes files without a row.
     """
     _require_quota(user_id, size)
     file = stored_files.save(content)
@@ -109,7 +118,9 @@ def load(user_id: str, attachment_id: str) -> Attachment:
 
 
 def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
-    """The second phase. A client may send the same bytes again, for example if it did not get our answer.
+    """Store the file of an announced attachment, and return the attachment.
+
+    A client may send the same bytes again, for example if it did not get our response.
 
     Raises ``NotFoundError``, ``AlreadyUploaded`` or ``validation.FileRefused``.
     """
@@ -129,23 +140,26 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     attachment = attachment_from(row)
     validated = validation.validate(content, attachment.name, attachment.mime_type)
     if validated.mime_type != attachment.mime_type:
-        # The type decides the attachment's class and whether it has a preview_url.
+        # The class of the attachment and its preview_url depend on the type. So make a new attachment.
         unchanged = {"thread_id": attachment.thread_id, "metadata": attachment.metadata}
         attachment = _attachment(row.user_id, row.attachment_id, attachment.name, validated.mime_type)
         attachment = attachment.model_copy(update=unchanged)
     attachment.upload_descriptor = None
     with _saved_file(row.user_id, content, validated.size) as file:
         attachment.metadata = (attachment.metadata or {}) | _metadata(file, validated)
-        # The user may have deleted the attachment meanwhile, or uploaded it from a second window.
+        # Meanwhile, the user may have deleted the attachment, or uploaded it from a second window.
         not_uploaded = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
         if not not_uploaded.update(file=file, size=validated.size, data=serialize_attachment(attachment)):
-            _row(row.user_id, row.attachment_id)  # raises NotFoundError if it was deleted
+            _row(row.user_id, row.attachment_id)  # raises NotFoundError if the attachment was deleted
             raise AlreadyUploaded
     return attachment
 
 
 def add(user_id: str, name: str, mime_type: str, content: IO[bytes]) -> Attachment:
-    """The direct way. ``mime_type``: what the client sent. Raises ``validation.FileRefused``."""
+    """Store a file that was not announced, and return its attachment.
+
+    ``mime_type``: the media type in the client's request. Raises ``validation.FileRefused``.
+    """
     validated = validation.validate(content, safe_name(name), mime_type)
     attachment = _attachment(user_id, new_id("attachment"), name, validated.mime_type)
     with _saved_file(user_id, content, validated.size) as file:
@@ -161,14 +175,15 @@ def add(user_id: str, name: str, mime_type: str, content: IO[bytes]) -> Attachme
 
 
 def _metadata(file: str, validated: validation.ValidatedFile) -> dict[str, Any]:
-    """Stored with the attachment. The SDK never sends metadata to a client."""
+    """Return the metadata to store with the attachment. The ChatKit SDK never sends it to a client."""
     charset = {"charset": validated.charset} if validated.charset else {}
     return {"file": file, "size": validated.size} | charset
 
 
 def _row(user_id: str, attachment_id: str) -> AttachmentRow:
+    """Return the user's attachment. Raises ``NotFoundError``."""
     rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id)
-    # The id comes from the URL's path. PostgreSQL raises an error for NUL in text.
+    # The id comes from the URL's path, and PostgreSQL raises an error for a NUL character in text.
     row = None if "\0" in attachment_id else rows.first()
     if row is None:
         raise NotFoundError(attachment_id)
@@ -184,9 +199,10 @@ def _attachment(user_id: str, attachment_id: str, name: str, mime_type: str) -> 
 
 
 def safe_name(name: str) -> str:
-    """A file name that is safe to show and to download by: no path, no invisible characters, not too long.
+    """Return the file name without a path and without invisible characters, cut to MAX_NAME_LENGTH.
 
-    Some invisible characters reverse the text after them: with these, an .exe file can look like a .png file.
+    Invisible characters are dangerous: some reverse the text after them, and can make the name of an .exe
+    file look like that of a .png file.
     """
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(char for char in name if unicodedata.category(char) not in INVISIBLE).strip(" .")

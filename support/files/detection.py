@@ -1,6 +1,6 @@
-"""Finds out what a file is, from its bytes only.
+"""Finds out from its bytes whether a file is an image, a PDF or a text.
 
-The rules are fixed and the same on every machine: equal bytes always give the same answer.
+The rules do not depend on the machine. Equal bytes always give the same result.
 """
 
 import codecs
@@ -13,7 +13,7 @@ from PIL import Image
 CHUNK_BYTES = 256 * 1024
 # Pillow's name of each format, and the first bytes of its files.
 IMAGE_FORMATS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8", "WEBP": b"RIFF"}
-# How often Pillow may read from one image: MAX_READS times, and once more for each BYTES_PER_READ bytes.
+# Pillow may read from an image MAX_READS times, and one more time for each BYTES_PER_READ bytes of the file.
 MAX_READS = 1000
 BYTES_PER_READ = 256
 # PDF readers accept other bytes before the header, up to this many (ISO 32000-1, annex H.3.4.1).
@@ -29,9 +29,10 @@ CTRL_Z = "\x1a"  # DOS and some Windows programs end a text with it
 
 
 def image_format(content: IO[bytes]) -> str | None:
-    """One of ``IMAGE_FORMATS``, or ``None`` if the file is not an intact image.
+    """Return the image's format, a key of ``IMAGE_FORMATS``, or ``None`` if the file is not an intact image.
 
-    Checks the file's structure and does not decode the picture: a small file can decode to gigabytes.
+    Checks the structure of the file. It does not decode the picture, because a small file can decode to
+    gigabytes.
     """
     content.seek(0)
     start = content.read(8)
@@ -47,18 +48,24 @@ def has_pdf_header(content: IO[bytes]) -> bool:
 
 
 def text_encoding(content: IO[bytes]) -> str | None:
-    """``utf-8``, ``utf-16le``, ``utf-16be`` or ``windows-1252``; ``None`` if it is not text.
+    """Return ``utf-8``, ``utf-16le``, ``utf-16be`` or ``windows-1252``. ``None``: the file is not a text.
 
-    A byte order mark decides. Without a mark, a text with zero bytes is UTF-16. A text without zero bytes is
-    UTF-8 if it is valid UTF-8, and otherwise windows-1252. A file with control characters is not a text.
+    The first rule that fits gives the encoding:
+
+    - A file with a byte order mark has the encoding of the mark.
+    - A file with zero bytes is UTF-16.
+    - A file that is valid UTF-8 is UTF-8.
+    - Any other file is windows-1252.
+
+    The file is not a text if its bytes are not valid in this encoding, or if it has control characters.
     """
     return next((encoding for encoding in _possible_encodings(content) if _is_text(content, encoding)), None)
 
 
 def decode_text(content: bytes, encoding: str) -> str:
-    """The text without its byte order mark, and without Ctrl-Z at its end."""
+    """Return the text without its byte order mark, and without Ctrl-Z at its end."""
     if encoding.startswith("utf-16"):
-        content = content[: len(content) // 2 * 2]  # some programs end UTF-16 with one byte, Ctrl-Z
+        content = content[: len(content) // 2 * 2]  # some programs end UTF-16 with Ctrl-Z as one byte
     return content.decode(encoding, errors="replace").removeprefix("\ufeff").rstrip(CTRL_Z)
 
 
@@ -68,7 +75,8 @@ def _possible_encodings(content: IO[bytes]) -> list[str]:
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             return [encoding]
-    # In UTF-16, Western letters, spaces and line ends have a zero byte. In utf-16le it is the second one.
+    # In UTF-16, one of the two bytes of Western letters, spaces and line ends is zero. In utf-16le, the
+    # second byte is zero.
     even, odd = start[::2].count(0), start[1::2].count(0)
     if even or odd:
         return ["utf-16le" if odd > even else "utf-16be"]
@@ -76,6 +84,7 @@ def _possible_encodings(content: IO[bytes]) -> list[str]:
 
 
 def _is_text(content: IO[bytes], encoding: str) -> bool:
+    """Whether the file is valid in this encoding and has no control characters, except Ctrl-Z at its end."""
     decoder = codecs.getincrementaldecoder(encoding)()
     content.seek(0)
     ending = ""
@@ -96,10 +105,10 @@ def _is_text(content: IO[bytes], encoding: str) -> bool:
 
 def _is_image(content: IO[bytes], image_format: str) -> bool:
     try:
-        # ``formats``: the bytes reach only this format's parser.
+        # With ``formats``, Pillow uses only the parser of this format.
         with Image.open(_LimitedReads(content), formats=[image_format]) as image:  # type: ignore[arg-type]
             image.verify()
-    except Exception:  # Pillow raises almost anything for a broken file. Django's ImageField does the same.
+    except Exception:  # Pillow raises many classes for a broken file. Django's ImageField catches all, too.
         return False
     return True
 
@@ -107,8 +116,8 @@ def _is_image(content: IO[bytes], image_format: str) -> bool:
 class _LimitedReads:
     """A file that Pillow can read only a limited number of times.
 
-    Pillow reads an image segment by segment, in Python. An attacker's file of ten megabytes of tiny segments
-    would keep a processor busy for half a minute.
+    Pillow reads an image segment by segment, in Python. An attacker can send ten megabytes of tiny segments.
+    Without the limit, such a file would keep a processor busy for half a minute.
     """
 
     def __init__(self, content: IO[bytes]) -> None:
