@@ -1,6 +1,6 @@
-"""Response headers that limit what a browser does with a response, and that Django's middleware does not set.
+"""Adds response headers that tell a browser what a response may do. Django's middleware does not set these.
 
-A view that sets one of them itself keeps its own value: /docs, and the content of an attachment.
+If a view sets one of these headers, its value stays. The views of /docs and of an attachment's content do so.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-# The admin uses its own files, and one inline style that Django 5.2 writes into its lists.
+# For the admin. It loads its own files only. Django 5.2 also writes one inline style into the lists: the hash
+# allows this style.
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' "
     "'sha256-blvLUW3UscWqsXGByNOqdBboM+ShWAuugp2mC/wbafU='; img-src 'self' data:; connect-src 'self'; "

@@ -1,8 +1,12 @@
-"""The probes of a load balancer: /healthz (is the process alive?) and /readyz (should it get requests?).
+"""Answers a load balancer's probes: /healthz (is the process alive?) and /readyz (should it get requests?).
 
-They are answered before Django. A probe uses an IP address and plain http: Django would answer 400 because
-of ALLOWED_HOSTS, or 301 because of SECURE_SSL_REDIRECT. Also, a process is alive while all its threads are
-busy.
+Django does not see these requests, for two reasons:
+
+- A probe sends an IP address as the host, and plain http. Django would answer 400 because of ALLOWED_HOSTS,
+  or 301 because of SECURE_SSL_REDIRECT.
+- A process whose worker threads are all busy is still alive, and must answer.
+
+/support/health is another URL, which Django does answer: see support/views.py.
 """
 
 import json
@@ -21,7 +25,7 @@ HEADERS = [
 
 
 def answering_probes(application: Application) -> Application:
-    """The ASGI application with /healthz and /readyz added."""
+    """Return an ASGI application that answers /healthz and /readyz, and passes other requests on."""
     readiness = Readiness()
 
     async def ready() -> tuple[int, Any]:
@@ -31,7 +35,7 @@ def answering_probes(application: Application) -> Application:
         return 503, {"status": "unavailable", "checks": checks}
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        # With --root-path, all paths of the application begin with that path.
+        # With uvicorn's --root-path, every path begins with the root path.
         path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
         if path not in ("/healthz", "/readyz"):
             await application(scope, receive, send)
@@ -48,4 +52,4 @@ async def _send(send: Any, status: int, report: Any, *headers: tuple[bytes, byte
     body = json.dumps(report).encode()
     headers = (*HEADERS, (b"content-length", str(len(body)).encode()), *headers)
     await send({"type": "http.response.start", "status": status, "headers": [*headers]})
-    await send({"type": "http.response.body", "body": body})  # the server drops it for HEAD
+    await send({"type": "http.response.body", "body": body})  # the ASGI server drops the body for HEAD

@@ -1,4 +1,8 @@
-"""Checks what every request needs: the databases and their tables, the keys, the source of sessions."""
+"""Checks whether this process can answer requests, for the probe /readyz.
+
+Every request needs the databases and their tables, the keys that verify tokens, and the source of the
+sessions.
+"""
 
 import asyncio
 import logging
@@ -22,14 +26,19 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# However many probes arrive, one check runs at a time, and a result serves all probes of this time.
+# All probes in this time get one result. Only one run of the checks is active at a time. So many probes cause
+# no more work than a few.
 CACHE_SECONDS = 1.0
-TIMEOUT_SECONDS = 0.8  # of a check; Kubernetes gives up on a probe after one second
+TIMEOUT_SECONDS = 0.8  # of one check; Kubernetes gives up on a probe after one second
 
+# The results of a check. UNREADABLE: a table or a column is missing, or the database role may not read it.
+# MISSING: there are no keys.
 OK, UNREACHABLE, UNREADABLE, MISSING = "ok", "unreachable", "unreadable", "missing"
 
 
 class Readiness:
+    """Runs the checks and caches their results. An application has one."""
+
     def __init__(self) -> None:
         self._task: asyncio.Task[dict[str, str]] | None = None
         self._started_at = 0.0  # time.monotonic()
@@ -37,11 +46,13 @@ class Readiness:
         self._databases: dict[str, _Database] = {}
 
     async def checks(self) -> dict[str, str]:
-        """The result of each check, about a second old at most: ``ok``, or what is wrong."""
+        """Return the result of each check by its name. The results are at most about a second old."""
         now = time.monotonic()
         if self._task is None or (self._task.done() and now - self._started_at >= CACHE_SECONDS):
             self._task, self._started_at = asyncio.create_task(self._run_checks()), now
-        return await asyncio.shield(self._task)  # a caller that disconnects must not cancel the others' check
+        return await asyncio.shield(
+            self._task
+        )  # a disconnect of one caller must not cancel the checks for others
 
     async def _run_checks(self) -> dict[str, str]:
         (database, tables), key_set, sessions = await asyncio.gather(
@@ -51,20 +62,21 @@ class Readiness:
         results = {name: result for name, result in results.items() if result}
         if results != self._results:
             self._results = results
-            is_ready = set(results.values()) == {OK}
-            logger.log(logging.INFO if is_ready else logging.WARNING, "Ready for requests: %s", results)
+            if set(results.values()) == {OK}:
+                logger.info("Ready for requests: %s", results)
+            else:
+                logger.warning("Not ready for requests: %s", results)
         return results
 
     async def _check_databases(self) -> tuple[str, str]:
-        """The results for our own database, and for Better Auth's tables."""
+        """Return two results: for our own database, and for Better Auth's tables."""
         alias, queries = conf.BETTER_AUTH_DATABASE, [_query_without_rows(model) for model in _models()]
         if alias == "default":
             tables = await self._database(alias).check(queries)
             return (UNREACHABLE if tables == UNREACHABLE else OK), tables
-        own = self._database("default").check(["SELECT 1"])
-        if connections[alias].vendor == "sqlite":
-            return await own, await _check_sqlite(alias, queries)
-        database, tables = await asyncio.gather(own, self._database(alias).check(queries))
+        is_sqlite = connections[alias].vendor == "sqlite"
+        tables_check = _check_sqlite(alias, queries) if is_sqlite else self._database(alias).check(queries)
+        database, tables = await asyncio.gather(self._database("default").check(["SELECT 1"]), tables_check)
         return database, tables
 
     def _database(self, alias: str) -> "_Database":
@@ -72,26 +84,29 @@ class Readiness:
 
 
 class _Connection(psycopg.AsyncConnection[Any]):
+    """A connection whose queries can be cancelled without delay."""
+
     async def wait(
         self,
         gen: PQGen[T],
         interval: float = 0.1,
         timeout: float | None = None,  # noqa: ASYNC109  # the base class's name
     ) -> T:
-        """Raises at once when it is cancelled. psycopg's own ``wait`` waits ten seconds for the server first.
+        """Wait for the server. If the task is cancelled, raise ``CancelledError`` immediately.
 
-        Closing the connection during that wait is no way out: uvloop ends the process if a socket that it
-        watches is closed.
+        psycopg's own ``wait`` first waits up to ten seconds for the server. We cannot close the connection to
+        end that wait: uvloop ends the process if a socket that it watches is closed.
         """
         return await waiting.wait_async(gen, self.pgconn.socket, interval, timeout)
 
 
 class _Database:
-    """Checks a PostgreSQL database on a connection that it keeps.
+    """Checks a PostgreSQL database. It has one connection of its own and keeps this connection open.
 
-    It does not use the workers' connections. They may all be busy, and then the process is still ready. It
-    does not make a connection for each check either. A server without a free connection would refuse it,
-    while the workers' connections still work.
+    - The worker threads' connections may all be busy, but the process is still ready. So the check does not
+      use them.
+    - If the database server has no free connection, it refuses new connections, but the worker threads'
+      connections still work. So the check does not make a new connection each time.
     """
 
     def __init__(self, alias: str) -> None:
@@ -107,7 +122,8 @@ class _Database:
             return UNREACHABLE
 
     async def _execute(self, queries: list[str]) -> str:
-        for _ in range(2):  # a restart or a suspended database may have ended the kept connection
+        # Try twice: a restart of the database may have ended the connection since the last check.
+        for _ in range(2):
             try:
                 if self._connection is None:
                     self._connection = await self._connect()
@@ -134,12 +150,13 @@ class _Database:
 
 
 def _models() -> list[type[Model]]:
+    """Return the models of the tables of Better Auth that requests read."""
     sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
     return [User, *sessions, *([SigningKey] if _needs_keys() and conf.BETTER_AUTH_KEYS == "database" else [])]
 
 
 def _query_without_rows(model: type[Model]) -> str:
-    """SQL that finds no row, but fails if the table, a column or the right to read it is missing."""
+    """Return SQL that finds no row, but fails if the table, a column or the grant to read is missing."""
     nothing = model._default_manager.using(conf.BETTER_AUTH_DATABASE).extra(where=["FALSE"])
     return str(nothing.query)
 
@@ -160,6 +177,7 @@ async def _check_sqlite(alias: str, queries: list[str]) -> str:
 
 
 async def _in_worker(call: Callable[[], T]) -> T:
+    """Call the function in a worker thread. Raises ``TimeoutError``."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         return await asyncio.get_running_loop().run_in_executor(workers, call)
 
@@ -169,9 +187,10 @@ def _needs_keys() -> bool:
 
 
 async def _check_keys() -> str:
+    """Return the result for the keys. Empty if no credential needs keys."""
     if not _needs_keys():
         return ""
-    if keys.known_ids():  # cached keys verify the next request even if their source is down
+    if keys.known_ids():  # cached keys can verify tokens even while the source of keys is down
         return OK
     try:
         return OK if await _in_worker(keys.has_keys) else MISSING
@@ -180,6 +199,7 @@ async def _check_keys() -> str:
 
 
 async def _check_session_source() -> str:
+    """Return the result for the Redis server that has the sessions. Empty if the database has them."""
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         return ""
     import redis.asyncio as redis

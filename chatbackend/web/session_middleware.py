@@ -1,7 +1,7 @@
-"""Django's middleware for sessions, authentication and messages, for the admin but not for the API.
+"""Applies Django's middleware for sessions, authentication and messages to the admin, but not to the API.
 
-API callers have no Django session, so their requests skip this work. These are subclasses because the
-admin's system checks look for Django's classes.
+Callers of the API have no Django session, so their requests skip this work. The classes are subclasses of
+Django's, because the admin's system checks look for Django's classes in MIDDLEWARE.
 """
 
 from typing import Any
