@@ -1,4 +1,8 @@
-"""Django's settings. All values come from environment variables; .env.example explains each one."""
+"""Django's settings. The values come from environment variables, and .env.example explains each variable.
+
+The defaults in this file are chatbackend's. authn/conf.py and support/conf.py have defaults, too: those are
+for a project of a team's own that installs the two apps.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,8 @@ from support import media_types
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# The environment wins over the file. The tests name an empty file, so that a developer's .env has no effect.
+# A variable of the environment overrides the file. The tests set ENV_FILE to an empty file, so that a
+# developer's .env has no effect on them.
 env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
 
 # --- Django ---------------------------------------------------------------------------------------
@@ -22,13 +27,13 @@ SECRET_KEY = env.str("SECRET_KEY", default="")
 ALLOWED_HOSTS = names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
 ROOT_URLCONF = "chatbackend.urls"
-API_PREFIX = "/support/"  # the views below it answer in JSON and use no Django session
-# Our handler. Django's is "django.core.handlers.asgi.ASGIHandler".
+API_PREFIX = "/support/"  # views under this prefix answer in JSON and use no Django session
+# The default is our own handler. Django's is "django.core.handlers.asgi.ASGIHandler".
 ASGI_HANDLER = env.str("ASGI_HANDLER", default="runtime.handler.WorkerThreadHandler")
 WORKER_THREADS = number("WORKER_THREADS", 4)
 APPEND_SLASH = False  # a redirect would turn a POST into a GET
 USE_TZ = True
-# Django sets this as the process's time zone. ChatKit's SDK makes naive local times, so these are in UTC.
+# Django makes this the time zone of the process. The ChatKit SDK makes naive local times, so they are in UTC.
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -91,20 +96,23 @@ AUTH_PASSWORD_VALIDATORS = [  # for admin accounts; Better Auth's users never si
 # --- Database and cache ---------------------------------------------------------------------------
 
 DATABASE_TIMEOUT_SECONDS = number("DATABASE_TIMEOUT_SECONDS", 5.0)
-DATABASE_FAULTS: dict[str, tuple[str, str]] = {}  # variable with an unusable URL: (fault, hint)
+DATABASE_FAULTS: dict[str, tuple[str, str]] = {}  # (fault, hint) by the name of the variable
 
 
 def database(name: str) -> dict[str, Any]:
-    """An entry of DATABASES. With an unusable URL it has no engine, and a system check reports the fault."""
+    """Return an entry of DATABASES from the variable ``name``.
+
+    If the URL is unusable, the entry has no engine, and a system check reports the fault.
+    """
     try:
-        address = database_url.parse(env.str(name, default="postgresql:///"))
+        parsed = database_url.parse(env.str(name, default="postgresql:///"))
     except database_url.UnusableUrl as exc:
         DATABASE_FAULTS[name] = (f"{name} {exc.fault}.", exc.hint)
-        address = {}
-    # Django's own handler starts a thread for each request. A connection that such a thread keeps is never
-    # closed.
+        parsed = {}
+    # Only our handler has threads that live on after a request. Django's handler starts a thread for each
+    # request, and nothing would close a connection that such a thread keeps.
     keeps_connections = ASGI_HANDLER == "runtime.handler.WorkerThreadHandler"
-    return database_url.configure(address, DATABASE_TIMEOUT_SECONDS, keeps_connections=keeps_connections)
+    return database_url.configure(parsed, DATABASE_TIMEOUT_SECONDS, keeps_connections=keeps_connections)
 
 
 DATABASES = {"default": database("DATABASE_URL")}
@@ -114,14 +122,14 @@ BETTER_AUTH_TIME_ZONE = env.str("BETTER_AUTH_TIME_ZONE", default="UTC")
 _has_own_url = bool(env.str("BETTER_AUTH_DATABASE_URL", default=""))
 if _has_own_url or BETTER_AUTH_TIME_ZONE != "UTC":
     BETTER_AUTH_DATABASE = "better_auth"
-    # PostgreSQL and Django interpret a timestamp without a zone in the connection's zone. Our own connection
-    # stays in UTC, so another zone needs another connection.
+    # PostgreSQL and Django read a timestamp without a time zone in the time zone of the connection. Our own
+    # connection stays in UTC, so another time zone needs another connection.
     DATABASES["better_auth"] = database("BETTER_AUTH_DATABASE_URL" if _has_own_url else "DATABASE_URL")
     DATABASES["better_auth"]["TIME_ZONE"] = BETTER_AUTH_TIME_ZONE
 
 CACHES = {"default": env.cache("CACHE_URL", default="locmemcache://")}
 if CACHES["default"]["BACKEND"].endswith(".LocMemCache"):
-    # Throttles count in this cache. At Django's default of 300 entries it would drop counts.
+    # The throttles count in this cache. With Django's default of 300 entries, the cache would drop counts.
     CACHES["default"].setdefault("OPTIONS", {}).setdefault("MAX_ENTRIES", 100_000)
 if CACHES["default"]["BACKEND"].endswith(".RedisCache"):
     # The Redis client has no time limit by default.
@@ -152,7 +160,7 @@ SPECTACULAR_SETTINGS = {
     "own data.",
     "SERVERS": [{"url": "/"}],  # the server that serves the document
     "SCHEMA_PATH_PREFIX": API_PREFIX,
-    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # docstrings are for readers of the code
+    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # our docstrings are for readers of the code
     "POSTPROCESSING_HOOKS": [],
 }
 JSON_ERRORS_UNDER = API_PREFIX
@@ -230,7 +238,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1_000_000)  
 
 CORS_ALLOWED_ORIGINS = names("CORS_ALLOWED_ORIGINS", [])
 CORS_URLS_REGEX = f"^{API_PREFIX}"
-CORS_ALLOW_CREDENTIALS = "cookie" in BETTER_AUTH_CREDENTIALS  # tokens need no cookies
+CORS_ALLOW_CREDENTIALS = "cookie" in BETTER_AUTH_CREDENTIALS  # other credentials need no cookies
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "OPTIONS"]
 CORS_ALLOW_HEADERS = [
     "accept",
@@ -238,10 +246,10 @@ CORS_ALLOW_HEADERS = [
     "authorization",
     "content-type",
     "x-request-id",
-    # ChatKit's client sends these two. Without them its preflight request fails.
+    # ChatKit's client sends these two headers. If they are not allowed, its preflight request fails.
     "chatkit-frame-instance-id",
     "chatkit-device-id",
-    # OpenTelemetry and Sentry add these to each request of a page.
+    # OpenTelemetry and Sentry add these headers to each request of a page.
     "traceparent",
     "tracestate",
     "baggage",
@@ -255,7 +263,7 @@ SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 0 if DEBUG else 31_536_000)
 # These two affect the whole domain and are hard to undo, so they stay off until the operator sets them.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = flag("SECURE_HSTS_PRELOAD", False)
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # these warn when the two are off
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they warn if the two settings are off
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_HTTPONLY = True  # the admin's forms contain the token; no script needs the cookie
 if flag("TRUST_X_FORWARDED_PROTO", False):

@@ -36,9 +36,10 @@ Handle = Callable[..., int]
 
 @pytest.fixture
 def handle(settings: Any) -> Handle:
-    """Call the handler with a body and a token or cookies; return the status when the response is complete.
+    """A function that sends ``POST /support/chatkit`` to the handler and returns the status of the response.
 
-    ``fails``: for FailingServer, the call that raises and its exception.
+    Its arguments are the body and a token, or cookies in place of the token. It returns when the response is
+    complete. ``fails``: for FailingServer, the method that raises, and its exception.
     """
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
@@ -74,14 +75,18 @@ def handle(settings: Any) -> Handle:
 
 @pytest.fixture
 def send_request(handle: Handle, person: Person) -> SendRequest:
-    """Send ``threads.list`` as a signed-in user; return the status. All worker threads have a connection."""
+    """A function that sends ``threads.list`` as a signed-in user and returns the status.
+
+    Every place of ``workers`` already has a database connection, so the function opens none. The module
+    runtime.worker_threads explains places.
+    """
     token = person.token()
 
     def once() -> int:
         return handle(operation("threads.list"), token)
 
     chatkit_server()
-    for _ in range(2 * workers.size):  # so that each worker thread opens its connection
+    for _ in range(2 * workers.size):  # so that each place opens its connection
         assert once() == 200
     return once
 
@@ -150,7 +155,7 @@ def test_a_request_leaves_no_garbage_to_collect(
     statuses, garbage = garbage_of_five(lambda: handle(body, token))
 
     assert statuses == [status] * 5
-    assert garbage < 5
+    assert garbage < 5  # less than one object for each request
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,7 @@ def test_an_exception_of_a_teams_server_leaves_no_garbage_to_collect(
     statuses, garbage = garbage_of_five(lambda: handle(body, token, fails=fails))
 
     assert statuses == [status] * 5
-    assert garbage < 5
+    assert garbage < 5  # less than one object for each request
 
 
 @pytest.mark.parametrize(
@@ -198,14 +203,14 @@ def test_a_refused_request_leaves_no_garbage_to_collect(
     statuses, garbage = garbage_of_five(lambda: handle(operation("threads.list"), token, cookies))
 
     assert statuses == [401] * 5
-    assert garbage < 5
+    assert garbage < 5  # less than one object for each request
 
 
 def garbage_of_five(send_request: SendRequest) -> tuple[list[int], int]:
-    """Send five requests; return their statuses and the number of objects that became garbage.
+    """Send five requests. Return their statuses, and the number of objects that only the collector can free.
 
-    The number is the smallest of three attempts. Threads of earlier tests may add garbage to one attempt;
-    garbage of the requests is in each of them.
+    The number is the smallest of three attempts. Threads of earlier tests may add objects to one attempt, but
+    the objects that the requests leave are in every attempt.
     """
     statuses, garbage = zip(*[_garbage_of_five(send_request) for _ in range(3)], strict=True)
     return statuses[-1], min(garbage)
@@ -235,7 +240,7 @@ def test_a_request_leaks_no_memory(send_request: SendRequest, caplog: pytest.Log
 
     after = blocks_after(200)
 
-    assert (after - before) / 200 < 5  # a request that stays in memory takes about a hundred blocks
+    assert (after - before) / 200 < 5  # a leaked request takes about a hundred blocks of memory
 
 
 FREEZES_AND_COLLECTS = """
@@ -276,11 +281,11 @@ def test_the_user_and_the_session_are_found_by_index(
             plan = cursor.fetchone()[0][0]["Plan"]
         finally:
             cursor.execute("RESET enable_seqscan")
-    assert sorted(indexes_of(plan)) == ["session_pkey", "user_email_key"]  # the token has the session's id
+    assert sorted(indexes_of(plan)) == ["session_pkey", "user_email_key"]  # the token names the session's id
 
 
 def indexes_of(plan: dict[str, Any]) -> Iterator[str]:
-    """The indexes of the scans; for a scan without an index, its kind."""
+    """Yield the index of each scan in the plan. For a scan without an index, yield the kind of the scan."""
     if "Scan" in plan["Node Type"] and plan["Actual Loops"]:
         yield plan.get("Index Name", plan["Node Type"])
     for part in plan.get("Plans", []):

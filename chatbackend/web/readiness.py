@@ -50,9 +50,8 @@ class Readiness:
         now = time.monotonic()
         if self._task is None or (self._task.done() and now - self._started_at >= CACHE_SECONDS):
             self._task, self._started_at = asyncio.create_task(self._run_checks()), now
-        return await asyncio.shield(
-            self._task
-        )  # a disconnect of one caller must not cancel the checks for others
+        # A caller that disconnects must not cancel the checks, because other callers may wait for them.
+        return await asyncio.shield(self._task)
 
     async def _run_checks(self) -> dict[str, str]:
         (database, tables), key_set, sessions = await asyncio.gather(
