@@ -1,7 +1,8 @@
-"""The absolute URLs at which ChatKit's client uploads and reads attachments.
+"""Makes the absolute URLs at which ChatKit's client uploads and reads attachments.
 
-The URL to read from needs no Authorization header, because an ``<img>`` sends none. Its signature is for one
-owner, one attachment and a few minutes. Whenever items are loaded, they get new URLs.
+The URL for reading is signed, and needs no Authorization header: an ``<img>`` cannot send this header. The
+signature is valid for one owner, one attachment and a few minutes. Items get new URLs whenever they are
+loaded.
 """
 
 import time
@@ -19,21 +20,21 @@ from pydantic import AnyUrl
 
 from support.conf import conf
 
-SALT = "support.addresses"  # signatures that were made for another purpose are not valid here
+SALT = "support.addresses"  # a signature that was made for another purpose has another salt, and is not valid
 
 _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 
 
 class InvalidUrl(Exception):
-    """The signature is forged, expired, or another attachment's."""
+    """The signature of the URL is forged or expired, or belongs to another attachment."""
 
 
 @contextmanager
 def use_host_of(request: HttpRequest) -> Iterator[None]:
-    """Without PUBLIC_URL, URLs that are made inside start with the scheme and the host of this request.
+    """Let URLs that the block makes start with this request's scheme and host, if PUBLIC_URL is not set.
 
-    Tasks that are started inside inherit this. The host is one of ALLOWED_HOSTS: ``get_host`` raises for any
-    other.
+    This also applies to asyncio tasks that the block starts. The host is safe: ``get_host`` raises an
+    exception for a host that is not in ALLOWED_HOSTS.
     """
     token = _request.set(request)
     try:
@@ -47,7 +48,7 @@ def upload_url(attachment_id: str) -> AnyUrl:
 
 
 def content_url(user_id: str, attachment_id: str) -> AnyUrl:
-    """The URL to read from. Calls within the same few minutes give the same URL, so browsers can cache."""
+    """Return the URL for reading. It stays the same for some minutes, so browsers can cache the file."""
     step = max(conf.ATTACHMENT_ADDRESS_SECONDS // 2, 1)
     expires_at = (int(time.time()) // step + 2) * step
     signature = Signer(salt=SALT).sign_object([user_id, attachment_id, expires_at])
@@ -55,7 +56,7 @@ def content_url(user_id: str, attachment_id: str) -> AnyUrl:
 
 
 def verify(attachment_id: str, signature: str) -> tuple[str, int]:
-    """The attachment's owner, and for how many seconds the URL is still valid. Raises ``InvalidUrl``."""
+    """Return the attachment's owner, and the seconds until the URL expires. Raises ``InvalidUrl``."""
     try:
         user_id, signed_id, expires_at = Signer(salt=SALT).unsign_object(signature)
     except BadSignature as exc:
@@ -67,12 +68,15 @@ def verify(attachment_id: str, signature: str) -> tuple[str, int]:
 
 
 def with_fresh_url(user_id: str, attachment: Attachment) -> Attachment:
-    """The attachment with a new ``preview_url``. A URL that is not ours stays: a team's server may set it."""
+    """Return the attachment with a new ``preview_url``.
+
+    A ``preview_url`` that is not one of our URLs stays, because a team's server may have set it.
+    """
     if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _request.get()):
         return attachment
     try:
         our_path = _content_path(attachment.id)
-    except NoReverseMatch:  # the id does not fit into our URLs, so it is not ours
+    except NoReverseMatch:  # the id does not fit into our URLs, so the URL is not ours
         return attachment
     if not urlsplit(str(attachment.preview_url)).path.endswith(our_path):
         return attachment

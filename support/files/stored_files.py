@@ -1,4 +1,4 @@
-"""Attached files in Django's storage, ``STORAGES["attachments"]``."""
+"""Saves, reads and deletes attached files in Django's storage ``STORAGES["attachments"]``."""
 
 import logging
 import re
@@ -16,7 +16,8 @@ from support.files import detection
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 1024
-# The first part is one of 256 folders, so that sweep_attachments need not list all files at once.
+# The name of a file. It begins with one of 256 folders, so that sweep_attachments can list a part of the
+# files.
 NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
 
 
@@ -25,27 +26,27 @@ def storage() -> Storage:
 
 
 def save(content: IO[bytes]) -> str:
-    """Store a new file. Returns its name, which is random: no part of it comes from the user."""
+    """Store a new file and return its name. The name is random, and no part of it comes from the user."""
     name = f"{secrets.token_hex(1)}/{secrets.token_hex(16)}"
     content.seek(0)
     return storage().save(name, File(content, name))
 
 
 def open_file(name: str) -> IO[bytes]:
-    """Raises ``FileNotFoundError``."""
+    """Open the file for reading. Raises ``FileNotFoundError``."""
     if not name:
         raise FileNotFoundError
     return cast(IO[bytes], storage().open(name))
 
 
 def read(attachment: Attachment) -> bytes:
-    """The whole file, for the model. Raises ``FileNotFoundError``."""
+    """Return all bytes of an attachment's file. Raises ``FileNotFoundError``."""
     with closing(open_file((attachment.metadata or {}).get("file", ""))) as file:
         return bytes(file.read())
 
 
 def decode_text(attachment: Attachment, content: bytes) -> str:
-    """The characters of an attached text, in whatever encoding its file is."""
+    """Return the text of an attachment. Its metadata name the encoding."""
     return detection.decode_text(content, (attachment.metadata or {}).get("charset", "utf-8"))
 
 
@@ -63,15 +64,15 @@ def has_content(name: str, content: IO[bytes]) -> bool:
 
 
 def delete(names: Iterable[str]) -> int:
-    """Delete the files. Returns how many it could delete.
+    """Delete the files. Returns the number of files that it could delete.
 
-    No row names the others any more, so ``sweep_attachments`` deletes them later.
+    ``sweep_attachments`` deletes the other files later, because no row names them any more.
     """
     deleted = 0
     for name in filter(None, names):
         try:
             storage().delete(name)
             deleted += 1
-        except Exception:  # a storage may raise anything, and the rows are already deleted
+        except Exception:  # a storage may raise any exception, and the rows are already deleted
             logger.exception("A file could not be deleted: %s", name)
     return deleted

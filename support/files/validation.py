@@ -1,4 +1,4 @@
-"""Decides which uploaded files are accepted, and finds out their media type."""
+"""Finds out the media type of an uploaded file, and decides whether the file is accepted."""
 
 import os
 from pathlib import PurePosixPath
@@ -11,7 +11,7 @@ from support.media_types import IMAGES, PDF, TEXTS, UNKNOWN
 
 
 class FileRefused(Exception):
-    """Its message tells the caller what is wrong with the file."""
+    """The file is not accepted. The exception's message is for the caller."""
 
 
 class FileTooLarge(FileRefused):
@@ -34,9 +34,10 @@ class ValidatedFile(NamedTuple):
 
 
 def validate_announced(name: str, mime_type: str, size: int) -> str:
-    """Raise ``FileRefused`` if we would refuse the file after its upload, whatever its bytes are.
+    """Check a file before its upload. Raise ``FileRefused`` if we would refuse it with any bytes.
 
-    ``size``: in bytes. Returns one of ``ATTACHMENT_TYPES``, or ``UNKNOWN`` if only the bytes tell the type.
+    ``size``: in bytes. Returns one of ``ATTACHMENT_TYPES``, or ``UNKNOWN`` if only the bytes can show the
+    type.
     """
     announced = _announced_type(name, mime_type)
     if announced != UNKNOWN:
@@ -52,8 +53,9 @@ def validate(content: IO[bytes], name: str, mime_type: str) -> ValidatedFile:
     """Find the type of a file from its bytes.
 
     Raises ``FileRefused`` if we do not accept the type, or if the bytes do not fit the announced type.
-    An image may be announced as an image of another format: the bytes decide. Texts look alike, so the name
-    and the announced type decide which kind of text it is.
+
+    The bytes decide which format an image has, even if another image format was announced. All kinds of text
+    look alike, so the name and the announced type decide which kind of text it is.
     """
     size = content.seek(0, os.SEEK_END)
     announced = validate_announced(name, mime_type, size)
@@ -73,12 +75,13 @@ def validate(content: IO[bytes], name: str, mime_type: str) -> ValidatedFile:
 
 
 def _announced_type(name: str, mime_type: str) -> str:
+    """Return the type that the client's media type and the file's suffix announce, or ``UNKNOWN``."""
     announced = media_types.canonical(mime_type.partition(";")[0].strip().lower())
     suffix = PurePosixPath(name).suffix.lower()
     by_name = media_types.canonical(media_types.TYPE_OF_SUFFIX.get(suffix, UNKNOWN))
     if announced in media_types.UNKNOWN_TYPES:
         return by_name
-    # Texts of all types look alike, so the name is the better hint.
+    # The bytes of all kinds of text look alike, so the suffix of the name is the better hint.
     name_decides = announced in TEXTS and by_name in TEXTS and by_name in conf.ATTACHMENT_TYPES
     return by_name if name_decides else announced
 

@@ -1,4 +1,4 @@
-"""Attachments as ChatKit's ``Store`` loads and saves them. Uploads are in support.attachments."""
+"""Loads, saves and deletes attachments for ChatKit's ``Store``. support.attachments handles uploads."""
 
 import json
 from typing import Any
@@ -15,9 +15,9 @@ from support.models import Attachment as AttachmentRow
 from support.models import Thread
 from support.storage.serialization import attachment_from, serialize_attachment
 
-MAX_PER_MESSAGE = 10  # ChatKit's client allows as many
+MAX_PER_MESSAGE = 10  # ChatKit's client has the same limit
 
-# In SQL for one round trip, as in support.storage.threads.
+# SQL takes one round trip to the database, and the ORM's upsert takes three: see support.storage.threads.
 UPSERT = """
     INSERT INTO support_attachment (user_id, attachment_id, thread_id, file, created_at, data)
     VALUES (%s, %s, (SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s), '', now(), %s)
@@ -39,8 +39,8 @@ def save(user_id: str, attachment: Attachment) -> None:
     data = serialize_attachment(attachment)
     thread_id = attachment.thread_id
     if stored_files.NAME.fullmatch(str((attachment.metadata or {}).get("file"))):
-        # The file is in our storage, so the row existed. If another request deletes the row with its file, an
-        # upsert would create the row again, without a file.
+        # The attachment has a file in our storage, so its row existed. Another request may have deleted the
+        # row and the file meanwhile. An upsert would create the row again, but not the file. So only update.
         if not update(user_id, [attachment.id], thread_id, data=data):
             raise NotFoundError(attachment.id)
         return
@@ -48,20 +48,20 @@ def save(user_id: str, attachment: Attachment) -> None:
     with connection.cursor() as cursor:
         try:
             cursor.execute(UPSERT, values)
-        except IntegrityError:  # the thread was deleted meanwhile. From None: PostgreSQL quotes the row.
+        except IntegrityError:  # the thread was deleted meanwhile; PostgreSQL's message quotes the row
             raise NotFoundError(attachment.id) from None
 
 
 def update(user_id: str, attachment_ids: list[str], thread_id: str | None, **values: Any) -> int:
-    """Set the attachments' ``values``, and their thread if ``thread_id`` exists.
+    """Set the fields in ``values`` of these attachments. Set their thread, too, if ``thread_id`` exists.
 
-    Returns how many of the attachments exist.
+    Returns the number of attachments that exist.
     """
     thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id).values("id")
     rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id__in=attachment_ids)
     try:
         return rows.update(thread=Coalesce(Subquery(thread), F("thread")), **values)
-    except IntegrityError:  # the thread was deleted meanwhile. From None: PostgreSQL quotes the row.
+    except IntegrityError:  # the thread was deleted meanwhile; PostgreSQL's message quotes the row
         raise NotFoundError(thread_id) from None
 
 
@@ -78,7 +78,7 @@ def require_sendable(user_id: str, attachment_ids: list[str]) -> None:
     found = list(rows.values_list("data", flat=True))
     if len(found) < len(attachment_ids):
         raise NotFoundError
-    # The SDK marks an attachment that is not uploaded yet in this way. So this check works for a team's own
-    # attachment store, too.
+    # An attachment that is not uploaded yet has an upload_descriptor. This is the ChatKit SDK's own mark, so
+    # the check also works for a team's own attachment store.
     if any(data.get("upload_descriptor") for data in found):
         raise validation.FileRefused("An attachment has not been uploaded yet")

@@ -1,7 +1,8 @@
-"""Page cursors. A cursor stays valid when the last row of its page is deleted.
+"""Makes and reads the cursors of pages.
 
-A cursor is the primary key of that row, encrypted: a plain key would tell how many rows all users have. The
-encryption (AES-SIV) also authenticates the owner. So another user's cursor fails as an invented one does.
+A cursor is the encrypted primary key of the last row of a page. It stays valid when that row is deleted. A
+plain primary key would tell a user how many rows all users have. The encryption (AES-SIV) also authenticates
+the owner: a cursor of another user is as invalid as an invented cursor.
 """
 
 import base64
@@ -21,16 +22,16 @@ KEY_BYTES = 8  # a primary key is a bigint
 
 
 def encode(key: int, *scope: str) -> str:
-    """``key``: a primary key. ``scope``: the owner of the list, and the thread of a list of items.
+    """Return a cursor. Equal arguments give equal cursors.
 
-    Equal arguments give equal cursors.
+    ``key``: a primary key. ``scope``: the owner of the list, and for a list of items also the thread.
     """
     encrypted = _cipher(settings.SECRET_KEY).encrypt(key.to_bytes(KEY_BYTES), [json.dumps(scope).encode()])
     return PREFIX + base64.urlsafe_b64encode(encrypted).decode()
 
 
 def decode(cursor: str, *scope: str) -> int | None:
-    """The primary key, or ``None`` if this is not a cursor of this list."""
+    """Return the primary key, or ``None`` if the text is not a cursor of the list with this scope."""
     if not cursor.startswith(PREFIX):
         return None
     try:
@@ -38,7 +39,7 @@ def decode(cursor: str, *scope: str) -> int | None:
     except (binascii.Error, ValueError):
         return None
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
-        with suppress(InvalidTag, ValueError):  # ValueError: too short
+        with suppress(InvalidTag, ValueError):  # ValueError: the text is too short
             return int.from_bytes(_cipher(secret).decrypt(encrypted, [json.dumps(scope).encode()]))
     return None
 

@@ -1,4 +1,4 @@
-"""Deletes many threads with everything that belongs to them."""
+"""Deletes many threads, with their items, feedback and attachments."""
 
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
@@ -7,12 +7,12 @@ from django.db import transaction
 
 from support.models import Attachment, Feedback, Item, Thread, ThreadQuerySet
 
-BATCH = 100  # threads in one transaction. An interruption undoes at most this many deletions.
+BATCH = 100  # threads in one transaction; an interruption rolls back one transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many rows of each kind."""
+    """The numbers of deleted rows."""
 
     threads: int = 0
     items: int = 0
@@ -30,22 +30,23 @@ class Deleted:
 
 
 def delete_threads(threads: ThreadQuerySet) -> Iterator[Deleted]:
-    """Delete the threads in batches. Yields after each batch, when the batch is committed."""
+    """Delete the threads in batches. After the commit of each batch, yields its numbers."""
     keys = list(threads.order_by("id").values_list("id", flat=True))
     for start in range(0, len(keys), BATCH):
         yield _delete_batch(threads, keys[start : start + BATCH])
 
 
 def delete_user_data(user_id: str) -> Iterator[Deleted]:
-    """Delete all threads of a user, and all their attachments, those that were never sent included."""
+    """Delete all threads and attachments of a user, also the attachments that were never sent."""
     yield from delete_threads(Thread.objects.owned_by(user_id))
     yield Deleted(attachments=Attachment.objects.owned_by(user_id).delete_with_files())
 
 
 @transaction.atomic
 def _delete_batch(threads: ThreadQuerySet, keys: list[int]) -> Deleted:
-    # Lock the threads, and then filter them again. If a message was committed before the lock, ``threads``
-    # may no longer match its thread. A message that comes after the lock waits, and then finds no thread.
+    # Lock the threads, and then filter them again: because of a message that was committed before the lock,
+    # a thread may no longer match ``threads``. A message that comes after the lock waits, and then finds no
+    # thread.
     list(Thread.objects.filter(id__in=keys).order_by("id").select_for_update().values_list("id"))
     still_matching = list(threads.filter(id__in=keys).values_list("id", flat=True))
     attachments = Attachment.objects.delete_with_threads(still_matching)

@@ -15,12 +15,13 @@ def has_data(user_id: str) -> bool:
 
 
 def export(user_id: str) -> Generator[str, None, None]:
-    """The document in pieces: ``{"user_id": …, "threads": [{…, "items": [{…, "feedback": …}]}],
+    """Yield the document in pieces: ``{"user_id": …, "threads": [{…, "items": [{…, "feedback": …}]}],
     "attachments": [{…, "size": …, "content": …}]}``.
 
-    Threads, items and attachments are as ChatKit's SDK wrote them, hidden items included. Only rated items
-    have ``feedback``. ``size`` is in bytes, and ``content`` is the file in base64. Both are null if there is
-    no file. All lists are in the order of insertion. At most a few hundred rows are in memory at a time.
+    Threads, items and attachments are as the ChatKit SDK wrote them. Hidden items are included. Only rated
+    items have ``feedback``. ``size`` is in bytes, and ``content`` is the file in base64. Both are null if
+    there is no file. All lists are in the order of insertion. At most a few hundred rows are in memory at the
+    same time.
     """
     with transaction.atomic():  # server-side cursors need a transaction
         yield f'{{"user_id": {json.dumps(user_id)}, "threads": ['
@@ -42,6 +43,7 @@ def export(user_id: str) -> Generator[str, None, None]:
 
 
 def _content(attachment: Attachment) -> str | None:
+    """Return the file in base64, or ``None`` if there is no file."""
     try:
         with stored_files.open_file(attachment.file) as file:
             return base64.b64encode(file.read()).decode()

@@ -1,4 +1,4 @@
-"""Feedback of users on answers. A team's own ``add_feedback`` calls ``save_feedback`` too."""
+"""Stores the feedback of users on answers. A team's own ``add_feedback`` can call ``save_feedback``, too."""
 
 from chatkit.store import NotFoundError
 from chatkit.types import FeedbackKind
@@ -7,14 +7,14 @@ from django.db import IntegrityError
 from runtime.database_calls import on_database
 from support.models import Feedback, Item
 
-MAX_ITEMS = 100  # in one call. An answer has a few items, and the protocol sets no limit.
+MAX_ITEMS = 100  # in one call; an answer has a few items, but ChatKit's protocol has no limit
 
-# Users rate what the assistant wrote. They never see hidden items.
+# Users rate only items of the assistant that they can see.
 UNRATABLE_TYPES = ("user_message", "hidden_context_item", "sdk_hidden_context")
 
 
 class FeedbackRefused(ValueError):
-    """Its message tells the caller how many items one call may rate."""
+    """The call rates more than MAX_ITEMS items. The exception's message is for the caller."""
 
     def __str__(self) -> str:
         return f"Feedback is for up to {MAX_ITEMS} items at once"
@@ -22,10 +22,10 @@ class FeedbackRefused(ValueError):
 
 @on_database
 def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: FeedbackKind) -> None:
-    """Store the feedback on these items. It replaces earlier feedback on them.
+    """Store the feedback on these items, in place of earlier feedback. ``item_ids``: ChatKit's ids.
 
-    Raises ``NotFoundError`` if one of the items is not in this thread of this user, or cannot be rated. In
-    that case it stores nothing. Raises ``FeedbackRefused`` for more than ``MAX_ITEMS`` items.
+    Raises ``NotFoundError`` and stores nothing if one of the items is not in this thread of this user, or
+    cannot be rated. Raises ``FeedbackRefused`` for more than ``MAX_ITEMS`` items.
     """
     wanted = set(item_ids)
     if len(wanted) > MAX_ITEMS:

@@ -1,4 +1,4 @@
-"""Items as ChatKit's ``Store`` loads and saves them."""
+"""Loads, saves and deletes items for ChatKit's ``Store``."""
 
 import json
 
@@ -11,15 +11,15 @@ from support.models import Attachment
 from support.storage import attachments, reads
 from support.storage.serialization import as_utc, item_from, serialize
 
-# In SQL for one round trip, as in support.storage.threads. The statement itself checks the owner: it inserts
-# nothing if the owner has no such thread. FOR KEY SHARE waits while the thread is being deleted, and then
-# finds no thread.
+# SQL takes one round trip to the database, as in support.storage.threads. This statement also checks the
+# owner: it inserts nothing if the owner has no such thread. If another transaction is deleting the thread,
+# FOR KEY SHARE waits for it, and then the statement finds no thread.
 INSERT = """
     INSERT INTO support_item (thread_id, item_id, type, created_at, data)
     SELECT id, %s, %s, %s, %s FROM support_thread WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
     ON CONFLICT (thread_id, item_id) DO """
 
-# Returns also the ids of the attachments that the item carried.
+# Returns the primary key of the thread, and ChatKit's ids of the attachments that the item carried.
 DELETE = """
     DELETE FROM support_item WHERE item_id = %s AND thread_id = (
         SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s
@@ -47,7 +47,8 @@ def save(user_id: str, thread_id: str, item: ThreadItem) -> None:
     if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
         raise NotFoundError(thread_id)
     if isinstance(item, UserMessageItem) and item.attachments:
-        # The SDK has already set the attachments' thread, but they may have been released since.
+        # The ChatKit SDK has already set the thread of the attachments. But another request may have released
+        # them since (``AttachmentQuerySet.release``). So set the thread again.
         attachments.update(user_id, [attachment.id for attachment in item.attachments], thread_id)
 
 
@@ -67,7 +68,7 @@ def delete(user_id: str, thread_id: str, item_id: str) -> None:
 
 
 def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
-    """Returns whether it wrote a row."""
+    """Insert the item. Returns whether a row was written. ``on_conflict``: SQL for an item that exists."""
     created_at = as_utc(item.created_at)
     data = json.dumps(serialize(item, created_at))
     with connection.cursor() as cursor:

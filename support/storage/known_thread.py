@@ -1,7 +1,7 @@
-"""The thread that the current asyncio task loaded or saved last.
+"""Remembers the thread that the current asyncio task loaded or saved last.
 
-The task knows that this thread exists. If another request deletes the thread during a long answer, saving a
-new title must not create the thread again.
+``Store.save_thread`` only updates such a thread, and does not insert it. So if another request deletes the
+thread during a long answer, the answer does not create the thread again when it saves a new title.
 """
 
 import asyncio
@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import ref
 
-# (a weak reference to the task, user_id, thread_id). New tasks inherit context variables, but what one task
-# knows must not count for another one. So the value names its task.
+# (a weak reference to the task, user_id, thread_id). A new task inherits context variables, but a task must
+# not use the value of another task. So the value contains its task.
 _known_thread: ContextVar[Any] = ContextVar("known_thread", default=None)
 
 
@@ -23,7 +23,7 @@ def forget() -> None:
 
 
 def of_current_task() -> tuple[str, str] | None:
-    """The thread's owner and its id; ``None`` if this task has neither loaded nor saved a thread."""
+    """Return the owner and ChatKit's id of the thread, or ``None`` if this task knows no thread."""
     known = _known_thread.get()
     return known[1:] if known and known[0] == _current_task() else None
 

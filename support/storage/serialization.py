@@ -1,4 +1,4 @@
-"""Makes the SDK's objects from stored rows, and JSON for the rows from these objects."""
+"""Converts stored rows to objects of the ChatKit SDK, and these objects to JSON for the rows."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,21 +15,21 @@ ATTACHMENT: TypeAdapter[Attachment] = TypeAdapter(Attachment)
 
 
 class UnreadableRow(Exception):
-    """ChatKit's SDK cannot read a stored row. A newer version of the SDK may have written it."""
+    """The ChatKit SDK cannot read a stored row. A newer version of the SDK may have written the row."""
 
 
 def thread_from(row: models.Thread) -> ThreadMetadata:
     try:
         return ThreadMetadata.model_validate(row.data)
     except ValidationError:
-        raise UnreadableRow(f"thread {row.pk}") from None  # from None: pydantic's message quotes the row
+        raise UnreadableRow(f"thread {row.pk}") from None  # pydantic's message quotes the row
 
 
 def item_from(user_id: str, row: models.Item) -> ThreadItem:
     try:
         item = THREAD_ITEM.validate_python(row.data)
         if isinstance(item, WidgetItem) and item.widget.model_dump(mode="json") != row.data["widget"]:
-            # A widget that was made from a template may have properties that the SDK's own classes drop.
+            # A widget that was made from a template may have properties that the ChatKit SDK's classes drop.
             item.widget = DynamicWidgetRoot.model_validate(row.data["widget"])
     except ValidationError:
         raise UnreadableRow(f"item {row.pk}") from None
@@ -49,8 +49,8 @@ def attachment_from(row: models.Attachment) -> Attachment:
 
 
 def serialize(stored: ThreadMetadata | ThreadItem, created_at: datetime) -> Any:
-    # In threads.create, the SDK saves a Thread. Its items have rows of their own. The stored time is naive,
-    # because the SDK subtracts it from a naive time.
+    # For threads.create, the ChatKit SDK saves a Thread with its items. Leave out the items, because they
+    # have rows of their own. Store a naive time, because the SDK subtracts the time from a naive time.
     dump = stored.model_dump(mode="json", exclude={"items"})
     return replace_unstorable(dump | {"created_at": created_at.replace(tzinfo=None).isoformat()})
 
@@ -60,7 +60,10 @@ def serialize_attachment(attachment: Attachment) -> Any:
 
 
 def replace_unstorable(value: Any) -> Any:
-    """Remove NUL, and replace lone surrogates by "?". PostgreSQL refuses both; some models produce them."""
+    """Remove NUL characters, and replace each lone surrogate with "?".
+
+    PostgreSQL refuses both, and some models produce them.
+    """
     match value:
         case str():
             return value.replace("\0", "").encode(errors="replace").decode()
@@ -72,5 +75,5 @@ def replace_unstorable(value: Any) -> Any:
 
 
 def as_utc(value: datetime) -> datetime:
-    """An aware time. The SDK makes naive local times, and the process runs in UTC (TIME_ZONE)."""
+    """Return an aware time. The ChatKit SDK makes naive local times, and TIME_ZONE is UTC."""
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

@@ -12,7 +12,7 @@ from support.storage import attachments, items, known_thread, threads
 
 
 class Owner(Protocol):
-    """The one attribute that the store needs of a context."""
+    """A context with the one attribute that the store needs."""
 
     @property
     def user_id(self) -> str: ...
@@ -39,13 +39,13 @@ class Store(ChatKitStore[OwnerT]):
         return thread
 
     async def save_thread(self, thread: ThreadMetadata, context: OwnerT) -> None:
-        """Saves the whole thread. If two requests change it at the same time, the last one wins."""
+        """Save the whole thread. If two requests change a thread at the same time, the last one wins."""
         is_known = known_thread.of_current_task() == (context.user_id, thread.id)
         save = threads.update if is_known else threads.upsert
         try:
             await save(context.user_id, thread)
         except asyncio.CancelledError:
-            known_thread.remember(context.user_id, thread.id)  # a query that has begun still completes
+            known_thread.remember(context.user_id, thread.id)  # the query completes even so
             raise
         known_thread.remember(context.user_id, thread.id)
 
@@ -63,8 +63,8 @@ class Store(ChatKitStore[OwnerT]):
     ) -> Page[ThreadItem]:
         return await items.load_page(context.user_id, thread_id, after, limit, order)
 
-    # The SDK may add an item twice: a workflow that continues, or the last item of a stream that is cancelled
-    # while this item is stored. So the second call overwrites the item.
+    # The ChatKit SDK may add an item twice: a workflow that continues, or the last item of a stream if the
+    # stream is cancelled while the item is stored. So the second call overwrites the item.
     async def add_thread_item(self, thread_id: str, item: ThreadItem, context: OwnerT) -> None:
         await items.save(context.user_id, thread_id, item)
 
@@ -72,7 +72,7 @@ class Store(ChatKitStore[OwnerT]):
         await items.save(context.user_id, thread_id, item)
 
     async def add_missing_items(self, thread_id: str, missing: list[ThreadItem], context: OwnerT) -> None:
-        """Add those of the items that are not stored yet, in one call that no cancellation interrupts."""
+        """Add the items that are not stored yet. A cancellation cannot interrupt the call."""
         await items.add_missing(context.user_id, thread_id, missing)
 
     async def load_item(self, thread_id: str, item_id: str, context: OwnerT) -> ThreadItem:
@@ -93,11 +93,14 @@ class Store(ChatKitStore[OwnerT]):
     async def require_sendable(self, attachment_ids: list[str], context: OwnerT) -> None:
         """Raise ``NotFoundError`` or ``validation.FileRefused`` if a message cannot carry these attachments.
 
-        The SDK itself checks this only after its stream has begun.
+        The ChatKit SDK itself checks this only after its stream has begun.
         """
         await attachments.require_sendable(context.user_id, attachment_ids)
 
 
 def new_id(item_type: StoreItemType) -> str:
-    """The SDK's id with 96 more random bits. Its own 32 bits have even odds of a clash near 77,000 ids."""
+    """Return an id of the ChatKit SDK with 96 more random bits.
+
+    The SDK's own ids have 32 random bits: among 77,000 such ids, the odds are even that two are equal.
+    """
     return default_generate_id(item_type) + secrets.token_hex(12)

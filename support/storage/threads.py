@@ -1,4 +1,4 @@
-"""Threads as ChatKit's ``Store`` loads and saves them."""
+"""Loads, saves and deletes threads for ChatKit's ``Store``."""
 
 import json
 
@@ -11,8 +11,8 @@ from support.models import Attachment, Thread
 from support.storage import reads
 from support.storage.serialization import as_utc, serialize, thread_from
 
-# The upsert is in SQL, because this takes one round trip to the database. The ORM's upsert (bulk_create)
-# takes three: BEGIN, the statement and COMMIT.
+# As SQL, the upsert takes one round trip to the database. The ORM's upsert (bulk_create) takes three: BEGIN,
+# the statement and COMMIT.
 UPSERT = """
     INSERT INTO support_thread (user_id, thread_id, title, created_at, data) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (user_id, thread_id) DO UPDATE SET title = excluded.title, data = excluded.data
@@ -43,7 +43,7 @@ def upsert(user_id: str, thread: ThreadMetadata) -> None:
 
 @retry_on_outage
 def update(user_id: str, thread: ThreadMetadata) -> None:
-    """Raises ``NotFoundError`` if the thread does not exist."""
+    """Save a thread that exists. Raises ``NotFoundError`` if it does not exist."""
     data = serialize(thread, as_utc(thread.created_at))
     rows = Thread.objects.owned_by(user_id).filter(thread_id=thread.id)
     if not rows.update(title=data["title"], data=data):
