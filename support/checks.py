@@ -1,4 +1,4 @@
-"""System checks. An error stops the start of the server, and its hint says what to write instead."""
+"""System checks of this app's settings. An error stops the start of the server; its hint says how to fix it."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """Only for ``check --deploy``."""
+    """Warn about settings that are fine in development. Django runs this for ``check --deploy`` only."""
     if conf.PUBLIC_URL:
         return []
     hint = "Write the URL at which clients reach this backend, such as https://api.example.com."
@@ -52,7 +52,7 @@ def _dotted_paths() -> list[CheckMessage]:
     faults: list[CheckMessage] = []
     for number, name in enumerate(("CHATKIT_SERVER", "CHATKIT_CONTEXT"), start=1):
         if getattr(conf, name) == DEFAULT_SERVER:
-            continue  # importing it imports the Agents SDK, which takes two seconds in each manage.py command
+            continue  # the import of the Agents SDK would take two seconds of each manage.py command
         try:
             imported = import_string(getattr(conf, name))
         except ImportError as exc:
@@ -208,12 +208,12 @@ def _attachments() -> list[CheckMessage]:
 def _storage() -> list[CheckMessage]:
     try:
         storage = stored_files.storage()
-    except Exception as exc:  # a team's own class may raise anything
+    except Exception as exc:  # a team's own class may raise any exception
         hint = "Check ATTACHMENT_STORAGE, a dotted path, and ATTACHMENT_STORAGE_OPTIONS, its arguments."
         return [Error(f"ATTACHMENT_STORAGE cannot be used: {exc}", hint=hint, id="support.E105")]
     if not isinstance(storage, FileSystemStorage):
         return []
-    # The storage creates its directory with the first file. Before that, check the nearest existing parent.
+    # The storage creates its directory with the first file. Until then, check the nearest parent that exists.
     directory = next(
         path for path in (Path(storage.location), *Path(storage.location).parents) if path.exists()
     )

@@ -1,4 +1,4 @@
-"""The context of a request: what ChatKit's server and its stores know about the caller."""
+"""The context of a request. It tells ChatKit's server and its stores about the caller."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -13,7 +13,9 @@ from authn.sessions import Identity
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """``user_id``: this request may read and change only the data of this user. ``claims``: the claims of the
+    """The caller of a request.
+
+    ``user_id``: the request may read and change only the data of this user. ``claims``: the claims of the
     JWT, or ``None`` if the caller sent a session token. ``locale``: a lower-case language tag, or empty.
     """
 
@@ -26,7 +28,10 @@ class RequestContext:
 
 
 def build(request: Request) -> RequestContext:
-    """The default ``CHATKIT_CONTEXT``. It is called once for each request, after authentication."""
+    """Return the context of a request. CHATKIT_CONTEXT names this function by default.
+
+    It is called once for each request, after authentication.
+    """
     identity = cast(Identity, request.auth)
     languages = parse_accept_lang_header(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
     return RequestContext(

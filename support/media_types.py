@@ -1,19 +1,20 @@
-"""The media types that we can check, and the other names under which clients send them."""
+"""The media types that we can check, and other names that clients use for them."""
 
 import mimetypes
 
-# With Pillow's name of each format.
+# The values are Pillow's names of the formats.
 IMAGES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
 PDF = "application/pdf"
 TEXTS = ("text/plain", "text/csv", "text/markdown")
-# HTML and SVG are missing because they can hold scripts. Other types are missing because we cannot recognize
-# them by their bytes.
+# HTML and SVG are missing because they can contain scripts. Other types are missing because we cannot
+# recognize them by their bytes.
 SUPPORTED = (*IMAGES, PDF, *TEXTS)
 
-# How error messages call a type. For all others it is the subtype in capitals: PNG for image/png.
+# The names of types in error messages. For any other type, the name is the subtype in capitals: PNG for
+# image/png.
 LABELS = {"image/webp": "WebP", "text/plain": "plain text", "text/markdown": "Markdown"}
 
-# Other names of these types, as programs, browsers and the Windows registry use them.
+# Other names of these types, which programs, browsers and the Windows registry use.
 ALIASES = {
     "image/png": ["image/x-png", "image/apng", "image/x-citrix-png"],
     "image/jpeg": ["image/jpg", "image/pjpeg", "image/jpe", "image/jfif", "image/x-citrix-jpeg"],
@@ -29,8 +30,8 @@ ALIASES = {
 }
 TYPE_OF_ALIAS = {alias: mime_type for mime_type, aliases in ALIASES.items() for alias in aliases}
 
-# These types say nothing about the file, so its name decides. Windows with Excel sends a .csv file as an
-# Excel file.
+# These types say nothing about the file, so the suffix of its name decides. Excel's types are among them,
+# because Windows with Excel announces a .csv file as an Excel file.
 UNKNOWN = "application/octet-stream"
 UNKNOWN_TYPES = {
     *("", UNKNOWN, "binary/octet-stream", "application/unknown", "application/x-unknown", "unknown/unknown"),
@@ -38,7 +39,7 @@ UNKNOWN_TYPES = {
     *("application/vnd.ms-excel", "application/excel", "application/x-excel", "application/x-msexcel"),
 }
 
-# Python's own list. The operating system's list differs between machines.
+# This is Python's own list. The list of the operating system is not the same on all machines.
 TYPE_OF_SUFFIX = mimetypes.MimeTypes(filenames=()).types_map[True] | {
     ".jfif": "image/jpeg",
     ".webp": "image/webp",
@@ -50,7 +51,7 @@ TYPE_OF_SUFFIX = mimetypes.MimeTypes(filenames=()).types_map[True] | {
 
 
 def canonical(mime_type: str) -> str:
-    """The type that this name is an alias of, or the name itself."""
+    """Return the type for which this name is an alias, or the name itself."""
     return TYPE_OF_ALIAS.get(mime_type, mime_type)
 
 

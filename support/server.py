@@ -1,4 +1,4 @@
-"""The default ChatKit server: the configured model answers, or the local responder if there is none."""
+"""The default ChatKit server. SUPPORT_MODEL answers, or the local responder if no model is configured."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -37,7 +37,7 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
-        # The SDK leaves this check to us. There, the status of a thread only changes the user interface.
+        # The ChatKit SDK does not check this. Its client only changes the user interface for a closed thread.
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
         answer = (agent if conf.SUPPORT_MODEL else local_responder).respond(self.store, thread, context)
@@ -73,14 +73,15 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def handle_stream_cancelled(
         self, thread: ThreadMetadata, pending_items: list[ThreadItem], context: RequestContext
     ) -> None:
-        # The SDK's own method stores the items one by one. This is one call, because a shutdown cancels the
-        # task a second time soon after the first. It does not overwrite items: the cancellation may come
-        # while the whole answer is stored, and a partial answer must not replace it.
+        # The ChatKit SDK's own method stores the items one by one. This method stores them in one call,
+        # because a shutdown cancels the task a second time soon after the first. The call does not overwrite
+        # items: the cancellation may come while the whole answer is stored, and a partial answer must not
+        # replace it.
         partial_answers = [item for item in pending_items if _has_text(item)]
         stopped = SDKHiddenContextItem(
             id=self.store.generate_item_id("sdk_hidden_context", thread, context),
             thread_id=thread.id,
-            created_at=datetime.now(),  # naive, as all times in the SDK
+            created_at=datetime.now(),  # naive, as all times in the ChatKit SDK
             content="The user stopped the answer here. Do not go on with it.",
         )
         await self.chat_store.add_missing_items(thread.id, [*partial_answers, stopped], context)

@@ -9,13 +9,16 @@ from support.conf import conf
 
 
 class PerUserThrottle(UserRateThrottle):
-    """Limits the requests of a user, in all of their sessions together. Counts them in Django's cache."""
+    """Limits the requests of a user, over all sessions of the user. Counts the requests in Django's cache."""
 
     def get_rate(self) -> str:
         return conf.SUPPORT_RATE_PER_USER
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """Raises ``Unavailable`` if the cache does not answer. Without counts there would be no limit."""
+        """Whether the user may send this request. Raises ``Unavailable`` if the cache does not answer.
+
+        Without counts there would be no limit, so requests are not let through then.
+        """
         if not throttling.cache_breaker.allows_call():
             raise Unavailable("cache_unavailable")
         try:

@@ -1,4 +1,4 @@
-"""The admin of conversations. Staff can read them, and delete them with the permission to do so."""
+"""The admin of conversations. Staff with permission can read and delete conversations."""
 
 from typing import Any
 
@@ -25,7 +25,8 @@ from support.storage.deletion import delete_threads
 class OwnerFilter(admin.SimpleListFilter):
     """Lists one user's conversations.
 
-    It offers no choice of users, because there may be millions. The links in the column "user" set it.
+    The filter offers no list of users, because there may be millions. The links in the column "user" set the
+    filter.
     """
 
     title, parameter_name = "user", "user"
@@ -41,7 +42,7 @@ class OwnerFilter(admin.SimpleListFilter):
         user_id = self.value()
         if user_id is None:
             return queryset
-        # PostgreSQL raises an error for NUL in text.
+        # PostgreSQL raises an error for a NUL character in text.
         return queryset.none() if "\0" in user_id else queryset.filter(user_id=user_id)
 
 
@@ -54,7 +55,7 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
     fields = ["thread_id", "title", "user_link", "started"]
     readonly_fields = ["user_link", "started"]
 
-    # ReadOnly forbids deletion. Here, Django's permission decides.
+    # ReadOnly forbids deletion. For conversations, Django's permission decides.
     has_delete_permission = admin.ModelAdmin.has_delete_permission
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
@@ -105,9 +106,10 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
         return [path(route, view, name="support_thread_attachment"), *super().get_urls()]
 
     def attachment_view(self, request: HttpRequest, thread: int, attachment_id: str) -> HttpResponse:
-        """Redirects to the file's signed URL.
+        """Redirect to the signed URL of the file.
 
-        The page itself has no signed URLs, because staff may keep it open for longer than these are valid.
+        The page of the conversation has no signed URLs, because staff may keep the page open for longer than
+        a signed URL is valid.
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -132,11 +134,11 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
         self.delete_queryset(request, Thread.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        """Deletes all that belongs to the conversations, files included."""
+        """Delete the conversations with their items, feedback, attachments and files."""
         for _ in delete_threads(Thread.objects.filter(pk__in=list(queryset.values_list("pk", flat=True)))):
             pass
 
 
 def _key(text: str) -> int | None:
-    """A primary key, or ``None`` if the text is not a number that fits a bigint."""
+    """Return the text as a primary key, or ``None`` if it is not a number that fits a bigint."""
     return int(text) if text.isdecimal() and len(text) < 19 else None

@@ -1,7 +1,8 @@
-"""A conversation as text, in pages, for staff to read.
+"""Turns a conversation into pages of text, which staff read in the admin.
 
-It reads the stored JSON and not the SDK's objects, so it can also show items that a newer version of the SDK
-has written. Users, models and tools wrote all of this text: the template escapes it and makes no links of it.
+This module reads the stored JSON and not the ChatKit SDK's objects. So it can also show items that a newer
+version of the SDK has written. Users, models and tools wrote all of the text, so the template escapes the
+text and makes no links.
 """
 
 import json
@@ -36,7 +37,7 @@ WIDGET_TEXTS = ("title", "label", "value", "text", "caption", "alt", "placeholde
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """``is_stored``: it was uploaded and is not deleted."""
+    """An attachment of an item. ``is_stored``: whether the file was uploaded and still exists."""
 
     attachment_id: str
     name: str
@@ -55,9 +56,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``earlier``: the value of ``before`` for the previous page. ``later``: that of ``after`` for the next.
+    """A page of the conversation, with the arguments of ``page`` for the two neighbouring pages.
 
-    Both are primary keys of items, or ``None`` if there is no such page.
+    ``earlier``: ``before`` for the previous page. ``later``: ``after`` for the next page. Both are primary
+    keys of items, or ``None`` if there is no such page.
     """
 
     entries: list[Entry]
@@ -66,15 +68,18 @@ class Page:
 
 
 def page(thread: Thread, *, before: int | None = None, after: int | None = None) -> Page:
-    """The last page of the conversation, or the page before or after the item with this primary key."""
-    items = Item.objects.filter(thread=thread).select_related("feedback").alias(place=INSERTION_ORDER)
+    """Return the last page of the conversation, or the page before or after an item.
+
+    ``before``, ``after``: primary keys of items.
+    """
+    items = Item.objects.filter(thread=thread).select_related("feedback").alias(position=INSERTION_ORDER)
     if after is not None:
-        rows = list(items.filter(place__gt=after).order_by("place")[: PAGE_SIZE + 1])
+        rows = list(items.filter(position__gt=after).order_by("position")[: PAGE_SIZE + 1])
         has_earlier, has_later = True, len(rows) > PAGE_SIZE
         rows = rows[:PAGE_SIZE]
     else:
-        earlier = items if before is None else items.filter(place__lt=before)
-        rows = list(earlier.order_by("-place")[: PAGE_SIZE + 1])
+        earlier = items if before is None else items.filter(position__lt=before)
+        rows = list(earlier.order_by("-position")[: PAGE_SIZE + 1])
         has_earlier, has_later = len(rows) > PAGE_SIZE, before is not None
         rows = rows[:PAGE_SIZE][::-1]
     return Page(
@@ -184,7 +189,7 @@ def _question(question: Any) -> str:
 
 
 def _task(task: Any) -> str:
-    """A task of any kind: its title, its thought, what it searched for and found, and how long it took."""
+    """Return the title, thought, searches, sources and duration of a task, as far as the task has them."""
     if not isinstance(task, dict):
         return _json(task)
     parts = [task.get("title"), task.get("title_query"), *_list(task, "queries"), task.get("content")]
@@ -194,13 +199,13 @@ def _task(task: Any) -> str:
 
 
 def _widget_texts(node: Any) -> Iterator[str]:
-    """The texts of a widget, one for each line, in the order of its components."""
+    """Yield the texts of a widget in the order of its components. Each text becomes a line."""
     match node:
         case dict():
             for name in WIDGET_TEXTS:
                 if isinstance(node.get(name), str | int | float):
                     yield str(node[name])
-            # Children first, and then for example a card's buttons.
+            # Show the children first, and after them other parts, such as the buttons of a card.
             for name in sorted(node, key=lambda name: name != "children"):
                 if isinstance(node[name], dict | list):
                     yield from _widget_texts(node[name])

@@ -19,7 +19,8 @@ ERROR = {
 }
 NOTHING = {"type": "object", "description": "An empty JSON object.", "maxProperties": 0}
 
-# As in OpenAPI 3.2: the schema describes one event of the stream, and ``contentSchema`` the text in ``data``.
+# OpenAPI 3.2 describes streams in this way: the schema is for one event, and ``contentSchema`` for the text
+# in ``data``.
 STREAM_EVENT = {
     "type": "object",
     "description": "One event of the stream.",

@@ -1,4 +1,4 @@
-"""Documents ChatKit's operations: what each does, what it responds, and an example of a request."""
+"""Documents ChatKit's operations: a description, the schema of the response, and an example of a request."""
 
 import json
 from copy import deepcopy
@@ -26,8 +26,9 @@ ACTION = {"type": "choose", "payload": {"seat": "2C"}}
 
 @dataclass(frozen=True)
 class Operation:
-    """``response``: the name of the schema of its JSON, or of each event of its stream.
+    """The documentation of an operation.
 
+    ``response``: the name of a schema. It describes the JSON of the response, or each event of the stream.
     ``params``: an example.
     """
 
@@ -113,18 +114,18 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def streaming_operations() -> set[str]:
-    """The operations with a stream as their response."""
+    """Return the names of the operations whose response is a stream."""
     return {kind.model_fields["type"].default for kind in get_args(types.StreamingReq)}
 
 
 def json_schemas() -> list[str]:
-    """The names of the schemas of all JSON responses, each once."""
+    """Return the names of the schemas of all JSON responses, without repetitions."""
     responses = [operation.response for operation in OPERATIONS.values() if operation.response != STREAM]
     return list(dict.fromkeys(responses))
 
 
 def table() -> str:
-    """A table of all operations, in Markdown."""
+    """Return a table of all operations, in Markdown."""
     rows = []
     for name, operation in OPERATIONS.items():
         kind = "stream of " if operation.response == STREAM else ""
@@ -133,12 +134,12 @@ def table() -> str:
 
 
 def example(name: str) -> Json:
-    """The body of a request. Each call returns a new copy."""
+    """Return an example of a request's body. Each call returns a new copy."""
     return {"type": name, "params": deepcopy(OPERATIONS[name].params)}
 
 
 def example_stream() -> str:
-    """The whole response of ``threads.create``."""
+    """Return an example of the whole response of ``threads.create``."""
     item_fields = {"thread_id": THREAD_ID, "created_at": "2026-03-01T12:30:15.123456"}
     thread = {
         "id": THREAD_ID,

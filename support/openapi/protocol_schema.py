@@ -1,4 +1,4 @@
-"""ChatKit's protocol as JSON schemas, made from the SDK's classes."""
+"""Makes JSON schemas of ChatKit's protocol from the classes of the ChatKit SDK."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ RESPONSES: dict[str, Any] = {
     "SyncCustomActionResponse": types.SyncCustomActionResponse,
     "ThreadStreamEvent": types.ThreadStreamEvent,
 }
-# pydantic repeats a union at each place that uses it. These unions get schemas of their own.
+# pydantic repeats the schema of a union wherever the union is used. These unions get schemas of their own.
 UNIONS: dict[str, Any] = {
     "ThreadItem": types.ThreadItem,
     "ThreadItemUpdate": types.ThreadItemUpdate,
@@ -39,7 +39,7 @@ UNIONS: dict[str, Any] = {
 # Items of these types never leave the server.
 HIDDEN = [f"{REF}HiddenContextItem", f"{REF}SDKHiddenContextItem"]
 
-# Limits of ours that the SDK does not have.
+# Our own limits, which the classes of the ChatKit SDK do not have.
 LIMITS: dict[str, Json] = {
     "AttachmentCreateParams": {
         "mime_type": {"enum": [*media_types.SUPPORTED, *media_types.TYPE_OF_ALIAS]},
@@ -54,7 +54,8 @@ LIMITS: dict[str, Json] = {
     },
 }
 
-# The SDK accepts any object with a type as a widget. ChatKit's own documentation describes the components.
+# The ChatKit SDK accepts any object with a type as a widget. ChatKit's documentation describes the
+# components.
 WIDGET = {
     "type": "object",
     "description": "A widget, or a component of a widget. ChatKit's documentation describes all of them.",
@@ -65,11 +66,11 @@ WIDGET = {
 
 
 def components() -> dict[str, Json]:
-    """The schemas of ``REQUESTS`` and ``RESPONSES`` and all that these refer to, by name."""
+    """Return the schemas of ``REQUESTS`` and ``RESPONSES``, and all schemas that they refer to, by name."""
     kinds: list[Any] = [(name, "validation", TypeAdapter(kind)) for name, kind in REQUESTS.items()]
     kinds += [(name, "serialization", TypeAdapter(kind)) for name, kind in (RESPONSES | UNIONS).items()]
     tops, others = TypeAdapter.json_schemas(kinds, ref_template=REF + "{model}", schema_generator=_Schema)
-    # pydantic chooses the names of classes; those of generic classes are long. Unions have no names.
+    # pydantic names the schemas of classes, and gives long names to generic classes. It does not name unions.
     names = {top["$ref"]: REF + name for (name, _), top in tops.items() if "$ref" in top}
     unions = {name: top for (name, _), top in tops.items() if "$ref" not in top}
 
@@ -103,14 +104,14 @@ def components() -> dict[str, Json]:
 
 
 class _Schema(GenerateJsonSchema):
-    # Avoids a warning: in the SDK, the default of Action.type is not valid JSON.
+    # The ChatKit SDK's default for Action.type is not JSON. pydantic would warn about it.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
     def nullable_schema(self, schema: Any) -> Json:
-        if self.mode == "serialization":  # the SDK leaves out what is None
+        if self.mode == "serialization":  # the ChatKit SDK leaves out fields that are None
             return self.generate_inner(schema["schema"])
         return super().nullable_schema(schema)
 
@@ -126,7 +127,7 @@ class _Schema(GenerateJsonSchema):
             return True
         if self.mode == "serialization":
             return inner.get("default", "from a factory") is not None
-        # A literal with one value is the tag of a union. The union cannot be read without it.
+        # A literal with one value is the tag of a union. A reader of the union needs the tag.
         return inner["schema"]["type"] == "literal" and len(inner["schema"]["expected"]) == 1
 
     def datetime_schema(self, schema: Any) -> Json:
@@ -139,11 +140,12 @@ class _Schema(GenerateJsonSchema):
 
 
 def _readable(name: str) -> str:
-    """Shortens pydantic's names, such as ``InferenceOptions-Input`` and ``Action_str_Any_``."""
+    """Return a shorter name for pydantic's ``InferenceOptions-Input``, ``Action_str_Any_`` and the like."""
     return re.sub(r"_\w+_$", "", name.removesuffix("-Output").replace("-", ""))
 
 
 def _reachable(schemas: dict[str, Json], wanted: set[str]) -> set[str]:
+    """Return the names of the wanted schemas and of all schemas that they refer to."""
     found: set[str] = set()
     while wanted:
         found |= wanted

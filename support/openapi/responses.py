@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from support.openapi.components import ref
 
-# For each status: when it is sent, and an example of the message.
+# For each status: a description of the cases, and an example of the message.
 ERRORS = {
     400: ("The request is not valid, or it has more than one credential.", "params.thread_id is missing"),
     401: (
@@ -48,7 +48,7 @@ ERRORS = {
         "Service temporarily unavailable",
     ),
 }
-# What every operation with authentication and a body can answer.
+# Every operation with authentication and a body can answer with these statuses.
 COMMON_ERRORS = (400, 401, 403, 404, 413, 429, 500, 501, 503)
 
 
@@ -68,7 +68,7 @@ def _error_body(message: str, status: int) -> dict[str, Any]:
 
 
 def _response_header(name: str, kind: type, description: str, *statuses: int) -> OpenApiParameter:
-    """A header of the responses with these statuses. No status: of all responses."""
+    """Document a header of the responses with these statuses. Without statuses: a header of all responses."""
     return OpenApiParameter(
         name,
         kind,

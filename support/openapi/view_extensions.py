@@ -1,4 +1,4 @@
-"""Documents the views under /support/ for drf-spectacular. The import registers the classes."""
+"""Documents the views under /support/ for drf-spectacular. The import registers these classes."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ ATTACHMENT_ID_PARAMETER = OpenApiParameter(
 
 
 class _Documented(OpenApiViewExtension):
-    """Documents a subclass of the view, so that the view itself does not change."""
+    """Documents the view ``target_class``. It changes a subclass, so the view itself stays as it is."""
 
     methods: dict[str, Any]
 

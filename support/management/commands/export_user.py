@@ -31,13 +31,14 @@ class Command(BaseCommand):
                     self.stdout.write(piece, ending="")
                 self.stdout.flush()
             except BrokenPipeError:
-                # At exit, Python would write the rest of its buffer to the closed pipe and fail once more.
+                # At exit, Python writes the rest of its buffer to stdout. Into the closed pipe, this would
+                # fail again.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise CommandError("The reader closed the pipe: the export is not complete.") from None
 
 
 def _write_new(path: Path, pieces: Iterator[str]) -> None:
-    """Write a new file that only its owner can read. If that fails, leave no file."""
+    """Write a new file that only its owner can read. If an error occurs, delete the file."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as exc:

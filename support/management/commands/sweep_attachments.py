@@ -50,16 +50,16 @@ def _delete_unsent(before: datetime, dry_run: bool) -> int:
         return unsent.count()
     deleted = 0
     while batch := list(unsent.order_by("created_at").values_list("id", flat=True)[:BATCH]):
-        # Filter again by ``unsent``: a message may carry it since.
+        # Filter by ``unsent`` again: meanwhile, a message may carry one of these attachments.
         deleted += unsent.filter(id__in=batch).delete_with_files()
     return deleted
 
 
 def _unused_files(before: datetime) -> Iterator[list[str]]:
-    """The names of our files that no row names, in batches.
+    """Yield the names of our files that no row names, in batches.
 
-    The storage may hold other files, so this ignores names that do not look like ours. An upload stores its
-    file before its row: the minimum age protects this file.
+    Ignores names that do not have our form, because the storage may contain other files. The minimum age
+    protects the file of a running upload, because an upload stores the file before the row.
     """
     storage = stored_files.storage()
     for folder in _folders():
@@ -77,7 +77,7 @@ def _unused_files(before: datetime) -> Iterator[list[str]]:
 def _is_old(name: str, before: datetime) -> bool:
     try:
         return stored_files.storage().get_modified_time(name) < before
-    except FileNotFoundError:  # deleted meanwhile
+    except FileNotFoundError:  # the file was deleted meanwhile
         return False
 
 
