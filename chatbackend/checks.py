@@ -1,4 +1,4 @@
-"""System checks for settings whose faults Django would find only during a request."""
+"""System checks of settings. Without these checks, a fault would show only when a request comes."""
 
 import os
 import re
@@ -37,8 +37,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         faults.append(Error(fault, hint=hint, id="chatbackend.E014"))
     elif not database.get("ENGINE", "").endswith(".postgresql") or not database.get("NAME"):
         hint = (
-            "Write the address of the database, such as postgresql://user:password@localhost:5432/name. "
-            f"{ENCODE}"
+            f"Write the URL of the database, such as postgresql://user:password@localhost:5432/name. {ENCODE}"
         )
         faults.append(Error("DATABASE_URL names no PostgreSQL database.", hint=hint, id="chatbackend.E003"))
     if settings.DATABASE_TIMEOUT_SECONDS < 2:  # psycopg's minimum for connecting
@@ -57,7 +56,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         hint = "Set NUM_PROXIES to the number of proxies that add to X-Forwarded-For, such as 1."
         fault = (
             "TRUST_X_FORWARDED_PROTO says that there is a proxy, but NUM_PROXIES is 0: all callers would "
-            "share the proxy's address."
+            "share the proxy's IP address."
         )
         faults.append(CheckWarning(fault, hint=hint, id="chatbackend.W001"))
     if invalid := [name for name in settings.CORS_ALLOW_HEADERS if not _is_header(name)]:
@@ -106,7 +105,7 @@ def _is_ip_address(text: str) -> bool:
 
 
 def _is_host(allowed: str) -> bool:
-    """Whether it can match. Django removes the port of a request's host before it compares."""
+    """Whether the entry can match a host. Django removes the port of a request's host before it compares."""
     host = allowed.removeprefix(".").lower()
     return allowed == "*" or (bool(host) and split_domain_port(host) == (host, ""))
 

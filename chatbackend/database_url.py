@@ -1,7 +1,10 @@
-"""Makes an entry of Django's ``DATABASES`` from a database URL that other programs may use too.
+"""Makes an entry of Django's ``DATABASES`` from a database URL that may be written for another program.
 
-Prisma, node-postgres, JDBC and SQLAlchemy have parameters of their own, and libpq refuses them. We translate
-those with an equivalent and ignore those about connection pools. All others are errors.
+Prisma, node-postgres, JDBC and SQLAlchemy have parameters of their own, which libpq refuses. This module:
+
+- translates parameters for which libpq has an equivalent
+- ignores parameters about connection pools
+- refuses all other parameters
 """
 
 import re
@@ -28,9 +31,10 @@ RENAMED = {
     "ssl": "sslmode",
 }
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# Node's no-verify is like libpq's require: it encrypts, and does not check the certificate.
+# Node's no-verify is like libpq's require: it encrypts the connection and does not check the certificate.
 SSL_MODES = dict.fromkeys([*TRUE, "no-verify"], "require") | dict.fromkeys(FALSE, "disable")
-# Each driver's parameter, with its values that turn off prepared statements for a pooler without them.
+# A pooler may not support prepared statements. These are the drivers' parameters that turn them off, with the
+# values that do so.
 NO_PREPARED_STATEMENTS = {
     "pgbouncer": TRUE,
     "prepare": FALSE,
@@ -40,10 +44,10 @@ NO_PREPARED_STATEMENTS = {
     "statement_cache_size": {"0"},
 }
 IGNORED = {
-    # Size and times of a connection pool. We have none: each of WORKER_THREADS keeps one connection.
+    # The size and times of a connection pool. We have no pool: we keep WORKER_THREADS connections.
     *("connection_limit", "pool_timeout", "max_connection_lifetime", "max_idle_connection_lifetime"),
     *("pool", "pool_size", "pool_max_conns", "max_overflow", "max", "conn_max_age", "conn_health_checks"),
-    "uselibpqcompat",  # libpq is what we use
+    "uselibpqcompat",  # makes node-postgres behave like libpq, and we use libpq
     "encoding",  # Django always uses UTF-8
     "supa",  # only for Supabase's pooler
 }
@@ -63,9 +67,10 @@ DOCUMENTED = "libpq's parameters: https://www.postgresql.org/docs/current/libpq-
 
 
 class UnusableUrl(Exception):
-    """``fault``: the end of a sentence that begins with the variable's name. ``hint``: what to write.
+    """The database URL cannot be used.
 
-    Neither quotes a value from the URL: with a badly encoded password, any value may contain a part of it.
+    ``fault``: the end of a sentence that begins with the variable's name. ``hint``: how to fix the URL. Both
+    quote no value of the URL: if the password is badly encoded, any value may contain a part of the password.
     """
 
     def __init__(self, fault: str, hint: str) -> None:
@@ -73,23 +78,25 @@ class UnusableUrl(Exception):
         self.fault, self.hint = fault, hint
 
 
-def configure(address: dict[str, Any], timeout_seconds: float, *, keeps_connections: bool) -> dict[str, Any]:
-    """An entry of ``DATABASES``. ``address``: from ``parse``; without one the entry has no engine.
+def configure(parsed: dict[str, Any], timeout_seconds: float, *, keeps_connections: bool) -> dict[str, Any]:
+    """Return an entry of ``DATABASES``.
 
-    ``timeout_seconds``: how long a connection attempt may take.
+    ``parsed``: the result of ``parse``. If it is empty, the entry has no engine. ``timeout_seconds``: the
+    time limit for a connection attempt. ``keeps_connections``: whether threads keep their connections.
     """
-    # Health checks: a database that was restarted or suspended (Neon) leaves dead connections behind.
+    # The health checks find dead connections after the database was restarted, or suspended as at Neon.
     kept = {"CONN_HEALTH_CHECKS": True, "CONN_MAX_AGE": None if keeps_connections else 0}
-    entry: dict[str, Any] = {"ENGINE": "", **kept, **address}
+    entry: dict[str, Any] = {"ENGINE": "", **kept, **parsed}
     if entry["ENGINE"].endswith(".sqlite3"):  # only for Better Auth's tables on a developer's machine
-        # Open it read-only, and do not create it. Python's own converters would read Better Auth's dates
-        # as None.
+        # Open the file read-only, and do not create it. ``detect_types``: Python's own converters would read
+        # Better Auth's dates as None.
         return entry | {"NAME": f"file:{quote(entry['NAME'])}?mode=ro", "OPTIONS": {"detect_types": 0}}
-    # An engine that Django does not have would stop the start before any system check runs.
+    # Leave out an engine that Django does not have. It would stop the start before any system check runs.
     entry["ENGINE"] = "runtime.postgresql" if entry["ENGINE"].endswith(".postgresql") else ""
     options = {
         "connect_timeout": int(timeout_seconds),
-        # Keepalives detect a dead peer, and keep a NAT from dropping an idle connection.
+        # Keepalives detect that the database server is gone. They also keep a NAT from dropping an idle
+        # connection.
         "keepalives_idle": 60,
         "keepalives_interval": 10,
         "keepalives_count": 3,
@@ -97,20 +104,21 @@ def configure(address: dict[str, Any], timeout_seconds: float, *, keeps_connecti
         "server_side_binding": True,
         "prepare_threshold": 5,
     }
-    return entry | {"OPTIONS": options | address.get("OPTIONS", {})}
+    return entry | {"OPTIONS": options | parsed.get("OPTIONS", {})}
 
 
 def parse(url: str) -> dict[str, Any]:
-    """What the URL says, under the keys of ``DATABASES``; empty if it is no URL of PostgreSQL or SQLite.
+    """Return the values of the URL under the keys of ``DATABASES``.
 
-    Raises ``UnusableUrl`` for a PostgreSQL URL that libpq would refuse.
+    Returns an empty dict if the URL is not one of PostgreSQL or SQLite. Raises ``UnusableUrl`` for a
+    PostgreSQL URL that libpq would refuse.
     """
     url = url.strip().removeprefix("jdbc:")
     scheme, _, rest = url.partition("://")
     kind = scheme.lower().partition("+")[0]  # without SQLAlchemy's +psycopg2
     if kind == "prisma":
-        hint = "Write the address of the database itself. It begins with postgresql://."
-        raise UnusableUrl("is the address of a Prisma service", hint)
+        hint = "Write the URL of the database itself. It begins with postgresql://."
+        raise UnusableUrl("is the URL of a Prisma service", hint)
     if kind == "sqlite":
         return _read(url)
     if kind not in POSTGRESQL:
@@ -131,7 +139,7 @@ def _read(url: str) -> dict[str, Any]:
 
 
 def _read_parameters(database: dict[str, Any], query: str) -> dict[str, Any]:
-    """The keys of ``database`` that the parameters add or replace."""
+    """Return the keys of ``database`` that the URL's parameters add or replace, with their values."""
     given = dict(parse_qsl(query, keep_blank_values=True))
     for theirs, ours in RENAMED.items():
         if theirs in given:
@@ -148,7 +156,8 @@ def _read_parameters(database: dict[str, Any], query: str) -> dict[str, Any]:
     _check(options, query)
     read = {DJANGO_KEYS[name]: options.pop(name) for name in DJANGO_KEYS if name in options}
     if any(turned_off):
-        # Server-side cursors fail too: the pooler may give the connection to another client meanwhile.
+        # Such a pooler also breaks server-side cursors: between two reads of a cursor, it may give the
+        # connection to another client.
         options["prepare_threshold"], read["DISABLE_SERVER_SIDE_CURSORS"] = None, True
     return read | {"OPTIONS": options}
 
@@ -157,18 +166,18 @@ def _search_path(schemas: str, is_pooled: bool) -> str:
     if is_pooled:  # PgBouncer and Neon's pooler refuse connections that set a search path
         raise UnusableUrl(
             "names a schema, which a pooler does not pass on",
-            "Leave it out, and run: ALTER ROLE … SET search_path = …; or write the direct address.",
+            "Leave it out, and run: ALTER ROLE … SET search_path = …; or write the direct URL.",
         )
     names = (name.strip().replace('"', '""') for name in schemas.split(","))
     quoted = ",".join(f'"{name}"' for name in names)
-    return "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", quoted)  # the server's escapes
+    return "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", quoted)  # PostgreSQL's escapes
 
 
 def _check(given: dict[str, str], query: str) -> None:
     unknown = sorted(given.keys() - LIBPQ)
     if unknown and ("@" in query or not all(name.isidentifier() for name in unknown)):
-        # Do not quote these names: they may be a part of the password.
-        raise UnusableUrl("cannot be read as an address", ENCODE)
+        # Do not quote these names: a name may be a part of the password.
+        raise UnusableUrl("cannot be read as a URL", ENCODE)
     if unknown:
         names = ", ".join(unknown)
         instead = dict.fromkeys(HINTS[name] for name in unknown if name in HINTS)
@@ -183,7 +192,10 @@ def _check(given: dict[str, str], query: str) -> None:
 
 
 def _refused_by_libpq(given: dict[str, str]) -> list[str]:
-    """The parameters that libpq's error names. libpq checks all values before it connects."""
+    """Return the parameters that libpq refuses. libpq checks all values before it connects.
+
+    The host does not exist, so the attempt cannot connect.
+    """
     nowhere = {name: value for name, value in given.items() if name != "service"}
     nowhere |= {"host": "/nowhere", "hostaddr": "", "port": given.get("port", "").partition(",")[0]}
     try:

@@ -16,7 +16,10 @@ env = environ.Env()
 
 
 def number(name: str, default: N) -> N:
-    """A number of the default's type. Stricter than django-environ, whose float() reads "1h" as 1.0."""
+    """Return a number of the default's type.
+
+    This is stricter than django-environ: its float() reads "1h" as 1.0.
+    """
     try:
         value = type(default)(env.str(name, default=str(default)))
     except ValueError:
@@ -27,7 +30,11 @@ def number(name: str, default: N) -> N:
 
 
 def flag(name: str, default: bool) -> bool:
-    """Stricter than django-environ, whose bool() reads "Ture" as False. Some flags protect the deployment."""
+    """Return a boolean.
+
+    This is stricter than django-environ: its bool() reads the typing error "Ture" as False. Some flags
+    protect the deployment, so a typing error must not turn them off.
+    """
     match env.str(name, default=str(default)).strip().lower():
         case "true" | "on" | "yes" | "y" | "1":
             return True
@@ -37,12 +44,12 @@ def flag(name: str, default: bool) -> bool:
 
 
 def names(name: str, default: list[str]) -> list[str]:
-    """A comma-separated list, without spaces around its items. django-environ's list() keeps the spaces."""
+    """Return the items of a comma-separated list, without the spaces that django-environ's list() keeps."""
     return [each.strip() for each in env.list(name, default=default) if each.strip()]
 
 
 def mapping(name: str) -> dict[str, str]:
-    """``key=value,key=value``; empty if the variable is not set."""
+    """Return the pairs of ``key=value,key=value``. Empty if the variable is not set."""
     try:
         given: dict[str, str] = env.dict(name, default={})
     except ValueError:
@@ -51,12 +58,13 @@ def mapping(name: str) -> dict[str, str]:
 
 
 def from_json(name: str, default: str) -> Any:
-    """The parsed value, so that Django's error reports can hide its secrets by their keys.
+    """Return the parsed JSON.
 
-    In an unparsed string they would be visible.
+    The settings contain the parsed value, because Django's error reports hide secrets by their keys. In a
+    string, the secrets would be visible.
     """
     try:
         return json.loads(env.str(name, default="") or default)
     except ValueError:
-        # from None: the original error contains the text and its secrets.
+        # ``from None``, because the original error contains the text with its secrets.
         raise ImproperlyConfigured(f"{name} should be JSON. .env.example shows an example.") from None

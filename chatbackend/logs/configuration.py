@@ -1,4 +1,4 @@
-"""Django's ``LOGGING``: one JSON object per line on stdout, or plain text in development."""
+"""Makes Django's ``LOGGING``: each line on stdout is a JSON object, or plain text in development."""
 
 import logging
 from typing import Any
@@ -23,7 +23,7 @@ def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
                 "()": "pythonjsonlogger.json.JsonFormatter",
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-                # Django attaches its request. The query of an attachment's URL contains a signature.
+                # Django adds the request to records. Leave it out: the URL of an attachment has a signature.
                 "reserved_attrs": [*RESERVED_ATTRS, "request"],
             },
             "plain": {"format": "%(levelname)s %(name)s: %(message)s"},
@@ -38,18 +38,18 @@ def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
         },
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
-            # Without this, Django prints these lines with its own handlers and mails some of them to ADMINS.
+            # Without this entry, Django's own handlers print these lines and mail some of them to ADMINS.
             "django": {"handlers": [], "level": "INFO", "propagate": True},
             "django.request": {"filters": ["shorten"]},
             "django.security.DisallowedHost": {"filters": ["hide_host"]},
             "uvicorn": {"handlers": [], "propagate": True},
             "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
-            # ChatKit logs each request at INFO and each exception with a traceback. The 404 of a caller is
-            # such an exception, so a caller could fill the log.
+            # The ChatKit SDK logs each request at INFO, and each exception with a traceback. A caller's
+            # mistake is also an exception, so a caller could fill the log.
             "chatkit": {"level": "WARNING", "filters": ["no_caller_errors"]},
             "httpx2": {"level": "WARNING"},
-            # MCP's client logs answers of tools that it cannot read. They belong to a user's conversation.
-            # support.assistant.mcp.tools logs these failures without the answers.
+            # MCP's client logs the answers of tools that it cannot read. These answers are a part of a user's
+            # conversation. support.assistant.mcp.tools logs the failures without the answers.
             "mcp": {"level": "CRITICAL"},
             "client": {"level": "CRITICAL"},
         },
@@ -57,21 +57,25 @@ def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
 
 
 def hide_host(record: logging.LogRecord) -> bool:
-    """Django logs a bad Host header as an error, quotes it, and adds a traceback. It is no error of ours."""
+    """Replace Django's error about a bad Host header with a short warning.
+
+    Django quotes the header and adds a traceback. But the caller made the mistake.
+    """
     record.msg, record.args, record.exc_info = "The Host of a request is not in ALLOWED_HOSTS", (), None
     record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True
 
 
 def shorten_arguments(record: logging.LogRecord) -> bool:
-    """The caller chooses the path of a 404. A long one could fill the log with one request."""
+    """Cut the arguments of the record: the caller chooses the path of a 404, which may be long."""
     arguments = record.args or ()
     record.args = tuple(each[:ARGUMENT_LENGTH] if isinstance(each, str) else each for each in arguments)
     return True
 
 
 def is_no_caller_error(record: logging.LogRecord) -> bool:
-    from support.chat.server_errors import is_expected  # this import needs Django's set-up
+    """Whether to log the record. An exception that ``server_errors`` expects is not logged."""
+    from support.chat.server_errors import is_expected  # Django must be set up before this import
 
     exc = record.exc_info[1] if record.exc_info else None
     return not (isinstance(exc, Exception) and is_expected(exc))

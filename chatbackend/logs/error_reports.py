@@ -1,8 +1,9 @@
-"""Error reports, which Django mails to ADMINS, without the data of users.
+"""Keeps the data of users out of the error reports that Django mails to ADMINS.
 
-Django shows the request, the settings and the variables of every frame, and hides those with the name of a
-secret. Here, variables of any name may contain a conversation, and CACHE_URL may contain a password. So a
-report contains only the traceback. The log has the same error with the request's id.
+A report contains only the traceback. Django's own report also shows the request, the settings and the
+variables of every frame, and hides only those whose name is like that of a secret. But in this project,
+variables of any name may contain a conversation, and CACHE_URL may contain a password. The log has each
+error, too, with the id of the request.
 """
 
 from collections.abc import ItemsView

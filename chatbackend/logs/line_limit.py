@@ -1,7 +1,7 @@
-"""Limits the log lines that a caller without a token can cause.
+"""Limits the number of log lines that a caller without a token can cause.
 
 Such a line reports an unknown path, an unknown host, a bad URL of an attachment, or a request that is not
-HTTP. Refused credentials have their own limit for each client address (``authn.throttling``).
+HTTP. Refused credentials have their own limit for each IP address (``authn.throttling``).
 """
 
 import logging
@@ -14,7 +14,10 @@ LIMITED_LOGGERS = ("django.request", "django.security", "uvicorn.error")
 
 
 class LineLimit(logging.Filter):
-    """A filter for a handler. The first line over the limit says so. The rest of that minute is dropped."""
+    """A filter for a handler.
+
+    It replaces the first line over the limit with a note, and drops the other lines of that minute.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +25,7 @@ class LineLimit(logging.Filter):
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # Django logs a 4xx as a warning. An error is our fault, except for a SuspiciousOperation.
+        # Django logs a 4xx as a warning. It logs our own faults as errors, but also a SuspiciousOperation.
         is_callers_fault = record.levelno == logging.WARNING or record.name.startswith("django.security")
         if not is_callers_fault or not record.name.startswith(LIMITED_LOGGERS):
             return True

@@ -1,8 +1,8 @@
-"""The Prometheus metrics. docs/metrics.md explains what each one is for.
+"""The Prometheus metrics. docs/metrics.md explains each of them.
 
-authn and support send Django signals, which cost almost nothing without a receiver. Only a server with a
-METRICS_PORT imports this module (chatbackend/metrics/exposition.py). The values of each label are a fixed
-set that no caller can extend, so nobody can grow the number of series.
+authn and support send Django signals, and this module counts them. A signal without a receiver costs almost
+nothing: only a server with a METRICS_PORT imports this module (chatbackend/metrics/exposition.py). Each label
+has a fixed set of values, so a caller cannot increase the number of series.
 """
 
 from functools import cache
@@ -21,7 +21,8 @@ from support.chat import streaming
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # rate() does not need the second series that each metric would get
 
-# A user's look-up should take less than 20 ms, and 100 ms at most. Below 0.5 ms there is only noise.
+# The buckets of histograms, in seconds. MILLISECONDS is for authentication: it should take less than 20 ms,
+# and 100 ms at most. Times below 0.5 ms are only noise.
 MILLISECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 MINUTES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -84,10 +85,10 @@ WORKERS_AWAITED = Gauge(
 
 M = TypeVar("M", Counter, Histogram)
 
-OTHER = "other"  # a reason that is not in REASONS: another authentication class gave it
+OTHER = "other"  # replaces a reason that is not in REASONS, which another authentication class gave
 
-# Create all series now. increase() is 0 for a series that appears with its first event, so an alert would
-# miss that event.
+# Create all series at the start. Otherwise a series would appear with its first event: Prometheus's
+# increase() would be 0 then, and an alert would miss the event.
 for reason in REASONS | {OTHER: None}:
     ATTEMPTS.labels("refused", reason)
 ATTEMPTS.labels("accepted", "ok")
@@ -155,5 +156,5 @@ def _model_failed(kind: str, **kwargs: Any) -> None:
 
 @cache
 def _with_labels(metric: M, *labels: str | int) -> M:
-    """Cached, because the look-up of labels takes longer than the counting."""
+    """Return the metric with these labels. Cached, because finding the labels takes longer than counting."""
     return metric.labels(*labels)

@@ -1,7 +1,7 @@
 """Serves the metrics of chatbackend/metrics/collectors.py to Prometheus on METRICS_PORT.
 
-The worker processes of one server share that port, and each writes its numbers to METRICS_DIRECTORY. Any of
-them answers for all (the multiprocess mode of prometheus_client).
+The worker processes of one server share this port, and each writes its numbers to METRICS_DIRECTORY. So any
+worker process can answer with the numbers of all. This is the multiprocess mode of prometheus_client.
 """
 
 import os
@@ -28,8 +28,8 @@ def start() -> None:
     if not settings.METRICS_PORT:
         return
     if settings.METRICS_DIRECTORY:
-        # prometheus_client reads this variable when it is imported. It is imported only here, so that a
-        # command of manage.py writes no files.
+        # prometheus_client reads this variable when it is imported. Import it here and not at the top, so
+        # that the commands of manage.py write no files.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = settings.METRICS_DIRECTORY
         _remove_live_gauges(os.getpid())  # a worker before a restart may have had the same process id
     from prometheus_client import make_wsgi_app
@@ -39,7 +39,7 @@ def start() -> None:
 
     class Server(ThreadingWSGIServer):
         address_family = socket.AF_INET6 if ":" in settings.METRICS_ADDRESS else socket.AF_INET
-        # Workers that share a directory may share the port. Two separate servers must not.
+        # The workers of one server share the directory and the port. Two servers must not share a port.
         allow_reuse_port = bool(settings.METRICS_DIRECTORY)
 
         def service_actions(self) -> None:  # twice a second
@@ -63,7 +63,7 @@ def _registry() -> "CollectorRegistry":
     from prometheus_client.multiprocess import MultiProcessCollector
 
     if not settings.METRICS_DIRECTORY:
-        return REGISTRY  # it also has the library's metrics of the process: memory, CPU, files
+        return REGISTRY  # it also has prometheus_client's metrics of the process: memory, CPU, files
 
     class AllWorkers(MultiProcessCollector):
         def collect(self) -> Any:

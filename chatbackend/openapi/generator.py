@@ -1,4 +1,4 @@
-"""The API's OpenAPI 3.1 document. ``manage.py spectacular --file docs/openapi.yaml`` writes it."""
+"""Generates the OpenAPI 3.1 document. ``manage.py spectacular --file docs/openapi.yaml`` writes the file."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ CHECKS = {
 
 
 def _status(status: str, **properties: Json) -> Json:
-    """The schema of ``{"status": status}``, with more properties if given."""
+    """Return the schema of ``{"status": status}``, with these properties added."""
     properties = {"status": {"const": status}, **properties}
     return {
         "type": "object",
@@ -69,7 +69,7 @@ def _probe(name: str, summary: str, responses: dict[str, Json]) -> Json:
     }
 
 
-# drf-spectacular finds only the views of REST framework. These are not among them.
+# drf-spectacular finds only the views of REST framework. These URLs have no such view.
 PROBES = {
     "/support/health": _probe(
         "health",
@@ -119,7 +119,7 @@ def _operations(schema: Json) -> list[Json]:
 
 
 def _extract_errors(schema: Json) -> Json:
-    """Replace each error response by a reference; return the responses. Each status has one response."""
+    """Replace each error response with a reference, and return the responses by their names."""
     errors: Json = {}
     for operation in _operations(schema):
         for status, response in operation["responses"].items():

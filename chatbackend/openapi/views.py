@@ -1,4 +1,4 @@
-"""The API documentation, if API_DOCS is on: Swagger UI at /docs, and the OpenAPI document that it shows."""
+"""Serves Swagger UI at /docs, and the OpenAPI document that it shows. API_DOCS turns both on."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-# Users type a token into this page, so it may load nothing from other origins and send nothing to them.
+# Users type a token into this page. So the page must not load from other origins or send to them.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,7 +27,7 @@ def openapi(request: HttpRequest) -> HttpResponse:
 
 @cache
 def _openapi() -> bytes:
-    # Imported here, because most servers never need these modules.
+    # These imports are not at the top, because most servers never need the modules.
     from drf_spectacular.renderers import OpenApiYamlRenderer
 
     from chatbackend.openapi.generator import Generator

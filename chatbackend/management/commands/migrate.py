@@ -1,6 +1,7 @@
-"""``manage.py migrate``, which refuses to migrate Better Auth's own database.
+"""``manage.py migrate``. It refuses to migrate Better Auth's own database.
 
-The router keeps our tables out of that database. Django would still create its ``django_migrations`` table.
+The database router keeps our tables out of that database. But Django would still create its table
+``django_migrations`` there.
 """
 
 from typing import Any

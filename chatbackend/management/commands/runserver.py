@@ -1,4 +1,4 @@
-"""``manage.py runserver`` with ASGI. Under WSGI, Django would send a stream only when it is complete."""
+"""``manage.py runserver`` with ASGI. With WSGI, Django would send a stream only when the stream has ended."""
 
 import os
 from typing import Any
@@ -24,10 +24,10 @@ class Command(DjangoRunserver):
                 host=self.addr,
                 port=int(self.port),
                 ws="none",
-                proxy_headers=False,  # NUM_PROXIES says which proxies are trusted
+                proxy_headers=False,  # NUM_PROXIES tells Django REST framework which proxies to trust
                 log_config=None,  # LOGGING configures uvicorn's loggers too
             )
         except SystemExit as exc:
-            # For example, the port is taken. The reloader runs this in a thread, and sys.exit would end only
-            # that thread.
+            # For example, the port is taken. The reloader runs this method in a thread, and sys.exit would
+            # end only the thread.
             os._exit(exc.code if isinstance(exc.code, int) else 1)
