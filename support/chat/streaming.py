@@ -96,7 +96,7 @@ class EventStream:
         """Return the next event, a keep-alive comment if there is none for a while, or ``None`` at the end.
 
         No comment can come before the first event, because ``start`` waits for that event before it returns.
-        The wait is short: the first event is ChatKit's stream_options and does not depend on a model.
+        The wait is short: the ChatKit SDK sends its first event before it calls a model.
         """
         if not self._events.empty():
             return self._events.get_nowait()  # faster than with a timeout

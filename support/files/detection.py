@@ -108,7 +108,7 @@ def _is_image(content: IO[bytes], image_format: str) -> bool:
         # With ``formats``, Pillow uses only the parser of this format.
         with Image.open(_LimitedReads(content), formats=[image_format]) as image:  # type: ignore[arg-type]
             image.verify()
-    except Exception:  # Pillow raises many classes for a broken file. Django's ImageField catches all, too.
+    except Exception:  # for a broken file, Pillow raises many kinds; Django's ImageField catches all, too
         return False
     return True
 

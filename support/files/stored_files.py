@@ -46,7 +46,7 @@ def read(attachment: Attachment) -> bytes:
 
 
 def decode_text(attachment: Attachment, content: bytes) -> str:
-    """Return the text of an attachment. Its metadata name the encoding."""
+    """Return the text in ``content``, the bytes of an attachment. Its metadata names the encoding."""
     return detection.decode_text(content, (attachment.metadata or {}).get("charset", "utf-8"))
 
 

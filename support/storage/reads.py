@@ -22,13 +22,15 @@ ITEM_COLUMNS = ("id", "item_id", "data")
 
 
 def thread(user_id: str, thread_id: str) -> Thread | None:
-    """The thread, or ``None`` if this user has no such thread."""
+    """Return the thread, or ``None`` if this user has no such thread."""
     rows = _thread(user_id=user_id, chatkit_id=thread_id)
     return Thread.from_db("default", THREAD_COLUMNS, rows[0]) if rows else None
 
 
 def threads(user_id: str, limit: int, after: str | None, order: str) -> tuple[list[Thread], str | None]:
-    """A page of the user's threads in the order of insertion. Also a cursor, or ``None`` on the last page.
+    """Return a page of the user's threads, in the order of insertion, and a cursor for the next page.
+
+    The cursor is ``None`` if no more threads follow.
 
     ``order``: "asc" or "desc". ``after``: the cursor of the previous page, or the ChatKit id of that page's
     last thread; ``None`` for the first page. A cursor stays valid when its thread is deleted. Raises
@@ -39,7 +41,7 @@ def threads(user_id: str, limit: int, after: str | None, order: str) -> tuple[li
 
 
 def item(user_id: str, thread_id: str, item_id: str) -> Item | None:
-    """The item, or ``None`` if this user has no such item in this thread."""
+    """Return the item, or ``None`` if this user has no such item in this thread."""
     rows = _item(user_id=user_id, thread_id=thread_id, chatkit_id=item_id)
     return Item.from_db("default", ITEM_COLUMNS, rows[0]) if rows else None
 
@@ -47,7 +49,10 @@ def item(user_id: str, thread_id: str, item_id: str) -> Item | None:
 def items(
     user_id: str, thread_id: str, limit: int, after: str | None, order: str
 ) -> tuple[list[Item], str | None]:
-    """A page of the thread's items and a cursor, as in ``threads``. Empty if the thread does not exist."""
+    """Return a page of the thread's items and a cursor, as ``threads`` does.
+
+    The page is empty if the thread does not exist.
+    """
     rows, cursor = _page(_items, _item, limit, order, after, user_id=user_id, thread_id=thread_id)
     return [Item.from_db("default", ITEM_COLUMNS, row) for row in rows], cursor
 
@@ -60,7 +65,7 @@ def _page(
     after: str | None,
     **owner: str,
 ) -> tuple[list[list[Any]], str | None]:
-    """A page of rows, and the cursor that ``threads`` describes.
+    """Return a page of rows, and the cursor that ``threads`` describes.
 
     ``owner``: ``user_id``, and for a page of items also ``thread_id``. A cursor is valid only for this owner.
     """
@@ -84,7 +89,7 @@ def _page_queryset(
     order: str,
     start_after: str | None,
 ) -> Any:
-    """The rows of one page, in the order of insertion.
+    """Return a queryset with the rows of one page, in the order of insertion.
 
     ``start_after``: "chatkit_id" starts after the row with the ChatKit id ``after``. "primary_key" starts
     after the primary key ``key``. ``None`` starts at the first row.

@@ -40,13 +40,8 @@ class AnswerEnding(StrEnum):
 # The reasons that the two APIs define, and reasons that other providers send instead.
 FINISH_REASONS = {
     AnswerEnding.COMPLETE: (
-        "stop",
-        "tool_calls",
-        "function_call",
-        "end_turn",
-        "stop_sequence",
-        "tool_use",
-        "eos",
+        *("stop", "tool_calls", "function_call"),
+        *("end_turn", "stop_sequence", "tool_use", "eos"),
     ),
     AnswerEnding.LENGTH: ("length", "max_tokens", "max_output_tokens", "model_length"),
     AnswerEnding.FILTER: ("content_filter", "safety"),
@@ -97,10 +92,8 @@ class LanguageModel(Model):
                         yield rewritten
                     continue
                 self._note_ending(event.response)
-                is_cut = event.type == "response.incomplete" or self.ending in (
-                    AnswerEnding.LENGTH,
-                    AnswerEnding.FILTER,
-                )
+                is_cut = event.type == "response.incomplete"
+                is_cut = is_cut or self.ending in (AnswerEnding.LENGTH, AnswerEnding.FILTER)
                 for rewritten in rewriter.end(event, is_cut):
                     yield rewritten
                 if rewriter.is_empty and self.ending in (AnswerEnding.COMPLETE, AnswerEnding.UNKNOWN):
