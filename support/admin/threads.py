@@ -51,7 +51,7 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
     list_display = ["thread_id", "title", "user_filter_link", "started"]
     list_filter = [OwnerFilter, "created_at"]
     search_fields = ["thread_id", "user_id"]
-    search_help_text = "Search for a complete conversation id, user id or e-mail address."
+    search_help_text = "Search for a complete conversation id, user id or email address."
     fields = ["thread_id", "title", "user_link", "started"]
     readonly_fields = ["user_link", "started"]
 

@@ -11,7 +11,7 @@ ERRORS = {
     400: ("The request is not valid, or it has more than one credential.", "params.thread_id is missing"),
     401: (
         "The credentials are missing or not valid. If you sent a token, get a new one and try once more. "
-        "This helps if the token has expired, or if the user has changed their e-mail address. It also helps "
+        "This helps if the token has expired, or if the user has changed their email address. It also helps "
         "if the session of the token has ended, but the user has another active session.",
         "Invalid or expired JWT token",
     ),
