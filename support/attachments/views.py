@@ -1,4 +1,8 @@
-"""Attachments over HTTP: bytes in with the bearer, bytes out by a signed address."""
+"""The views for attachments.
+
+A client uploads a file, and gets the description of an attachment, with its usual credentials. It reads the
+file with a signed URL and without credentials.
+"""
 
 import asyncio
 import json
@@ -31,7 +35,7 @@ from support.files import signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
 
-FORM_BYTES = 64 * 1024  # what a form may add to its file
+FORM_BYTES = 64 * 1024  # of a form, in addition to the file in it
 
 
 class UploadConflict(APIException):
@@ -40,7 +44,7 @@ class UploadConflict(APIException):
 
 
 class AttachmentView(MeasuredView):
-    """What all of them have but the one that is read without a header."""
+    """The base of the views that need credentials. ``ContentView`` needs none."""
 
     authentication_classes = [BetterAuthAuthentication]
     throttle_classes = [PerUserThrottle]
@@ -54,19 +58,22 @@ class AttachmentView(MeasuredView):
 
 
 class DirectUploadView(AttachmentView):
-    """``POST /support/attachments``: a form with the file as ``file``. Answers the attachment."""
+    """``POST /support/attachments``: stores a file, returns its attachment. The body is a form with ``file``."""
 
     operation = "attachments.add"
     http_method_names = ["post"]
 
     def post(self, request: Request) -> HttpResponse:
         with _refusals(request), _form_file(request) as content:
-            name, claimed = str(content.name or ""), str(content.content_type or "")
-            return _answer(store.add(_user_id(request), name, claimed, content))
+            name, mime_type = str(content.name or ""), str(content.content_type or "")
+            return _json_response(store.add(_user_id(request), name, mime_type, content))
 
 
 class UploadView(AttachmentView):
-    """``POST`` or ``PUT /support/attachments/<id>/upload``: a form with ``file``, or the bytes alone."""
+    """``POST`` or ``PUT /support/attachments/<id>/upload``: stores the file of an announced attachment.
+
+    The body is a form with ``file``, or only the bytes of the file.
+    """
 
     operation = "attachments.upload"
     http_method_names = ["post", "put"]
@@ -74,13 +81,13 @@ class UploadView(AttachmentView):
     def post(self, request: Request, attachment_id: str) -> HttpResponse:
         is_form = (request.content_type or "").lower().startswith("multipart/")
         with _refusals(request), _form_file(request) if is_form else _body(request) as content:
-            return _answer(store.receive(_user_id(request), attachment_id, content))
+            return _json_response(store.receive(_user_id(request), attachment_id, content))
 
     put = post
 
 
 class DetailView(AttachmentView):
-    """``GET /support/attachments/<id>``: the attachment, and an address to read it from, as new."""
+    """``GET /support/attachments/<id>``: returns the attachment, with a new signed URL for its file."""
 
     operation = "attachments.show"
     http_method_names = ["get"]
@@ -89,11 +96,11 @@ class DetailView(AttachmentView):
         with _refusals(request):
             attachment = store.load(_user_id(request), attachment_id)
             content_url = signed_urls.content_url(_user_id(request), attachment_id)
-        return _answer(attachment, content_url=str(content_url))
+        return _json_response(attachment, content_url=str(content_url))
 
 
 class ContentView(MeasuredView):
-    """``GET /support/attachments/<id>/content?signature=…``: the bytes, for whoever has the address."""
+    """``GET /support/attachments/<id>/content?signature=…``: returns the file. The signature is enough."""
 
     operation = "attachments.read"
     http_method_names = ["get", "head"]
@@ -105,7 +112,7 @@ class ContentView(MeasuredView):
         try:
             user_id, seconds = signed_urls.verify(attachment_id, request.GET.get("signature", ""))
             row = AttachmentRow.objects.owned_by(user_id).get(attachment_id=attachment_id)
-            with server_errors.refusals_as_api_exceptions():  # of a storage that a team has named
+            with server_errors.refusals_as_api_exceptions():  # a team's own storage may refuse
                 content = stored_files.open_file(row.file)
         except (signed_urls.InvalidUrl, AttachmentRow.DoesNotExist, FileNotFoundError) as exc:
             raise NotFound("Not found") from exc
@@ -121,10 +128,11 @@ class ContentView(MeasuredView):
                 "Content-Disposition": content_disposition_header(
                     mime_type not in media_types.IMAGES, row.data["name"]
                 ),
-                # Whatever a browser takes the bytes for (Django adds nosniff), no script runs.
+                # A browser may treat the bytes as a page, although Django adds nosniff. No script may run
+                # then.
                 "Content-Security-Policy": "sandbox; default-src 'none'",
                 "Cache-Control": f"private, max-age={seconds}",
-                # ChatKit's widget shows it in an iframe of another origin.
+                # ChatKit shows the file in an iframe of another origin.
                 "Access-Control-Allow-Origin": "*",
                 "Cross-Origin-Resource-Policy": "cross-origin",
             },
@@ -132,7 +140,10 @@ class ContentView(MeasuredView):
 
 
 class _Chunks:
-    """A file for a response: read off the event loop, and closed with the response, however that ends."""
+    """The chunks of a file, for a response. Reads them in a thread, so that the event loop does not wait.
+
+    Django calls ``close`` at the end of the response, also after an error.
+    """
 
     def __init__(self, content: IO[bytes]) -> None:
         self.content = content
@@ -145,6 +156,7 @@ class _Chunks:
 
 @contextmanager
 def _refusals(request: Request) -> Iterator[None]:
+    """Raise REST framework's exceptions for refusals in the block. Also set the host of the block's URLs."""
     with signed_urls.use_host_of(request._request):
         try:
             with server_errors.refusals_as_api_exceptions():
@@ -161,18 +173,21 @@ def _refusals(request: Request) -> Iterator[None]:
 
 @contextmanager
 def _form_file(request: Request) -> Iterator[Any]:
+    """Yield the file of the request's form."""
     _check_length(request, longest_body())
     try:
         sent = request.FILES.getlist("file")
     except ParseError as exc:
-        raise ParseError("The request body is not a valid form") from exc  # Django's words quote from it
+        # Do not use the message of ``exc``: it quotes the body.
+        raise ParseError("The request body is not a valid form") from exc
     if len(sent) != 1:
         raise ParseError("The form needs one file, named file")
-    yield sent[0]  # closed with the request
+    yield sent[0]  # Django closes the file with the request
 
 
 @contextmanager
 def _body(request: Request) -> Iterator[IO[bytes]]:
+    """Yield the request's body as a file."""
     _check_length(request, conf.ATTACHMENT_MAX_BYTES)
     with SpooledTemporaryFile(settings.FILE_UPLOAD_MAX_MEMORY_SIZE) as content:
         copyfileobj(request._request, content)
@@ -180,12 +195,15 @@ def _body(request: Request) -> Iterator[IO[bytes]]:
 
 
 def longest_body() -> int:
-    """In bytes, of any request to the views above."""
+    """Return the largest size of a request's body for these views, in bytes."""
     return conf.ATTACHMENT_MAX_BYTES + FORM_BYTES
 
 
 def _check_length(request: Request, limit: int) -> None:
-    """Before it is copied once more. Its length is the measured one: see chatbackend/web/body_limit.py."""
+    """Raise ``FileTooLarge`` for a body over the limit, before the body is copied.
+
+    CONTENT_LENGTH is the measured length of the body: see chatbackend/web/body_limit.py.
+    """
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
         raise validation.FileTooLarge
 
@@ -194,6 +212,7 @@ def _user_id(request: Request) -> str:
     return cast(Identity, request.auth).user_id
 
 
-def _answer(attachment: Attachment, **more: str) -> HttpResponse:
-    told = attachment.model_dump(mode="json", exclude_none=True, context={"exclude_metadata": True})
-    return HttpResponse(json.dumps(told | more), content_type="application/json", headers=NO_STORE)
+def _json_response(attachment: Attachment, **more: str) -> HttpResponse:
+    """Return the attachment as JSON, with more fields. The client never gets the metadata."""
+    fields = attachment.model_dump(mode="json", exclude_none=True, context={"exclude_metadata": True})
+    return HttpResponse(json.dumps(fields | more), content_type="application/json", headers=NO_STORE)
