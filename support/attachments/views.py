@@ -58,7 +58,10 @@ class AttachmentView(MeasuredView):
 
 
 class DirectUploadView(AttachmentView):
-    """``POST /support/attachments``: stores a file, returns its attachment. The body is a form with ``file``."""
+    """``POST /support/attachments``: stores a file and returns its attachment.
+
+    The body is a form with ``file``.
+    """
 
     operation = "attachments.add"
     http_method_names = ["post"]

@@ -33,6 +33,7 @@ class ReasoningRewriter:
         self._items_from_text = 0
 
     def rewrite(self, event: Any) -> Events:
+        """Yield the events that replace this event of the Agents SDK."""
         match event.type:
             case "response.reasoning_summary_text.delta":
                 self._summarised.add(event.item_id)

@@ -31,6 +31,7 @@ class ResponseRewriter:
         self.is_empty = True  # set by ``end``: whether the answer has neither text nor a tool call
 
     def rewrite(self, event: Any) -> Events:
+        """Yield the events that replace this event of the Agents SDK."""
         match event.type:
             case "response.output_item.added" if event.item.type == "message":
                 self._messages[event.item.id] = _Message(event.item)
@@ -81,6 +82,7 @@ class ResponseRewriter:
         )
 
     def _message(self, item_id: str) -> "_Message":
+        """Return the message in progress with this id."""
         if item_id not in self._messages:  # some providers do not announce a message
             self._messages[item_id] = _Message(_message([], item_id))
         return self._messages[item_id]
@@ -90,6 +92,7 @@ class ResponseRewriter:
             yield from self._emit(message, index, piece)
 
     def _end_part(self, message: "_Message", event: Any) -> Events:
+        """Yield the rest of a part's text, and the event that ends the part."""
         part = message.part(event.content_index)
         for piece in part.finish():
             yield from self._emit(message, event.content_index, piece)
@@ -97,6 +100,7 @@ class ResponseRewriter:
             yield event.model_copy(update={"item_id": message.id, "text": part.text()})
 
     def _end_message(self, message: "_Message", item: ResponseOutputMessage) -> Events:
+        """Yield the rest of a message, and the event that ends it. ``item``: the provider's message."""
         self._messages.pop(item.id, None)
         for index, content in enumerate(item.content):
             if index not in message.parts:  # this part was not streamed
@@ -115,6 +119,7 @@ class ResponseRewriter:
             yield _item_done(item.model_copy(update={"id": message.id}))
 
     def _emit(self, message: "_Message", index: int, piece: thoughts.Piece) -> Events:
+        """Yield the events for one piece of a part's text. ``index``: of the part in its message."""
         part = message.parts[index]
         match piece:
             case thoughts.Thought(text):

@@ -2,8 +2,9 @@
 
 The rules:
 
-- Thoughts stand at the beginning of a text, after white space or not. A later tag is
-  a part of the answer.
+- Thoughts stand at the beginning of a text. White space may come before them. An opening tag later in the
+text
+  is a part of the answer.
 - There may be several blocks of thoughts. The last block may have no closing tag.
 - Any closing tag ends any block.
 - Some models leave out the first opening tag, because their prompt already contains this tag. So if the first
@@ -35,6 +36,8 @@ FENCE = re.compile(r" {0,3}(?:```|~~~)")
 # all blanks again with each new piece: the time grows with the square of their number.
 MAX_BLANKS = 100
 TEXT_AFTER_TAG = re.compile(rf"[^ \t]|[ \t]{{{MAX_BLANKS}}}")
+# A closing tag is mentioned if the text on both sides looks like the middle of a sentence, or like quotation
+# marks.
 SENTENCE_BEFORE = re.compile(r"[\w,;:][ \t]+\Z")
 SENTENCE_AFTER = re.compile(rf"[ \t]{{0,{MAX_BLANKS - 1}}}[,.;:!?)]|[ \t]{{1,{MAX_BLANKS - 1}}}[a-z]")
 QUOTE_BEFORE = re.compile(r"[\"'“”„‘’«»(]\Z")  # noqa: RUF001
@@ -43,11 +46,15 @@ QUOTE_AFTER = re.compile(r"[\"'“”„‘’«»)]")  # noqa: RUF001
 
 @dataclass(frozen=True)
 class Thought:
+    """A piece of the thoughts."""
+
     text: str
 
 
 @dataclass(frozen=True)
 class Answer:
+    """A piece of the answer."""
+
     text: str
 
 
@@ -155,6 +162,7 @@ class Splitter:
         yield from self._yield_answer(end)
 
     def _is_mentioned(self, tag: re.Match[str]) -> bool:
+        """Whether the text only mentions the closing tag, so that the tag ends no thoughts."""
         if self._position.is_in_code:
             return True
         before = self._position.line_end

@@ -91,7 +91,7 @@ def test_a_silent_model_gives_an_error_after_one_timeout_and_a_retry_works(
     assert deltas_of(retry(chat, events)) == ["Here ", "I am"]
 
 
-@pytest.mark.parametrize("ending", ["silence", "failure"])  # test_model_errors.py has the others
+@pytest.mark.parametrize("ending", ["silence", "failure"])  # test_model_errors.py tests the others
 def test_text_before_a_failure_is_stored_and_a_retry_replaces_it(
     chat: Chat, person: Person, model: Model, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
