@@ -4,18 +4,17 @@ Counts do not depend on the speed of the machine.
 """
 
 import gc
-import json
 import logging
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 import pytest
 from asgiref.sync import async_to_sync
-from asgiref.testing import ApplicationCommunicator
 from django.db import connection
 from django.db.backends.signals import connection_created
 from django.db.models.sql.compiler import SQLCompiler
@@ -25,7 +24,7 @@ from runtime.worker_threads import workers
 from support.chat.configured_server import chatkit_server
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.session_tokens import COOKIE_NAME
-from tests.fixtures.environment import PAGE_ORIGIN
+from tests.fixtures.chatkit import endpoint
 from tests.fixtures.servers.api import add, create, operation
 from tests.fixtures.servers.forkserver import python
 
@@ -39,39 +38,11 @@ Handle = Callable[..., int]
 def handle(settings: Any) -> Handle:
     """A function that sends ``POST /support/chatkit`` to the handler and returns the status of the response.
 
-    Its arguments are the body and a token, or cookies in place of the token. It returns when the response is
-    complete. ``fails``: for FailingServer, the method that raises, and its exception.
+    Its other arguments are those of ``endpoint.post``.
     """
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
-    handler = WorkerThreadHandler()
-
-    async def communicate(body: Any, token: str, cookies: str = "", fails: str = "") -> int:
-        credential = (b"authorization", f"Bearer {token}".encode())
-        if cookies:
-            credential = (b"cookie", cookies.encode())
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/support/chatkit",
-            "query_string": b"",
-            "http_version": "1.1",
-            "headers": [
-                (b"host", b"testserver"),
-                (b"origin", PAGE_ORIGIN.encode()),
-                (b"x-fails", fails.encode()),
-                credential,
-            ],
-        }
-        communicator = ApplicationCommunicator(handler, scope)
-        await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
-        start = await communicator.receive_output(10)
-        while (await communicator.receive_output(10)).get("more_body"):
-            pass
-        await communicator.wait(10)
-        return int(start["status"])
-
-    return async_to_sync(communicate)
+    return partial(async_to_sync(endpoint.post), WorkerThreadHandler())
 
 
 @pytest.fixture

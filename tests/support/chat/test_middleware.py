@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from asgiref.testing import ApplicationCommunicator
 from chatkit.types import ProgressUpdateEvent, ThreadStreamEvent
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
@@ -21,6 +20,7 @@ from runtime.handler import WorkerThreadHandler
 from support.chat import streaming
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.chatkit import endpoint
 from tests.fixtures.servers.api import add, create, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,26 +55,8 @@ def post_with_test_client(body: Any, token: str) -> int:
     return client.post("/support/chatkit", body, content_type="application/json").status_code
 
 
-async def post_to(handler: Any, body: Any, token: str) -> int:
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/support/chatkit",
-        "query_string": b"",
-        "http_version": "1.1",
-        "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {token}".encode())],
-    }
-    communicator = ApplicationCommunicator(handler, scope)
-    await communicator.send_input({"type": "http.request", "body": json.dumps(body).encode()})
-    start = await communicator.receive_output(10)
-    while (await communicator.receive_output(10)).get("more_body"):
-        pass
-    await communicator.wait(10)
-    return int(start["status"])
-
-
 def post_with(handler: Callable[[], Any]) -> Callable[[Any, str], int]:
-    return lambda body, token: asyncio.run(post_to(handler(), body, token))
+    return lambda body, token: asyncio.run(endpoint.post(handler(), body, token))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +117,7 @@ def test_a_stream_that_middleware_does_not_return_is_cancelled(
 
     async def post() -> int:
         """In one event loop: at its end, asyncio cancels all tasks."""
-        status = await post_to(WorkerThreadHandler(), create("Hello"), person.token())
+        status = await endpoint.post(WorkerThreadHandler(), create("Hello"), person.token())
         async with asyncio.timeout(5):
             while streaming._tasks:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
