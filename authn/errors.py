@@ -106,7 +106,7 @@ class Unavailable(Refused):
 
     @property
     def is_logged(self) -> bool:
-        """Whether a circuit breaker has logged the outage. The database has no circuit breaker."""
+        """Whether the outage is in the log already. PostgreSQL's circuit breaker logs only some outages."""
         return self.reason != self.default_code
 
 
