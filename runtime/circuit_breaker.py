@@ -1,10 +1,10 @@
-"""A circuit breaker. While a server does not answer, one caller at a time tries it; others are refused.
+"""A circuit breaker. While a server does not answer, one caller at a time tries it. Others are refused.
 
 Each call to a server that hangs would hold a thread until its timeout, and a process has few threads.
 
-- closed: everybody may call.
-- open: a call has failed. Until a pause is over, nobody may call.
-- half-open: the pause is over. One caller tries, the others are refused until the outcome is known.
+- closed: every caller may call.
+- open: a call has failed. No caller may call until a pause is over.
+- half-open: the pause is over. One caller tries. The others are refused until its outcome is known.
 
 The log gets one line when an outage begins, and one when it ends.
 """
@@ -15,16 +15,17 @@ import time
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 2.0  # between two tries; Retry-After tells clients the same time
-MAX_TRY_SECONDS = 60.0  # after that another caller may try: the first one has not reported
+PAUSE_SECONDS = 2.0  # between two tries; clients get the same time in Retry-After
+MAX_TRY_SECONDS = 60.0  # if a caller reports no outcome within this time, another caller may try
 
 
 class CircuitBreaker:
-    """Shared by the threads of a process. ``name``: the server's name, with which each log line begins."""
+    """The state of one server. All threads of a process share it. ``name`` begins each of its log lines."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._failed_at: float | None = None  # the outage's first failure; time.monotonic() throughout
+        # Both are values of ``time.monotonic()``.
+        self._failed_at: float | None = None  # the first failure of this outage; ``None``: no outage
         self._next_try_at = 0.0
         self._lock = threading.Lock()
 
@@ -33,8 +34,8 @@ class CircuitBreaker:
         return self._failed_at is None
 
     def allows_call(self) -> bool:
-        """Whether the caller may call. If so, it has to report the outcome: ``failed`` or ``succeeded``."""
-        if self._failed_at is None:  # without the lock: each good request asks
+        """Whether the caller may call. It must then report the outcome with ``failed`` or ``succeeded``."""
+        if self._failed_at is None:  # without the lock, because each request asks
             return True
         with self._lock:
             now = time.monotonic()
@@ -57,6 +58,6 @@ class CircuitBreaker:
             return
         with self._lock:
             failed_at, self._failed_at = self._failed_at, None
-        if failed_at is not None:  # otherwise another thread has logged it
+        if failed_at is not None:  # ``None``: another thread has already logged the end
             seconds = time.monotonic() - failed_at
             logger.info("%s: answers again, after %.0f s", self._name, seconds)

@@ -1,4 +1,4 @@
-"""Calls of async code to the database, in the worker threads."""
+"""Runs the database queries of async code in the worker threads."""
 
 import asyncio
 import contextvars
@@ -19,44 +19,47 @@ from runtime.worker_threads import workers
 P = ParamSpec("P")
 R = TypeVar("R")
 
-RETRY_FOR_SECONDS = 8.0  # a restart of PostgreSQL takes one or two; a shutdown of our server waits ten
+# A restart of PostgreSQL takes one or two seconds. At a shutdown, our server waits ten seconds for streams.
+RETRY_FOR_SECONDS = 8.0
 RETRY_EVERY_SECONDS = 0.5
 
-# Whether the current code works for a stream whose client has received an event.
+# Whether the current code belongs to a stream that has already sent an event to its client.
 stream_has_begun: ContextVar[bool] = ContextVar("stream_has_begun", default=False)
 
 
 def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Turn a function that uses the ORM into an async function, which runs the query in a worker thread.
+    """Turn a function that uses the ORM into an async function that runs it in a worker thread.
 
-    Inside ``run_inline``, it runs the query in the current thread.
+    Inside ``run_inline``, the async function runs the query in the current thread.
     """
 
     @wraps(query)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
         loop = _running_loop()
-        if loop is None:  # run_inline: this is a worker thread already
+        if loop is None:  # inside ``run_inline``
             return query(*args, **kwargs)
-        prefix = get_script_prefix()  # the start of all URLs; asgiref does not pass it to threads
+        prefix = (
+            get_script_prefix()
+        )  # SCRIPT_NAME, which begins all URLs; asgiref does not pass it to threads
 
         def run() -> R:
             set_script_prefix(prefix)
             return query(*args, **kwargs)
 
-        # The query is submitted here and not in a task. A task may be cancelled before it begins, and a
-        # partial answer is stored while other tasks are being cancelled.
-        # The query is also waited for, even after a cancellation. A thread cannot be interrupted, so the
-        # write happens in any case. Code that cleans up afterwards must find it done.
+        # The query is submitted here and not in a task, because a task may be cancelled before it begins. For
+        # example, a partial answer is stored while tasks are being cancelled.
+        # After a cancellation, we still wait for the query. A thread cannot be interrupted, so a write
+        # happens in any case. Code that cleans up afterwards needs the finished write.
         return await _wait_to_the_end(_submit(partial(contextvars.copy_context().run, run)))
 
     return call
 
 
 def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Like ``on_database``, for a query that may run twice: retry it during an outage of the database.
+    """Like ``on_database``, but retry the query during an outage. The query must be safe to run twice.
 
-    It retries for ``RETRY_FOR_SECONDS``, and only in a stream that has begun. Such a stream can no longer
-    answer 503, and its partial answer would be lost.
+    A query is retried for ``RETRY_FOR_SECONDS``, and only in a stream that has begun. Such a stream can no
+    longer answer 503, and its partial answer would be lost.
     """
     once = on_database(query)
 
@@ -83,7 +86,7 @@ def retry_on_outage(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]
 
 
 def run_inline(work: Coroutine[Any, Any, R]) -> R:
-    """Run a coroutine in the current thread, without an event loop. It may only await ``on_database``."""
+    """Run a coroutine in the current thread, without an event loop. It may await only ``on_database``."""
     try:
         contextvars.copy_context().run(work.send, None)
     except StopIteration as finished:
@@ -94,12 +97,12 @@ def run_inline(work: Coroutine[Any, Any, R]) -> R:
 
 
 def _submit(call: Callable[[], R]) -> "asyncio.Future[R]":
-    # A sync view may wait for this call in ``async_to_sync`` and keep its place. Then its own thread runs the
-    # call, as asgiref does for thread-sensitive code. If all worker threads waited for another worker thread,
-    # none of them would ever end.
+    # A sync view may wait for this call in ``async_to_sync``. Then the view's own thread runs the call, as
+    # asgiref does for thread-sensitive code. Otherwise all worker threads could wait for a free worker
+    # thread, and none of them would ever end.
     waiting_thread = getattr(AsyncToSync.executors, "current", None)
     if waiting_thread is not None:
-        with suppress(RuntimeError):  # the thread no longer waits
+        with suppress(RuntimeError):  # ``submit`` raises it if the thread no longer waits
             return asyncio.wrap_future(waiting_thread.submit(_run_in_worker, call))
     return asyncio.wrap_future(workers.submit(call))
 
@@ -117,8 +120,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 async def _wait_to_the_end(work: "asyncio.Future[R]") -> R:
-    """Wait for the work, even if this task is cancelled several times. A server that shuts down waits for
-    tasks, but not for threads."""
+    """Wait for the work, even if this task is cancelled several times.
+
+    A server that shuts down waits for tasks, but not for threads.
+    """
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -1,8 +1,9 @@
 """Lets a sync view wait for a response that async code makes.
 
-A view is sync, like its authentication and middleware. A ChatKit server is async and may take a while. So
-the view waits in its thread for the response. Middleware then sees the real response, with its status and its
-time. A worker thread that waits gives its place to another thread meanwhile.
+A view is sync, like its authentication and middleware. A ChatKit server is async and may take seconds. So the
+view waits in its thread for the response. Middleware then sees the real response, with its status and
+duration. While a worker thread waits, another thread can use its database connections (see ``waiting`` in
+``worker_threads``).
 """
 
 import asyncio
@@ -20,9 +21,9 @@ from runtime.worker_threads import use_worker_threads, workers
 
 R = TypeVar("R")
 
-Receive = Callable[[], Awaitable[Any]]  # as ASGI defines it
+Receive = Callable[[], Awaitable[Any]]  # ASGI's ``receive``
 
-CLIENT_CLOSED_REQUEST = 499  # nginx uses this status in its log for a client that has left
+CLIENT_CLOSED_REQUEST = 499  # nginx logs this status if the client has left
 
 
 def wait_for_response(
@@ -32,20 +33,20 @@ def wait_for_response(
 
     Raises the exceptions of ``respond``, and ``TooManyWaiting``.
 
-    With our ASGI handler, ``respond`` is cancelled when the client leaves. The response then has status 499.
-    Under WSGI and in Django's test client, the response of a stream is returned when the stream has ended.
+    With our ASGI handler: if the client leaves, ``respond`` is cancelled and the response has status 499.
+    Under WSGI and in Django's test client: a streaming response is returned after its stream has ended.
     """
     # Only a request of our ASGI handler has ``receive``.
     receive: Receive | None = getattr(request, "receive", None)
-    # Exceptions are passed in a list and raised below. asgiref would keep them in a reference cycle, with the
-    # body of the request.
+    # Exceptions are passed in a list and raised below. asgiref would keep an exception in a reference cycle,
+    # together with the body of the request.
     failures: list[Exception] = []
 
     async def respond_in_event_loop() -> HttpResponseBase:
         try:
             async with use_worker_threads():
                 response = await (while_connected(receive, respond()) if receive else respond())
-                # Under WSGI and in Django's test client, the event loop ends here. So the stream must end.
+                # Under WSGI and in Django's test client, the event loop ends here. So read the whole stream.
                 if isinstance(response, StreamingHttpResponse) and not isinstance(request, ASGIRequest):
                     response.streaming_content = [part async for part in response]
                 return response
@@ -70,8 +71,8 @@ def wait_for_response(
 
 
 def abandon_replaced(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Stop the stream of the view if middleware has failed, or has replaced the stream by something else."""
-    # Removed, because the response refers to the request, and this would be a reference cycle.
+    """Stop the view's stream if middleware has failed, or has returned a response without a stream."""
+    # The attribute is removed: the response refers to the request, so it would be a reference cycle.
     deferred: Any = vars(request).pop("deferred_response", None)
     if deferred is not response and not response.streaming and hasattr(deferred, "abandon"):
         deferred.abandon()
@@ -79,12 +80,12 @@ def abandon_replaced(request: HttpRequest, response: HttpResponseBase) -> None:
 
 def _client_closed_request() -> HttpResponse:
     response = HttpResponse(status=CLIENT_CLOSED_REQUEST, reason="Client Closed Request")
-    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log a warning
+    response._has_been_logged = True  # type: ignore[attr-defined]  # otherwise Django logs a warning
     return response
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
-    """Return the result of the work. If the client leaves first, cancel it and raise ``RequestAborted``."""
+    """Return the result of ``work``. If the client leaves first, cancel it and raise ``RequestAborted``."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
     try:
         await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -94,12 +95,12 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
         leaving.cancel()
         await asyncio.wait([working, leaving])
         if not leaving.cancelled():
-            leaving.exception()  # otherwise asyncio logs that nobody has read it
+            leaving.exception()  # read it, or asyncio logs a warning
     try:
         if not has_left:
             return working.result()
         with suppress(asyncio.CancelledError):
-            working.result()  # raises an error of its clean-up
+            working.result()  # raises if the work failed while it was being cancelled
         raise RequestAborted
     finally:
         del working  # break the cycle task → exception → traceback → task

@@ -1,4 +1,4 @@
-"""Lets requests end when the server shuts down, instead of cancelling them."""
+"""Lets requests finish when the server shuts down. Otherwise the server would cancel them."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,10 +9,10 @@ _running: set["asyncio.Task[None]"] = set()
 
 
 def shielded(application: Any) -> Any:
-    """Wrap the ASGI application: no request is cancelled.
+    """Wrap the ASGI application so that its requests ignore a cancellation.
 
-    Only a server that shuts down cancels requests. Django's handler, when cancelled, leaves two tasks behind,
-    and the client sees a broken connection.
+    A server cancels a request only at its shutdown. If Django's handler were cancelled, it would leave two
+    tasks behind, and the client would see a broken connection.
     """
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:

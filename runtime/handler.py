@@ -1,4 +1,4 @@
-"""An ASGI handler for Django that runs the sync part of a request in one call in a worker thread.
+"""An ASGI handler for Django. It runs the sync part of a request in one call in a worker thread.
 
 Django's own handler starts a thread for each request, and switches threads for each middleware hook and each
 signal. This handler runs signals, middleware and the view in one call. Async views and streams run in the
@@ -6,7 +6,8 @@ event loop.
 
 The handler differs from Django's documentation in two points:
 
-- If a response is not a stream, ``request_finished`` is sent before the response. Django sends it afterwards.
+- If a response is not a stream, the signal ``request_finished`` is sent before the response. Django sends the
+  signal after the response.
 - A sync view continues after its client has left, because a thread cannot be interrupted.
 """
 
@@ -29,17 +30,19 @@ from django.urls import set_script_prefix
 from runtime.deferred_response import Receive, abandon_replaced, wait_for_response, while_connected
 from runtime.worker_threads import use_worker_threads, workers
 
-QUEUED_AT = "runtime.queued_at"  # key in the ASGI scope: when the request began to wait (time.monotonic())
+QUEUED_AT = (
+    "runtime.queued_at"  # key in the ASGI scope. Value: when the request was queued (time.monotonic())
+)
 
 logger = logging.getLogger(__name__)
 
 
 class Request(ASGIRequest):
-    receive: Receive  # for ``wait_for_response``
+    receive: Receive  # ``wait_for_response`` reads it
 
     def __init__(self, scope: Any, body_file: Any) -> None:
-        # If the query string has bytes that are not UTF-8, Django answers 400 before any middleware runs, so
-        # the answer is not JSON. Django accepts these bytes if they are percent-encoded.
+        # If the query string has bytes that are not UTF-8, Django answers 400 before any middleware runs.
+        # That answer is not JSON. Django accepts the same bytes if they are percent-encoded.
         if not scope["query_string"].isascii():
             scope = scope | {"query_string": quote(scope["query_string"], safe="%&=+").encode()}
         super().__init__(scope, body_file)
@@ -50,13 +53,13 @@ class WorkerThreadHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._respond_in_worker = _in_worker(self._respond)  # created once, because this is slow
+        self._respond_in_worker = _in_worker(self._respond)  # created once, because ``_in_worker`` is slow
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Turn an async view into a sync view that waits for it. Django calls this method for each view."""
+        """Return a sync view that waits for the given async view. Django calls this for each view."""
         view = super().make_view_atomic(view)
         if not iscoroutinefunction(view):
             return view
@@ -77,7 +80,7 @@ class WorkerThreadHandler(ASGIHandler):
         with body_file:
             scope[QUEUED_AT] = time.monotonic()
             response = await self._respond_in_worker(scope, body_file, receive)
-            if response.closed:  # by ``_respond``: the response is not a stream
+            if response.closed:  # ``_respond`` closes each response that is not a stream
                 await self.send_response(response, send)
             else:
                 await self._stream(response, receive, send)
@@ -85,7 +88,7 @@ class WorkerThreadHandler(ASGIHandler):
     def _respond(self, scope: Any, body_file: Any, receive: Receive) -> HttpResponseBase:
         """Run the sync part of the request, and close the response if it is not a stream.
 
-        So the closing needs no second call in a worker thread.
+        Closing it here saves a second call in a worker thread.
         """
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
@@ -102,7 +105,7 @@ class WorkerThreadHandler(ASGIHandler):
         if not response.streaming:
             try:
                 response.close()
-            except Exception:  # of a receiver of ``request_finished``
+            except Exception:  # a receiver of ``request_finished`` has failed
                 logger.exception("Closing the response failed. The response is sent anyway")
         return cast(HttpResponseBase, response)
 
@@ -111,7 +114,9 @@ class WorkerThreadHandler(ASGIHandler):
             async with use_worker_threads():
                 with suppress(RequestAborted):
                     await while_connected(receive, self.send_response(response, send))
-        finally:  # never cancelled: some servers report a disconnect even after a complete response
+        finally:
+            # Outside ``while_connected``: some servers report a disconnect even after a complete response,
+            # and it would cancel this call.
             await _in_worker(response.close)()
 
 

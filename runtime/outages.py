@@ -1,16 +1,16 @@
-"""Errors of the database that are nobody's fault."""
+"""Recognizes database errors that pass without a change of the query."""
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-# PostgreSQL's codes for two faults that pass, which psycopg does not call operational errors. In both cases
-# nothing was done.
-# - 25006: a write to a server that only reads, such as a standby during a failover.
-# - 0A000: a statement that was prepared for a table that has changed since.
+# PostgreSQL's codes (SQLSTATE) of two temporary errors that psycopg does not raise as ``OperationalError``.
+# In both cases the statement had no effect.
+# - 25006: a write to a read-only server, such as a standby during a failover.
+# - 0A000: a prepared statement whose table has changed since it was prepared.
 TRANSIENT_ERROR_CODES = {"25006", "0A000"}
 
 
 def is_outage(exc: BaseException) -> bool:
-    """Whether a moment later the same query may work."""
+    """Whether the same query may work a moment later."""
     return isinstance(exc, OperationalError | InterfaceError) or (
         isinstance(exc, DatabaseError) and getattr(exc.__cause__, "sqlstate", None) in TRANSIENT_ERROR_CODES
     )

@@ -1,9 +1,9 @@
 """The threads in which sync code runs: middleware, views and database calls.
 
 At most ``WORKER_THREADS`` threads work at the same time. Each working thread has a *place*. A place is a set
-of database connections, one for each database. They stay open from call to call. A thread that only waits for
-the event loop (``waiting``) gives its place to another thread meanwhile. So slow responses leave all places
-free, and the number of connections stays the same.
+of database connections, one for each database. The connections stay open from call to call. While a thread
+waits for the event loop (``waiting``), another thread has its place. So slow responses do not occupy places,
+and the number of connections stays the same.
 """
 
 import logging
@@ -39,17 +39,17 @@ class TooManyWaiting(Exception):
 class WorkerThreads(Executor):
     """An executor with ``size`` places."""
 
-    last_long_call_at = -math.inf  # time.monotonic() at the end of a call of more than LONG_CALL_SECONDS
+    last_long_call_at = -math.inf  # time.monotonic() at the end of the last call over LONG_CALL_SECONDS
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._threads = ThreadPoolExecutor(size + MAX_WAITING, thread_name_prefix="worker")
         self._lock = threading.Lock()
         self._free_places: list[Place] = [{} for _ in range(size)]
-        # Threads that need a place to resume their call, and then new calls that need a place.
+        # Two queues for a place. Threads that resume their call come before new calls.
         self._resuming: deque[Future[Place]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
-        self._waiting = 0
+        self._waiting = 0  # number of threads in a ``waiting`` block
         # ``begun_at``: when this thread began or resumed its call. Only worker threads have this attribute.
         self._current = threading.local()
 
@@ -66,9 +66,9 @@ class WorkerThreads(Executor):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """In this ``with`` block the worker thread only waits, and another thread can use its place.
+        """In this ``with`` block the worker thread must only wait. Another thread can use its place.
 
-        It has no effect in a thread that is not a worker. Raises ``TooManyWaiting``.
+        The block has no effect in a thread that is not a worker. Raises ``TooManyWaiting``.
         """
         if not self.is_worker():
             yield
@@ -77,7 +77,8 @@ class WorkerThreads(Executor):
             if self._waiting >= MAX_WAITING:
                 raise TooManyWaiting(f"{MAX_WAITING} threads already wait for the event loop")
             self._waiting += 1
-        # The other thread then gets an empty place, and opens connections of its own.
+        # A thread whose call has changed a connection keeps its connections. The next thread gets an empty
+        # place and opens new connections.
         keeps_connections = any(map(_has_state_of_its_call, connections.all(initialized_only=True)))
         self._note_long_call()
         try:
@@ -96,7 +97,7 @@ class WorkerThreads(Executor):
                 self._waiting -= 1
 
     def load(self) -> tuple[int, int]:
-        """How many threads work, and how many calls wait for a thread."""
+        """Return two numbers: threads that work, and calls and threads that wait for a place."""
         return self.size - len(self._free_places), len(self._calls) + len(self._resuming)
 
     def is_worker(self) -> bool:
@@ -104,10 +105,12 @@ class WorkerThreads(Executor):
         return hasattr(self._current, "begun_at")
 
     def _work(self, place: Place, calls: list[Callable[[], None]]) -> None:
-        """In a thread: run the call in ``calls``, and then the calls that wait for a place."""
+        """Run the one call in ``calls`` in the current thread, and then calls that wait for a place.
+
+        ``calls`` is a list because the thread pool keeps its arguments. Removing the call from the list lets
+        Python delete the call and its exception.
+        """
         _use_connections(place)
-        # Remove the call from the list. The thread pool keeps a reference to the list, and so would keep the
-        # call and its exception.
         run: Callable[[], None] | None = calls.pop()
         while run is not None:
             run()
@@ -138,7 +141,10 @@ class WorkerThreads(Executor):
             self.last_long_call_at = now
 
     def _next_call(self) -> Callable[[], None] | None:
-        """Return the next call for this thread. If there is none, give the place away and return ``None``."""
+        """Return the next call for this thread.
+
+        If no call waits, or if a thread waits to resume, give the place away and return ``None``.
+        """
         with self._lock:
             if self._calls and not self._resuming:
                 return self._calls.popleft()
@@ -146,7 +152,7 @@ class WorkerThreads(Executor):
         return None
 
     def _give_away(self, place: Place) -> None:
-        """Give the place to a thread that resumes, or else to a new call. If nothing waits, it is free."""
+        """Give the place to a thread that resumes, or else to a new call. Otherwise it becomes free."""
         with self._lock:
             if self._resuming:
                 self._resuming.popleft().set_result(place)
@@ -158,7 +164,7 @@ class WorkerThreads(Executor):
         self._threads.submit(self._work, place, [call])
 
     def _next_place(self) -> Place:
-        """Wait for a place, in a thread that resumes its call."""
+        """Wait for a place and return it. For a thread that resumes its call."""
         with self._lock:
             if self._free_places:
                 return self._free_places.pop()
@@ -168,9 +174,9 @@ class WorkerThreads(Executor):
 
 
 def _has_state_of_its_call(connection: Any) -> bool:
-    """Whether the call has changed the connection: then no other call may use it meanwhile.
+    """Whether the call has changed the connection, so that no other call may use it during the wait.
 
-    For example by a transaction, or by a wrapper that records the statements of this call.
+    Examples: the call has opened a transaction, or has added a wrapper that records its statements.
     """
     return (
         connection.in_atomic_block
@@ -195,7 +201,7 @@ def _remove_connections() -> Place:
     place = {}
     for connection in connections.all(initialized_only=True):
         if not connection.allow_thread_sharing:
-            connection.inc_thread_sharing()  # threads use it in turn, never two at the same time
+            connection.inc_thread_sharing()  # several threads use it, but never at the same time
         place[connection.alias] = connection
         del connections[connection.alias]
     return place
@@ -203,8 +209,8 @@ def _remove_connections() -> Place:
 
 def _close_open_transactions() -> None:
     for connection in connections.all(initialized_only=True):
-        # One call has begun the transaction, and a later call should end it. The later call may get another
-        # connection. Meanwhile other calls would write into the open transaction.
+        # A call that begins a transaction must also end it. A later call may get another connection, and
+        # other calls would write into the open transaction.
         if connection.in_atomic_block:
             logger.error("A transaction was left open, and is rolled back")
             connection.close()
