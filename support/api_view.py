@@ -1,4 +1,4 @@
-"""What the views of the endpoint and of the attachments have in common."""
+"""The base class of the API's views, for the ChatKit endpoint and for attachments."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 NO_STORE = {"Cache-Control": "no-store"}
 
-# Sent for each request to a ``MeasuredView``. Arguments: operation, status, seconds.
+# The signal is sent after each request to a ``MeasuredView``. Arguments: operation, status, seconds.
 answered = Signal()
 
 
@@ -25,7 +25,10 @@ class NotSupported(APIException):
 
 
 class AnyAccept(BaseContentNegotiation):
-    """ChatKit's client accepts only text/event-stream. REST framework would answer 406."""
+    """Ignores the Accept header.
+
+    ChatKit's client accepts only text/event-stream, so REST framework would answer 406 to each JSON response.
+    """
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]
@@ -35,18 +38,18 @@ class AnyAccept(BaseContentNegotiation):
 
 
 class MeasuredView(APIView):
-    """Sends the signal ``answered`` for each request. ``operation``: set as soon as it is known.
+    """Sends the signal ``answered`` after each request. A view sets ``operation`` for the signal.
 
-    REST framework's requests and responses refer to themselves, and its views to both. Only Python's garbage
-    collector would delete them, with the body of the request, and it seldom runs (chatbackend/asgi.py). So
-    these references are removed here.
+    REST framework's requests, responses and views refer to each other in cycles. Only Python's garbage
+    collector would delete them and the body of the request, and it runs rarely (chatbackend/asgi.py). So this
+    class breaks the cycles.
     """
 
     operation = "unknown"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         begun_at = time.perf_counter()
-        status_code = 500  # Django's answer to an exception
+        status_code = 500  # the status that Django sends if the view raises
         try:
             response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
             status_code = response.status_code

@@ -1,4 +1,4 @@
-"""``POST /support/chatkit``: passes a request to the ChatKit server, and its answer back."""
+"""``POST /support/chatkit``: passes a request to the ChatKit server and returns its response."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -40,24 +40,25 @@ from support.storage import feedback
 from support.storage.store import Store
 from support.throttling import PerUserThrottle
 
-# The SDK answers these operations with calls of the store, and calls no method that a team writes.
+# For these operations, the ChatKit SDK only calls the store. It calls no method that a team writes.
 STORE_OPERATIONS = {"threads.list", "threads.get_by_id", "threads.update", "threads.delete", "items.list"}
 
 Operation = ChatKitReq | protocol.OtherOperation
 
 
 class TooManyStreams(APIException):
-    """``wait``: seconds, about as long as an answer takes. REST framework sends it as ``Retry-After``."""
+    """429. REST framework sends ``wait`` as ``Retry-After``: in seconds, about as long as an answer takes."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_detail = "Too many answers at once. Wait for one of them to end"
     wait = 10
 
 
-# With ATOMIC_REQUESTS, the transaction of a waiting view could block the ChatKit server's own queries.
+# With ATOMIC_REQUESTS, a waiting view would be in a transaction. Its locks could block the queries of the
+# ChatKit server, which run on other connections.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class ChatKitView(MeasuredView):
-    """``POST /support/chatkit``: ChatKit's one endpoint. JSON, or a stream of server-sent events."""
+    """ChatKit's only endpoint. It answers with JSON or with a stream of server-sent events."""
 
     http_method_names = ["post"]
     authentication_classes = [BetterAuthAuthentication]
@@ -73,7 +74,7 @@ class ChatKitView(MeasuredView):
         with _api_exceptions():
             context = context_builder()(request)
         with _api_exceptions(), signed_urls.use_host_of(request._request):
-            # In this thread: a third faster than through the event loop.
+            # Run in this thread, because this is a third faster than in the event loop.
             if operation.type in STORE_OPERATIONS and _uses_only_our_store(server):
                 return _json(run_inline(server.process(body, context)).json)
             user_id = cast(Identity, request.auth).user_id
@@ -83,7 +84,10 @@ class ChatKitView(MeasuredView):
 
 @contextmanager
 def _api_exceptions() -> Iterator[None]:
-    """Raise REST framework's exception for each mistake and refusal. Other exceptions are faults: a 500."""
+    """Turn refusals and callers' mistakes into REST framework's exceptions.
+
+    Other exceptions are faults of the server. They pass through, and the client gets a 500.
+    """
     try:
         with server_errors.refusals_as_api_exceptions():
             yield
@@ -109,7 +113,7 @@ def _api_exceptions() -> Iterator[None]:
 
 
 def _uses_only_our_store(server: Any) -> bool:
-    """Whether only the SDK's own code answers ``STORE_OPERATIONS``, and from our store."""
+    """Whether a team has replaced neither our store nor the ChatKit SDK's code for ``STORE_OPERATIONS``."""
     return type(server.store) is Store and not overrides_internals(server)
 
 
@@ -118,19 +122,23 @@ def _json(content: bytes) -> HttpResponse:
 
 
 def _read(request: Request, allow_unknown_types: bool) -> tuple[bytes, Operation]:
-    """The body, and the operation in it. Only a dictation may be longer than DATA_UPLOAD_MAX_MEMORY_SIZE."""
+    """Return the body and its operation. Raises ``BodyTooLarge``.
+
+    Only a dictation may be longer than DATA_UPLOAD_MAX_MEMORY_SIZE.
+    """
     usual, longest = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, longest_body()
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
     _check_length(announced, longest)
-    body: bytes = request.read() if announced > usual else request.body  # which itself checks for the usual
+    # ``request.body`` raises if the body is longer than the usual limit, and ``read`` does not.
+    body: bytes = request.read() if announced > usual else request.body
     operation = protocol.parse(body, allow_unknown_types)
-    if operation.type != "input.transcribe":  # known only now
+    if operation.type != "input.transcribe":
         _check_length(len(body), usual)
     return body, operation
 
 
 def longest_body() -> int:
-    """In bytes, of any request to ``ChatKitView``."""
+    """Return the maximum length of a request body for ``ChatKitView``, in bytes."""
     usual: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     return max(usual, dictation.MAX_BODY_BYTES) if conf.SUPPORT_TRANSCRIPTION_MODEL else usual
 
@@ -143,16 +151,25 @@ def _check_length(length: int, limit: int) -> None:
 async def _respond(
     server: Any, operation: Operation, body: bytes, context: Any, user_id: str
 ) -> HttpResponseBase:
-    """A stream's response is returned when its first event is there. Until then its error has a status."""
+    """Return the response of the ChatKit server.
+
+    A stream is returned after its first event. If it fails before that, the exception is raised here, so the
+    response has the status of the error.
+    """
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
-        if check_model_choice := getattr(server, "check_model_choice", None):  # the default server has it
+        if check_model_choice := getattr(
+            server, "check_model_choice", None
+        ):  # only our default server has this method
             check_model_choice(operation.params.input.inference_options)
         await _require_attachments(server.store, operation, context)
-    # A recording is in memory several times for as long as the model listens to it.
-    is_long = isinstance(operation, InputTranscribeReq)
-    with streaming.slot(user_id) if is_long else nullcontext():
+    # While a recording is transcribed, memory holds several copies of it. So the limits on streams count a
+    # dictation as a stream.
+    is_dictation = isinstance(operation, InputTranscribeReq)
+    with streaming.slot(user_id) if is_dictation else nullcontext():
         result = await _process(server, operation, body, context)
-    if hasattr(result, "json"):  # a NonStreamingResult; to name its class is to import the agent stack
+    if hasattr(
+        result, "json"
+    ):  # a NonStreamingResult. An import of this class would import the agent libraries
         return _json(bytes(result.json))
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
         result = unstored_messages.undo_unless_stored(result, operation)
@@ -162,16 +179,22 @@ async def _respond(
 async def _process(server: Any, operation: Operation, body: bytes, context: Any) -> Any:
     try:
         return await server.process(body, context)
-    except ValidationError as exc:  # a team's ``process`` may pass an unknown operation to the SDK's
+    except ValidationError as exc:
+        # A team's ``process`` may pass an unknown operation to the ChatKit SDK's, and it raises this error.
         if not (isinstance(operation, protocol.OtherOperation) and protocol.is_unknown_type(exc)):
             raise
-        raise ParseError("The request has an unknown type") from None  # the error's text quotes the body
+        raise ParseError(
+            "The request has an unknown type"
+        ) from None  # ``None``: the error's text quotes the body
 
 
 async def _require_attachments(
     store: Any, operation: ThreadsCreateReq | ThreadsAddUserMessageReq, context: Any
 ) -> None:
-    """The SDK looks for them only after it has made the thread and said so."""
+    """Raise if an attachment of the message does not exist or cannot be sent.
+
+    The ChatKit SDK would check attachments only after it has created the thread and sent its first event.
+    """
     attachment_ids = operation.params.input.attachments
     if attachment_ids and isinstance(store, Store):
         await store.require_sendable(attachment_ids, context)
@@ -180,7 +203,7 @@ async def _require_attachments(
             await store.load_attachment(attachment_id, context)
 
 
-@csrf_exempt  # Django's CSRF check would answer 403 where 405 is right
+@csrf_exempt  # otherwise a POST gets 403 from the CSRF check, and not 405
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "healthy"}, headers=NO_STORE)

@@ -14,12 +14,12 @@ from support.conf import conf
 
 
 def chatkit_server() -> Any:
-    """Return the ``ChatKitServer`` that CHATKIT_SERVER names. The whole process shares one."""
+    """Return the ``ChatKitServer`` that CHATKIT_SERVER names. The whole process shares one instance."""
     return _server(conf.CHATKIT_SERVER)
 
 
 def context_builder() -> Callable[[Request], Any]:
-    """Return the function that CHATKIT_CONTEXT names. Called with a request, it returns the context."""
+    """Return the function that CHATKIT_CONTEXT names. It takes a request and returns the context."""
     builder: Callable[[Request], Any] = import_string(conf.CHATKIT_CONTEXT)
     return builder
 
@@ -47,9 +47,9 @@ def overrides_process(server: Any) -> bool:
 
 @cache
 def overrides_internals(server: Any) -> bool:
-    """Whether a team has overridden ``process`` or a private method of the SDK's class.
+    """Whether a team has overridden ``process`` or a private method of the ChatKit SDK's class.
 
-    The override may await anything. Then the operation must run in the event loop.
+    An override may await anything, so the operation must run in the event loop.
     """
     from chatkit.server import ChatKitServer
 
