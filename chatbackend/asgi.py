@@ -1,4 +1,4 @@
-"""``chatbackend.asgi:application``: what an ASGI server serves. It starts completely, or not at all."""
+"""``chatbackend.asgi:application``, for an ASGI server. An import with wrong settings or tables raises."""
 
 import asyncio
 import gc
@@ -33,16 +33,18 @@ from support.chat.configured_server import chatkit_server
 
 logger = logging.getLogger(__name__)
 
-# Python's own thresholds (700, 10, 10) start a full garbage collection every few seconds under load. With a
-# thousand open streams it takes a tenth of a second, in which no request is answered.
+# Python's default thresholds (700, 10, 10) start a full garbage collection every few seconds under load. With
+# a thousand open streams, a full collection takes a tenth of a second. The process answers no request
+# meanwhile.
 GC_THRESHOLD = (10_000, 5, 20)
 
 statement_timeout.timeout_seconds = settings.DATABASE_TIMEOUT_SECONDS
 
-# An ASGI server runs no system checks by itself. A wrong setting must stop the start, not fail the first
-# request. The checks also import the URLconf. ``chatkit_server`` imports the agent libraries. So the first
-# request does not wait for imports.
-call_command("check", stdout=StringIO())  # its output "no issues" is not JSON, so it must not reach the log
+# An ASGI server runs no system checks by itself. A wrong setting must stop the start and not fail the first
+# request. The checks import the URLconf, and ``chatkit_server`` imports the agent libraries. So the first
+# request does not wait for these imports. The output "no issues" of ``check`` is not JSON and must not reach
+# the log.
+call_command("check", stdout=StringIO())
 chatkit_server()
 
 
@@ -54,14 +56,14 @@ def _check_database() -> None:
     better_auth.close()
 
 
-# In a thread: with several worker processes, uvicorn imports this module inside the event loop, where Django
-# allows no database query.
+# The check runs in a thread. With several worker processes, uvicorn imports this module inside the event
+# loop, and Django allows no database query there.
 with ThreadPoolExecutor(1) as thread:
     thread.submit(_check_database).result()
 
 
-# Static files are served outside Django: they need no middleware. For the API this costs one dictionary
-# look-up for each request.
+# Static files need no middleware, so they are served outside Django. This costs each API request one
+# dictionary look-up.
 handler = graceful_shutdown.shielded(import_string(settings.ASGI_HANDLER)())
 http_application = ServeStaticASGI(
     limited(handler),
@@ -79,21 +81,22 @@ serving = answering_probes(http_application)
 def warm_up() -> None:
     """Connect to the databases and load the keys before the first request.
 
-    A failure is only logged: the database may be back when the first request comes.
+    A failure is only logged, because the database may be available again at the first request.
     """
     try:
         for connection in connections.all():
             connection.ensure_connection()
         keys.find("")
     except Exception as exc:
-        logger.warning("Not everything is there yet: %s", exc)
+        logger.warning("The databases or the keys are not available yet: %s", exc)
     gc.collect()
-    gc.freeze()  # objects of the start stay for ever, so the collector can skip them
+    gc.freeze()  # objects from the start are never deleted, so the collector can skip them
     gc.set_threshold(*GC_THRESHOLD)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """ASGI 3. With the lifespan protocol on (uvicorn's default), a shutdown stores partial answers."""
+    """An ASGI 3 application. It needs the lifespan protocol (uvicorn's default) to store partial answers at a
+    shutdown."""
     if scope["type"] != "lifespan":
         await serving(scope, receive, send)
         return
@@ -106,7 +109,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         return
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    # The server has waited for the streams already, and kills the process after this.
+    # The server has already waited for the streams. After this shutdown event it ends the process.
     await streaming.cancel_all()
-    await graceful_shutdown.wait_for_requests(seconds=1)  # the clients of ended streams get their last event
+    await graceful_shutdown.wait_for_requests(seconds=1)  # for the last event of each cancelled stream
     await send({"type": "lifespan.shutdown.complete"})

@@ -1,4 +1,4 @@
-"""Answers 503 if the server is too busy or the database is down. A moment later the request may work."""
+"""Answers 503 if calls hang or the database is down. The request may work a moment later."""
 
 import math
 import sys
@@ -23,13 +23,13 @@ RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 def overload_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Refuses requests that have waited too long for a worker thread, because other calls hang.
+    """Refuses requests that have waited too long for a worker thread while another call hangs.
 
-    Otherwise each of them could hang as well, and later requests would wait for it. The limit is half of
-    DATABASE_TIMEOUT_SECONDS, because a statement may still follow. If all calls are short, the server is only
-    busy. Then it refuses nothing, because clients would only try again.
+    Such a request could hang as well, and later requests would wait for it. The limit is half of
+    DATABASE_TIMEOUT_SECONDS, because the request still needs time for its own statements. If all calls are
+    short, the server is only busy. Then nothing is refused, because clients would only try again.
 
-    It comes after the other middleware, because they add headers to its answer.
+    In MIDDLEWARE, it comes after the middleware that adds headers, so its response has these headers too.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
