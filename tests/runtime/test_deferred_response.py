@@ -1,4 +1,7 @@
-"""A deferred response keeps the request's body no longer than until the response is there."""
+"""``wait_for_response`` keeps no reference to the body of the request.
+
+Python then deletes the body at once, without its garbage collector.
+"""
 
 import gc
 from collections.abc import Iterator
@@ -11,12 +14,13 @@ from django.http import HttpRequest, HttpResponse
 from runtime.deferred_response import wait_for_response
 from runtime.worker_threads import workers
 
-# Nothing here asks the database, but workers check the connections that other tests have left.
+# No test here queries the database. But worker threads check the connections of earlier tests before each
+# call.
 pytestmark = pytest.mark.django_db
 
 
 class Recording:
-    """Of ten megabytes, perhaps."""
+    """Stands for the body of a dictation, which may have several megabytes."""
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 async def transcribe(recording: Recording) -> HttpResponse:
-    return HttpResponse("What was said")
+    return HttpResponse("Transcript")
 
 
 async def fail(recording: Recording) -> HttpResponse:
@@ -35,26 +39,26 @@ async def fail(recording: Recording) -> HttpResponse:
 
 
 @pytest.mark.usefixtures("no_garbage_collection")
-def test_a_request_s_body_goes_with_its_response() -> None:
+def test_the_request_s_body_is_deleted_after_a_response() -> None:
     recording = Recording()
-    sent, respond = ref(recording), partial(transcribe, recording)
+    recording_ref, respond = ref(recording), partial(transcribe, recording)
     del recording
 
     response = workers.submit(wait_for_response, HttpRequest(), respond).result(10)
     del respond
 
-    assert response.content == b"What was said"
-    assert sent() is None
+    assert response.content == b"Transcript"
+    assert recording_ref() is None
 
 
 @pytest.mark.usefixtures("no_garbage_collection")
-def test_a_request_s_body_goes_with_its_exception() -> None:
+def test_the_request_s_body_is_deleted_after_an_exception() -> None:
     recording = Recording()
-    sent, respond = ref(recording), partial(fail, recording)
+    recording_ref, respond = ref(recording), partial(fail, recording)
     del recording
 
     with pytest.raises(ValueError):  # noqa: PT011
         workers.submit(wait_for_response, HttpRequest(), respond).result(10)
     del respond
 
-    assert sent() is None
+    assert recording_ref() is None

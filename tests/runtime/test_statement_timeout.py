@@ -1,4 +1,4 @@
-"""Our connections: how long they wait, for whom, and what they tell each other."""
+"""The time limit of statements, the circuit breaker of connections, and outdated prepared statements."""
 
 import socket
 import threading
@@ -24,74 +24,76 @@ def timeout_seconds(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 @pytest.mark.usefixtures("timeout_seconds")
-def test_a_statement_past_its_time_is_cancelled_and_its_connection_stays() -> None:
+def test_a_slow_statement_is_cancelled_and_its_connection_stays_open() -> None:
     connection.ensure_connection()
-    before = connection.connection.info.backend_pid
+    process_id = connection.connection.info.backend_pid
 
     with connection.cursor() as cursor, pytest.raises(OperationalError, match="canceling statement"):
         cursor.execute("SELECT pg_sleep(60)")
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
-        assert cursor.fetchone() == (before,)
+        assert cursor.fetchone() == (process_id,)
 
 
 @pytest.fixture
 def silent_server() -> Iterator[int]:
-    """Takes connections, and says nothing to anybody."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening.getsockname()[1]
+    """A port whose server accepts connections and never sends anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 def is_tried(port: int) -> bool:
-    """Whether we wait for the server. If not, we get an error at once that it is silent."""
-    with pytest.raises(psycopg.OperationalError) as told:
-        statement_timeout.connect(**address(port), user="x", connect_timeout=2)
-    return isinstance(told.value, psycopg.errors.ConnectionTimeout)
+    """Whether ``connect`` waits for the server, until its timeout. If not, it raises at once."""
+    with pytest.raises(psycopg.OperationalError) as raised:
+        statement_timeout.connect(**host_and_port(port), user="x", connect_timeout=2)
+    return isinstance(raised.value, psycopg.errors.ConnectionTimeout)
 
 
-def address(port: int) -> dict[str, Any]:
+def host_and_port(port: int) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": port}
 
 
-def test_a_server_that_is_known_to_be_silent_is_tried_by_one_thread_at_a_time(silent_server: int) -> None:
-    all_of_them = threading.Barrier(4)
+def test_one_thread_at_a_time_tries_a_silent_server(silent_server: int) -> None:
+    all_threads = threading.Barrier(4)
 
-    def is_tried_by_one_of_four(_number: int) -> bool:
-        all_of_them.wait()
+    def is_tried_at_once(_number: int) -> bool:
+        all_threads.wait()
         return is_tried(silent_server)
 
     first, second = is_tried(silent_server), is_tried(silent_server)
-    statement_timeout.breaker_of(address(silent_server))._next_try_at = 0.0
+    statement_timeout.breaker_of(host_and_port(silent_server))._next_try_at = 0.0
     with ThreadPoolExecutor(4) as threads:
-        together = list(threads.map(is_tried_by_one_of_four, range(4)))
+        tries = list(threads.map(is_tried_at_once, range(4)))
 
     assert (first, second) == (True, False)
-    assert sum(together) == 1
+    assert sum(tries) == 1
 
 
-def test_a_server_that_refuses_is_not_silent() -> None:
+def test_a_server_that_refuses_connections_closes_the_circuit_breaker() -> None:
     port = free_port()
-    breaker = statement_timeout.breaker_of(address(port))
+    breaker = statement_timeout.breaker_of(host_and_port(port))
     breaker.failed(OperationalError("silent"))
     with pytest.raises(psycopg.OperationalError, match="a moment ago"):
-        statement_timeout.connect(**address(port))
+        statement_timeout.connect(**host_and_port(port))
 
     breaker._next_try_at = 0.0
     with pytest.raises(psycopg.OperationalError, match="refused"):
-        statement_timeout.connect(**address(port))
+        statement_timeout.connect(**host_and_port(port))
 
     assert breaker.is_closed
 
 
-def test_a_plan_that_no_longer_fits_is_made_anew_and_its_connection_replaced(postgres_url: str) -> None:
+def test_an_outdated_prepared_statement_is_run_again_and_its_connection_is_replaced(
+    postgres_url: str,
+) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE changing (a int)")
         for _ in range(7):
             cursor.execute("SELECT * FROM changing")
-        before = connection.connection
-        with psycopg.connect(postgres_url) as elsewhere:
-            elsewhere.execute("ALTER TABLE changing ALTER a TYPE text")
+        first_connection = connection.connection
+        with psycopg.connect(postgres_url) as other_connection:
+            other_connection.execute("ALTER TABLE changing ALTER a TYPE text")
 
         cursor.execute("SELECT * FROM changing")
         cursor.execute("DROP TABLE changing")
@@ -99,22 +101,23 @@ def test_a_plan_that_no_longer_fits_is_made_anew_and_its_connection_replaced(pos
     connection.close_if_unusable_or_obsolete()
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    assert connection.connection is not before
+
+    assert connection.connection is not first_connection
 
 
-def test_in_a_transaction_it_is_told(postgres_url: str) -> None:
-    """What was done before in it is lost, so that whoever began it has to begin again."""
+def test_an_outdated_prepared_statement_in_a_transaction_raises(postgres_url: str) -> None:
+    """The earlier statements of the transaction are lost, so its caller must run all of them again."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE changing (a int)")
         for _ in range(7):
             cursor.execute("SELECT * FROM changing")
-        with psycopg.connect(postgres_url) as elsewhere:
-            elsewhere.execute("ALTER TABLE changing ALTER a TYPE text")
-        with pytest.raises(NotSupportedError) as told, transaction.atomic():
+        with psycopg.connect(postgres_url) as other_connection:
+            other_connection.execute("ALTER TABLE changing ALTER a TYPE text")
+        with pytest.raises(NotSupportedError) as raised, transaction.atomic():
             cursor.execute("SELECT * FROM changing")
     connection.close()
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE changing")
 
-    assert is_outage(told.value)
+    assert is_outage(raised.value)
     assert not is_outage(NotSupportedError())
