@@ -1,4 +1,7 @@
-"""A database that fails: 503 within seconds, never a 500, nothing to restart, and what was said is kept."""
+"""Outages of the database. Clients get 503 within seconds and never 500, and partial answers are stored.
+
+After an outage, the server works again without a restart.
+"""
 
 import asyncio
 import threading
@@ -27,49 +30,49 @@ from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, add, create, eventually, http, operation
 
 LIST = operation("threads.list")
-AT_ONCE = 12  # three for each of the server's threads
-TIMEOUT_SECONDS = 2  # of a statement, and of a connection
-LONGEST_SECONDS = 15  # on a machine that is busy; eight where it is not
+CLIENTS = 12  # three for each of the server's worker threads
+TIMEOUT_SECONDS = 2  # DATABASE_TIMEOUT_SECONDS of the server
+MAX_SECONDS = 15  # for a response; a machine that is not busy needs eight
 
 
 @dataclass
-class Stage:
-    """A server with a database of its own. ``env``: to start another one beside it."""
+class Deployment:
+    """A server with its own database. ``env``: environment variables to start a second server."""
 
     api: Api
     database: Database
     token: str
     env: dict[str, str]
 
-    def ask(self, body: dict[str, Any]) -> tuple[int, float]:
-        """The status, and how long it took. 503 counts if it says when to come again, and nothing else."""
-        return ask(self.api, body, self.token)
+    def post(self, body: dict[str, Any]) -> tuple[int, float]:
+        """Send a request. Return the status and the seconds. Check the body and Retry-After of a 503."""
+        return post(self.api, body, self.token)
 
-    def ask_at_once(self, *bodies: dict[str, Any]) -> list[tuple[int, float]]:
-        with ThreadPoolExecutor(AT_ONCE) as clients:
-            return list(clients.map(self.ask, bodies * (AT_ONCE // len(bodies))))
+    def post_at_once(self, *bodies: dict[str, Any]) -> list[tuple[int, float]]:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            return list(clients.map(self.post, bodies * (CLIENTS // len(bodies))))
 
-    def is_well(self) -> bool:
-        return {status for status, _ in self.ask_at_once(LIST, create())} == {200}
+    def is_available(self) -> bool:
+        return {status for status, _ in self.post_at_once(LIST, create())} == {200}
 
 
-def ask(api: Api, body: dict[str, Any], token: str) -> tuple[int, float]:
-    began = time.monotonic()
-    answer = api.post(body, token)
-    if answer.status_code == 503:
+def post(api: Api, body: dict[str, Any], token: str) -> tuple[int, float]:
+    begun_at = time.monotonic()
+    response = api.post(body, token)
+    if response.status_code == 503:
         message = "Service temporarily unavailable"
-        assert answer.json() == {"error": message, "status": 503, "message": message}
-        assert answer.headers["Retry-After"] == str(RETRY_AFTER_SECONDS)
-    return answer.status_code, time.monotonic() - began
+        assert response.json() == {"error": message, "status": 503, "message": message}
+        assert response.headers["Retry-After"] == str(RETRY_AFTER_SECONDS)
+    return response.status_code, time.monotonic() - begun_at
 
 
 @pytest.fixture(scope="module")
-def stage(
+def deployment(
     start_better_auth: Callable[..., Any],
     start_assistant: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
     django_db_blocker: DjangoDbBlocker,
-) -> Iterator[Stage]:
+) -> Iterator[Deployment]:
     with ExitStack() as running:
         database = running.enter_context(faults.database(tmp_path_factory.mktemp("outages")))
         with django_db_blocker.unblock():
@@ -83,140 +86,151 @@ def stage(
             "SUPPORT_TITLE_MODEL": "",
         }
         api = running.enter_context(start_assistant(**env))
-        yield Stage(api, database, token, env)
+        yield Deployment(api, database, token, env)
 
 
 def migrate(url: str) -> None:
-    ours = connections["default"]
-    connections["default"] = ours.copy()
-    connections["default"].settings_dict = ours.settings_dict | environ.Env.db_url_config(url)
-    connections["default"].settings_dict["ENGINE"] = ours.settings_dict["ENGINE"]
+    test_database = connections["default"]
+    connections["default"] = test_database.copy()
+    connections["default"].settings_dict = test_database.settings_dict | environ.Env.db_url_config(url)
+    connections["default"].settings_dict["ENGINE"] = test_database.settings_dict["ENGINE"]
     try:
         call_command("migrate", verbosity=0)
     finally:
         connections["default"].close()
-        connections["default"] = ours
+        connections["default"] = test_database
 
 
-# --- Every kind of it ------------------------------------------------------------------------------
+# --- Kinds of outages ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", [faults.stopped, faults.frozen, faults.locked, faults.full])
 @pytest.mark.usefixtures("model")
-def test_while_it_lasts_everybody_gets_a_503_in_time_and_afterwards_all_is_well(
-    stage: Stage, fault: Fault
+def test_requests_get_a_503_during_an_outage_and_a_200_afterwards(
+    deployment: Deployment, fault: Fault
 ) -> None:
-    assert stage.is_well()
+    assert deployment.is_available()
 
-    with fault(stage.database):
-        answers = stage.ask_at_once(LIST, create())
-        alive = http.get(f"{stage.api.origin}/healthz").status_code
+    with fault(deployment.database):
+        responses = deployment.post_at_once(LIST, create())
+        healthz = http.get(f"{deployment.api.origin}/healthz").status_code
 
-    assert {status for status, _ in answers} == {503}
-    assert max(seconds for _, seconds in answers) < LONGEST_SECONDS
-    assert alive == 200
-    eventually(stage.is_well, bool)
+    assert {status for status, _ in responses} == {503}
+    assert max(seconds for _, seconds in responses) < MAX_SECONDS
+    assert healthz == 200
+    eventually(deployment.is_available, bool)
 
 
 @pytest.mark.parametrize("fault", [faults.read_only, faults.out_of_disk])
 @pytest.mark.usefixtures("model")
-def test_what_cannot_be_written_is_a_503_and_reading_goes_on(stage: Stage, fault: Fault) -> None:
-    with fault(stage.database):
-        read = stage.ask_at_once(LIST)
-        written = stage.ask_at_once(create())
+def test_a_database_that_cannot_write_gives_503_for_writes_and_still_reads(
+    deployment: Deployment, fault: Fault
+) -> None:
+    with fault(deployment.database):
+        read = deployment.post_at_once(LIST)
+        written = deployment.post_at_once(create())
 
     assert {status for status, _ in read} == {200}
     assert {status for status, _ in written} == {503}
-    assert max(seconds for _, seconds in written) < LONGEST_SECONDS
-    eventually(stage.is_well, bool)
+    assert max(seconds for _, seconds in written) < MAX_SECONDS
+    eventually(deployment.is_available, bool)
 
 
 @pytest.mark.parametrize("fault", [faults.restarted, faults.suspended, faults.crashed])
 @pytest.mark.usefixtures("model")
-def test_what_is_over_in_a_moment_is_no_more_than_a_503_or_two(stage: Stage, fault: Fault) -> None:
-    assert stage.is_well()
+def test_a_short_outage_gives_no_status_other_than_200_and_503(deployment: Deployment, fault: Fault) -> None:
+    assert deployment.is_available()
     seen: list[int] = []
     is_over = threading.Event()
 
-    def keep_asking() -> None:
-        while not is_over.is_set() or {200} != set(seen[-AT_ONCE:]):
-            seen.extend(status for status, _ in stage.ask_at_once(LIST, create()))
+    def post_repeatedly() -> None:
+        while not is_over.is_set() or {200} != set(seen[-CLIENTS:]):
+            seen.extend(status for status, _ in deployment.post_at_once(LIST, create()))
 
-    with ThreadPoolExecutor(1) as beside:
-        asking = beside.submit(keep_asking)
+    with ThreadPoolExecutor(1) as thread:
+        posting = thread.submit(post_repeatedly)
         try:
-            with fault(stage.database):
+            with fault(deployment.database):
                 pass
         finally:
             is_over.set()
-        asking.result()
+        posting.result()
 
     assert set(seen) <= {200, 503}
 
 
 @pytest.mark.usefixtures("model")
-def test_a_migration_of_better_auth_s_is_not_noticed_by_statements_prepared_before(stage: Stage) -> None:
-    for _ in range(4):  # a statement is prepared when it is asked for the sixth time
-        assert stage.is_well()
+def test_a_migration_does_not_break_statements_that_were_prepared_before(deployment: Deployment) -> None:
+    for _ in range(4):  # psycopg prepares a statement when it runs for the sixth time
+        assert deployment.is_available()
 
-    with stage.database.connected() as connection:
+    with deployment.database.connected() as connection:
         connection.execute('ALTER TABLE "user" ALTER COLUMN "name" TYPE varchar(900)')
         connection.execute("ALTER TABLE support_thread ALTER COLUMN thread_id TYPE varchar(900)")
-    answers = [stage.ask_at_once(LIST, create()) for _ in range(3)]
+    responses = [deployment.post_at_once(LIST, create()) for _ in range(3)]
 
-    assert {status for each in answers for status, _ in each} == {200}
+    assert {status for group in responses for status, _ in group} == {200}
 
 
 # --- Streams ---------------------------------------------------------------------------------------
 
 
-def test_an_answer_that_is_under_way_is_stored_when_the_database_is_back(stage: Stage, model: Model) -> None:
+def test_a_running_answer_is_stored_when_the_database_is_available_again(
+    deployment: Deployment, model: Model
+) -> None:
     model.will_answer("Once ", "upon", waits=True)
 
-    with stage.api.stream(create("A story"), stage.token) as stream:
+    with deployment.api.stream(create("A story"), deployment.token) as stream:
         seen = [next(stream)[1]]
-        # Not the call for a title, which is made beside it: until then the history is still being read.
+        # Wait for the call of the answer, which comes after the database queries of the turn. Only this call
+        # has "stream" in its body. The call for the title does not have it.
         eventually(lambda: [call for call in model.calls if call.body.get("stream")], bool)
-        with faults.stopped(stage.database):
+        with faults.stopped(deployment.database):
             model.may_go_on.set()
-            missed = {stage.ask(LIST)[0] for _ in range(20)}  # the answer is there meanwhile
+            statuses = {deployment.post(LIST)[0] for _ in range(20)}  # meanwhile the model ends its answer
         seen += [event for _, event in stream]
 
-    assert missed == {503}
+    assert statuses == {503}
     assert events_of_type(seen, "error") == []
-    assert said(stage, thread_id_of(seen)) == ["A story", "Once upon"]
+    assert stored_texts(deployment, thread_id_of(seen)) == ["A story", "Once upon"]
 
 
-def said(stage: Stage, thread_id: str) -> list[str]:
-    """What a page shows that is loaded again."""
-    answer = stage.api.post(operation("items.list", thread_id=thread_id, order="asc"), stage.token)
-    return [item["content"][0]["text"] for item in answer.json()["data"]]
+def stored_texts(deployment: Deployment, thread_id: str) -> list[str]:
+    """Return the texts that a page shows after it has been loaded again."""
+    response = deployment.api.post(
+        operation("items.list", thread_id=thread_id, order="asc"), deployment.token
+    )
+    return [item["content"][0]["text"] for item in response.json()["data"]]
 
 
-def test_words_of_a_client_that_left_meanwhile_are_stored_too(stage: Stage, model: Model) -> None:
+def test_the_partial_answer_to_a_client_that_left_during_an_outage_is_stored(
+    deployment: Deployment, model: Model
+) -> None:
     model.will_answer("Once ", "upon", ending="silence")
-    with stage.api.stream(create("A story"), stage.token) as stream:
+    with deployment.api.stream(create("A story"), deployment.token) as stream:
         seen = []
         while "upon" not in deltas_of(seen):
             seen.append(next(stream)[1])
-        stage.database.stop()
+        deployment.database.stop()
     assert model.calls[0].abandoned.wait(10)
 
-    stage.database.start()
+    deployment.database.start()
 
     eventually(
-        lambda: said_or_nothing(stage, thread_id_of(seen)), lambda words: words == ["A story", "Once upon"]
+        lambda: stored_texts_or_none(deployment, thread_id_of(seen)),
+        lambda texts: texts == ["A story", "Once upon"],
     )
     model.will_answer("a time")
-    assert deltas_of(stage.api.events(add(thread_id_of(seen)), stage.token)) == ["a time"]
+    assert deltas_of(deployment.api.events(add(thread_id_of(seen)), deployment.token)) == ["a time"]
 
 
-def said_or_nothing(stage: Stage, thread_id: str) -> list[str]:
-    return said(stage, thread_id) if stage.ask(LIST)[0] == 200 else []
+def stored_texts_or_none(deployment: Deployment, thread_id: str) -> list[str] | None:
+    """Return ``None`` while the server does not answer."""
+    return stored_texts(deployment, thread_id) if deployment.post(LIST)[0] == 200 else None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_stays_away_is_told_in_the_stream_after_a_while(
+def test_a_stream_ends_with_an_error_if_the_outage_lasts_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(database_calls, "RETRY_FOR_SECONDS", 0.05)
@@ -232,35 +246,35 @@ def test_a_database_that_stays_away_is_told_in_the_stream_after_a_while(
         yield b"data: {}\n\n"
         await store()
 
-    async def listen() -> list[bytes]:
+    async def read_stream() -> list[bytes]:
         response = (await streaming.start(answer(), "a-user")).response()
         return [event async for event in response]  # type: ignore[union-attr]
 
-    _, last = asyncio.run(listen())
+    _, last = asyncio.run(read_stream())
 
     assert b'"type":"error"' in last
     assert b'"allow_retry":true' in last
     assert len(tries) > 1
 
 
-# --- A start and an end meanwhile ------------------------------------------------------------------
+# --- A start and a shutdown during an outage -------------------------------------------------------
 
 
-def test_a_server_starts_and_ends_while_its_database_is_frozen(
-    stage: Stage, start_assistant: Callable[..., Any]
+def test_a_server_starts_and_shuts_down_while_its_database_is_frozen(
+    deployment: Deployment, start_assistant: Callable[..., Any]
 ) -> None:
-    with faults.frozen(stage.database), ThreadPoolExecutor(AT_ONCE) as clients, ExitStack() as running:
-        began = time.monotonic()
-        api = running.enter_context(start_assistant(**stage.env))
+    with faults.frozen(deployment.database), ThreadPoolExecutor(CLIENTS) as clients, ExitStack() as running:
+        start_at = time.monotonic()
+        api = running.enter_context(start_assistant(**deployment.env))
         ready = httpx2.get(f"{api.origin}/readyz", verify=False).status_code
-        waiting = [clients.submit(ask, api, LIST, stage.token) for _ in range(AT_ONCE)]
-        statuses = [each.result()[0] for each in waiting]
-        asked_to_end = time.monotonic()
+        waiting = [clients.submit(post, api, LIST, deployment.token) for _ in range(CLIENTS)]
+        statuses = [request.result()[0] for request in waiting]
+        shutdown_at = time.monotonic()
         running.close()
-        ended = time.monotonic()
+        ended_at = time.monotonic()
 
     assert ready == 503
     assert set(statuses) == {503}
-    assert asked_to_end - began < 4 * LONGEST_SECONDS
-    assert ended - asked_to_end < 9  # after ten seconds it would have been killed
-    eventually(stage.is_well, bool)
+    assert shutdown_at - start_at < 4 * MAX_SECONDS
+    assert ended_at - shutdown_at < 9  # after ten seconds the server would have been killed
+    eventually(deployment.is_available, bool)

@@ -1,4 +1,4 @@
-"""A server that is told to end while all that it waits for hangs: in time, and with nothing half done."""
+"""A server that shuts down while its requests hang. It ends in time and leaves nothing half stored."""
 
 import json
 import socket
@@ -32,59 +32,62 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def half_sent(api: Api, person: Person, attachment_id: str) -> Iterator[socket.socket]:
-    """An upload of which the rest does not come."""
+def half_sent_upload(api: Api, person: Person, attachment_id: str) -> Iterator[socket.socket]:
+    """Send the first half of an upload, and yield its open socket."""
     port = int(api.origin.rpartition(":")[2])
     headers = bearer(person) | {"Host": f"localhost:{port}", "Content-Length": str(len(PNG))}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    with socket.create_connection(("127.0.0.1", port)) as line:
-        line.settimeout(30)
-        head = f"PUT /support/attachments/{attachment_id}/upload HTTP/1.1\r\n{lines}\r\n"
-        line.sendall(head.encode() + PNG[: len(PNG) // 2])
-        yield line
+    header_lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(30)
+        head = f"PUT /support/attachments/{attachment_id}/upload HTTP/1.1\r\n{header_lines}\r\n"
+        connection.sendall(head.encode() + PNG[: len(PNG) // 2])
+        yield connection
 
 
-def test_a_server_that_is_told_to_end_ends_in_time_with_nothing_half_done(
+def test_a_shutdown_ends_in_time_and_leaves_nothing_half_stored(
     start_assistant: Callable[..., Any], api: Api, person: Person, model: Model, database_url: str
 ) -> None:
     model.will_answer(ending="silence")
-    token, before, endings, threads = person.token(), stored_file_names(), [], []
+    token, files_before, streams, thread_ids = person.token(), stored_file_names(), [], []
     with ExitStack() as left_open, ThreadPoolExecutor(4) as clients:
         servers = json.dumps([{"name": "silent", "url": left_open.enter_context(silent_tool_server())}])
         lock = left_open.enter_context(psycopg.connect(database_url))
         with start_assistant(SUPPORT_MCP_SERVERS=servers) as ending:
-            # One answer waits for the model, and one for the tools' server; one upload for its other half,
-            # and one for the database.
-            for calls in (1, 0):
+            # Four requests hang:
+            # - an answer waits for the model,
+            # - an answer waits for the tool server,
+            # - an upload waits for its second half,
+            # - an upload waits for the database.
+            for model_calls in (1, 0):
                 events = left_open.enter_context(ending.stream(create("A story"), token))
-                threads.append(next(events)[1]["thread"]["id"])
-                endings.append(clients.submit(list, events))
-                eventually(lambda: len(model.calls), lambda made: made >= calls)  # noqa: B023
-            broken_off = announce(ending, person).json()
-            line = left_open.enter_context(half_sent(ending, person, broken_off["id"]))
+                thread_ids.append(next(events)[1]["thread"]["id"])
+                streams.append(clients.submit(list, events))
+                eventually(lambda: len(model.calls), lambda number: number >= model_calls)  # noqa: B023
+            half_sent = announce(ending, person).json()
+            connection = left_open.enter_context(half_sent_upload(ending, person, half_sent["id"]))
             lock.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"attachments of {person.user_id}"]
             )
-            late = clients.submit(upload_directly, ending, person, PNG, "a.png", "image/png")
+            blocked = clients.submit(upload_directly, ending, person, PNG, "a.png", "image/png")
             wait_for_lock(lock)
 
-            def let_it_in() -> None:
-                eventually(ending.log.read_text, lambda said: "Shutting down" in said)
+            def unblock_during_shutdown() -> None:
+                eventually(ending.log.read_text, lambda log: "Shutting down" in log)
                 lock.commit()
 
-            clients.submit(let_it_in)
-            told_at = time.monotonic()
-        took = time.monotonic() - told_at
-        heard = line.recv(1000)
+            clients.submit(unblock_during_shutdown)
+            shutdown_at = time.monotonic()
+        seconds = time.monotonic() - shutdown_at
+        response_to_half = connection.recv(1000)
 
-    assert took < 9  # after ten seconds it would have been killed
+    assert seconds < 9  # after ten seconds the server would have been killed
     failure = {"type": "error", "code": "stream.error", "allow_retry": True}
-    assert [each.result()[-1][1] for each in endings] == [failure] * 2
-    for thread_id in threads:
+    assert [stream.result()[-1][1] for stream in streams] == [failure] * 2
+    for thread_id in thread_ids:
         assert types_of(items_of(person, thread_id)) == ["user_message", "sdk_hidden_context"]
-    assert late.result().status_code == 200
-    assert len(stored_file_names() - before) == 1
-    assert attachment_row(late.result().json()).size == len(PNG)
-    assert b" 200 " not in heard
-    assert Attachment.objects.get(attachment_id=broken_off["id"]).file == ""
-    assert put(api, person, broken_off["id"], PNG).status_code == 200  # and what was not done can be done
+    assert blocked.result().status_code == 200
+    assert len(stored_file_names() - files_before) == 1
+    assert attachment_row(blocked.result().json()).size == len(PNG)
+    assert b" 200 " not in response_to_half
+    assert Attachment.objects.get(attachment_id=half_sent["id"]).file == ""
+    assert put(api, person, half_sent["id"], PNG).status_code == 200  # the upload can be repeated

@@ -1,4 +1,4 @@
-"""Few threads, few connections: each is kept, looked after, and left as it was found."""
+"""The worker threads and their connections. runtime/worker_threads.py explains the *place* of a thread."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def own_process_id() -> int:
-    """Of the server's side of this thread's connection."""
+    """Return the id of PostgreSQL's process for the connection of this thread."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])
@@ -38,25 +38,28 @@ process_id = on_database(own_process_id)
 
 
 @pytest.fixture
-def made() -> Iterator[list[int]]:
-    """The connections that are made during the test, by their server's process."""
-    made: list[int] = []
+def new_process_ids() -> Iterator[list[int]]:
+    """The process ids of the connections that are opened during the test."""
+    process_ids: list[int] = []
 
-    def listen(connection: Any, **_: Any) -> None:
-        made.append(connection.connection.info.backend_pid)
+    def note(connection: Any, **_: Any) -> None:
+        process_ids.append(connection.connection.info.backend_pid)
 
-    connection_created.connect(listen)
-    yield made
-    connection_created.disconnect(listen)
+    connection_created.connect(note)
+    yield process_ids
+    connection_created.disconnect(note)
 
 
 def all_process_ids() -> set[int]:
-    """The process ids of all workers' connections: one call for each place, held until all are busy."""
-    together = threading.Barrier(workers.size, timeout=10)
+    """Return the process ids of the connections of all places.
+
+    It runs one call in each place. A call ends only when all of them have begun.
+    """
+    all_calls = threading.Barrier(workers.size, timeout=10)
 
     @on_database
     def hold() -> int:
-        together.wait()
+        all_calls.wait()
         return own_process_id()
 
     async def work() -> list[int]:
@@ -65,9 +68,9 @@ def all_process_ids() -> set[int]:
     return set(asyncio.run(work()))
 
 
-def test_a_worker_keeps_its_connection(made: list[int]) -> None:
+def test_calls_reuse_the_connections_of_earlier_calls(new_process_ids: list[int]) -> None:
     kept = all_process_ids()
-    del made[:]
+    new_process_ids.clear()
 
     async def work() -> set[int]:
         return {await process_id() for _ in range(30)}
@@ -75,7 +78,7 @@ def test_a_worker_keeps_its_connection(made: list[int]) -> None:
     used = asyncio.run(work())
 
     assert used <= kept
-    assert made == []
+    assert new_process_ids == []
 
 
 def test_many_calls_at_once_share_few_connections(ada: Owner) -> None:
@@ -94,60 +97,63 @@ def test_many_calls_at_once_share_few_connections(ada: Owner) -> None:
     assert len(kept) == workers.size
 
 
-def test_connections_that_the_server_has_closed_are_replaced_unnoticed(postgres_url: str) -> None:
-    dead = all_process_ids()
-    with psycopg.connect(postgres_url) as elsewhere:
-        for number in dead:
-            elsewhere.execute("SELECT pg_terminate_backend(%s, 1000)", [number])
+def test_connections_that_the_server_has_closed_are_replaced_without_an_error(postgres_url: str) -> None:
+    closed = all_process_ids()
+    terminate(postgres_url, closed)
 
-    alive = all_process_ids()
-
-    assert not alive & dead
+    assert not all_process_ids() & closed
 
 
-def test_an_idle_connection_is_asked_how_it_is_without_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+def terminate(postgres_url: str, process_ids: set[int]) -> None:
+    with psycopg.connect(postgres_url) as other_connection:
+        for number in process_ids:
+            other_connection.execute("SELECT pg_terminate_backend(%s, 1000)", [number])
+
+
+def test_an_idle_connection_is_checked_without_a_query(monkeypatch: pytest.MonkeyPatch) -> None:
     all_process_ids()
-    asked: list[Any] = []
-    monkeypatch.setattr(base.DatabaseWrapper, "is_usable", lambda connection: not asked.append(connection))
+    queried: list[Any] = []
+    monkeypatch.setattr(base.DatabaseWrapper, "is_usable", lambda connection: not queried.append(connection))
 
     all_process_ids()
 
-    assert asked == []
+    assert queried == []
 
 
-def test_statements_are_prepared_unless_a_pooler_is_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pooler tells its clients of processes that are none of the server's, as PgBouncer 1.18 does."""
+def test_statements_are_not_prepared_behind_a_pooler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler sends its clients a process id that is not PostgreSQL's, as PgBouncer 1.18 does."""
 
     def prepares() -> bool:
         connection.close()
         connection.ensure_connection()
         return connection.connection.prepare_threshold is not None
 
-    direct = prepares()
+    without_pooler = prepares()
     monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", property(lambda _: -1))
-
-    assert (direct, prepares()) == (True, False)
+    behind_pooler = prepares()
     connection.close()
 
+    assert (without_pooler, behind_pooler) == (True, False)
 
-def test_a_connection_is_replaced_after_an_error_of_the_database() -> None:
-    """A statement that was prepared for a table that has changed is wrong for as long as it is kept."""
+
+def test_a_connection_is_replaced_after_a_database_error() -> None:
+    """Otherwise a prepared statement whose table has changed would fail at each later call."""
 
     @on_database
-    def go_wrong() -> int:
+    def fail() -> int:
         with connection.cursor() as cursor, pytest.raises(ProgrammingError):
             cursor.execute("SELECT * FROM nowhere")
         return int(connection.connection.info.backend_pid)
 
-    bad = asyncio.run(go_wrong())
+    failed = asyncio.run(fail())
 
-    assert bad not in all_process_ids()
+    assert failed not in all_process_ids()
 
 
-def test_a_refused_value_costs_no_connection(ada: Owner, made: list[int]) -> None:
+def test_a_refused_value_does_not_close_the_connection(ada: Owner, new_process_ids: list[int]) -> None:
     ada.starts()
     all_process_ids()
-    del made[:]
+    new_process_ids.clear()
 
     async def work() -> None:
         with pytest.raises(NotFoundError):
@@ -160,18 +166,18 @@ def test_a_refused_value_costs_no_connection(ada: Owner, made: list[int]) -> Non
     asyncio.run(work())
 
     all_process_ids()
-    assert made == []
+    assert new_process_ids == []
 
 
 def test_a_transaction_that_a_call_leaves_open_is_rolled_back(
     ada: Owner, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
-        async with use_worker_threads():  # as in a stream of a team's own server
+        async with use_worker_threads():  # as for the stream of a ChatKit server
             await sync_to_async(transaction.atomic().__enter__)()
-            await sync_to_async(of_all_workers_in_threads)()
+            await sync_to_async(create_thread)()
 
-    def of_all_workers_in_threads() -> None:
+    def create_thread() -> None:
         Thread.objects.create(user_id="ada", thread_id="thr_1", created_at="2026-03-01T00:00:00Z", data={})
 
     asyncio.run(work())
@@ -180,7 +186,7 @@ def test_a_transaction_that_a_call_leaves_open_is_rolled_back(
     assert Thread.objects.owned_by("ada").exists()
 
 
-def test_django_s_async_orm_uses_the_workers_inside_a_stream() -> None:
+def test_django_s_async_orm_uses_the_worker_threads_inside_use_worker_threads() -> None:
     kept = all_process_ids()
 
     async def work() -> set[int]:
@@ -196,16 +202,16 @@ def test_a_cancelled_call_waits_for_its_write(ada: Owner, postgres_url: str) -> 
     ada.add_thread_item("thr_1", message())
 
     async def work() -> None:
-        with psycopg.connect(postgres_url) as elsewhere:
-            elsewhere.execute("SELECT FROM support_item FOR UPDATE")
+        with psycopg.connect(postgres_url) as other_connection:
+            other_connection.execute("SELECT FROM support_item FOR UPDATE")
             saving = asyncio.create_task(STORE.save_item("thr_1", message("msg_1", "changed"), ada))
-            await asyncio.to_thread(wait_for_lock, elsewhere)
+            await asyncio.to_thread(wait_for_lock, other_connection)
 
             saving.cancel()
             _, unfinished = await asyncio.wait([saving], timeout=0.2)
             assert unfinished == {saving}
 
-            elsewhere.rollback()
+            other_connection.rollback()
             with pytest.raises(asyncio.CancelledError):
                 await saving
         assert await STORE.load_item("thr_1", "msg_1", ada) == message("msg_1", "changed")
@@ -214,19 +220,19 @@ def test_a_cancelled_call_waits_for_its_write(ada: Owner, postgres_url: str) -> 
 
 
 def test_run_inline_runs_the_queries_in_the_current_thread() -> None:
-    async def where() -> tuple[int, int]:
+    async def thread_ids() -> tuple[int, int]:
         await process_id()
         return threading.get_ident(), await on_database(threading.get_ident)()
 
-    assert run_inline(where()) == (threading.get_ident(), threading.get_ident())
+    assert run_inline(thread_ids()) == (threading.get_ident(), threading.get_ident())
 
 
 def test_run_inline_refuses_a_coroutine_that_awaits_something_else() -> None:
-    async def sleepy() -> None:
+    async def pause() -> None:
         await Pause()
 
     with pytest.raises(RuntimeError, match="something other than the database"):
-        run_inline(sleepy())
+        run_inline(pause())
 
 
 class Pause:
@@ -234,13 +240,13 @@ class Pause:
         yield
 
 
-def test_there_are_as_many_places_as_the_setting_says(settings: Any) -> None:
+def test_worker_threads_sets_the_number_of_places(settings: Any) -> None:
     assert workers.size == settings.WORKER_THREADS
 
 
-def test_a_thread_that_waits_gives_its_place_and_connection_to_another(made: list[int]) -> None:
+def test_a_thread_that_waits_gives_its_place_and_connection_to_another(new_process_ids: list[int]) -> None:
     kept = all_process_ids()
-    del made[:]
+    new_process_ids.clear()
     go_on = threading.Event()
 
     def wait() -> tuple[int, int]:
@@ -250,12 +256,12 @@ def test_a_thread_that_waits_gives_its_place_and_connection_to_another(made: lis
         return before, own_process_id()
 
     waiting = [workers.submit(wait) for _ in range(2 * workers.size)]
-    between = workers.submit(own_process_id).result(10)
+    meanwhile = workers.submit(own_process_id).result(10)
     go_on.set()
-    used = {number for each in waiting for number in each.result(10)} | {between}
+    used = {number for call in waiting for number in call.result(10)} | {meanwhile}
 
     assert used <= kept
-    assert made == []
+    assert new_process_ids == []
 
 
 def number_of_connections() -> int:
@@ -264,9 +270,9 @@ def number_of_connections() -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_a_thread_that_waits_in_a_transaction_keeps_its_connection_and_others_get_new_ones() -> None:
+def test_a_thread_that_waits_in_a_transaction_keeps_its_connection_and_others_get_new_connections() -> None:
     all_process_ids()
-    before_all = number_of_connections()
+    number_before = number_of_connections()
     go_on = threading.Event()
 
     def wait() -> tuple[int, int]:
@@ -279,23 +285,23 @@ def test_a_thread_that_waits_in_a_transaction_keeps_its_connection_and_others_ge
     waiting = [workers.submit(wait) for _ in range(workers.size)]
     others = {workers.submit(own_process_id).result(10) for _ in range(3 * workers.size)}
     go_on.set()
-    before_and_after = [each.result(10) for each in waiting]
+    before_and_after = [call.result(10) for call in waiting]
 
     assert all(before == after for before, after in before_and_after)
     assert not others & {before for before, _ in before_and_after}
-    eventually(number_of_connections, lambda number: number <= before_all)
+    eventually(number_of_connections, lambda number: number <= number_before)
 
 
 @pytest.mark.parametrize("state", ["autocommit off", "execute_wrapper", "debug cursor"])
 def test_a_thread_that_waits_keeps_a_connection_that_its_call_has_changed(state: str) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     def record(execute: Callable[..., Any], sql: str, *others: Any) -> Any:
-        seen.append(sql)
+        recorded.append(sql)
         return execute(sql, *others)
 
     @contextmanager
-    def changed() -> Iterator[None]:
+    def changed_connection() -> Iterator[None]:
         with ExitStack() as stack:
             if state == "autocommit off":
                 transaction.set_autocommit(False)
@@ -311,7 +317,7 @@ def test_a_thread_that_waits_keeps_a_connection_that_its_call_has_changed(state:
 
     def wait() -> tuple[int, int]:
         own_process_id()
-        with changed():
+        with changed_connection():
             before = own_process_id()
             Thread.objects.create(user_id="ada", thread_id="thr_1", created_at=datetime.now(UTC), data={})
             with workers.waiting():
@@ -321,12 +327,13 @@ def test_a_thread_that_waits_keeps_a_connection_that_its_call_has_changed(state:
 
     waiting = workers.submit(wait)
     assert waits.wait(10)
-    statements = len(seen)
+    recorded_before = len(recorded)
     others = all_process_ids()
-    assert len(seen) == statements
+    recorded_meanwhile = len(recorded) - recorded_before
     go_on.set()
     before, after = waiting.result(10)
 
+    assert recorded_meanwhile == 0
     assert before == after
     assert before not in others
     assert Thread.objects.owned_by("ada").exists()
@@ -336,26 +343,24 @@ def test_a_thread_that_resumes_replaces_a_connection_that_the_server_has_closed(
     go_on, waits = threading.Event(), threading.Event()
 
     def wait() -> int:
-        own_process_id()  # after a query, Django itself does not check the connection again
+        own_process_id()  # after this query, Django does not check the connection again in this call
         with workers.waiting():
             waits.set()
             go_on.wait(10)
         return own_process_id()
 
-    dead = all_process_ids()
+    closed = all_process_ids()
     waiting = workers.submit(wait)
     assert waits.wait(10)
-    with psycopg.connect(postgres_url) as elsewhere:
-        for number in dead:
-            elsewhere.execute("SELECT pg_terminate_backend(%s, 1000)", [number])
+    terminate(postgres_url, closed)
     go_on.set()
 
-    assert waiting.result(10) not in dead
+    assert waiting.result(10) not in closed
 
 
 def test_threads_resume_in_the_order_in_which_their_waits_end() -> None:
     pool, order = worker_threads.WorkerThreads(1), []
-    ends, busy = [threading.Event() for _ in range(4)], threading.Event()
+    ends, place_is_free = [threading.Event() for _ in range(4)], threading.Event()
     waits = threading.Semaphore(0)
 
     def wait(number: int) -> None:
@@ -367,28 +372,28 @@ def test_threads_resume_in_the_order_in_which_their_waits_end() -> None:
     calls = [pool.submit(wait, number) for number in range(4)]
     for _ in calls:
         waits.acquire(timeout=10)
-    pool.submit(busy.wait, 10)
+    pool.submit(place_is_free.wait, 10)
     for number, end in enumerate(ends):
         end.set()
         eventually(lambda: len(pool._resuming), lambda length, number=number: length == number + 1)
-    busy.set()
+    place_is_free.set()
     for call in calls:
         call.result(10)
 
     assert order == [0, 1, 2, 3]
 
 
-def test_a_long_call_before_a_wait_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_call_before_a_wait_counts_as_a_long_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_threads, "LONG_CALL_SECONDS", -1.0)
-    before, seen = workers.last_long_call_at, []
+    before, during_wait = workers.last_long_call_at, []
 
     def wait() -> None:
         with workers.waiting():
-            seen.append(workers.last_long_call_at)
+            during_wait.append(workers.last_long_call_at)
 
     workers.submit(wait).result(10)
 
-    assert seen[0] > before
+    assert during_wait[0] > before
 
 
 def test_a_query_of_a_waiting_thread_that_is_no_worker_runs_in_a_worker() -> None:
@@ -400,7 +405,9 @@ def test_a_query_of_a_waiting_thread_that_is_no_worker_runs_in_a_worker() -> Non
     assert asyncio.run(work()) in kept
 
 
-def test_only_so_many_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_over_the_maximum_of_waiting_threads_gets_an_exception(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(worker_threads, "MAX_WAITING", 2)
     go_on, all_wait = threading.Event(), threading.Semaphore(0)
 
@@ -416,7 +423,7 @@ def test_only_so_many_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         workers.submit(wait).result(10)
     go_on.set()
 
-    assert [each.result(10) for each in waiting] == [None, None]
+    assert [call.result(10) for call in waiting] == [None, None]
     assert workers.submit(wait).result(10) is None
 
 
