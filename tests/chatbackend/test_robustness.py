@@ -1,4 +1,4 @@
-"""What others do to a request on its way, and what that must not cost it."""
+"""Responses while signal receivers fail, the database is down, or worker threads are busy."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -36,18 +36,18 @@ def deferred(request: HttpRequest) -> HttpResponseBase:
     return wait_for_response(request, respond)
 
 
-def fails(request: HttpRequest) -> HttpResponse:
-    match request.GET["with"]:
-        case "silence":
+def failing(request: HttpRequest) -> HttpResponse:
+    match request.GET["case"]:
+        case "silent database":
             raise OperationalError("the server does not answer")
-        case "many waiting":
+        case "too many waiting":
             raise worker_threads.TooManyWaiting
-        case "standby":
+        case "read-only database":
             raise InternalError from ReadOnlySqlTransaction()
     raise RuntimeError
 
 
-urlpatterns = [path("hello", hello), path("support/deferred", deferred), path("fails", fails)]
+urlpatterns = [path("hello", hello), path("support/deferred", deferred), path("failing", failing)]
 handler500 = "chatbackend.web.overload.server_error_or_unavailable"
 
 
@@ -57,8 +57,9 @@ def _urls(settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = False
 
 
-def ask(application: Any, path: str, **scope: Any) -> tuple[int, dict[bytes, bytes], bytes]:
-    whole = {
+def get(application: Any, path: str, **more_scope: Any) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Return the status, the headers and the body."""
+    scope = {
         "type": "http",
         "method": "GET",
         "path": path,
@@ -68,7 +69,7 @@ def ask(application: Any, path: str, **scope: Any) -> tuple[int, dict[bytes, byt
     }
 
     async def communicate() -> tuple[int, dict[bytes, bytes], bytes]:
-        communicator = ApplicationCommunicator(application, whole | scope)
+        communicator = ApplicationCommunicator(application, scope | more_scope)
         await communicator.send_input({"type": "http.request"})
         start, body = await communicator.receive_output(10), await communicator.receive_output(10)
         await communicator.wait(10)
@@ -80,7 +81,7 @@ def ask(application: Any, path: str, **scope: Any) -> tuple[int, dict[bytes, byt
 @pytest.fixture
 def broken_receiver() -> Iterator[None]:
     def fail(**_: Any) -> None:
-        raise RuntimeError("of a receiver")
+        raise RuntimeError("the receiver fails")
 
     signals.request_finished.connect(fail)
     yield
@@ -88,77 +89,77 @@ def broken_receiver() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("broken_receiver")
-def test_a_receiver_of_request_finished_that_fails_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
-    status, _, body = ask(WorkerThreadHandler(), "/hello")
+def test_a_response_is_sent_if_a_receiver_of_request_finished_fails(caplog: pytest.LogCaptureFixture) -> None:
+    status, _, body = get(WorkerThreadHandler(), "/hello")
 
     assert (status, body) == (200, b"Hello")
-    assert "of a receiver" in caplog.text
+    assert "the receiver fails" in caplog.text
 
 
 @pytest.mark.parametrize("handler", [ASGIHandler, WorkerThreadHandler])
-def test_what_an_answer_varies_with_is_added_to_what_middleware_says(
+def test_middleware_adds_to_the_vary_header_of_a_deferred_response(
     handler: Callable[[], Any], settings: Any
 ) -> None:
-    _, headers, _ = ask(handler(), "/support/deferred")
+    _, headers, _ = get(handler(), "/support/deferred")
 
     assert headers[b"vary" if b"vary" in headers else b"Vary"] == b"Accept-Language, origin"
 
 
 @pytest.mark.parametrize("probe", ["/healthz", "/readyz"])
-def test_probes_are_answered_below_a_path_as_well(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def not_asked(*_: Any) -> None:
+def test_probes_are_answered_below_a_root_path(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unused_application(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("chatbackend.web.probes.Readiness.checks", all_well)
-    application = answering_probes(not_asked)
+    monkeypatch.setattr("chatbackend.web.probes.Readiness.checks", all_checks_pass)
+    application = answering_probes(unused_application)
 
-    status, _, _ = ask(application, f"/api{probe}", root_path="/api")
+    status, _, _ = get(application, f"/api{probe}", root_path="/api")
 
     assert status == 200
 
 
-async def all_well(_: Any) -> dict[str, str]:
+async def all_checks_pass(_: Any) -> dict[str, str]:
     return {"database": "ok"}
 
 
-@pytest.mark.parametrize("fault", ["silence", "standby", "many waiting"])
-def test_a_page_that_the_database_fails_is_a_503_that_says_when_to_come_again(
-    client: Client, fault: str
-) -> None:
+@pytest.mark.parametrize("case", ["silent database", "read-only database", "too many waiting"])
+def test_a_page_gives_a_503_with_retry_after_during_an_outage(client: Client, case: str) -> None:
     client.raise_request_exception = False
 
-    answer = client.get("/fails", {"with": fault})
+    response = client.get("/failing", {"case": case})
 
-    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+    assert (response.status_code, response["Retry-After"]) == (503, "2")
 
 
-def test_a_page_that_fails_by_our_fault_is_a_500(client: Client) -> None:
+def test_a_page_gives_a_500_for_a_bug(client: Client) -> None:
     client.raise_request_exception = False
 
-    assert client.get("/fails", {"with": "a bug"}).status_code == 500
+    response = client.get("/failing", {"case": "bug"})
+
+    assert response.status_code == 500
 
 
-@pytest.mark.parametrize(("waited", "status"), [(2.4, 200), (2.6, 503)])
-def test_who_has_waited_too_long_behind_a_call_that_hangs_is_told_to_come_again(
-    waited: float, status: int, settings: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seconds", "status"), [(2.4, 200), (2.6, 503)])
+def test_a_request_that_has_waited_too_long_behind_a_hanging_call_gets_a_503(
+    seconds: float, status: int, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_threads, "LONG_CALL_SECONDS", 0)
     worker_threads.workers.submit(int).result()
     settings.DATABASE_TIMEOUT_SECONDS = 5.0
     Clock(100.0).replace_in(monkeypatch, handler)
-    Clock(100.0 + waited).replace_in(monkeypatch, overload)
+    Clock(100.0 + seconds).replace_in(monkeypatch, overload)
 
-    told, headers, _ = ask(WorkerThreadHandler(), "/hello")
+    seen_status, headers, _ = get(WorkerThreadHandler(), "/hello")
 
-    assert told == status
+    assert seen_status == status
     assert (b"Retry-After" in headers) == (status == 503)
 
 
-def test_who_has_waited_long_behind_many_quick_calls_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_threads.workers, "last_long_call_at", 99.0)  # before this one came
+def test_a_request_that_has_waited_long_behind_short_calls_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_threads.workers, "last_long_call_at", 99.0)  # before the request
     Clock(100.0).replace_in(monkeypatch, handler)
     Clock(160.0).replace_in(monkeypatch, overload)
 
-    told, _, _ = ask(WorkerThreadHandler(), "/hello")
+    status, _, _ = get(WorkerThreadHandler(), "/hello")
 
-    assert told == 200
+    assert status == 200

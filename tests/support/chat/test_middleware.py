@@ -1,4 +1,4 @@
-"""What middleware sees of ``POST /support/chatkit``: the response that the client gets, with each handler."""
+"""Middleware sees the same response to ``POST /support/chatkit`` as the client, with each handler."""
 
 import asyncio
 import gc
@@ -25,11 +25,11 @@ from tests.fixtures.servers.api import add, create, operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SEEN: list[tuple[int, bool, str]] = []  # status, whether there is a ``streaming_content``, Content-Type
+OBSERVED: list[tuple[int, bool, str]] = []  # status, whether it is a stream, Content-Type
 
 
-class Watching:
-    """Middleware that looks at responses, as an APM does."""
+class ObservingMiddleware:
+    """Middleware that notes each response, like a monitoring agent (APM)."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -37,17 +37,17 @@ class Watching:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         is_stream = isinstance(response, StreamingHttpResponse) and response.streaming_content is not None
-        SEEN.append((response.status_code, is_stream, response.headers["Content-Type"]))
+        OBSERVED.append((response.status_code, is_stream, response.headers["Content-Type"]))
         return response
 
 
 @pytest.fixture(autouse=True)
-def _watched(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As chatbackend.settings does for Django's own handler, whose threads end with their request.
+def _observed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # chatbackend.settings does the same for Django's own handler, because its threads end with their request.
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
-    settings.MIDDLEWARE = [f"{__name__}.Watching", *settings.MIDDLEWARE]
+    settings.MIDDLEWARE = [f"{__name__}.ObservingMiddleware", *settings.MIDDLEWARE]
     settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["testserver"], False
-    SEEN.clear()
+    OBSERVED.clear()
 
 
 def post_with_test_client(body: Any, token: str) -> int:
@@ -65,7 +65,7 @@ def post_with(handler: Callable[[], Any]) -> Callable[[Any, str], int]:
     ids=["our handler", "Django's handler", "Django's test client"],
 )
 @pytest.mark.parametrize(
-    ("body", "seen"),
+    ("body", "observed"),
     [
         (create("Hello"), (200, True, "text/event-stream")),
         (add("thr_none"), (404, False, "application/json")),
@@ -73,18 +73,18 @@ def post_with(handler: Callable[[], Any]) -> Callable[[Any, str], int]:
         (operation("threads.get_by_id", thread_id="thr_none"), (404, False, "application/json")),
         ({"type": "nothing"}, (400, False, "application/json")),
     ],
-    ids=["stream", "not found before a stream", "json", "not found", "bad"],
+    ids=["stream", "thread not found", "json", "not found", "unknown type"],
 )
 def test_middleware_sees_what_the_client_gets(
-    person: Person, post: Callable[[Any, str], int], body: Any, seen: tuple[int, bool, str]
+    person: Person, post: Callable[[Any, str], int], body: Any, observed: tuple[int, bool, str]
 ) -> None:
     status = post(body, person.token())
 
-    assert [seen] == SEEN
-    assert status == seen[0]
+    assert [observed] == OBSERVED
+    assert status == observed[0]
 
 
-class Failing(Watching):
+class FailingMiddleware(ObservingMiddleware):
     """Middleware that fails after the view."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -92,12 +92,12 @@ class Failing(Watching):
         raise RuntimeError(f"after the view: {response.status_code}")
 
 
-class Replacing(Watching):
-    """Middleware that answers something else."""
+class ReplacingMiddleware(ObservingMiddleware):
+    """Middleware that replaces the response."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        return HttpResponse(f"something else than {response.status_code}", status=418)
+        return HttpResponse(f"replaced a {response.status_code}", status=418)
 
 
 class EndlessServer(SupportServer):
@@ -106,17 +106,17 @@ class EndlessServer(SupportServer):
         yield ProgressUpdateEvent(text="never")
 
 
-@pytest.mark.parametrize(("middleware", "status"), [("Failing", 500), ("Replacing", 418)])
+@pytest.mark.parametrize(("middleware", "status"), [("FailingMiddleware", 500), ("ReplacingMiddleware", 418)])
 def test_a_stream_that_middleware_does_not_return_is_cancelled(
     person: Person, settings: Any, caplog: pytest.LogCaptureFixture, middleware: str, status: int
 ) -> None:
-    caplog.set_level(logging.CRITICAL)  # pytest keeps every record, and its request
+    caplog.set_level(logging.CRITICAL)  # otherwise pytest keeps the log records and their requests
     settings.MIDDLEWARE = [f"{__name__}.{middleware}", *settings.MIDDLEWARE[1:]]
     settings.CHATKIT_SERVER = f"{__name__}.EndlessServer"
-    gc.disable()  # the response may be in a reference cycle with the exception
+    gc.disable()  # the stream must be cancelled even if a reference cycle keeps the response
 
     async def post() -> int:
-        """In one event loop: at its end, asyncio cancels all tasks."""
+        """Wait inside the event loop, because asyncio cancels all tasks at its end."""
         status = await endpoint.post(WorkerThreadHandler(), create("Hello"), person.token())
         async with asyncio.timeout(5):
             while streaming._tasks:  # noqa: ASYNC110
@@ -130,7 +130,7 @@ def test_a_stream_that_middleware_does_not_return_is_cancelled(
 
 
 class OverridingServer(SupportServer):
-    """It overrides a private method of the SDK, and awaits something other than the store."""
+    """Overrides a private method of the ChatKit SDK, and awaits something other than the store."""
 
     async def _process_non_streaming(self, request: Any, context: Any) -> bytes:
         result = await super()._process_non_streaming(request, context)
@@ -147,7 +147,7 @@ def test_a_server_that_overrides_a_private_method_of_the_sdk_answers_store_opera
 
 
 class CancelledServer(SupportServer):
-    """It awaits a task that it has cancelled."""
+    """Awaits a task that it has cancelled."""
 
     async def process(self, request: Any, context: Any) -> Any:
         task = asyncio.create_task(asyncio.sleep(60))
@@ -155,14 +155,14 @@ class CancelledServer(SupportServer):
         await task
 
 
-def test_a_cancelled_task_of_a_server_is_a_500_in_json(person: Person, settings: Any) -> None:
+def test_a_server_that_awaits_a_cancelled_task_gives_a_500_in_json(person: Person, settings: Any) -> None:
     settings.CHATKIT_SERVER = f"{__name__}.CancelledServer"
 
     assert post_with(WorkerThreadHandler)(operation("threads.list"), person.token()) == 500
-    assert SEEN == [(500, False, "application/json")]
+    assert OBSERVED == [(500, False, "application/json")]
 
 
-def test_the_endpoint_is_outside_of_atomic_requests() -> None:
+def test_the_endpoint_is_excluded_from_atomic_requests() -> None:
     view = resolve("/support/chatkit").func
 
     assert "default" in view._non_atomic_requests
