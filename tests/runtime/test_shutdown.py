@@ -52,27 +52,28 @@ def test_a_shutdown_ends_in_time_and_leaves_nothing_half_stored(
     with ExitStack() as left_open, ThreadPoolExecutor(4) as clients:
         servers = json.dumps([{"name": "silent", "url": left_open.enter_context(silent_tool_server())}])
         lock = left_open.enter_context(psycopg.connect(database_url))
-        with start_assistant(SUPPORT_MCP_SERVERS=servers) as ending:
+        with start_assistant(SUPPORT_MCP_SERVERS=servers) as server:
             # Four requests hang:
             # - an answer waits for the model,
             # - an answer waits for the tool server,
             # - an upload waits for its second half,
             # - an upload waits for the database.
+            # ``model_calls``: the number of calls that the model must have got before the test continues.
             for model_calls in (1, 0):
-                events = left_open.enter_context(ending.stream(create("A story"), token))
+                events = left_open.enter_context(server.stream(create("A story"), token))
                 thread_ids.append(next(events)[1]["thread"]["id"])
                 streams.append(clients.submit(list, events))
                 eventually(lambda: len(model.calls), lambda number: number >= model_calls)  # noqa: B023
-            half_sent = announce(ending, person).json()
-            connection = left_open.enter_context(half_sent_upload(ending, person, half_sent["id"]))
+            half_sent = announce(server, person).json()
+            connection = left_open.enter_context(half_sent_upload(server, person, half_sent["id"]))
             lock.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"attachments of {person.user_id}"]
             )
-            blocked = clients.submit(upload_directly, ending, person, PNG, "a.png", "image/png")
+            blocked = clients.submit(upload_directly, server, person, PNG, "a.png", "image/png")
             wait_for_lock(lock)
 
             def unblock_during_shutdown() -> None:
-                eventually(ending.log.read_text, lambda log: "Shutting down" in log)
+                eventually(server.log.read_text, lambda log: "Shutting down" in log)
                 lock.commit()
 
             clients.submit(unblock_during_shutdown)
