@@ -38,9 +38,8 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         loop = _running_loop()
         if loop is None:  # inside ``run_inline``
             return query(*args, **kwargs)
-        prefix = (
-            get_script_prefix()
-        )  # SCRIPT_NAME, which begins all URLs; asgiref does not pass it to threads
+        # The path at which the application is mounted. asgiref does not pass it to threads.
+        prefix = get_script_prefix()
 
         def run() -> R:
             set_script_prefix(prefix)

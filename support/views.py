@@ -47,7 +47,7 @@ Operation = ChatKitReq | protocol.OtherOperation
 
 
 class TooManyStreams(APIException):
-    """429. REST framework sends ``wait`` as ``Retry-After``: in seconds, about as long as an answer takes."""
+    """Status 429. ``wait``: seconds for the header ``Retry-After``, about as long as an answer takes."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_detail = "Too many answers at once. Wait for one of them to end"
@@ -157,9 +157,8 @@ async def _respond(
     response has the status of the error.
     """
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq):
-        if check_model_choice := getattr(
-            server, "check_model_choice", None
-        ):  # only our default server has this method
+        # Only our default server has this method.
+        if check_model_choice := getattr(server, "check_model_choice", None):
             check_model_choice(operation.params.input.inference_options)
         await _require_attachments(server.store, operation, context)
     # While a recording is transcribed, memory holds several copies of it. So the limits on streams count a
@@ -167,9 +166,8 @@ async def _respond(
     is_dictation = isinstance(operation, InputTranscribeReq)
     with streaming.slot(user_id) if is_dictation else nullcontext():
         result = await _process(server, operation, body, context)
-    if hasattr(
-        result, "json"
-    ):  # a NonStreamingResult. An import of this class would import the agent libraries
+    # ``json`` marks a NonStreamingResult. An import of this class would import the agent libraries.
+    if hasattr(result, "json"):
         return _json(bytes(result.json))
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
         result = unstored_messages.undo_unless_stored(result, operation)
@@ -183,9 +181,8 @@ async def _process(server: Any, operation: Operation, body: bytes, context: Any)
         # A team's ``process`` may pass an unknown operation to the ChatKit SDK's, and it raises this error.
         if not (isinstance(operation, protocol.OtherOperation) and protocol.is_unknown_type(exc)):
             raise
-        raise ParseError(
-            "The request has an unknown type"
-        ) from None  # ``None``: the error's text quotes the body
+        # ``from None``, because the text of the error quotes the body.
+        raise ParseError("The request has an unknown type") from None
 
 
 async def _require_attachments(
