@@ -182,8 +182,8 @@ def test_a_running_answer_is_stored_when_the_database_is_available_again(
 
     with deployment.api.stream(create("A story"), deployment.token) as stream:
         seen = [next(stream)[1]]
-        # Wait for the call of the answer, which comes after the database queries of the turn. Only this call
-        # has "stream" in its body. The call for the title does not have it.
+        # Wait until the model is called for the answer, because the history is read from the database before.
+        # The call for the title comes at the same time, but without "stream" in its body.
         eventually(lambda: [call for call in model.calls if call.body.get("stream")], bool)
         with faults.stopped(deployment.database):
             model.may_go_on.set()

@@ -101,7 +101,9 @@ def test_connections_that_the_server_has_closed_are_replaced_without_an_error(po
     closed = all_process_ids()
     terminate(postgres_url, closed)
 
-    assert not all_process_ids() & closed
+    replacements = all_process_ids()
+
+    assert not replacements & closed
 
 
 def terminate(postgres_url: str, process_ids: set[int]) -> None:
@@ -240,7 +242,7 @@ class Pause:
         yield
 
 
-def test_worker_threads_sets_the_number_of_places(settings: Any) -> None:
+def test_the_setting_worker_threads_is_the_number_of_places(settings: Any) -> None:
     assert workers.size == settings.WORKER_THREADS
 
 
