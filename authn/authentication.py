@@ -227,7 +227,7 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
             raise TwoCredentials
         identity = credential.identify(value, attempt)
     except TooManyAttempts:
-        throttling.count_without_logging(attempt)
+        throttling.report_to_metrics(attempt)
         raise
     except Refused as refused:
         throttling.record(

@@ -1,26 +1,30 @@
-"""Limits refused attempts to authenticate to REFUSED_RATE_PER_ADDRESS, such as ``60/min``.
+"""Limits how many attempts to authenticate may be refused.
 
-Each refused attempt adds one to a counter:
+Each refused attempt adds one to a counter. The limit of each counter is REFUSED_RATE_PER_ADDRESS, such as
+``60/min``. The counter depends on the credential:
 
-- without a verified credential: the counter of the client's IP address.
-- with a verified session token: the counter of that token. All encodings of the token share this counter.
-- with a verified JWT: the counter of its session (``sid``), or of its user (``sub``) if it names no session.
+- Without a verified credential: the counter of the client's IP address.
+- With a verified session token: the counter of that token. All encodings of the token share this counter.
+- With a verified JWT: the counter of its session (``sid``), or of its user (``sub``) if it names no session.
   All JWTs of that session or user share this counter.
 
-If the response for a verified JWT is a 401, the counter is a separate one for each IP address. A page gets a
-new JWT after a 401, but not after a 429. With one counter for all IP addresses, somebody who has an old JWT
-of the user could turn the user's 401 into a 429.
+If a verified JWT gets a 401, each IP address has its own counter for this JWT's session or user. The reason
+is an attack with an old JWT of the user. The user's browser gets a new JWT after a 401, but not after a 429.
+With one counter for all IP addresses, the attacker could fill this counter. Then the user would get a 429 in
+place of the 401, and no new JWT.
 
 If a counter is over the limit, a refused attempt gets a 429. The first such attempt in a period is logged,
 and the others are not. A session token or JWT that was refused after its look-up is then blocked: it is not
 looked up again until the period ends. Other JWTs of the same session or user are still looked up. They may be
 accepted, for example after a new sign-in or the end of a ban.
 
-A counter over the limit never refuses a valid signed credential. So a flood of forged tokens from an IP
-address does not lock out other users of that IP address. For that, the signature of each signed credential is
-verified, even if the IP address is over the limit. This takes about a fifth of the time that a forged token
-takes in all. A session token without a signature cannot be verified: it is not looked up while its IP address
-is over the limit.
+A counter over the limit never blocks a verified credential that has not been refused itself. So a flood of
+forged tokens from an IP address does not lock out other users of that IP address. This needs the signature of
+each signed credential to be verified, even if its IP address is over the limit. The verification takes about
+a fifth of all the time that a request with a forged token takes.
+
+A session token without a signature cannot be verified. It is not looked up while its IP address is over the
+limit.
 
 The counters are in Django's cache, which all servers may share. Each process also remembers which counters
 and tokens are blocked, so an accepted request does not need the cache. While the cache does not answer, each
@@ -74,8 +78,8 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
 
     Logs the first attempt over the limit as a 429. Does not log the others in the same period.
     """
-    # A 5xx is our own fault, so it is not counted. The exception is a 503 because there are no keys: forged
-    # tokens get it too.
+    # A 5xx is our own fault, so it is not counted. Only the 503 for missing keys ("keys_unavailable") is
+    # counted, because forged tokens get it too.
     if status >= 500 and reason != "keys_unavailable":
         attempt.log_refused(reason, status, **details)
         return
@@ -83,7 +87,7 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
     try:
         _raise_if_blocked(counter)
     except TooManyAttempts as too_many:
-        count_without_logging(attempt)
+        report_to_metrics(attempt)
         _block(token, too_many.wait)
         raise
     limit, seconds = parse_rate(conf.REFUSED_RATE_PER_ADDRESS)
@@ -96,8 +100,11 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
     raise TooManyAttempts(seconds)
 
 
-def count_without_logging(attempt: audit.Attempt) -> None:
-    """Send the signal ``audit.attempted`` and write no log record: the metrics count every attempt."""
+def report_to_metrics(attempt: audit.Attempt) -> None:
+    """Send the signal ``audit.attempted`` for an attempt over the limit, and write no log record.
+
+    The metrics count every attempt.
+    """
     seconds = time.perf_counter() - attempt.started
     audit.attempted.send(None, outcome="refused", reason=TooManyAttempts.default_code, seconds=seconds)
 
@@ -172,7 +179,11 @@ def _increment(counters: BaseCache, cache_key: str, seconds: int) -> int:
 
 
 def _counter_and_token(attempt: audit.Attempt, status: int) -> tuple[str, str]:
-    """Returns the name of the attempt's counter, and the name of its token ("" if no look-up was made)."""
+    """Returns the name of the attempt's counter, and the name of its token ("" if no look-up was made).
+
+    ``verified_credential.counter`` and ``verified_credential.token`` are names like ``<kind>:<value>``. The
+    returned names have the hash of the value.
+    """
     credential = attempt.verified_credential
     if credential is None:
         return _address_counter(attempt.request), ""
