@@ -62,7 +62,8 @@ def is_callers_mistake(exc: Exception) -> bool:
 
     The team's code may raise the same classes for its own faults. So this function reads the traceback.
     """
-    # The ChatKit SDK raises no subclasses of these. pydantic's ValidationError is a subclass of ValueError.
+    # Compare the exact class with ValueError and NotImplementedError. The ChatKit SDK raises no subclasses of
+    # them, but pydantic does: its ValidationError is a ValueError.
     if not isinstance(exc, NotFoundError) and type(exc) not in (ValueError, NotImplementedError):
         return False
     frames = list(_traceback_frames(exc))
@@ -70,7 +71,9 @@ def is_callers_mistake(exc: Exception) -> bool:
         return False  # ``respond`` or ``action`` was running, so the exception is about the server's own work
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame in frames]
     if packages[-1:] == ["support"] and not isinstance(exc, ValueError):
-        return True  # our own code raised it: our store did not find something, or dictation has no model
+        # Our own code raised the exception: NotFoundError from our store, or NotImplementedError because no
+        # model is set for dictation.
+        return True
     if isinstance(exc, NotFoundError) and _was_raised_by_store(frames, packages):
         return True
     return _was_raised_by_sdk(packages)
@@ -99,19 +102,20 @@ def refusal_of(exc: Exception) -> ServerRefusal | None:
 
 
 def is_expected(exc: Exception) -> bool:
-    """Whether the exception is not to be logged as an error.
+    """Whether this exception is expected, so that it is not logged as an error.
 
-    This is true of a caller's mistake, a refusal with a 4xx and a ``CustomStreamError``. It is not true of a
-    fault and of a refusal with a 5xx.
+    A caller's mistake, a refusal with a 4xx and a ``CustomStreamError`` are expected. A fault and a refusal
+    with a 5xx are not.
     """
     return isinstance(exc, CustomStreamError) or _is_4xx_refusal(exc) or is_callers_mistake(exc)
 
 
 @contextmanager
 def refusals_as_api_exceptions() -> Iterator[None]:
-    """Raise a refusal of the code in the block as a ``ServerRefusal``, which REST framework answers.
+    """If the code in the block raises a refusal, raise it as a ``ServerRefusal``.
 
-    Other exceptions pass through unchanged. A 5xx is logged with its traceback.
+    REST framework makes the response from a ``ServerRefusal``. A 5xx is logged with its traceback. Other
+    exceptions pass through unchanged.
     """
     try:
         yield
@@ -142,8 +146,8 @@ def send_refusals_as_events(server: Any) -> None:
 def custom_stream_error(exc: Exception) -> CustomStreamError | None:
     """Return the error whose text a stream sends to the client for this exception, or ``None``.
 
-    ``None`` stands for an error event without a text. That event is for a fault, for a caller's mistake, and
-    for a refusal with a 5xx: in a stream, the client must not see the text of a 5xx.
+    Returns ``None`` for a fault, a caller's mistake and a refusal with a 5xx. The stream then sends an error
+    event without a text. In a stream, the client must not see the text of a 5xx.
     """
     if isinstance(exc, CustomStreamError):
         return exc
@@ -210,16 +214,21 @@ def _text(detail: object = "") -> str:
 
 
 def _was_raised_by_store(frames: list[FrameType], packages: list[str]) -> bool:
-    """Whether a store raised the exception, and the ChatKit SDK or our view had called the store directly.
+    """Whether the exception comes from a call of the team's store by the ChatKit SDK or by our view.
 
-    Follows the calls from our view inwards. Of the team's methods, a store's method must come first, before a
-    method of the ChatKit server: what the server looks up for itself is not the caller's mistake.
+    Looks at the frames from our view to the place of the error. The first frame that is a method of the
+    team's store or of the team's server decides:
+
+    - The store: the function returns true.
+    - The server: the function returns false. The server looked something up for itself, and an error there is
+      not the caller's mistake.
     """
     from chatkit.server import ChatKitServer
 
     for frame, package in zip(frames, packages, strict=True):
         if package in ("chatkit", "support") or frame.f_code.co_name == "process":
-            continue  # the team's ``process`` may call the ChatKit SDK's ``process``
+            # Skip a ``process`` that the team overrides: it passes the request on to the ChatKit SDK's.
+            continue
         first_argument = next(iter(frame.f_code.co_varnames[: frame.f_code.co_argcount]), "")
         called_object = frame.f_locals.get(first_argument)  # the method's ``self``
         if isinstance(called_object, Store | AttachmentStore):
@@ -230,7 +239,10 @@ def _was_raised_by_store(frames: list[FrameType], packages: list[str]) -> bool:
 
 
 def _was_raised_by_sdk(packages: list[str]) -> bool:
-    """Whether the traceback has only the ChatKit SDK's frames from the first of these frames on."""
+    """Whether all frames after the first frame of the ChatKit SDK are also the ChatKit SDK's.
+
+    Returns false if the ChatKit SDK has no frame.
+    """
     return "chatkit" in packages and set(packages[packages.index("chatkit") :]) == {"chatkit"}
 
 
