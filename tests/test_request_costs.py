@@ -38,7 +38,7 @@ Handle = Callable[..., int]
 def handle(settings: Any) -> Handle:
     """A function that sends ``POST /support/chatkit`` to the handler and returns the status of the response.
 
-    Its other arguments are those of ``endpoint.post``.
+    The function has the arguments of ``endpoint.post``, without the handler.
     """
     settings.ALLOWED_HOSTS, settings.SUPPORT_RATE_PER_USER = ["testserver"], "100000/min"
     settings.SECURE_SSL_REDIRECT = False
@@ -49,15 +49,15 @@ def handle(settings: Any) -> Handle:
 def send_request(handle: Handle, person: Person) -> SendRequest:
     """A function that sends ``threads.list`` as a signed-in user and returns the status.
 
-    Every place of ``workers`` already has a database connection, so the function opens none. The module
-    runtime.worker_threads explains places.
+    Each place of ``workers`` (see runtime.worker_threads for this word) already has a database connection, so
+    the function opens none.
     """
     token = person.token()
 
     def once() -> int:
         return handle(operation("threads.list"), token)
 
-    chatkit_server()
+    chatkit_server()  # makes the server now, so that no test counts this work
     all_places = threading.Barrier(workers.size)
 
     def connect() -> None:
@@ -110,8 +110,8 @@ def test_a_request_takes_two_sql_statements_and_one_worker_call_and_compiles_no_
 
     assert statuses == [200] * 10
     assert len(statements) == 20
-    assert calls == {"submit": 10}
-    assert set(sys.modules) == modules
+    assert calls == {"submit": 10}  # no call of as_sql, and no new connection
+    assert set(sys.modules) == modules  # no request imports a module
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_request_takes_two_sql_statements_and_one_worker_call_and_compiles_no_
         (add("thr_none"), 404),
         ({"type": "nothing"}, 400),
     ],
-    ids=["json", "stream", "not found", "not found later", "bad"],
+    ids=["json", "stream", "not found", "not found, in a stream operation", "bad"],
 )
 def test_a_request_leaves_no_garbage_to_collect(
     handle: Handle, person: Person, caplog: pytest.LogCaptureFixture, body: Any, status: int
@@ -137,6 +137,9 @@ def test_a_request_leaves_no_garbage_to_collect(
     assert garbage < 5  # less than one object for each request
 
 
+# ``fails`` is "<where>: <exception>": the method or other place that raises the exception, and a key of
+# ``failing_server.EXCEPTIONS``. "http" is an HTTPException with the status 402. ``respond`` fails after the
+# stream has begun, so the status is 200.
 @pytest.mark.parametrize(
     ("body", "fails", "status"),
     [
@@ -148,7 +151,7 @@ def test_a_request_leaves_no_garbage_to_collect(
         (operation("threads.update", thread_id="thr_1", title="x"), "context: http", 402),
     ],
 )
-def test_an_exception_of_a_teams_server_leaves_no_garbage_to_collect(
+def test_an_exception_of_a_custom_server_leaves_no_garbage_to_collect(
     handle: Handle,
     person: Person,
     caplog: pytest.LogCaptureFixture,
@@ -226,17 +229,20 @@ FREEZES_AND_COLLECTS = """
 import asyncio, gc
 from chatbackend.asgi import application
 
+frozen_before = gc.get_freeze_count()
+collections_before = gc.get_stats()[2]["collections"]
+
 async def main():
     received, sent = asyncio.Queue(), asyncio.Queue()
     received.put_nowait({"type": "lifespan.startup"})
     running = asyncio.create_task(application({"type": "lifespan"}, received.get, sent.put))
     await sent.get()
     kept = [[number] for number in range(500_000)]  # about as many objects as a thousand streams have
-    print(gc.get_freeze_count() > frozen, gc.get_stats()[2]["collections"] - expected)
+    collections = gc.get_stats()[2]["collections"] - collections_before
+    # Prints "True 0" if objects were frozen, and if no full collection ran except the one at the start.
+    print(gc.get_freeze_count() > frozen_before, collections - 1)
     running.cancel()
 
-frozen = gc.get_freeze_count()
-expected = gc.get_stats()[2]["collections"] + 1  # the start itself runs one full collection
 asyncio.run(main())
 """
 
