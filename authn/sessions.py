@@ -1,4 +1,7 @@
-"""Finds the user and the active session of a credential, with one SQL statement."""
+"""Finds the user and the active session of a credential.
+
+If the sessions are in the database, each look-up is one SQL statement.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -160,11 +163,12 @@ def _query(claims: Claims, field: str, value: str) -> Found | None:
     return Found(user, session)
 
 
-def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **email_and_id: str) -> Any:
+def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **values: str) -> Any:
     """Returns a queryset of one row: the user's columns, the session's columns, and ``has_other_session``.
 
     The session's columns are NULL if there is no such session. ``field``: the user's field to filter by,
-    "email" or "id". ``names_session``: whether the JWT names a session.
+    "email" or "id". ``names_session``: whether the JWT names a session. ``values``: has the value of
+    ``field``. While the queryset is compiled, it has both "email" and "id".
     """
     condition = Q(sessions__expires_at__gt=now)
     if names_session:
@@ -174,8 +178,9 @@ def _queryset(field: str, names_session: bool, now: datetime, session_id: str, *
     has_other_session = Case(When(active_session__id=None, then=Exists(unexpired_sessions)))
     session_columns = [f"active_session__{name}" for name in SESSION_COLUMNS]
     return (
-        # Exact match: the column is unique case-sensitively, so "iexact" could find two users.
-        User.objects.filter(**{field: email_and_id[field]})
+        # Exact match: the emails of two users may differ only in capital letters. "iexact" could find both
+        # users.
+        User.objects.filter(**{field: values[field]})
         # FilteredRelation makes a left join, which also returns a user without a session. So "no session" and
         # "no user" get different responses.
         .annotate(active_session=FilteredRelation("sessions", condition=condition))

@@ -19,7 +19,7 @@ PLACEHOLDER_INTEGER = 1 << 30
 
 
 class Parameter(NamedTuple):
-    """Stands for an argument in the parameters of a ``Statement``. ``name``: the argument's name."""
+    """Marks the place of an argument in ``Statement.params``. ``name``: the argument's name."""
 
     name: str
 
@@ -28,8 +28,9 @@ class Statement(NamedTuple):
     """A compiled queryset.
 
     ``params``: the parameters of the SQL: constants, and a ``Parameter`` for each argument.
-    ``converters``: for each column that needs it, the functions that turn a database value into a Python
-    value, and the column's expression. The keys are the indexes of the columns.
+    ``converters``: a key is the index of a column. The value is a pair: the functions that convert the
+    column's database value to a Python value, and the column's expression. Columns that need no conversion
+    are not in this dict.
     """
 
     sql: str
@@ -40,10 +41,11 @@ class Statement(NamedTuple):
 class CompiledQuery:
     """Runs a queryset that is compiled only once. A call returns the rows as lists.
 
-    ``make_queryset`` returns a ``values_list`` queryset of ``model``. A call passes its arguments on to it:
+    ``make_queryset`` returns a ``values_list`` queryset of ``model``. A call passes its arguments on to
+    ``make_queryset``:
 
-    - The positional arguments are the shape of the queryset: they change the SQL, such as an order or a
-      limit. Each shape is compiled once.
+    - The positional arguments, such as an order or a limit, are the shape of the queryset: they change the
+      SQL. Each shape is compiled once.
     - The keyword arguments are values in the queryset's conditions. They change only the SQL's parameters.
 
     ``fields``: for each keyword argument, the model field that it is compared to.
@@ -86,12 +88,12 @@ class CompiledQuery:
         }
         compiler = self._make_queryset(*shape, **placeholders).query.get_compiler(alias)
         sql, params = compiler.as_sql()
-        parameters = {
+        by_placeholder = {
             self._fields[name].get_db_prep_value(value, connection): Parameter(name)
             for name, value in placeholders.items()
         }
         converters = compiler.get_converters(expression for expression, *_ in compiler.select)
-        return Statement(sql, [parameters.get(each, each) for each in params], converters)
+        return Statement(sql, [by_placeholder.get(each, each) for each in params], converters)
 
 
 def _fetch_rows(connection: Any, sql: str, params: list[Any]) -> list[Any]:
