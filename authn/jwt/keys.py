@@ -5,8 +5,10 @@ Each process caches the whole key set for BETTER_AUTH_KEYS_TTL. After that time 
 - The next request with a JWT refreshes the stale set, and waits for the new set.
 - During this refresh, other requests whose key is in the old set use the old set and do not wait.
 
-A request whose key is not in the set also refreshes the set, even if it is not stale. If another request is
-refreshing it, the request waits for that refresh, for a second at most. This is also so for the first load.
+A request whose key is not in the set also refreshes the set, even if the set is not stale. If another
+request is already refreshing the set, this request waits for that refresh, at most one second. The same rules
+hold for the first load.
+
 If a refresh fails, the old set stays in use.
 """
 
@@ -36,8 +38,9 @@ logger = logging.getLogger(__name__)
 # The rate limit of refreshes is a bucket: it starts with 10 refreshes, each refresh takes one, and one is
 # added each second, up to 10.
 # A limit is needed because an unknown kid causes a refresh: every forged JWT could cause one.
-# A fixed pause between two refreshes would be too strict. When several requests to Better Auth find its key
-# expired, it makes several keys within a second, and we need each of them at once.
+# A fixed pause between two refreshes would be too strict. If Better Auth gets
+# several requests after its key has expired, Better Auth makes several keys within a second, and we need each
+# of them at once.
 # An attacker can keep the bucket empty. That delays the load of a new key by about a second.
 MAX_REFRESHES, REFRESH_PERIOD_SECONDS = 10, 10.0
 
@@ -155,13 +158,17 @@ class _KeySet:
     def _acquire_lock(self) -> bool:
         """Try to acquire the lock, and return whether this succeeded.
 
-        If another request is refreshing, wait until MAX_WAIT_SECONDS after the start of its refresh. But do
-        not wait at all if the last refresh failed: then the other request only tests whether the source works
-        again.
+        If another request is refreshing, wait until MAX_WAIT_SECONDS after the start of its refresh. But if
+        the last refresh failed (the circuit breaker is not closed), do not wait at all: the other request
+        only tests whether the source works again.
         """
-        timeout, began_at = MAX_WAIT_SECONDS, self._refresh_began_at
-        if began_at is not None:
-            timeout = began_at + MAX_WAIT_SECONDS - time.monotonic() if self._source.is_closed else 0.0
+        began_at = self._refresh_began_at
+        if began_at is None:
+            timeout = MAX_WAIT_SECONDS
+        elif self._source.is_closed:
+            timeout = began_at + MAX_WAIT_SECONDS - time.monotonic()
+        else:
+            timeout = 0.0
         return self._lock.acquire(timeout=max(timeout, 0.0))
 
     def _is_stale(self) -> bool:
@@ -180,7 +187,8 @@ class _KeySet:
         except Exception as exc:
             self._source.failed(exc)
         else:
-            # The start of the refresh, not its end: a key may be revoked after its row was read.
+            # The TTL counts from the start of the refresh, not from its end: a key may be revoked after its
+            # row was read.
             self._loaded_at = now
             self._source.succeeded()
         finally:
@@ -229,7 +237,8 @@ def _rows() -> QuerySet[SigningKey]:
     if not exists("jwks", "expiresAt"):
         return SigningKey.objects.all()
     # Better Auth never deletes a row. So leave out keys that expired so long ago that every JWT they signed
-    # has expired too.
+    # has expired too. The leeway counts twice: a JWT may be issued that long after its key's expiry, and the
+    # JWT is accepted that long after its own expiry.
     oldest = timezone.now() - conf.BETTER_AUTH_MAX_TOKEN_LIFETIME - 2 * conf.BETTER_AUTH_LEEWAY
     return SigningKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=oldest))
 
