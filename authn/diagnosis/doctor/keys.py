@@ -75,7 +75,7 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
         return
     if response.status != 200:
         to = f" to {response.location}" if response.location else ""
-        yield make_finding(f"{shown} answers {response.status}{to}.", _find_url(response.location))
+        yield make_finding(f"{shown} answers {response.status}{to}.", _remedy_for_url(response.location))
         return
     try:
         served = {jwk["kid"]: jwk for jwk in jwks.fetch(url, allow_private=_allow_private())}
@@ -84,11 +84,12 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
         yield failure(f"{shown} is in a private network.", remedy)
         return
     except Exception as exc:
-        yield make_finding(f"{shown} has no JWKS document ({type(exc).__name__}).", _find_url(""))
+        yield make_finding(f"{shown} has no JWKS document ({type(exc).__name__}).", _remedy_for_url(""))
         return
     if conf.BETTER_AUTH_KEYS == "jwks":
-        yield from _served(served, shown)
+        yield from _examine_served_keys(served, shown)
     elif deployment.unreachable or deployment.catalogue.configured("jwks") is None:
+        # The database does not answer or has no such table, so there is nothing to compare the keys with.
         yield ok(f"{shown} serves {len(served)} keys.")
     else:
         kids = {row.kid for row in _rows(deployment)}
@@ -105,36 +106,42 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
 def _allow_private() -> bool:
     """Whether the JWKS URL may lead to a private IP address.
 
-    It always may if the keys of the URL verify no JWT. Then we only compare them to the table's keys.
+    A private IP address is always allowed if BETTER_AUTH_KEYS is not "jwks". Then the URL's keys verify no
+    JWT: we only compare them to the table's keys.
     """
     return conf.BETTER_AUTH_JWKS_PRIVATE or conf.BETTER_AUTH_KEYS != "jwks"
 
 
-def _served(served: dict[str, Any], shown: str) -> Iterator[Finding]:
+def _examine_served_keys(served: dict[str, Any], shown_url: str) -> Iterator[Finding]:
+    """Yields a finding for each unusable key that the URL serves, and one for the usable keys.
+
+    ``served``: the keys of the JWKS document by their kid.
+    """
     faults = {kid: fault for kid, jwk in served.items() if (fault := keys.why_unusable(jwk, jwk.get("alg")))}
     usable = len(served) - len(faults)
     if not served:
         yield warning(
-            f"{shown} serves no key.", "With a rotationInterval, Better Auth makes one with its next token."
+            f"{shown_url} serves no key.",
+            "With a rotationInterval, Better Auth makes one with its next token.",
         )
     for kid, fault in faults.items():
         make_finding = warning if usable else failure
         yield make_finding(f"Key {kid} is not usable, so its tokens are refused: {fault}.", _remedy(fault))
     if usable:
-        yield ok(f"{shown} serves {usable} usable keys.")
+        yield ok(f"{shown_url} serves {usable} usable keys.")
 
 
 def _remedy(fault: str) -> str:
-    algorithm = fault.partition(" is not in BETTER_AUTH_ALGORITHMS")
-    if algorithm[1]:
-        return f"BETTER_AUTH_ALGORITHMS={','.join([*conf.BETTER_AUTH_ALGORITHMS, algorithm[0]])}"
+    algorithm, found, _ = fault.partition(" is not in BETTER_AUTH_ALGORITHMS")
+    if found:
+        return f"BETTER_AUTH_ALGORITHMS={','.join([*conf.BETTER_AUTH_ALGORITHMS, algorithm])}"
     return (
         "Make Better Auth create a new key: set the expiresAt of this key to the past in Better Auth's own "
         "jwks table, and get a token."
     )
 
 
-def _find_url(location: str) -> str:
+def _remedy_for_url(location: str) -> str:
     """Returns a remedy that names a working JWKS URL, if one of the usual URLs works.
 
     ``location``: the target of the redirect, which is tried first. "" without a redirect.
