@@ -90,11 +90,10 @@ async def respond(
                 yield notice
         finally:
             # If the client leaves, the ChatKit SDK does not stop the model, and it leaves two tasks running.
-            # One task waits for an event of the run, and the other for an event of the agent context. asyncio
-            # would report both as errors. So cancel the first task, and end the second task with an event
-            # that no code reads.
-            run_events.cancel()
-            run.cancel()
+            # asyncio would report both tasks as errors.
+            run_events.cancel()  # ends the task that waits for an event of the run
+            run.cancel()  # stops the model
+            # This event ends the task that waits for an event of the agent context. No code reads the event.
             await agent_context.stream(ProgressUpdateEvent(text=""))
 
 
@@ -163,7 +162,7 @@ class _Answer:
         return event
 
     def end_thoughts(self) -> list[ThreadStreamEvent]:
-        """Return the event that ends the workflow of thoughts, or an empty list if none is open.
+        """Return a list with the event that ends the open workflow of thoughts. Empty if none is open.
 
         The ChatKit SDK ends the workflow only when a message follows.
         """
@@ -187,7 +186,7 @@ class _Answer:
 class _RunEvents:
     """Yields the events of a run to one task. ``cancel`` cancels that task.
 
-    It replaces the run in the call of ``stream_agent_response``, which only calls ``stream_events``.
+    ``stream_agent_response`` gets this object in place of the run. The function calls only ``stream_events``.
     """
 
     def __init__(self, run: RunResultStreaming) -> None:
