@@ -78,6 +78,10 @@ class ModelInput:
         return self.earlier + self.newest
 
     def without_ids(self) -> "ModelInput":
+        """Return the input without ids.
+
+        Only ``newest`` may have ids. Our own code writes the earlier items, and gives them no ids.
+        """
         return replace(self, newest=input_items.without_ids(self.newest))
 
     def without_files(self, is_removed: Callable[[Item], bool]) -> "ModelInput":
@@ -90,7 +94,7 @@ class ModelInput:
         return replace(self, earlier=[])
 
 
-# Applied one after the other: each works on the result of the one before. The first takes the least away.
+# These are applied one after the other, each to the result of the one before. The first removes the least.
 SIMPLIFICATIONS: list[Callable[[ModelInput], ModelInput]] = [
     ModelInput.without_ids,
     lambda model_input: model_input.without_files(lambda part: part["type"] == FILE),
@@ -120,19 +124,21 @@ class ModelRequests:
         self._failures_with_files = 0
         self._sent_notices: set[str] = set()
 
-    async def send(self, items: list[Item], send: Callable[[list[Item]], Awaitable[T]]) -> T:
-        """Send the items, and simpler input while the provider refuses. Returns the provider's answer.
+    async def send(self, items: list[Item], send_once: Callable[[list[Item]], Awaitable[T]]) -> T:
+        """Send the items. As long as the provider refuses, send simpler input. Returns the provider's answer.
 
-        ``send`` makes one request. If the provider refuses all inputs, this method raises the first refusal.
+        ``send_once`` makes one request. If the provider refuses all inputs, this method raises the first
+        refusal.
         """
         original = ModelInput(items[: self._earlier_count], items[self._earlier_count :])
         refusals: list[openai.APIStatusError] = []
         for model_input in self._variants(original):
             try:
-                answer = await send(model_input.items)
+                answer = await send_once(model_input.items)
             except openai.APIStatusError as exc:
                 has_files = bool(input_items.files_in(model_input.items))
-                self._failures_with_files += has_files and exc.status_code in FAILURE_STATUSES
+                if has_files and exc.status_code in FAILURE_STATUSES:
+                    self._failures_with_files += 1
                 if not self._is_refusal(exc, has_files):
                     raise
                 # Drop the traceback, because it refers to this list: a reference cycle.
@@ -142,12 +148,14 @@ class ModelRequests:
                     self._remember(original, model_input, refusals[0])
                 await self._send_notices(original, model_input)
                 return answer
-        raise refusals.pop(0)
+        raise refusals.pop(0)  # pop: an exception in the list would be a reference cycle
 
     def _is_refusal(self, exc: openai.APIStatusError, has_files: bool) -> bool:
         """Whether the provider would refuse the same input again.
 
-        The first RETRIES failures may be outages, so they are not refusals yet.
+        A 500 or 501 may be an outage. So the first RETRIES of them for an input with files do not count as
+        refusals: ``send`` raises them, and the Agents SDK calls ``send`` again. Each later 500 or 501 for an
+        input with files counts as a refusal.
         """
         if has_files and exc.status_code in FAILURE_STATUSES:
             return self._failures_with_files > RETRIES
