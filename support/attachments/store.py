@@ -32,7 +32,8 @@ from support.storage.serialization import attachment_from, serialize_attachment
 from support.storage.store import OwnerT, new_id
 
 MAX_NAME_LENGTH = 120  # characters
-# Waits for other transactions with the same lock, until this transaction ends.
+MAX_SUFFIX_LENGTH = 20  # characters, with the dot
+# Waits until no other transaction holds this lock. Then this transaction holds the lock until its own end.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 # Unicode categories: control and format characters, surrogates, line and paragraph separators.
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -46,7 +47,10 @@ class AlreadyUploaded(Exception):
 
 
 class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
-    """ChatKit's ``AttachmentStore``. ``support.storage.store.Store`` must save and delete its rows."""
+    """ChatKit's ``AttachmentStore``.
+
+    This class saves and deletes no rows. Use it together with ``support.storage.store.Store``, which does.
+    """
 
     def generate_attachment_id(self, mime_type: str, context: OwnerT) -> str:
         return new_id("attachment")
@@ -54,7 +58,7 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
     async def create_attachment(self, input: AttachmentCreateParams, context: OwnerT) -> Attachment:  # noqa: A002
         """Return an announced attachment with the URL for the upload. The ChatKit SDK saves the attachment.
 
-        Raises ``validation.FileRefused``, also if the user's files would be too large together.
+        Raises ``validation.FileRefused`` if the file is not allowed, or if it would exceed the user's quota.
         """
         mime_type = validation.validate_announced(safe_name(input.name), input.mime_type, input.size)
         await require_quota(context.user_id, input.size)
@@ -148,8 +152,10 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     with _saved_file(row.user_id, content, validated.size) as file:
         attachment.metadata = (attachment.metadata or {}) | _metadata(file, validated)
         # Meanwhile, the user may have deleted the attachment, or uploaded it from a second window.
-        not_uploaded = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
-        if not not_uploaded.update(file=file, size=validated.size, data=serialize_attachment(attachment)):
+        without_file = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
+        data = serialize_attachment(attachment)
+        updated = without_file.update(file=file, size=validated.size, data=data)
+        if not updated:
             _row(row.user_id, row.attachment_id)  # raises NotFoundError if the attachment was deleted
             raise AlreadyUploaded
     return attachment
@@ -206,7 +212,7 @@ def safe_name(name: str) -> str:
     """
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(char for char in name if unicodedata.category(char) not in INVISIBLE).strip(" .")
-    suffix = PurePosixPath(name).suffix[:20]
+    suffix = PurePosixPath(name).suffix[:MAX_SUFFIX_LENGTH]
     if len(name) > MAX_NAME_LENGTH:
         name = name[: MAX_NAME_LENGTH - len(suffix)] + suffix
     return name or "file"
