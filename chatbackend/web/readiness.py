@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# All probes in this time get one result. Only one run of the checks is active at a time. So many probes cause
-# no more work than a few.
+# All probes within this time get the same result, and only one run of the checks is active at a time.
+# Therefore a large number of probes causes no more work than a few.
 CACHE_SECONDS = 1.0
 TIMEOUT_SECONDS = 0.8  # of one check; Kubernetes gives up on a probe after one second
 
@@ -149,7 +149,7 @@ class _Database:
 
 
 def _models() -> list[type[Model]]:
-    """Return the models of the tables of Better Auth that requests read."""
+    """Return the models of those Better Auth tables that requests read."""
     sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
     return [User, *sessions, *([SigningKey] if _needs_keys() and conf.BETTER_AUTH_KEYS == "database" else [])]
 
@@ -207,7 +207,7 @@ async def _check_session_source() -> str:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await client.ping()  # type: ignore[misc]  # the stubs share it with the sync client
-    except (redis.RedisError, OSError):
+    except (redis.RedisError, OSError):  # TimeoutError is an OSError
         return UNREACHABLE
     finally:
         await client.aclose()
