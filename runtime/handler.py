@@ -30,9 +30,8 @@ from django.urls import set_script_prefix
 from runtime.deferred_response import Receive, abandon_replaced, wait_for_response, while_connected
 from runtime.worker_threads import use_worker_threads, workers
 
-QUEUED_AT = (
-    "runtime.queued_at"  # key in the ASGI scope. Value: when the request was queued (time.monotonic())
-)
+# A key in the ASGI scope. Value: when the request was queued (time.monotonic()).
+QUEUED_AT = "runtime.queued_at"
 
 logger = logging.getLogger(__name__)
 

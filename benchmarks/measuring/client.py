@@ -47,9 +47,8 @@ class Load:
     firsts: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     errors: int = 0
-    begun: dict[int, bool] = field(
-        default_factory=dict
-    )  # by client: whether its first answer began or failed
+    # By client: whether its first answer began or failed.
+    begun: dict[int, bool] = field(default_factory=dict)
 
     async def run(self) -> dict[str, float]:
         start = time.monotonic()

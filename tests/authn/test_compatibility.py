@@ -80,9 +80,8 @@ class Running:
             with closing(sqlite3.connect(self.database_url.removeprefix("sqlite:///"))) as database, database:
                 return database.execute(statement.replace("%s", "?"), parameters).fetchall()
         with psycopg.connect(self.database_url) as database:
-            database.execute(
-                f"SET TIME ZONE '{self.deployment.zone}'"
-            )  # this matters for columns without a time zone
+            # This matters for columns without a time zone.
+            database.execute(f"SET TIME ZONE '{self.deployment.zone}'")
             cursor = database.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
@@ -199,9 +198,8 @@ def test_an_administrators_ban_and_impersonation_are_recognized(running: Running
     administrator.post("admin/impersonate-user", userId=person.user_id)
 
     assert running.request(token)[:2] == (403, "User is banned")
-    status, _, record = running.request(
-        running.token(administrator)
-    )  # the administrator's browser now acts as the person
+    # The administrator's browser now acts as the person.
+    status, _, record = running.request(running.token(administrator))
     assert (status, record["user_id"]) == (200, str(person.user_id))
     assert record["impersonated_by"] == str(administrator.user_id)
 

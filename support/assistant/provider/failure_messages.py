@@ -110,9 +110,8 @@ def notice_for_user(ending: AnswerEnding, has_text: bool) -> NoticeEvent | None:
     logger.warning("The model's answer is not complete: %s", kind)
     if has_text:
         return NoticeEvent(level="warning", message=notice)
-    raise CustomStreamError(
-        error, allow_retry=ending != AnswerEnding.FILTER
-    )  # a filter would also stop a retry
+    # A filter would also stop a retry.
+    raise CustomStreamError(error, allow_retry=ending != AnswerEnding.FILTER)
 
 
 def _busy_message(retry_after: str) -> str:

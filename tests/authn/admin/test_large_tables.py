@@ -142,9 +142,8 @@ def test_the_list_says_which_rows_it_has(staff: Client, is_indexed: bool) -> Non
 
 
 def test_with_an_index_the_list_has_the_newest_rows(staff: Client, is_indexed: bool) -> None:
-    with (
-        connection.cursor() as cursor
-    ):  # the first rows of the table: without the index, the list has the last
+    # The first rows of the table: without the index, the list has the last.
+    with connection.cursor() as cursor:
         cursor.execute('UPDATE "session" SET "createdAt" = now() WHERE "id" IN (\'session1\', \'session2\')')
         cursor.execute('SELECT "id" FROM "session" ORDER BY "createdAt" DESC, "id" DESC LIMIT 50')
         newest = [session_id for (session_id,) in cursor.fetchall()]

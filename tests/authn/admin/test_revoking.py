@@ -89,13 +89,14 @@ def test_a_revocation_takes_effect_on_the_next_request(staff: Client, api: Api, 
     staff.post(revoke_all_url(person), CONFIRMED)
     statuses.append(api.post(listed, token).status_code)
 
+    # 401 while the user has another active session: a new token helps.
     assert statuses == [
         200,
         401,
         200,
         401,
         404,
-    ]  # 401 while the user has another active session: a new token helps
+    ]
 
 
 # --- Permissions ----------------------------------------------------------------------------------------

@@ -286,9 +286,8 @@ def cookies(*values: str) -> str:
     return "; ".join(f"{COOKIE_NAME}={value}" for value in values)
 
 
-Values = Callable[
-    [str, str, str], list[str]
-]  # arguments: a valid cookie, another user's valid cookie, and a cookie of an ended session
+# Arguments: a valid cookie, another user's valid cookie, and a cookie of an ended session.
+Values = Callable[[str, str, str], list[str]]
 SEVERAL: dict[str, tuple[Values, int, str]] = {
     "the same twice": (lambda good, other, ended: [good, good], 200, "ok"),
     "in two spellings": (lambda good, other, ended: [good, good.replace("%3D", "=")], 200, "ok"),

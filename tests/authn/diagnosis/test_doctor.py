@@ -645,9 +645,8 @@ def test_the_printed_table_has_the_same_findings(token: str, database_url: str, 
     lines = done.stdout.splitlines()
     assert done.returncode == 1
     assert any(line.startswith("failure     issuer") for line in lines)
-    assert ["skipped", "secondary_storage"] in [
-        line.split()[:2] for line in lines
-    ]  # the longest name fits its column
+    # The longest name fits its column.
+    assert ["skipped", "secondary_storage"] in [line.split()[:2] for line in lines]
     assert any(line.strip().startswith("→") and "BETTER_AUTH_ISSUER" in line for line in lines)
     assert lines[-1].endswith("2 failures, 1 warnings.")
     assert "no.such.token" not in done.stdout

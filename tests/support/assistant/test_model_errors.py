@@ -59,11 +59,12 @@ def test_a_failing_model_is_one_error_event_and_the_next_message_works(
 
     model.will_answer("Back ", "again")
     assert deltas_of(assistant.events(add(thread_id, "And now?"), person.token())) == ["Back ", "again"]
+    # Some providers refuse two messages of one role.
     assert model.calls[0].conversation == [
         (
             "user",
             "Hello, my name is Rumpelstiltskin\n\nAnd now?",
-        )  # some providers refuse two messages of one role
+        )
     ]
 
     log = assistant.log.read_text()

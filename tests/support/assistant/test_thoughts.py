@@ -294,8 +294,7 @@ def test_a_long_thought_is_sent_in_a_limited_number_of_updates() -> None:
 
     for _ in range(5000):
         length += len("word ")
-        sent += length * len(
-            list(reasoning.add_from_text("word "))
-        )  # ChatKit sends the whole thought with each update
+        # ChatKit sends the whole thought with each update.
+        sent += length * len(list(reasoning.add_from_text("word ")))
 
     assert sent < 30 * length

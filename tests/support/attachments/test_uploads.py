@@ -267,9 +267,8 @@ def test_an_upload_to_an_attachment_that_is_deleted_meanwhile_leaves_no_file(
             deletion.execute("DELETE FROM support_item WHERE thread_id = %s", [thread.pk])
         deletion.execute("DELETE FROM support_attachment WHERE attachment_id = %s", [attachment_id])
         upload = client.submit(put, api, person, attachment_id, PNG)
-        eventually(
-            lambda: len(stored_file_names() - before), lambda new: new == 1
-        )  # its file is stored, and it waits for the row's lock
+        # Its file is stored, and it waits for the row's lock.
+        eventually(lambda: len(stored_file_names() - before), lambda new: new == 1)
 
         deletion.commit()
 

@@ -92,9 +92,8 @@ def error_of(body: Any) -> str:
     with pytest.raises(ParseError) as caught:
         parse(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert caught.value.status_code == 400
-    assert "pydantic" not in "".join(
-        traceback.format_exception(caught.value)
-    )  # pydantic's error quotes the body
+    # Pydantic's error quotes the body.
+    assert "pydantic" not in "".join(traceback.format_exception(caught.value))
     return str(caught.value.detail)
 
 
