@@ -31,7 +31,7 @@ from support.attachments import store
 from support.chat import server_errors
 from support.chat.configured_server import chatkit_server
 from support.conf import conf
-from support.files import signed_urls, stored_files, validation
+from support.files import detection, signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
 
@@ -153,7 +153,7 @@ class _Chunks:
         self.close = content.close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while chunk := await asyncio.to_thread(self.content.read, stored_files.CHUNK_BYTES):
+        while chunk := await asyncio.to_thread(self.content.read, detection.CHUNK_BYTES):
             yield chunk
 
 

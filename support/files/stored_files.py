@@ -15,7 +15,6 @@ from support.files import detection
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 256 * 1024
 # The name of a file. It begins with one of 256 folders, so that sweep_attachments can list a part of the
 # files.
 NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
@@ -55,7 +54,7 @@ def has_content(name: str, content: IO[bytes]) -> bool:
     content.seek(0)
     try:
         with closing(open_file(name)) as file:
-            while chunk := file.read(CHUNK_BYTES):
+            while chunk := file.read(detection.CHUNK_BYTES):
                 if chunk != content.read(len(chunk)):
                     return False
     except FileNotFoundError:

@@ -11,18 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from authn.errors import TokenRefused
 from authn.jwt import keys, tokens
+from tests.fixtures.accounts.forgeries import reason_for
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.accounts.signer import PRIVATE_KEYS, Signer, restored_jwks_table
 from tests.fixtures.environment import BETTER_AUTH_URL
-
-
-def reason_for(token: str) -> str:
-    with pytest.raises(TokenRefused) as refused:
-        tokens.verify(token)
-    return refused.value.reason
-
 
 # --- Our own keys -------------------------------------------------------------------------------
 

@@ -24,9 +24,11 @@ from authn.jwt.jwks import MAX_BYTES, MAX_KEYS_IN_SET, is_private
 from chatbackend.dev.processes import free_port
 from runtime import circuit_breaker
 from runtime.circuit_breaker import PAUSE_SECONDS
+from tests.fixtures.accounts.forgeries import reason_for
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.accounts.signer import Signer, restored_jwks_table
 from tests.fixtures.clock import Clock
+from tests.fixtures.database.rows import sql
 
 TTL = 60.0
 
@@ -36,21 +38,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock().replace_in(monkeypatch, keys, circuit_breaker)
 
 
-def reason_for(token: str) -> str:
-    with pytest.raises(TokenRefused) as refused:
-        tokens.verify(token)
-    return refused.value.reason
-
-
 def count_queries(act: Callable[[], Any]) -> int:
     with CaptureQueriesContext(connection) as queries:
         act()
     return len(queries)
-
-
-def sql(statement: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 import jwt
 import pytest
 
-from authn.errors import TokenRefused
 from authn.jwt import keys, tokens
+from tests.fixtures.accounts.forgeries import reason_for
 from tests.fixtures.accounts.signer import Signer, part
 
 SECRET = "a secret of thirty-two characters or more"
@@ -18,12 +18,6 @@ NO_ONE = Signer("", "HS256", SECRET)
 @pytest.fixture(autouse=True)
 def _secret(settings: Any) -> None:
     settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_SECRET = "secret", SECRET
-
-
-def reason_for(token: str) -> str:
-    with pytest.raises(TokenRefused) as refused:
-        tokens.verify(token)
-    return refused.value.reason
 
 
 @pytest.mark.parametrize("kid", [None, "", "2026-11", "../../etc/passwd"])

@@ -10,8 +10,8 @@ import pytest
 from django.db import connection
 from jwt.algorithms import OKPAlgorithm
 
-from authn.errors import TokenRefused
 from authn.jwt import keys, tokens
+from tests.fixtures.accounts.forgeries import reason_for
 from tests.fixtures.accounts.signer import Signer
 
 pytestmark = pytest.mark.django_db
@@ -34,12 +34,6 @@ class Tomorrow(datetime):
     @classmethod
     def now(cls, tz: Any = None) -> datetime:
         return datetime.now(tz) + timedelta(days=1)
-
-
-def reason_for(token: str) -> str:
-    with pytest.raises(TokenRefused) as refused:
-        tokens.verify(token)
-    return refused.value.reason
 
 
 def test_a_signature_is_verified_once_and_the_claims_are_cached(

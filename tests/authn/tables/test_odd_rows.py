@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 
 from authn import sessions
@@ -13,16 +12,12 @@ from authn.models import User
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.refusals import post
 from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.database.rows import sql
 
 pytestmark = pytest.mark.django_db
 
 ALWAYS = ["infinity", "33658-09-27 01:46:40+00", "9999-12-31 23:59:59+00"]
 PAST = ["-infinity", "0044-03-15 12:00:00+00 BC"]
-
-
-def sql(statement: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
 
 
 @pytest.mark.parametrize("moment", ALWAYS)

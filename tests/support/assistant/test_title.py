@@ -1,6 +1,8 @@
 """A thread gets its title while the first answer is made. The title does not disturb the answer."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -41,21 +43,30 @@ def test_a_thread_with_a_title_keeps_it(assistant: Api, person: Person, model: M
     assert events_of_type(events, "thread.updated") == []
 
 
-def test_changes_of_a_thread_while_its_title_is_generated_are_kept(
-    assistant: Api, person: Person, model: Model
-) -> None:
-    token = person.token()
+@contextmanager
+def title_in_progress(assistant: Api, model: Model, token: str) -> Iterator[str]:
+    """In this ``with`` block, the model is asked for a title and for an answer. Then both are finished.
+
+    Gives ChatKit's id of the thread.
+    """
     model.will_answer("Good morning", waits=True)
     model.title.waits = True
     with assistant.stream(create("Hello"), token) as events:
         thread_id = next(events)[1]["thread"]["id"]
         eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
+        yield thread_id
+        model.may_go_on.set()
+        list(events)
 
+
+def test_changes_of_a_thread_while_its_title_is_generated_are_kept(
+    assistant: Api, person: Person, model: Model
+) -> None:
+    token = person.token()
+    with title_in_progress(assistant, model, token) as thread_id:
         assistant.post(operation("threads.update", thread_id=thread_id, title="My own"), token)
         thread = async_to_sync(STORE.load_thread)(thread_id, person)
         async_to_sync(STORE.save_thread)(thread.model_copy(update={"status": LockedStatus()}), person)
-        model.may_go_on.set()
-        list(events)
 
     thread = async_to_sync(STORE.load_thread)(thread_id, person)
     assert (thread.title, thread.status) == ("My own", LockedStatus())
@@ -65,15 +76,8 @@ def test_a_thread_that_is_deleted_while_its_title_is_generated_stays_deleted(
     assistant: Api, person: Person, model: Model
 ) -> None:
     token = person.token()
-    model.will_answer("Good morning", waits=True)
-    model.title.waits = True
-    with assistant.stream(create("Hello"), token) as events:
-        thread_id = next(events)[1]["thread"]["id"]
-        eventually(lambda: len(model.title_calls), lambda calls: calls == 1)
-
+    with title_in_progress(assistant, model, token) as thread_id:
         assistant.post(operation("threads.delete", thread_id=thread_id), token)
-        model.may_go_on.set()
-        list(events)
 
     assert assistant.post(operation("threads.list"), token).json()["data"] == []
 
