@@ -3,8 +3,10 @@
 ``authn.admin.revoking`` bypasses this router to delete the sessions that staff revoke.
 """
 
+from functools import cache
 from typing import Any
 
+from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 
@@ -32,4 +34,11 @@ class BetterAuthRouter:
 
 
 def _is_better_auths(app_label: str) -> bool:
-    return app_label == "authn"
+    return app_label == _our_label()
+
+
+@cache
+def _our_label() -> str:
+    """The label of this app. A project may give it another one than ``authn``."""
+    config = apps.get_containing_app_config(__name__)
+    return config.label if config else ""

@@ -3,6 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from support.migrations import LABEL
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -51,7 +53,7 @@ class Migration(migrations.Migration):
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="items",
-                        to="support.thread",
+                        to=f"{LABEL}.thread",
                     ),
                 ),
             ],

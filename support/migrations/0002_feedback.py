@@ -1,9 +1,11 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from support.migrations import LABEL
+
 
 class Migration(migrations.Migration):
-    dependencies = [("support", "0001_initial")]
+    dependencies = [(LABEL, "0001_initial")]
 
     operations = [
         migrations.AddIndex(
@@ -26,7 +28,7 @@ class Migration(migrations.Migration):
                 db_index=False,
                 on_delete=django.db.models.deletion.DO_NOTHING,
                 related_name="items",
-                to="support.thread",
+                to=f"{LABEL}.thread",
             ),
         ),
         migrations.CreateModel(
@@ -39,7 +41,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         primary_key=True,
                         serialize=False,
-                        to="support.item",
+                        to=f"{LABEL}.item",
                     ),
                 ),
                 (
@@ -53,15 +55,15 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.RunSQL(
-            """
-            ALTER TABLE support_item ADD CONSTRAINT item_in_thread
-                FOREIGN KEY (thread_id) REFERENCES support_thread ON DELETE CASCADE;
-            ALTER TABLE support_feedback ADD CONSTRAINT feedback_on_item
-                FOREIGN KEY (item_id) REFERENCES support_item ON DELETE CASCADE;
+            f"""
+            ALTER TABLE "{LABEL}_item" ADD CONSTRAINT item_in_thread
+                FOREIGN KEY (thread_id) REFERENCES "{LABEL}_thread" ON DELETE CASCADE;
+            ALTER TABLE "{LABEL}_feedback" ADD CONSTRAINT feedback_on_item
+                FOREIGN KEY (item_id) REFERENCES "{LABEL}_item" ON DELETE CASCADE;
             """,
-            """
-            ALTER TABLE support_feedback DROP CONSTRAINT feedback_on_item;
-            ALTER TABLE support_item DROP CONSTRAINT item_in_thread;
+            f"""
+            ALTER TABLE "{LABEL}_feedback" DROP CONSTRAINT feedback_on_item;
+            ALTER TABLE "{LABEL}_item" DROP CONSTRAINT item_in_thread;
             """,
         ),
     ]

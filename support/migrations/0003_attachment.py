@@ -4,9 +4,11 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+from support.migrations import LABEL
+
 
 class Migration(migrations.Migration):
-    dependencies = [("support", "0002_feedback")]
+    dependencies = [(LABEL, "0002_feedback")]
 
     operations = [
         migrations.CreateModel(
@@ -31,7 +33,7 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="attachments",
-                        to="support.thread",
+                        to=f"{LABEL}.thread",
                     ),
                 ),
             ],
@@ -48,10 +50,10 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunSQL(
-            """
-            ALTER TABLE support_attachment ADD CONSTRAINT attachment_in_thread
-                FOREIGN KEY (thread_id) REFERENCES support_thread ON DELETE CASCADE;
+            f"""
+            ALTER TABLE "{LABEL}_attachment" ADD CONSTRAINT attachment_in_thread
+                FOREIGN KEY (thread_id) REFERENCES "{LABEL}_thread" ON DELETE CASCADE;
             """,
-            "ALTER TABLE support_attachment DROP CONSTRAINT attachment_in_thread;",
+            f'ALTER TABLE "{LABEL}_attachment" DROP CONSTRAINT attachment_in_thread;',
         ),
     ]

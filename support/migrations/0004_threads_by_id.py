@@ -1,8 +1,10 @@
 from django.db import migrations, models
 
+from support.migrations import LABEL
+
 
 class Migration(migrations.Migration):
-    dependencies = [("support", "0003_attachment")]
+    dependencies = [(LABEL, "0003_attachment")]
 
     operations = [
         migrations.AddIndex(

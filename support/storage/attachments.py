@@ -18,12 +18,13 @@ from support.storage.serialization import attachment_from, serialize_attachment
 MAX_PER_MESSAGE = 10  # ChatKit's client has the same limit
 
 # SQL takes one round trip to the database, and the ORM's upsert takes three: see support.storage.threads.
-UPSERT = """
-    INSERT INTO support_attachment (user_id, attachment_id, thread_id, file, created_at, data)
-    VALUES (%s, %s, (SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s), '', now(), %s)
+UPSERT = f"""
+    INSERT INTO "{AttachmentRow._meta.db_table}" AS saved
+    (user_id, attachment_id, thread_id, file, created_at, data) VALUES
+    (%s, %s, (SELECT id FROM "{Thread._meta.db_table}" WHERE user_id = %s AND thread_id = %s), '', now(), %s)
     ON CONFLICT (user_id, attachment_id) DO UPDATE
-    SET data = excluded.data, thread_id = coalesce(excluded.thread_id, support_attachment.thread_id)
-"""
+    SET data = excluded.data, thread_id = coalesce(excluded.thread_id, saved.thread_id)
+"""  # noqa: S608 - names of Django's
 
 
 @on_database

@@ -7,25 +7,26 @@ from chatkit.types import Page, ThreadItem, UserMessageItem
 from django.db import connection, transaction
 
 from runtime.database_calls import on_database, retry_on_outage
-from support.models import Attachment
+from support.models import Attachment, Item, Thread
 from support.storage import attachments, reads
 from support.storage.serialization import as_utc, item_from, serialize
 
 # SQL takes one round trip to the database, as in support.storage.threads. This statement also checks the
 # owner: it inserts nothing if the owner has no such thread. If another transaction is deleting the thread,
 # FOR KEY SHARE waits for it, and then the statement finds no thread.
-INSERT = """
-    INSERT INTO support_item (thread_id, item_id, type, created_at, data)
-    SELECT id, %s, %s, %s, %s FROM support_thread WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
-    ON CONFLICT (thread_id, item_id) DO """
+INSERT = f"""
+    INSERT INTO "{Item._meta.db_table}" (thread_id, item_id, type, created_at, data)
+    SELECT id, %s, %s, %s, %s FROM "{Thread._meta.db_table}"
+    WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
+    ON CONFLICT (thread_id, item_id) DO """  # noqa: S608 - names of Django's
 
 # Returns the primary key of the thread, and ChatKit's ids of the attachments that the item carried.
-DELETE = """
-    DELETE FROM support_item WHERE item_id = %s AND thread_id = (
-        SELECT id FROM support_thread WHERE user_id = %s AND thread_id = %s
+DELETE = f"""
+    DELETE FROM "{Item._meta.db_table}" WHERE item_id = %s AND thread_id = (
+        SELECT id FROM "{Thread._meta.db_table}" WHERE user_id = %s AND thread_id = %s
     )
-    RETURNING thread_id, ARRAY(SELECT jsonb_path_query(data, '$.attachments[*].id') #>> '{}')
-"""
+    RETURNING thread_id, ARRAY(SELECT jsonb_path_query(data, '$.attachments[*].id') #>> '{{}}')
+"""  # noqa: S608 - names of Django's
 
 
 @retry_on_outage

@@ -13,10 +13,11 @@ from support.storage.serialization import as_utc, serialize, thread_from
 
 # As SQL, the upsert takes one round trip to the database. The ORM's upsert (bulk_create) takes three: BEGIN,
 # the statement and COMMIT.
-UPSERT = """
-    INSERT INTO support_thread (user_id, thread_id, title, created_at, data) VALUES (%s, %s, %s, %s, %s)
+UPSERT = f"""
+    INSERT INTO "{Thread._meta.db_table}" (user_id, thread_id, title, created_at, data)
+    VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (user_id, thread_id) DO UPDATE SET title = excluded.title, data = excluded.data
-"""
+"""  # noqa: S608 - a name of Django's
 
 
 @retry_on_outage
