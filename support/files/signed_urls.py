@@ -44,7 +44,7 @@ def use_host_of(request: HttpRequest) -> Iterator[None]:
 
 
 def upload_url(attachment_id: str) -> AnyUrl:
-    return AnyUrl(_base() + reverse("attachment-upload", args=[attachment_id]))
+    return AnyUrl(_base() + reverse("chatkit:attachment-upload", args=[attachment_id]))
 
 
 def content_url(user_id: str, attachment_id: str) -> AnyUrl:
@@ -84,7 +84,7 @@ def with_fresh_url(user_id: str, attachment: Attachment) -> Attachment:
 
 
 def _content_path(attachment_id: str) -> str:
-    return reverse("attachment-content", args=[attachment_id])
+    return reverse("chatkit:attachment-content", args=[attachment_id])
 
 
 def _base() -> str:
