@@ -38,10 +38,11 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+ASGI_APPLICATION = "chatbackend.asgi.application"  # for manage.py runserver
 INSTALLED_APPS = [
-    "chatbackend",  # first, so that its runserver, which serves ASGI, replaces Django's
+    "chatbackend",
     "authn",
-    "support",
+    "support",  # above staticfiles, so that its runserver, which serves ASGI, replaces Django's
     "corsheaders",
     "rest_framework",
     "drf_spectacular",
@@ -219,18 +220,11 @@ ATTACHMENT_MAX_BYTES = number("ATTACHMENT_MAX_BYTES", 10_000_000)
 ATTACHMENT_BYTES_PER_USER = number("ATTACHMENT_BYTES_PER_USER", 1_000_000_000)
 ATTACHMENT_ADDRESS_SECONDS = number("ATTACHMENT_ADDRESS_SECONDS", 600)
 
-_local_files = {
-    "location": env.str("ATTACHMENT_DIRECTORY", default=str(BASE_DIR / "attachments")),
-    # Attachments are private: no other user of the machine may read them.
-    "file_permissions_mode": 0o600,
-    "directory_permissions_mode": 0o700,
-}
-_storage = env.str("ATTACHMENT_STORAGE", default="")
-STORAGES = global_settings.STORAGES | {
-    "attachments": {"BACKEND": _storage, "OPTIONS": from_json("ATTACHMENT_STORAGE_OPTIONS", "{}")}
-    if _storage
-    else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": _local_files}
-}
+ATTACHMENT_DIRECTORY = env.str("ATTACHMENT_DIRECTORY", default="")
+STORAGES = global_settings.STORAGES
+if _storage := env.str("ATTACHMENT_STORAGE", default=""):
+    _options = from_json("ATTACHMENT_STORAGE_OPTIONS", "{}")
+    STORAGES = STORAGES | {"attachments": {"BACKEND": _storage, "OPTIONS": _options}}
 
 # --- Browsers and transport -----------------------------------------------------------------------
 

@@ -103,9 +103,21 @@ class Conf(CachedSettings):
         return cast(int, _setting("SUPPORT_MESSAGE_LENGTH", 50_000))
 
     @cached_property
+    def DATABASE_TIMEOUT_SECONDS(self) -> float:
+        """The time limit for a statement, with the database backend ``runtime.postgresql``."""
+        return cast(float, _setting("DATABASE_TIMEOUT_SECONDS", 5.0))
+
+    @cached_property
     def PUBLIC_URL(self) -> str:
         """The URL at which clients reach this backend, without /support/. Empty: the host of the request."""
         return cast(str, _setting("PUBLIC_URL", ""))
+
+    @cached_property
+    def ATTACHMENT_DIRECTORY(self) -> str:
+        """The directory of the files, unless STORAGES has a storage "attachments". By default a directory
+        ``attachments`` in the project's BASE_DIR, or else in the working directory."""
+        default = Path(_setting("BASE_DIR", "")) / "attachments"
+        return str(Path(_setting("ATTACHMENT_DIRECTORY", "") or default).absolute())
 
     @cached_property
     def ATTACHMENT_TYPES(self) -> list[str]:

@@ -5,12 +5,14 @@ import re
 import secrets
 from collections.abc import Iterable
 from contextlib import closing
+from functools import cache
 from typing import IO, cast
 
 from chatkit.types import Attachment
 from django.core.files import File
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 
+from support.conf import conf
 from support.files import detection
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,16 @@ NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}")
 
 
 def storage() -> Storage:
-    return storages["attachments"]
+    """Return ``STORAGES["attachments"]``. By default, files in ATTACHMENT_DIRECTORY."""
+    if "attachments" in storages.backends:
+        return storages["attachments"]
+    return _files_in(conf.ATTACHMENT_DIRECTORY)
+
+
+@cache
+def _files_in(directory: str) -> Storage:
+    # Attachments are private: no other user of the machine may read them.
+    return FileSystemStorage(directory, file_permissions_mode=0o600, directory_permissions_mode=0o700)
 
 
 def save(content: IO[bytes]) -> str:

@@ -13,7 +13,7 @@ from uvicorn.main import main as uvicorn
 
 from authn import client_address
 from chatbackend.dev.processes import free_port
-from chatbackend.management.commands import runserver
+from support.management.commands import runserver
 from tests.fixtures.code_blocks import TOP, blocks
 from tests.fixtures.programs import nginx
 from tests.fixtures.servers.api import Api, operation
@@ -180,9 +180,10 @@ def test_our_start_commands_make_uvicorn_trust_no_forwarded_header(monkeypatch: 
     options: dict[str, Any] = {}
     monkeypatch.setattr(runserver.uvicorn, "run", lambda *_, **given: options.update(given))
     monkeypatch.setattr(runserver.Command, "check_migrations", lambda _: None)
+    monkeypatch.setattr(runserver, "import_string", lambda _: None)  # the application
     command = runserver.Command()
     command.addr, command.port = "127.0.0.1", "8000"
-    command.inner_run()
+    command.inner_run(use_static_handler=False)
 
     assert options["proxy_headers"] is False
     for arguments in commands:
