@@ -9,9 +9,16 @@ from django.http.response import HttpResponseBase
 from rest_framework import status
 from rest_framework.exceptions import APIException
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import JSONParser
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from authn.errors import BodyTooLarge
+from authn.responses import exception_handler
+from runtime import body_limit
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -43,9 +50,26 @@ class MeasuredView(APIView):
     REST framework's requests, responses and views refer to each other in cycles. Only Python's garbage
     collector would delete them and the body of the request, and it runs rarely (chatbackend/asgi.py). So this
     class breaks the cycles.
+
+    Everything that REST framework reads from REST_FRAMEWORK is set here. A project's own defaults, such as
+    another EXCEPTION_HANDLER, are for its own views.
     """
 
     operation = "unknown"
+
+    permission_classes = [IsAuthenticated]
+    parser_classes = [JSONParser]
+    renderer_classes = [JSONRenderer]
+    content_negotiation_class = AnyAccept
+    versioning_class = None
+
+    def get_exception_handler(self) -> Any:
+        return exception_handler
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if limit := body_limit.exceeded(request._request):
+            raise BodyTooLarge(f"The request body exceeds {limit} bytes")
+        super().initial(request, *args, **kwargs)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         begun_at = time.perf_counter()

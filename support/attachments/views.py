@@ -26,7 +26,7 @@ from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge
 from authn.sessions import Identity
 from support import media_types
-from support.api_view import NO_STORE, AnyAccept, MeasuredView, NotSupported
+from support.api_view import NO_STORE, MeasuredView, NotSupported
 from support.attachments import store
 from support.chat import server_errors
 from support.chat.configured_server import chatkit_server
@@ -49,7 +49,6 @@ class AttachmentView(MeasuredView):
     authentication_classes = [BetterAuthAuthentication]
     throttle_classes = [PerUserThrottle]
     parser_classes = [MultiPartParser]
-    content_negotiation_class = AnyAccept
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -109,7 +108,6 @@ class ContentView(MeasuredView):
     http_method_names = ["get", "head"]
     authentication_classes = []
     permission_classes = []
-    content_negotiation_class = AnyAccept
 
     def get(self, request: Request, attachment_id: str) -> StreamingHttpResponse:
         try:
@@ -205,7 +203,7 @@ def longest_body() -> int:
 def _check_length(request: Request, limit: int) -> None:
     """Raise ``FileTooLarge`` for a body over the limit, before the body is copied.
 
-    CONTENT_LENGTH is the measured length of the body: see chatbackend/web/body_limit.py.
+    CONTENT_LENGTH is the measured length of the body: see runtime/body_limit.py.
     """
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
         raise validation.FileTooLarge

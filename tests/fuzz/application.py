@@ -11,7 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from chatbackend.web.body_limit import limited
+from runtime.body_limit import limited
+from support.asgi import longest_body
 from tests.fuzz.cases import MARK, Case
 
 # Texts of Python's and our libraries' errors. No answer may contain them.
@@ -42,7 +43,7 @@ class Client(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.application = limited(import_string(settings.ASGI_HANDLER)())
+        self.application = limited(import_string(settings.ASGI_HANDLER)(), longest_body)
         formatter = settings.LOGGING["formatters"]["json"] | {}
         self.setFormatter(import_string(formatter.pop("()"))(**formatter))
         self.lines: list[str] = []
