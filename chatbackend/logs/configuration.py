@@ -15,7 +15,6 @@ def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
         "filters": {
             "hide_host": {"()": "django.utils.log.CallbackFilter", "callback": hide_host},
             "shorten": {"()": "django.utils.log.CallbackFilter", "callback": shorten_arguments},
-            "no_caller_errors": {"()": "django.utils.log.CallbackFilter", "callback": is_no_caller_error},
             "line_limit": {"()": "chatbackend.logs.line_limit.LineLimit"},
         },
         "formatters": {
@@ -44,14 +43,6 @@ def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
             "django.security.DisallowedHost": {"filters": ["hide_host"]},
             "uvicorn": {"handlers": [], "propagate": True},
             "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
-            # The ChatKit SDK logs each request at INFO, and each exception with a traceback. A caller's
-            # mistake is also an exception, so a caller could fill the log.
-            "chatkit": {"level": "WARNING", "filters": ["no_caller_errors"]},
-            "httpx2": {"level": "WARNING"},
-            # MCP's client logs the answers of tools that it cannot read. These answers are a part of a user's
-            # conversation. support.assistant.mcp.tools logs the failures without the answers.
-            "mcp": {"level": "CRITICAL"},
-            "client": {"level": "CRITICAL"},
         },
     }
 
@@ -71,11 +62,3 @@ def shorten_arguments(record: logging.LogRecord) -> bool:
     arguments = record.args or ()
     record.args = tuple(each[:ARGUMENT_LENGTH] if isinstance(each, str) else each for each in arguments)
     return True
-
-
-def is_no_caller_error(record: logging.LogRecord) -> bool:
-    """Whether to log the record. An exception that ``server_errors`` expects is not logged."""
-    from support.chat.server_errors import is_expected  # Django must be set up before this import
-
-    exc = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(exc, Exception) and is_expected(exc))
