@@ -35,7 +35,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     if database_fault := settings.DATABASE_FAULTS.get("DATABASE_URL"):
         fault, hint = database_fault
         faults.append(Error(fault, hint=hint, id="chatbackend.E014"))
-    elif not database.get("ENGINE", "").endswith(".postgresql") or not database.get("NAME"):
+    elif not database.get("ENGINE") or not database.get("NAME"):
         hint = (
             f"Write the URL of the database, such as postgresql://user:password@localhost:5432/name. {ENCODE}"
         )

@@ -30,7 +30,6 @@ from tests.fixtures.servers.forkserver import manage
         ("ALLOWED_HOSTS", ["api.example.com", "api.example.com:8000"], "chatbackend.E013"),
         ("ALLOWED_HOSTS", ["*.example.com"], "chatbackend.E013"),
         ("ALLOWED_HOSTS", ["api.example.com/"], "chatbackend.E013"),
-        ("DATABASES", {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "x"}}, "chatbackend.E003"),
         ("DATABASES", {"default": {}}, "chatbackend.E003"),
         ("WORKER_THREADS", 0, "chatbackend.E004"),
         ("WORKER_THREADS", -1, "chatbackend.E004"),

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from chatkit.server import ChatKitServer
+from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
 from django.core.checks import run_checks
+from django.db import connections
 
 from support import media_types
-from support.checks import check_settings
+from support.checks import check_deployment, check_settings, project
 from support.server import SupportServer
 
 GOOD: list[dict[str, Any]] = [
@@ -110,6 +113,17 @@ def test_a_good_configuration_has_no_messages(settings: Any, changes: dict[str, 
         ({"ATTACHMENT_BYTES_PER_USER": -1}, "support.E107", 40),
         ({"SUPPORT_STREAMS_PER_USER": 0}, "support.E009", 40),
         ({"SUPPORT_MESSAGE_LENGTH": -1}, "support.E009", 40),
+        ({"MEDIA_ROOT": "uploads", "ATTACHMENT_DIRECTORY": "uploads/chat"}, "support.E108", 40),
+        ({"STATIC_ROOT": "static", "ATTACHMENT_DIRECTORY": "static"}, "support.E108", 40),
+        (
+            {"STATICFILES_DIRS": ["a", ("x", "assets")], "ATTACHMENT_DIRECTORY": "assets/x"},
+            "support.E108",
+            40,
+        ),
+        ({"ASGI_APPLICATION": ""}, "support.E013", 40),
+        ({"TIME_ZONE": "Europe/Berlin"}, "support.W003", 30),
+        ({"MIDDLEWARE": ["no.such.Middleware"]}, "support.W004", 30),
+        ({"CORS_ALLOW_HEADERS": ["authorization", "content-type"]}, "support.W005", 30),
     ],
 )
 def test_a_wrong_setting_has_its_own_id_and_a_hint(
@@ -120,7 +134,7 @@ def test_a_wrong_setting_has_its_own_id_and_a_hint(
 
     assert faults() == [(check_id, level)]
     (message,) = check_settings()
-    assert next(iter(changes)) in message.msg or "OPENAI_BASE_URL" in message.msg
+    assert next(iter(changes)) in message.msg or "OPENAI_BASE_URL" in message.msg or "CORS" in message.msg
     assert message.hint
 
 
@@ -147,6 +161,51 @@ def test_the_checks_do_not_create_the_directory_of_attachments(settings: Any, tm
 
     assert faults() == []
     assert list(tmp_path.iterdir()) == []
+
+
+# --- The project that the app is installed in -----------------------------------------------------
+
+
+class ElsewhereRouter:
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "elsewhere"
+
+
+class OurCorsMiddleware(CorsMiddleware):
+    pass
+
+
+def test_a_database_that_is_not_postgresql_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections["default"], "vendor", "sqlite")
+
+    assert faults() == [("support.E012", 40)]
+
+
+def test_conversations_in_another_database_than_the_default_are_an_error(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = [f"{__name__}.ElsewhereRouter"]
+
+    assert faults() == [("support.E011", 40)]
+
+
+def test_a_runserver_that_serves_wsgi_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "get_commands", lambda: {"runserver": "django.contrib.staticfiles"})
+
+    assert faults() == [("support.E014", 40)]
+
+
+def test_a_subclass_of_the_cors_middleware_counts(settings: Any) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.OurCorsMiddleware"]
+
+    assert faults() == []
+
+
+def test_a_deployment_without_a_time_limit_for_statements_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_warned(engine: str) -> bool:
+        monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
+        return "support.W006" in [message.id for message in check_deployment()]
+
+    assert is_warned("django.db.backends.postgresql")
+    assert not is_warned("runtime.postgresql")
 
 
 def test_a_good_chatkit_server_does_not_hide_a_wrong_context(settings: Any) -> None:
