@@ -16,8 +16,8 @@ import pytest
 from chatbackend.dev.postgres import create_database
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.code_blocks import TOP, Block, blocks
-from tests.fixtures.team.new_project import NewProject, environment, install_package
 from tests.fixtures.servers.api import Api, create, http, operation
+from tests.fixtures.team.new_project import NewProject, environment, install_package
 
 PYTHON = blocks("test_package.py", "python")
 DOCUMENTED_URL = "https://shop.example.com"  # the document's address of Better Auth
@@ -267,7 +267,7 @@ def test_a_project_may_have_other_labels_urls_users_middleware_and_defaults(
             streamed = [(response, event) for response, event in events]
         refused = german.post(create())
         listed = german.post(operation("threads.list"), person.token()).json()
-        too_long = german.post(create("x" * 300_000), person.token())
+        too_long = german.post(create("x" * 300_000))  # refused before anybody is authenticated
         upload = http.post(f"{api.origin}/upload", content=b"x" * 300_000)
         announced = german.post(
             operation("attachments.create", name="a.png", size=1, mime_type="image/png"), person.token()
