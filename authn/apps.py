@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core.checks import Tags, register
 from django.core.signals import setting_changed
 
@@ -8,9 +8,14 @@ class AuthnConfig(AppConfig):
     verbose_name = "Better Auth"
 
     def ready(self) -> None:
+        from authn import audit
         from authn.diagnosis.checks import check_settings
         from authn.diagnosis.checks.tables import check_tables
         from authn.jwt import keys
+
+        audit.write_without_logging_setting()
+        if apps.is_installed("drf_spectacular"):
+            from authn import openapi  # noqa: F401  # the import registers its extensions
 
         register(check_settings)
         register(Tags.database)(check_tables)

@@ -4,11 +4,13 @@ The facts are attributes of the record (``extra``), so a JSON formatter writes t
 holds a token, a cookie or a message.
 """
 
+import json
 import logging
 import re
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from django.dispatch import Signal
@@ -102,6 +104,42 @@ class Attempt:
                 "duration_ms": round(seconds * 1000, 3),
             },
         )
+
+
+class StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in the stubs
+    """Writes each audit record to stderr, as one JSON object. Silent as soon as another handler has it."""
+
+    ATTRIBUTES = vars(logging.makeLogRecord({})).keys() | {"message"}  # those of every record
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_alone = logger.handlers == [self] and not (logger.parent and logger.parent.hasHandlers())
+        return is_alone and bool(super().filter(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        always = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        facts = {name: value for name, value in vars(record).items() if name not in self.ATTRIBUTES}
+        return json.dumps({**always, **facts}, default=str)
+
+
+def write_without_logging_setting() -> None:
+    """Make the audit log visible in a project whose LOGGING has no handler for it, such as Django's default.
+
+    Without this, Python would drop all records below the level of a warning.
+    """
+    if not logger.hasHandlers():
+        logger.addHandler(StderrHandler())
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
+
+
+def is_dropped() -> bool:
+    """Whether the LOGGING of this project drops the records of accepted attempts."""
+    return logger.disabled or logger.getEffectiveLevel() > logging.INFO
 
 
 def log_revoked(request: HttpRequest, user_id: str, session_id: str) -> None:

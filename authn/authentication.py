@@ -26,7 +26,6 @@ from authn.jwt import tokens
 from authn.models import User
 from authn.sessions import Identity
 
-CHALLENGE = 'Bearer realm="chatbackend"'  # without a challenge, DRF responds with 403 instead of 401
 # The whitespace of RFC 6265 §5.2 (WSP). Python's strip() without arguments also removes \xa0 and \x85. A
 # browser lets a page without https set a cookie named "\xa0__Secure-…", and strip() would turn that into the
 # name of our cookie.
@@ -34,6 +33,11 @@ WHITESPACE = " \t"
 # A browser may have one cookie with the same name for the host, and one for each parent domain.
 MAX_SESSION_COOKIES = 4
 NEXT_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
+
+
+def challenge() -> str:
+    """Returns the header WWW-Authenticate of a 401. Without it, DRF responds with 403 instead."""
+    return f'Bearer realm="{conf.BETTER_AUTH_REALM}"'
 
 
 class Credential(BaseAuthentication):
@@ -49,7 +53,7 @@ class Credential(BaseAuthentication):
         return _authenticate(request, [self])
 
     def authenticate_header(self, request: Request) -> str:
-        return CHALLENGE
+        return challenge()
 
     def find(self, request: Request) -> list[str]:
         """Returns the request's credentials of this kind."""
@@ -210,7 +214,7 @@ class BetterAuthAuthentication(BaseAuthentication):
         return identified
 
     def authenticate_header(self, request: Request) -> str:
-        return CHALLENGE
+        return challenge()
 
 
 @sensitive_variables("found", "value")

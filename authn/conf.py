@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.signals import setting_changed
+from rest_framework.settings import api_settings
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PUBLIC_KEY_ALGORITHMS = ["EdDSA", "ES256", "ES512", "PS256", "RS256"]  # those Better Auth documents
@@ -38,7 +39,8 @@ class Conf(CachedSettings):
     @cached_property
     def BETTER_AUTH_AUDIENCE(self) -> list[str]:
         """A JWT's ``aud`` must contain one of these. The default is the origin of Better Auth's baseURL."""
-        audiences: list[str] = _setting("BETTER_AUTH_AUDIENCE", [])
+        given: list[str] | str = _setting("BETTER_AUTH_AUDIENCE", [])
+        audiences = [given] if isinstance(given, str) and given else list(given)
         return audiences or [origin(self.BETTER_AUTH_URL)]
 
     @cached_property
@@ -46,6 +48,11 @@ class Conf(CachedSettings):
         """The accepted kinds of credentials: ``jwt``, ``cookie``, ``bearer``. See
         ``authn.authentication.CREDENTIALS``."""
         return cast(list[str], _setting("BETTER_AUTH_CREDENTIALS", ["jwt"]))
+
+    @cached_property
+    def BETTER_AUTH_REALM(self) -> str:
+        """The realm in the header WWW-Authenticate of a 401."""
+        return cast(str, _setting("BETTER_AUTH_REALM", "chatbackend"))
 
     @cached_property
     def BETTER_AUTH_SECURE_COOKIES(self) -> bool:
@@ -186,14 +193,22 @@ class Conf(CachedSettings):
 
     @cached_property
     def NUM_PROXIES(self) -> int:
-        """The number of our own proxies in front of the server. Each proxy appends to X-Forwarded-For."""
-        return cast(int, _setting("NUM_PROXIES", 0))
+        """The number of our own proxies in front of the server. Each proxy appends to X-Forwarded-For.
+
+        The default is DRF's own setting of that name, and 0 without it.
+        """
+        return cast(int, _setting("NUM_PROXIES", api_settings.NUM_PROXIES or 0))
 
     @cached_property
     def REFUSED_RATE_PER_ADDRESS(self) -> str:
         """The limit of refused attempts for each client IP address and each verified credential, such as
         ``60/min``."""
         return cast(str, _setting("REFUSED_RATE_PER_ADDRESS", "60/min"))
+
+    @cached_property
+    def BETTER_AUTH_CACHE(self) -> str:
+        """The alias of the cache that counts refused attempts."""
+        return cast(str, _setting("BETTER_AUTH_CACHE", "default"))
 
     @cached_property
     def JSON_ERRORS_UNDER(self) -> str:

@@ -103,6 +103,8 @@ class Unavailable(Refused):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Service temporarily unavailable"
     default_code = "database_unavailable"
+    # Seconds, which DRF sends as ``Retry-After``. A database that restarts is usually back by then.
+    wait = 2
 
     @property
     def is_logged(self) -> bool:

@@ -1,4 +1,7 @@
-"""Describes the accepted credentials in the OpenAPI document. Only drf-spectacular needs this module."""
+"""Describes the accepted credentials in the OpenAPI document.
+
+Needs the package drf-spectacular. Nothing imports this module in a project without that app.
+"""
 
 from typing import Any
 
@@ -24,8 +27,26 @@ class BetterAuthScheme(OpenApiAuthenticationExtension):
         return list(_schemes().values())
 
 
+class CredentialScheme(OpenApiAuthenticationExtension):
+    """The scheme of an authentication class for one kind of credential."""
+
+    target_class = "authn.authentication.Credential"
+    match_subclasses = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"betterAuth_{self.target.name}"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        return _scheme(self.target.name)
+
+
 def _schemes() -> dict[str, dict[str, Any]]:
-    known = {
+    return {f"betterAuth_{name}": _scheme(name) for name in conf.BETTER_AUTH_CREDENTIALS}
+
+
+def _scheme(credential: str) -> dict[str, Any]:
+    known: dict[str, dict[str, Any]] = {
         "jwt": {
             "type": "http",
             "scheme": "bearer",
@@ -48,4 +69,4 @@ def _schemes() -> dict[str, dict[str, Any]]:
             "in the response header `set-auth-token`.",
         },
     }
-    return {f"betterAuth_{name}": known[name] for name in conf.BETTER_AUTH_CREDENTIALS}
+    return known[credential]

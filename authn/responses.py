@@ -26,7 +26,7 @@ from runtime.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = 2  # a database that restarts is usually back by then
+RETRY_AFTER_SECONDS = Unavailable.wait
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:

@@ -26,9 +26,9 @@ a fifth of all the time that a request with a forged token takes.
 A session token without a signature cannot be verified. It is not looked up while its IP address is over the
 limit.
 
-The counters are in Django's cache, which all servers may share. Each process also remembers which counters
-and tokens are blocked, so an accepted request does not need the cache. While the cache does not answer, each
-process counts by itself.
+The counters are in the cache of BETTER_AUTH_CACHE, which all servers may share. Each process also remembers
+which counters and tokens are blocked, so an accepted request does not need the cache. While the cache does
+not answer, each process counts by itself.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from django.core.cache import cache
+from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.views.decorators.debug import sensitive_variables
@@ -160,13 +160,24 @@ def _count(counter: str, seconds: int) -> int:
     cache_key = f"refused:{counter}"
     if cache_breaker.allows_call():
         try:
-            number = _increment(cache, cache_key, seconds)
+            number = _increment(_counters(), cache_key, seconds)
         except Exception as exc:  # each cache backend has its own exceptions
             cache_breaker.failed(exc)
         else:
             cache_breaker.succeeded()
             return number
     return _increment(_local_counters, cache_key, seconds)
+
+
+def _counters() -> BaseCache:
+    """Returns the cache that counts.
+
+    Django's default cache is in the process and drops entries as soon as it has 300. It would forget counts,
+    so then the counts are in a larger cache of this module, which is in the process too.
+    """
+    shared = caches[conf.BETTER_AUTH_CACHE]
+    is_small = isinstance(shared, LocMemCache) and shared._max_entries < MAX_BLOCKED
+    return _local_counters if is_small else shared
 
 
 def _increment(counters: BaseCache, cache_key: str, seconds: int) -> int:

@@ -172,6 +172,7 @@ BETTER_AUTH_URL = env.str("BETTER_AUTH_URL", default="")
 BETTER_AUTH_ISSUER = env.str("BETTER_AUTH_ISSUER", default="")
 BETTER_AUTH_AUDIENCE = names("BETTER_AUTH_AUDIENCE", [])
 BETTER_AUTH_CREDENTIALS = names("BETTER_AUTH_CREDENTIALS", ["jwt"])
+BETTER_AUTH_REALM = env.str("BETTER_AUTH_REALM", default="chatbackend")
 BETTER_AUTH_COOKIE_NAME = env.str("BETTER_AUTH_COOKIE_NAME", default="better-auth.session_token")
 if env.str("BETTER_AUTH_SECURE_COOKIES", default=""):  # otherwise the scheme of BETTER_AUTH_URL decides
     BETTER_AUTH_SECURE_COOKIES = flag("BETTER_AUTH_SECURE_COOKIES", True)

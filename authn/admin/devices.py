@@ -5,11 +5,18 @@ from typing import Any
 # Longer user agents are cut, because clients choose their length. `requirements.txt` says why this parser is
 # safe.
 MAX_USER_AGENT_LENGTH = 1_000
+MAX_SHOWN_LENGTH = 80  # of a user agent that is shown as it is
 
 
 def device(user_agent: str | None) -> str:
-    """Returns a name such as "Chrome 140, Linux" or "Mobile Safari 18, iOS 18, Apple iPhone", or ""."""
-    import ua_parser  # imported here: this takes half a second, and only the admin needs it
+    """Returns a name such as "Chrome 140, Linux" or "Mobile Safari 18, iOS 18, Apple iPhone", or "".
+
+    Without the package ua-parser, returns the beginning of the user agent itself.
+    """
+    try:
+        import ua_parser  # imported here: this takes half a second, and only the admin needs it
+    except ImportError:
+        return (user_agent or "")[:MAX_SHOWN_LENGTH]
 
     parsed = ua_parser.parse((user_agent or "")[:MAX_USER_AGENT_LENGTH])
     parts = [_name_and_version(parsed.user_agent), _name_and_version(parsed.os)]

@@ -16,9 +16,8 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import redis
 from django.db.models import DateTimeField
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -28,6 +27,9 @@ from authn.errors import Unavailable
 from authn.jwt.tokens import ID
 from authn.models import Session
 from runtime.circuit_breaker import CircuitBreaker
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 TIMEOUT_SECONDS = 1.0  # for the connection, and again for each response; a look-up sends two commands at most
 MAX_SESSIONS = 500  # a request reads at most this many sessions of a user: those that expire last
@@ -168,7 +170,7 @@ def _mget(keys: Sequence[str]) -> list[bytes | None]:
     try:
         values = client.mget([f"{prefix}{key}".encode(errors="replace") for key in keys])
         if not isinstance(values, list) or len(values) != len(keys):
-            raise redis.InvalidResponse("the number of values is not the number of keys")
+            raise ValueError("the number of values is not the number of keys")
     # Catch every exception: if the server is not a Redis, the client may also raise errors of other
     # libraries.
     except Exception as exc:
@@ -179,8 +181,10 @@ def _mget(keys: Sequence[str]) -> list[bytes | None]:
 
 
 @cache
-def _client(url: str) -> redis.Redis:
+def _client(url: str) -> "Redis":
     """Returns the process's client. Its connection pool grows with the number of concurrent threads."""
+    import redis  # imported here, because a project without this Redis does not need the package
+
     return redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
 
 

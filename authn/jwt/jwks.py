@@ -7,8 +7,6 @@ from concurrent.futures import Future
 from ipaddress import ip_address
 from typing import Any
 
-import httpx2
-
 TIMEOUT_SECONDS = 3.0
 MAX_BYTES = 256 * 1024
 # Better Auth lists a key until 30 days after it has expired. With a new key each hour, these are 720 keys.
@@ -45,6 +43,8 @@ def _download(url: str, allow_private: bool, document: "Future[bytes]") -> None:
     # Ask for no compression, and decompress nothing: a few bytes of gzip can become gigabytes.
     headers = {"Accept-Encoding": "identity"}
     try:
+        import httpx2  # imported here, because most deployments read the keys from the database
+
         # By default, httpx2 follows no redirects.
         with (
             httpx2.Client(timeout=TIMEOUT_SECONDS) as client,

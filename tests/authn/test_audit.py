@@ -1,5 +1,6 @@
 """The audit log: one record for each attempt, its fields, and its format in production."""
 
+import io
 import json
 import logging
 import uuid
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.test import Client
 from pythonjsonlogger.json import JsonFormatter
 
+from authn import audit
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.servers.api import Api, create, operation
 
@@ -119,3 +121,21 @@ def test_a_long_user_agent_is_cut_and_cannot_forge_a_line(
     assert json.loads(line)["outcome"] == "refused"
     assert len(json.loads(line)["user_agent"]) == 256
     assert record.levelno == logging.INFO
+
+
+def test_the_handler_for_a_project_without_logging_is_silent_beside_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(audit.logger, "handlers", [audit.StderrHandler(written)])
+
+    audit.logger.info("refused: %s", "expired", extra={"reason": "expired", "status": 401})
+    beside_another = written.getvalue()
+    monkeypatch.setattr(audit.logger, "parent", None)
+    audit.logger.info("refused: %s", "expired", extra={"reason": "expired", "status": 401})
+
+    assert beside_another == ""
+    assert (
+        json.loads(written.getvalue()).items()
+        >= {"level": "INFO", "logger": "authn.audit", "message": "refused: expired", "status": 401}.items()
+    )

@@ -181,3 +181,19 @@ def test_cookies_are_secure_by_the_setting_or_if_the_url_is_https(
 
     assert on_https is is_secure
     assert conf.BETTER_AUTH_SECURE_COOKIES is (written == "on")
+
+
+def test_without_its_own_setting_the_number_of_proxies_is_that_of_drf(settings: Any) -> None:
+    del settings.NUM_PROXIES
+    settings.REST_FRAMEWORK = {"NUM_PROXIES": 2}
+    of_drf = conf.NUM_PROXIES
+
+    settings.NUM_PROXIES = 0
+
+    assert (of_drf, conf.NUM_PROXIES) == (2, 0)
+
+
+def test_an_audience_may_be_one_text(settings: Any) -> None:
+    settings.BETTER_AUTH_AUDIENCE = "https://api.example.com"
+
+    assert conf.BETTER_AUTH_AUDIENCE == ["https://api.example.com"]

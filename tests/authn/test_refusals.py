@@ -13,6 +13,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from authn.errors import Unavailable
 from authn.responses import exception_handler
 from chatbackend.dev.postgres import postgres_process
 from tests.fixtures.accounts.people import PASSWORD, Person
@@ -342,3 +343,10 @@ def test_no_response_and_no_log_line_holds_the_token(
     assert parts[1] not in seen
     assert parts[2] not in seen
     assert payload not in seen
+
+
+def test_drfs_own_exception_handler_sends_retry_after_too() -> None:
+    response = drf_exception_handler(Unavailable(), {})
+
+    assert response is not None
+    assert (response.status_code, response["Retry-After"]) == (503, "2")

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from django.core.cache import CacheHandler
+from django.core.cache import CacheHandler, cache
 from django.core.checks import run_checks
 from django.db import OperationalError, connection
 from django.test import Client
@@ -94,7 +94,7 @@ def test_attempts_are_possible_again_after_the_period(
 
     for key in throttling._blocked_until:
         throttling._blocked_until[key] -= 3600
-    throttling.cache.clear()  # after an hour, the entries of the cache would have expired
+    cache.clear()  # after an hour, the entries of the cache would have expired
 
     assert statuses(client, *[forged(signer)] * (LIMIT + 1)) == [401] * LIMIT + [429]
 
@@ -322,7 +322,7 @@ def test_no_token_is_in_the_cache_or_in_the_log(
 
     statuses(client, *[token] * (LIMIT + 1))
 
-    remembered = [*throttling._blocked_until, *throttling.cache._cache]  # type: ignore[attr-defined]
+    remembered = [*throttling._blocked_until, *cache._cache]  # type: ignore[attr-defined]
     assert remembered
     for part in token.split(".")[1:]:
         assert part not in str(remembered) + caplog.text
@@ -335,7 +335,7 @@ def test_a_good_request_does_not_use_the_cache(
     client: Client, signer: Signer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statuses(client, *[forged(signer)] * (LIMIT + 1))
-    monkeypatch.setattr(throttling, "cache", None)
+    monkeypatch.setattr(throttling, "caches", None)
 
     assert statuses(client, person.token(), forged(signer)) == [200, 429]
 
@@ -467,7 +467,7 @@ def test_while_the_cache_does_not_answer_each_server_counts_by_itself(
             "LOCATION": f"redis://127.0.0.1:{silent.getsockname()[1] if fault == 'hanging' else 1}/0",
             "OPTIONS": options,
         }
-        monkeypatch.setattr(throttling, "cache", CacheHandler({"default": redis})["default"])
+        monkeypatch.setattr(throttling, "caches", CacheHandler({"default": redis}))
 
         answered = statuses(client, *[forged(signer)] * (LIMIT + 1))
 
@@ -482,3 +482,14 @@ def test_an_invalid_rate_stops_the_start(settings: Any, rate: str) -> None:
     settings.REFUSED_RATE_PER_ADDRESS = rate
 
     assert [message.id for message in run_checks()] == ["authn.E015"]
+
+
+def test_djangos_default_cache_forgets_no_count(client: Client, settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    others = [f"198.51.{number // 250}.{number % 250}" for number in range(400)]
+    statuses(client, *["x.y.z"] * LIMIT)
+
+    for address in others:  # Django's default cache has 300 entries
+        post(client, "x.y.z", address)
+
+    assert statuses(client, "x.y.z") == [429]

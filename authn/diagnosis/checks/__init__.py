@@ -4,9 +4,15 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from authn.diagnosis.checks import credentials, tables, throttling, tokens
+from authn.diagnosis.checks import credentials, project, tables, throttling, tokens
 
-CHECKS = (*tokens.CHECKS, *credentials.CHECKS, *tables.CHECKS, *throttling.CHECKS)
+CHECKS = (
+    *tokens.CHECKS,
+    *credentials.CHECKS,
+    *tables.CHECKS,
+    *throttling.CHECKS,
+    *project.CHECKS,
+)
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:

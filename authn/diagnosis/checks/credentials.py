@@ -77,7 +77,25 @@ def _is_redis_url(url: str) -> bool:
     # start loads it, so no request has to.
     from authn.credentials import secondary_storage
 
-    return secondary_storage.is_redis_url(url)
+    try:
+        return secondary_storage.is_redis_url(url)
+    except ImportError:  # check_packages reports it
+        return True
 
 
-CHECKS = (check_credentials, check_secret, check_cookie_name, check_session_source)
+REALM = re.compile(r"[ !#-\[\]-~]*")  # the text of a quoted-string without escapes (RFC 9110 §5.6.4)
+
+
+def check_realm() -> list[CheckMessage]:
+    if REALM.fullmatch(conf.BETTER_AUTH_REALM):
+        return []
+    return [
+        Error(
+            "BETTER_AUTH_REALM cannot be written into a header.",
+            hint="Write letters, digits and spaces, such as the name of your API. Use no quotation marks.",
+            id="authn.E026",
+        )
+    ]
+
+
+CHECKS = (check_credentials, check_secret, check_cookie_name, check_session_source, check_realm)

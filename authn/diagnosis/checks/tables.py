@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.core.exceptions import PermissionDenied
 from django.db import (
     DataError,
     InterfaceError,
@@ -65,20 +67,50 @@ def check_names() -> list[CheckMessage]:
 
 
 def check_database() -> list[CheckMessage]:
+    if conf.BETTER_AUTH_DATABASE not in settings.DATABASES:
+        return [
+            Error(
+                f"BETTER_AUTH_DATABASE={conf.BETTER_AUTH_DATABASE} is not an alias of DATABASES.",
+                hint="Write the alias of the database with Better Auth's tables. There are: "
+                f"{', '.join(settings.DATABASES)}.",
+                id="authn.E028",
+            )
+        ]
     alias = settings.DATABASES[conf.BETTER_AUTH_DATABASE]
-    engine = alias.get("ENGINE", "").rpartition(".")[2]
     if fault := conf.DATABASE_FAULTS.get("BETTER_AUTH_DATABASE_URL"):
         return [Error(fault[0], hint=fault[1], id="authn.E017")]
     # The app chatbackend checks the default database. A second alias that differs only in its time zone uses
     # the same variable DATABASE_URL, so do not report that again here.
-    is_own = conf.BETTER_AUTH_DATABASE != "default" and "DATABASE_URL" not in conf.DATABASE_FAULTS
-    if is_own and (engine not in ("postgresql", "sqlite3") or not alias.get("NAME")):
+    has_chatbackend = apps.is_installed("chatbackend")
+    is_ours = not (has_chatbackend and conf.BETTER_AUTH_DATABASE == "default")
+    # Not the name of the engine: PostGIS and others have another one.
+    vendor = connections[conf.BETTER_AUTH_DATABASE].vendor if alias.get("ENGINE") else "unknown"
+    if (
+        is_ours
+        and "DATABASE_URL" not in conf.DATABASE_FAULTS
+        and (vendor not in ("postgresql", "sqlite") or not alias.get("NAME"))
+    ):
+        name = "BETTER_AUTH_DATABASE_URL" if has_chatbackend else f"DATABASES[{conf.BETTER_AUTH_DATABASE!r}]"
         return [
             Error(
-                "BETTER_AUTH_DATABASE_URL is not the URL of a PostgreSQL or SQLite database.",
+                f"{name} is not a PostgreSQL or SQLite database.",
                 hint="Write a URL such as postgresql://reader:password@localhost:5432/name "
                 "or sqlite:////srv/auth.db.",
                 id="authn.E011",
+            )
+        ]
+    return []
+
+
+def check_routers() -> list[CheckMessage]:
+    models = apps.get_app_config(User._meta.app_label).get_models()
+    if not all(_is_write_refused(model) for model in models):
+        return [
+            Error(
+                "DATABASE_ROUTERS lets code write to Better Auth's tables.",
+                hint='DATABASE_ROUTERS = ["authn.tables.routers.BetterAuthRouter"]. Put it before other '
+                "routers.",
+                id="authn.E029",
             )
         ]
     if any(router.db_for_read(model) != conf.BETTER_AUTH_DATABASE for model in (User, Session, SigningKey)):
@@ -92,8 +124,24 @@ def check_database() -> list[CheckMessage]:
     return []
 
 
+def _is_write_refused(model: type[Model]) -> bool:
+    try:
+        router.db_for_write(model)
+    except PermissionDenied:
+        return True
+    return False
+
+
 def check_time_zone() -> list[CheckMessage]:
-    name = settings.DATABASES[conf.BETTER_AUTH_DATABASE].get("TIME_ZONE")
+    if not settings.USE_TZ:
+        return [
+            Error(
+                "USE_TZ is False. Then times have no zone, and an ended session may look active.",
+                hint="USE_TZ = True. This is Django's default since 5.0.",
+                id="authn.E030",
+            )
+        ]
+    name = settings.DATABASES.get(conf.BETTER_AUTH_DATABASE, {}).get("TIME_ZONE")
     try:
         ZoneInfo("UTC" if name is None else name)
     except (ValueError, OSError, KeyError):
@@ -108,7 +156,7 @@ def check_time_zone() -> list[CheckMessage]:
     return []
 
 
-CHECKS = (check_plugins, check_names, check_database, check_time_zone)
+CHECKS = (check_plugins, check_names, check_database, check_routers, check_time_zone)
 
 
 def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:

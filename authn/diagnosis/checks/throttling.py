@@ -42,12 +42,14 @@ def check_cache() -> list[CheckMessage]:
     The default ``incr`` reads the number and writes it back with the cache's default timeout. So two attempts
     at the same time count as one attempt, and each attempt starts a new period.
     """
-    if type(caches["default"]).incr is not BaseCache.incr:
+    alias = conf.BETTER_AUTH_CACHE
+    if alias in caches.settings and type(caches[alias]).incr is not BaseCache.incr:
         return []
     return [
         Error(
-            "CACHE_URL names a cache that cannot count refused attempts.",
-            hint="Write the URL of a Redis or Memcached, or locmemcache:// to count in each process.",
+            f"CACHES[{alias!r}] (CACHE_URL, BETTER_AUTH_CACHE) cannot count refused attempts.",
+            hint="Write the URL of a Redis or Memcached, or locmemcache:// to count in each process. In a "
+            "project of your own, BETTER_AUTH_CACHE may name another entry of CACHES.",
             id="authn.E016",
         )
     ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from django.apps import apps
 from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -28,13 +29,13 @@ SELECT current_setting('max_connections')::int,
 
 def reachable(deployment: Deployment) -> Iterator[Finding]:
     """Connects to Better Auth's database and, if that is another database, to our own."""
-    for alias in dict.fromkeys([conf.BETTER_AUTH_DATABASE, "default"]):
-        database = connections[alias]
+    for database in dict.fromkeys([deployment.database, connections["default"]]):
+        alias = database.alias
         is_better_auths = alias == conf.BETTER_AUTH_DATABASE
-        if database.vendor == "unknown" and alias != "default":
-            continue  # its URL is wrong, and the examination "settings" reports it
         if alias == "default" and (fault := conf.DATABASE_FAULTS.get("DATABASE_URL")):
             yield failure(*fault)
+        elif database.vendor == "unknown" and (alias != "default" or not apps.is_installed("chatbackend")):
+            continue  # the examination "settings" reports it, or a team's own project has no such database
         elif why := deployment.unreachable if is_better_auths else why_unreachable(database):
             variable = "DATABASE_URL" if alias == "default" else "BETTER_AUTH_DATABASE_URL"
             yield failure(
@@ -63,11 +64,14 @@ def connection_limit(deployment: Deployment) -> Iterator[Finding]:
         raise ExaminationSkipped("The database cannot be reached.")
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} has no limit of connections.")
+    threads = getattr(settings, "WORKER_THREADS", None)
+    if threads is None:
+        raise ExaminationSkipped("There is no setting WORKER_THREADS, so the number of threads is not known.")
     # Two databases on one server share its connections. We query only Better Auth's database.
     ours = {connections["default"], deployment.database}
     databases = sum(_server(each) == _server(deployment.database) for each in ours)
     # One connection for each worker thread, and one for /readyz.
-    per_process = (settings.WORKER_THREADS + 1) * databases
+    per_process = (threads + 1) * databases
     needed = per_process * deployment.processes
     with read_only_cursor(deployment.database.alias) as cursor:
         cursor.execute(LIMITS)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
-import httpx2
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -48,6 +48,8 @@ class Deployment:
     @property
     def database(self) -> BaseDatabaseWrapper:
         """The database with Better Auth's tables."""
+        if conf.BETTER_AUTH_DATABASE not in connections:
+            raise ExaminationSkipped("BETTER_AUTH_DATABASE is not an alias of DATABASES.")
         return connections[conf.BETTER_AUTH_DATABASE]
 
     @cached_property
@@ -65,6 +67,10 @@ class Deployment:
     @cached_property
     def jwks_response(self) -> JwksResponse | None:
         """``None`` if nothing answers at the JWKS URL."""
+        if find_spec("httpx2") is None:
+            raise ExaminationSkipped('The package httpx2 is missing: pip install "chatbackend[jwks]"')
+        import httpx2
+
         sent_at = timezone.now()
         try:
             with httpx2.stream(

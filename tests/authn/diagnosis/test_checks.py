@@ -1,12 +1,15 @@
 """System checks: which setting causes which message, and valid settings cause none."""
 
 import json
+import logging
+import sys
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from django.core.checks import ERROR, CheckMessage, run_checks
+from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 
+from authn.diagnosis.checks import check_settings, project, tables
 from chatbackend.settings import database
 from tests.fixtures.accounts.signer import Signer
 from tests.fixtures.environment import ATTACHMENT_DIRECTORY
@@ -34,6 +37,18 @@ def named(backend: str) -> dict[str, Any]:
     # The file cache creates its directory, so use one that is deleted after the run.
     location = ATTACHMENT_DIRECTORY if backend.startswith("filebased") else "redis://127.0.0.1:9"
     return {"default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": location}}
+
+
+COUNTERS = named("db.DatabaseCache") | {"counters": named("locmem.LocMemCache")["default"]}
+ROUTER = "authn.tables.routers.BetterAuthRouter"
+WRITES_ANYWHERE = "tests.authn.diagnosis.test_checks.WritesAnywhere"
+
+
+class WritesAnywhere:
+    """A team's own router."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "default"
 
 
 def findings() -> list[CheckMessage]:
@@ -72,6 +87,9 @@ def test_the_settings_of_the_tests_are_valid() -> None:
         {"BETTER_AUTH_COLUMNS": {"jwks.alg": "", "jwks.expiresAt": ""}},
         {"CACHES": named("locmem.LocMemCache")},
         {"CACHES": named("redis.RedisCache")},
+        {"CACHES": COUNTERS, "BETTER_AUTH_CACHE": "counters"},
+        {"BETTER_AUTH_REALM": "the shop's API (v2)"},
+        {"BETTER_AUTH_REALM": ""},
     ],
     ids=str,
 )
@@ -134,6 +152,13 @@ def test_valid_settings_give_no_message(settings: Any, good: dict[str, Any]) -> 
         ({"BETTER_AUTH_COLUMNS": {"session.expiresAt": ""}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
         ({"BETTER_AUTH_COLUMNS": {"expiresAt": "until"}}, "authn.E009", "BETTER_AUTH_COLUMNS"),
         *[({"CACHES": named(backend)}, "authn.E016", "CACHE_URL") for backend in CANNOT_COUNT],
+        ({"BETTER_AUTH_CACHE": "counters"}, "authn.E016", "BETTER_AUTH_CACHE"),
+        ({"BETTER_AUTH_REALM": 'my "shop"'}, "authn.E026", "BETTER_AUTH_REALM"),
+        ({"BETTER_AUTH_REALM": "shop\r\nSet-Cookie: a=b"}, "authn.E026", "BETTER_AUTH_REALM"),
+        ({"BETTER_AUTH_DATABASE": "missing"}, "authn.E028", "BETTER_AUTH_DATABASE"),
+        ({"DATABASE_ROUTERS": []}, "authn.E029", "DATABASE_ROUTERS"),
+        ({"DATABASE_ROUTERS": [WRITES_ANYWHERE, ROUTER]}, "authn.E029", "DATABASE_ROUTERS"),
+        ({"USE_TZ": False}, "authn.E030", "USE_TZ"),
         *[
             ({"BETTER_AUTH_CREDENTIALS": listed}, "authn.E020", "BETTER_AUTH_CREDENTIALS")
             for listed in ([], [""], ["JWT"], ["jwt", "session"], ["jwt", "jwt"])
@@ -214,3 +239,66 @@ def test_an_unknown_plugin_is_named(settings: Any) -> None:
     (finding,) = findings()
 
     assert "api-key, passkey." in finding.msg
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "needs_it"),
+    [
+        ("redis", "redis", {"BETTER_AUTH_SESSION_SOURCE": "redis://localhost"}),
+        ("httpx2", "jwks", {"BETTER_AUTH_KEYS": "jwks", "BETTER_AUTH_JWKS_PRIVATE": True}),
+    ],
+)
+def test_a_missing_package_is_an_error_only_if_a_setting_needs_it(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, package: str, extra: str, needs_it: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    before = findings()
+    for name, value in needs_it.items():
+        setattr(settings, name, value)
+
+    (finding,) = findings()
+
+    assert before == []
+    assert (finding.id, finding.level) == ("authn.E027", ERROR)
+    assert finding.hint == f'pip install "chatbackend[{extra}]"'
+
+
+@pytest.mark.parametrize("fault", ["level", "disabled"])
+def test_a_logging_setting_that_drops_the_audit_log_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    logger = logging.getLogger("authn.audit")
+    monkeypatch.setattr(logger, fault, logging.WARNING if fault == "level" else True)
+
+    (finding,) = findings()
+
+    assert (finding.id, finding.level) == ("authn.W003", WARNING)
+    assert '"authn.audit": {"level": "INFO"}' in (finding.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [("django.contrib.gis.db.backends.postgis", []), ("django.db.backends.dummy", ["authn.E011"])],
+)
+def test_the_kind_of_the_database_decides_and_not_the_name_of_its_engine(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, engine: str, expected: list[str]
+) -> None:
+    class Backend:
+        vendor = "postgresql" if "postgis" in engine else "unknown"
+
+    monkeypatch.setitem(settings.DATABASES, "better_auth", {"ENGINE": engine, "NAME": "shop"})
+    monkeypatch.setattr(tables, "connections", {"better_auth": Backend()})
+    settings.BETTER_AUTH_DATABASE = "better_auth"
+
+    assert [finding.id for finding in findings()] == expected
+
+
+def test_a_project_without_djangos_accounts_needs_a_setting_of_drf(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project.apps, "is_installed", lambda name: name != "django.contrib.auth")
+    before = [message.id for message in check_settings()]
+
+    settings.REST_FRAMEWORK = {}
+
+    assert (before, [message.id for message in check_settings()]) == ([], ["authn.E032"])

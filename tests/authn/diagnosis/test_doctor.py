@@ -652,3 +652,11 @@ def test_the_printed_table_has_the_same_findings(token: str, database_url: str, 
     assert "no.such.token" not in done.stdout
     assert os.sep not in lines[0]
     assert django_settings.SECRET_KEY not in done.stdout
+
+
+def test_an_unknown_alias_of_the_database_is_one_failure_and_breaks_no_examination(settings: Any) -> None:
+    settings.BETTER_AUTH_DATABASE = "missing"
+
+    examinations = list(examine())
+
+    assert [each.name for each in examinations if each.outcome == Outcome.FAILURE] == ["settings"]
