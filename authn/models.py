@@ -80,6 +80,11 @@ class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # gener
         return super().get_db_prep_value(value, connection, prepared)
 
 
+def split_roles(text: str | None) -> set[str]:
+    """Returns the roles in a column of Better Auth, which are separated by commas. NULL has no roles."""
+    return {role.strip() for role in (text or "").split(",")} - {""}
+
+
 class User(models.Model):
     """A user of Better Auth. In an authenticated API request, ``request.user`` is such a user."""
 
@@ -115,6 +120,11 @@ class User(models.Model):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def roles(self) -> set[str]:
+        """The roles of the admin() plugin, such as ``{"admin", "user"}``."""
+        return split_roles(self.role)
 
     @property
     def is_banned(self) -> bool:
@@ -185,3 +195,31 @@ class SigningKey(models.Model):
 
     def __str__(self) -> str:
         return str(self.kid)
+
+
+if "organization" in conf.BETTER_AUTH_PLUGINS:
+
+    class Member(models.Model):
+        """The membership of a user in an organization. Better Auth deletes the row if the membership ends.
+
+        We do not read the table ``organization``: a user is a member only of organizations that exist.
+        """
+
+        id = IdField(primary_key=True, db_column=column("member", "id"))
+        user = models.ForeignKey(
+            User, models.DO_NOTHING, db_column=column("member", "userId"), related_name="memberships"
+        )
+        organization_id = IdField(db_column=column("member", "organizationId"))
+        role = models.TextField(db_column=column("member", "role"))  # such as "owner" or "admin,member"
+
+        class Meta:
+            managed = False
+            db_table = table("member")
+            default_permissions = ()  # not in the admin
+
+        def __str__(self) -> str:
+            return str(self.id)
+
+        @property
+        def roles(self) -> set[str]:
+            return split_roles(self.role)

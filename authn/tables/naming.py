@@ -8,7 +8,7 @@ import re
 
 from authn.conf import conf
 
-MODELS = ("user", "session", "jwks")
+MODELS = ("user", "session", "jwks", "member")
 # All fields of our models, such as "session.expiresAt". These are the possible keys of BETTER_AUTH_COLUMNS.
 fields: set[str] = set()
 OPTIONAL_FIELDS = {"jwks.expiresAt", "jwks.alg"}  # since Better Auth 1.4.0 and 1.7.0
@@ -27,6 +27,11 @@ def table(model: str) -> str:
 def exists(model: str, field: str) -> bool:
     """Whether the table has the column. An empty name in BETTER_AUTH_COLUMNS means that it does not."""
     return column(model, field) != ""
+
+
+def is_declared(model: str) -> bool:
+    """Whether we read this table. ``member`` is read only if BETTER_AUTH_PLUGINS lists the plugin."""
+    return any(field.startswith(f"{model}.") for field in fields)
 
 
 def column(model: str, field: str) -> str:

@@ -20,6 +20,7 @@ from django.db import (
 )
 from django.db.models import Model
 
+from authn import models
 from authn.conf import conf
 from authn.diagnosis.checks.credentials import SESSION_TOKEN_CREDENTIALS
 from authn.models import PLUGINS, Session, SigningKey, User
@@ -207,7 +208,8 @@ def check_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
 def _needed_models() -> list[type[Model]]:
     sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
     keys = [SigningKey] if conf.BETTER_AUTH_KEYS == "database" else []
-    return [User, *sessions, *keys]
+    members = [models.Member] if naming.is_declared("member") else []
+    return [User, *sessions, *keys, *members]
 
 
 def _error_code(model: type[Model]) -> str:

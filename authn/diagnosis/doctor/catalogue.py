@@ -13,6 +13,7 @@ TYPICAL_COLUMNS = {
     "user": {"email", "emailverified"},
     "session": {"token", "userid", "expiresat", "useragent"},
     "jwks": {"publickey", "privatekey"},
+    "member": {"organizationid", "userid", "role"},
     "account": {"accountid", "providerid", "userid"},
     "verification": {"identifier", "value", "expiresat"},
 }
@@ -35,7 +36,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^(pg_|information
   AND (c.relname = ANY (%s) OR EXISTS (
       SELECT FROM pg_attribute m WHERE m.attrelid = c.oid
       AND lower(replace(m.attname, '_', '')) IN
-          ('emailverified', 'useragent', 'publickey', 'providerid', 'identifier')))
+          ('emailverified', 'useragent', 'publickey', 'providerid', 'identifier', 'organizationid')))
 ORDER BY n.nspname, c.relname, a.attnum LIMIT 20000
 """
 SQLITE = """

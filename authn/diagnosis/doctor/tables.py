@@ -25,6 +25,7 @@ def needed_models() -> list[str]:
         "user": True,
         "session": conf.BETTER_AUTH_SESSION_SOURCE == "database",
         "jwks": conf.BETTER_AUTH_KEYS == "database",
+        "member": naming.is_declared("member"),
     }
     return [model for model, is_wanted in wanted.items() if is_wanted]
 
@@ -67,6 +68,8 @@ REMEDIES = {
     "BETTER_AUTH_SESSION_SOURCE=redis://…",
     "jwks": "Better Auth's jwt() plugin or its migration is missing: add jwt() to plugins, then run "
     "npx auth@latest migrate. If its keys are elsewhere, set BETTER_AUTH_KEYS=jwks",
+    "member": "Run Better Auth's migration, npx auth@latest migrate. Or, if it has no organization plugin, "
+    "remove organization from BETTER_AUTH_PLUGINS",
 }
 
 
@@ -116,7 +119,7 @@ def _naming_that_fits(found: dict[str, Table]) -> str | None:
 
 
 def _remedy(model: str, name: str) -> str:
-    if plugin := PLUGIN_OF.get(name):
+    if plugin := "organization" if model == "member" else PLUGIN_OF.get(name):
         rest = ",".join(each for each in conf.BETTER_AUTH_PLUGINS if each != plugin)
         return (
             f"Run Better Auth's migration, npx auth@latest migrate. Or, if it has no {plugin} plugin, set "

@@ -18,7 +18,14 @@ TYPES = {
     "naive": {"timestamp without time zone"},
     "aware": {"timestamp with time zone"},
 }
-IDS = [("user", "id"), ("session", "id"), ("session", "userId"), ("jwks", "id")]
+IDS = [
+    ("user", "id"),
+    ("session", "id"),
+    ("session", "userId"),
+    ("jwks", "id"),
+    ("member", "userId"),
+    ("member", "organizationId"),
+]
 # An age of the newest session that shows that the time zone is right: a wrong one differs by 15 minutes or
 # more.
 MAX_AGE = timedelta(minutes=15)
@@ -101,7 +108,11 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
     found = found_tables(deployment)
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} is only for development.")
-    for model, name, unique in (("session", "userId", False), ("user", "email", True)):
+    for model, name, unique in (
+        ("session", "userId", False),
+        ("user", "email", True),
+        ("member", "userId", False),
+    ):
         table = found.get(model)
         column = columns_of(model, table).get(name) if table else None
         if table is None or column is None:
@@ -126,9 +137,9 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
                 f"{table}.{column} has no unique index: two users may have the same {column}.", statement
             )
         else:
+            cost = "IsMember reads all members" if model == "member" else "every request reads all sessions"
             yield warning(
-                f"{table}.{column} has no index (Better Auth makes one since 1.4): every request reads all "
-                f"sessions.",
+                f"{table}.{column} has no index (Better Auth makes one since 1.4): {cost}.",
                 statement,
             )
 

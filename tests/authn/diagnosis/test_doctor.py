@@ -22,6 +22,7 @@ from authn.diagnosis import doctor
 from authn.diagnosis.doctor import EXAMINATIONS, deployment, examine
 from authn.diagnosis.doctor.deployment import Deployment
 from authn.diagnosis.doctor.findings import Finding, Outcome
+from authn.tables import naming
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth
@@ -660,3 +661,19 @@ def test_an_unknown_alias_of_the_database_is_one_failure_and_breaks_no_examinati
     examinations = list(examine())
 
     assert [each.name for each in examinations if each.outcome == Outcome.FAILURE] == ["settings"]
+
+
+def test_a_missing_table_of_members_is_found_if_the_plugin_is_listed(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = {f"member.{name}" for name in ("id", "userId", "organizationId", "role")}
+    monkeypatch.setattr(naming, "fields", naming.fields | declared)
+
+    (finding,) = findings("tables", Outcome.FAILURE)
+    run('CREATE TABLE members (id text, "organizationId" text, "userId" text)')
+    run("ALTER TABLE members ADD role text")
+    (other_name,) = findings("tables", Outcome.FAILURE)
+
+    assert "there is no table member" in finding.message
+    assert "remove organization from BETTER_AUTH_PLUGINS" in finding.remedy
+    assert other_name.remedy == "BETTER_AUTH_TABLES=member=members"
