@@ -16,8 +16,8 @@ import pytest
 from chatbackend.dev.postgres import create_database
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.code_blocks import TOP, Block, blocks
+from tests.fixtures.packaging.new_project import NewProject, environment, install_package
 from tests.fixtures.servers.api import Api, create, http, operation
-from tests.fixtures.team.new_project import NewProject, environment, install_package
 
 PYTHON = blocks("test_package.py", "python")
 DOCUMENTED_URL = "https://shop.example.com"  # the document's address of Better Auth
