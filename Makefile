@@ -7,11 +7,11 @@ RUN := .venv/bin/python -m
 STRICT := PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= $(RUN)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test image check audit bench faults mutate fuzz clean
+.PHONY: help run setup test image examples check audit bench faults mutate fuzz clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-		printf '  make %-7s %s\n' "$$name" "$$text"; done
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 run: $(PACKAGES)  ## run the page, the API and a database on this machine, until Ctrl-C
 	@$(RUN) chatbackend.dev run
@@ -24,6 +24,9 @@ test: setup  ## run all tests; a part: make test ARGS="-k audit"
 
 image: setup  ## run the steps of the Dockerfile without a container engine
 	$(STRICT) pytest -m image tests/test_image.py
+
+examples: setup  ## build examples/nextjs and the project of docs/frontend.md, and use both in a browser
+	$(STRICT) pytest -m slow
 
 check: $(PACKAGES)  ## check style, types, production settings and missing migrations
 	$(RUN) ruff format --check .
@@ -48,7 +51,7 @@ fuzz: setup  ## send random hostile requests; make fuzz CASES=1000000 SEED=7
 	@CASES=$(CASES) SEED=$(SEED) $(RUN) pytest -q -x --show-capture=no tests/fuzz/long_run.py
 
 clean:  ## remove the installed packages and the local database
-	rm -rf "$$(readlink -f .local/postgres/server)" "$$(readlink -f .local/benchmarks/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules
+	rm -rf "$$(readlink -f .local/postgres/server)" "$$(readlink -f .local/benchmarks/postgres/server)" .local .venv frontend/node_modules tests/better_auth/node_modules examples/nextjs/node_modules examples/nextjs/.next
 
 $(PACKAGES): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

