@@ -166,27 +166,50 @@ def test_the_documented_function_builds_a_context(person: Person) -> None:
 
 @pytest.fixture(scope="module")
 def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all TypeScript blocks, compiled to JavaScript."""
+    """A folder with all TypeScript blocks at the paths that the documents name, compiled to JavaScript."""
     folder = tmp_path_factory.mktemp("typescript")
     install_packages(TEST_BETTER_AUTH)
     (folder / "node_modules").symlink_to(TEST_BETTER_AUTH / "node_modules")
     (folder / "package.json").write_text('{"type": "module"}')
-    files = [f"{number}.{block.language}" for number, block in enumerate(TYPESCRIPT)]
-    for file, block in zip(files, TYPESCRIPT, strict=True):
-        (folder / file).write_text(block.text)
-    options = "--strict --skipLibCheck --jsx react-jsx --target es2022 --module esnext"
-    options += " --moduleResolution bundler --lib es2022,dom,dom.iterable --types node"
-    command = [*node_and_npm()[0], "node_modules/typescript/bin/tsc", *options.split(), *files]
+    (folder / "tsconfig.json").write_text(json.dumps(TSCONFIG))
+    (folder / "css.d.ts").write_text('declare module "*.css";')  # as Next.js does
+    for block in TYPESCRIPT:
+        file = folder / (block.file or f"{block.line}.{block.language}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block.text)
+    command = [*node_and_npm()[0], "node_modules/typescript/bin/tsc"]
     compiled = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert compiled.returncode == 0, compiled.stdout
     return folder
 
 
+TSCONFIG = {
+    "compilerOptions": {
+        "strict": True,
+        "skipLibCheck": True,
+        "jsx": "react-jsx",
+        "target": "es2022",
+        "module": "esnext",
+        "moduleResolution": "bundler",
+        "lib": ["es2022", "dom", "dom.iterable"],
+        "types": ["node"],
+        "paths": {"@/*": ["./*"]},
+    },
+    "exclude": ["node_modules"],
+}
 TYPESCRIPT = blocks(THIS_TEST, "ts", "tsx")
 
 
 def test_the_typescript_compiles(typescript: Path) -> None:
-    assert len(list(typescript.glob("*.js"))) == len(TYPESCRIPT) > 0
+    compiled = [
+        file
+        for name in os.listdir(typescript)
+        if name != "node_modules"
+        for file in [typescript / name, *(typescript / name).rglob("*")]
+        if file.suffix == ".js"
+    ]
+
+    assert len(compiled) == len(TYPESCRIPT) > 0
 
 
 # Runs the documented fetch in Node. While the page is open, the session cookie is replaced by another user's,
@@ -203,7 +226,7 @@ globalThis.fetch = (url, init) => {
   else reached.push(JSON.parse(atob(headers.get("Authorization").split(".")[1])).sub);
   return network(url, { ...init, headers });
 };
-const { fetchAs } = await import(process.argv[2]);
+const { fetchAs } = await import("./lib/chatkit-fetch.js");
 const user = async () => (await (await fetch(`${AUTH}/api/auth/get-session`, {})).json()).user.id;
 const ask = fetchAs(await user());
 const init = { method: "POST", body: JSON.stringify({ type: "threads.list", params: {} }) };
@@ -221,16 +244,15 @@ def test_the_documented_fetch_only_sends_tokens_of_its_own_user(
     typescript: Path, api: Api, auth: BetterAuth
 ) -> None:
     ada, bob = auth.sign_up(), auth.sign_up()
-    number = next(index for index, block in enumerate(TYPESCRIPT) if "fetchAs" in block.text)
-    module = typescript / f"{number}.js"
-    written = module.read_text()
-    module.write_text(written.replace("https://api.example.com/support/chatkit", api.url))
+    module = typescript / "lib/chatkit-fetch.js"
+    module.write_text(module.read_text().replace('"@/lib/auth-client"', '"./auth-client.js"'))
     page = typescript / "page.mjs"
     page.write_text(PAGE)
     browser = {"API": api.url, "AUTH": auth.origin, "ADA": ada.cookie, "BOB": bob.cookie}
-    known = os.environ | browser | {"BETTER_AUTH_URL": auth.origin}
+    variables = {"BETTER_AUTH_URL": auth.origin, "NEXT_PUBLIC_CHATKIT_URL": api.url}
+    known = os.environ | browser | variables
 
-    command = [*node_and_npm()[0], str(page), f"./{module.name}"]
+    command = [*node_and_npm()[0], str(page)]
     ran = subprocess.run(command, cwd=typescript, env=known, capture_output=True, text=True, timeout=60)
 
     assert ran.returncode == 0, ran.stderr
