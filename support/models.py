@@ -91,7 +91,7 @@ class ItemQuerySet(models.QuerySet["Item"]):
         thread. It would sort all items of the thread and not use the index ``items_in_order``.
         """
         owned = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
-        return self.filter(thread=Subquery(owned.values("id")))
+        return self.filter(thread=Subquery(owned.values("id")[:1]))
 
 
 class Item(models.Model):

@@ -145,10 +145,12 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic on
             raise Http404
         return super().get_paginator(request, queryset, *args, **kwargs)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:  # type: ignore[override]
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponseBase | None:  # type: ignore[override]
         """Run the action on the ticked rows, even if they have moved to another page. Never on all rows."""
         chosen = self.get_queryset(request).filter(pk__in=request.POST.getlist(ACTION_CHECKBOX_NAME))
-        return super().response_action(request, chosen)
+        return super().response_action(request, chosen, *args, **kwargs)
 
 
 class BetterAuthAdmin(ReadOnly, LargeTableAdmin):

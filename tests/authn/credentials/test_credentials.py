@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 from rest_framework.request import Request
@@ -581,13 +581,13 @@ def test_the_role_needs_the_token_column_only_for_session_tokens(
         cursor.execute('GRANT SELECT ON "user" TO without_token')
         cursor.execute("GRANT SELECT ON support_thread TO without_token")
         cursor.execute(f'GRANT SELECT ({columns}) ON "session" TO without_token')
-        before = transaction.savepoint()
+        before = connection.savepoint()
         cursor.execute("SET LOCAL ROLE without_token")
         statuses = [
             post_from_page(client, jwt).status_code,
             post_from_page(client, cookie=cookie).status_code,
         ]
-        transaction.savepoint_rollback(before)
+        connection.savepoint_rollback(before)
         cursor.execute('GRANT SELECT ("token") ON "session" TO without_token')
         cursor.execute("SET LOCAL ROLE without_token")
         statuses.append(post_from_page(client, cookie=cookie).status_code)

@@ -61,7 +61,7 @@ def test_a_conversation_is_shown_with_its_messages_and_their_feedback(
     events = api.events(create("Where is my parcel?"), person.token())
     of_thread, answer = {"thread_id": events[0]["thread"]["id"]}, events[-1]["item"]
     rated = operation("items.feedback", **of_thread, item_ids=[answer["id"]], kind="negative")
-    api.post(rated, person.token())
+    assert api.post(rated, person.token()).status_code == 200
     thread = Thread.objects.get(**of_thread)
 
     page = page_of(thread, staff)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import httpx2
@@ -211,7 +212,7 @@ REFUSALS = [
     ("http headers", 429, "Slowly", {"Retry-After": "30", "WWW-Authenticate": 'Bearer realm="shop"'}),
     ("http odd headers", 401, "Who is it?", {}),
     ("http object", 409, "Sold", {}),
-    ("http list", 422, "Unprocessable Entity", {}),
+    ("http list", 422, HTTPStatus(422).phrase, {}),
     ("http no phrase", 499, "Refused", {}),
     ("http 503", 503, "The airline is down", {"Retry-After": "40"}),
     ("drf", 403, "Not on this plan", {}),
