@@ -7,7 +7,7 @@ RUN := .venv/bin/python -m
 STRICT := PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= $(RUN)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test image examples check audit bench faults mutate fuzz clean
+.PHONY: help run setup test image examples check audit bench servers faults mutate fuzz clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -39,6 +39,10 @@ audit: setup  ## check the installed packages for known vulnerabilities
 
 bench: $(PACKAGES)  ## compare the speed with alternatives; options: make bench ARGS="--help"
 	@$(RUN) benchmarks $(ARGS)
+
+servers: setup  ## run the tests of other ASGI servers than uvicorn
+	@$(RUN) pip install --quiet --disable-pip-version-check -r tests/servers/requirements.txt
+	$(STRICT) pytest -m servers tests/servers
 
 faults: $(PACKAGES)  ## test database faults under load; growth of memory: make faults ARGS="soak"
 	@$(RUN) faults $(ARGS)

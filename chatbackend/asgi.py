@@ -1,7 +1,4 @@
-"""``chatbackend.asgi:application``, for an ASGI server. An import with wrong settings or tables raises.
-
-It needs the lifespan protocol (uvicorn's default) to store partial answers at a shutdown.
-"""
+"""``chatbackend.asgi:application``, for an ASGI server. An import with wrong settings or tables raises."""
 
 import gc
 import os

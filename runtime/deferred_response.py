@@ -9,7 +9,7 @@ duration. While a worker thread waits, another thread can use its database conne
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from asgiref.sync import async_to_sync
 from django.core.exceptions import RequestAborted
@@ -17,6 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from runtime.graceful_shutdown import END_STREAM
 from runtime.worker_threads import use_worker_threads, workers
 
 R = TypeVar("R")
@@ -65,6 +66,8 @@ def wait_for_response(
         response = async_to_sync(respond_in_event_loop)()
     if failures:
         raise failures.pop()
+    if isinstance(request, ASGIRequest) and hasattr(response, "abandon"):
+        cast(Any, request.scope)[END_STREAM] = response.abandon
     if receive:
         request.deferred_response = response  # type: ignore[attr-defined]  # for ``abandon_replaced``
     return response

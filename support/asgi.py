@@ -60,7 +60,8 @@ def wrap(
 
     The returned application cuts off bodies that are too long for our views, and lets requests end well when
     the server shuts down. It answers the lifespan protocol of ASGI: at the start of the server, it connects
-    to the databases and loads the keys; at the end, it stores the partial answers of open streams.
+    to the databases and loads the keys; at the end, it stores the partial answers of open streams. For a
+    server without this protocol, see docs/compatibility.md.
 
     ``limits_body_of``: whether the limit for bodies applies to the request with this ASGI scope.
     ``on_startup``: called at the start of the server, in a worker thread. If it raises, the server does not
@@ -69,11 +70,21 @@ def wrap(
     statement_timeout.timeout_seconds = conf.DATABASE_TIMEOUT_SECONDS
     _prepare()
     serving = graceful_shutdown.shielded(limited(application, longest_body, limits_body_of))
+    has_started = False
+
+    def start() -> None:
+        _warm_up()
+        on_startup()
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal has_started
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send, on_startup)
+            has_started = True
+            await _lifespan(receive, send, start)
         elif scope["type"] == "http":
+            if not has_started:  # the server has no lifespan protocol
+                has_started = True
+                await _start_late(start)
             await serving(scope, receive, send)
         else:
             await application(scope, receive, send)  # such as a WebSocket, for a project's own application
@@ -113,12 +124,17 @@ def _warm_up() -> None:
         logger.warning("The databases or the keys are not available yet: %s", exc)
 
 
-async def _lifespan(receive: Any, send: Any, on_startup: Callable[[], None]) -> None:
-    await receive()
-    loop = asyncio.get_running_loop()
-    await loop.run_in_executor(workers, _warm_up)
+async def _start_late(start: Callable[[], None]) -> None:
     try:
-        await loop.run_in_executor(workers, on_startup)
+        await asyncio.get_running_loop().run_in_executor(workers, start)
+    except Exception as exc:
+        logger.error("The start failed: %s", exc)
+
+
+async def _lifespan(receive: Any, send: Any, start: Callable[[], None]) -> None:
+    await receive()
+    try:
+        await asyncio.get_running_loop().run_in_executor(workers, start)
     except Exception as exc:
         await send({"type": "lifespan.startup.failed", "message": str(exc)})
         return

@@ -29,6 +29,7 @@ NOT_OURS = {
     "BETTER_AUTH_DATABASE": "an alias of DATABASES; our own settings choose it",
     "CONN_HEALTH_CHECKS": "of Django's DATABASES",
     "CONN_MAX_AGE": "of Django's DATABASES",
+    "CONFIG_KWARGS": "uvicorn-worker's",
     "DO_NOTHING": "Django's on_delete",
     "ENV_FILE": "of the tests",
     "EXCEPTION_HANDLER": "DRF's",

@@ -1,5 +1,6 @@
 """A server that shuts down while its requests hang. It ends in time and leaves nothing half stored."""
 
+import asyncio
 import json
 import socket
 import time
@@ -10,7 +11,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
 
+from runtime.graceful_shutdown import shielded
+from runtime.handler import WorkerThreadHandler
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.attachments import (
@@ -22,7 +27,8 @@ from tests.fixtures.attachments import (
     stored_file_names,
     upload_directly,
 )
-from tests.fixtures.conversations import items_of, types_of
+from tests.fixtures.chatkit import endpoint
+from tests.fixtures.conversations import items_of, thread_id_of, types_of
 from tests.fixtures.database.concurrent_commits import wait_for_lock
 from tests.fixtures.model.server import Model
 from tests.fixtures.servers.api import Api, create, eventually
@@ -92,3 +98,35 @@ def test_a_shutdown_ends_in_time_and_leaves_nothing_half_stored(
     assert b" 200 " not in response_to_half
     assert Attachment.objects.get(attachment_id=half_sent["id"]).file == ""
     assert put(api, person, half_sent["id"], PNG).status_code == 200  # the upload can be repeated
+
+
+@pytest.mark.parametrize("handler", [WorkerThreadHandler, ASGIHandler])
+def test_a_server_without_the_lifespan_protocol_ends_a_stream_when_it_cancels_the_request(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, person: Person, handler: type[ASGIHandler]
+) -> None:
+    # chatbackend.settings does the same for Django's own handler, because its threads end with their request.
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    settings.CHATKIT_SERVER = "tests.fixtures.chatkit.servers.SlowServer"
+
+    async def cancel_in_mid_stream() -> list[bytes]:
+        request = await endpoint.begin(shielded(handler()), create("until I leave"), person.token())
+        await request.receive_output(10)  # the status and the headers
+        parts = [b""]
+        while b"word" not in parts[-1]:
+            parts.append((await request.receive_output(10))["body"])
+        request.future.cancel()
+        while (message := await request.receive_output(10)).get("more_body"):
+            parts.append(message["body"])
+        await request.wait(10)
+        return parts
+
+    _, first, *_, last = asyncio.run(cancel_in_mid_stream())
+
+    thread_id = thread_id_of([json.loads(first.removeprefix(b"data: "))])
+    failure = {"type": "error", "code": "stream.error", "allow_retry": True}
+    assert json.loads(last.removeprefix(b"data: ")) == failure
+    assert types_of(items_of(person, thread_id)) == [
+        "user_message",
+        "assistant_message",
+        "sdk_hidden_context",
+    ]

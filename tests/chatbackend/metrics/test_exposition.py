@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.fixtures.servers.metrics import (
     Metrics,
     ScrapedServer,
     output_of,
+    scrape,
 )
 
 # --- Off, and wrong settings ----------------------------------------------------------------------
@@ -61,6 +62,17 @@ def test_a_port_in_use_stops_the_start(auth: Any, scraped: ScrapedServer, databa
 
     assert done.returncode != 0
     assert "METRICS_PORT" in done.stdout + done.stderr
+
+
+def test_without_the_lifespan_protocol_the_first_request_opens_the_port(
+    auth: Any, start_api: Callable[..., Any], scraped: ScrapedServer
+) -> None:
+    port = free_port()
+    with start_api(METRICS_PORT=str(port), UVICORN_LIFESPAN="off"):  # its fixture sends the first request
+        assert scrape(port)
+
+    with start_api(METRICS_PORT=str(scraped.port), UVICORN_LIFESPAN="off") as without_metrics:
+        assert "METRICS_PORT: [Errno" in without_metrics.log.read_text()
 
 
 @pytest.mark.parametrize(
