@@ -1,5 +1,6 @@
 # This file creates the virtual environment. The commands themselves are in chatbackend/dev/.
-PYTHON ?= python3
+# PYTHON: the Python of .venv. Without it, an existing .venv stays as it is. With another one, .venv is new.
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 PACKAGES := .venv/.installed
 RUN := .venv/bin/python -m
 # Python's development mode without its checks of C memory: they take a tenth of the suite's time, and we have
@@ -7,7 +8,10 @@ RUN := .venv/bin/python -m
 STRICT := PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= $(RUN)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test image examples check audit bench servers faults mutate fuzz clean
+.PHONY: help run setup test matrix image examples check audit bench servers faults mutate fuzz clean
+ifneq ($(shell $(PYTHON) -V 2>&1),$(shell .venv/bin/python -V 2>&1))
+.PHONY: $(PACKAGES)
+endif
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -21,6 +25,9 @@ setup: $(PACKAGES)  ## install what `make run` and `make test` need
 
 test: setup  ## run all tests; a part: make test ARGS="-k audit"
 	$(STRICT) pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+matrix: setup  ## run the core of the tests with each Python of the machine and each Django; a part: ARGS="3.13"
+	@$(RUN) chatbackend.dev matrix $(ARGS)
 
 image: setup  ## run the steps of the Dockerfile without a container engine
 	$(STRICT) pytest -m image tests/test_image.py
@@ -61,6 +68,6 @@ $(PACKAGES): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"Python 3.11 or newer is needed, such as: make PYTHON=python3.12")'
 	@echo "Installing Python packages (about a minute) …"
-	@test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv
+	@test "$$($(PYTHON) -V)" = "$$(.venv/bin/python -V 2>&1)" -a -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv
 	@$(RUN) pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

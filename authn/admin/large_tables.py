@@ -16,7 +16,7 @@ from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -147,7 +147,7 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic on
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
-    ) -> HttpResponseBase | None:  # type: ignore[override]
+    ) -> HttpResponse | None:
         """Run the action on the ticked rows, even if they have moved to another page. Never on all rows."""
         chosen = self.get_queryset(request).filter(pk__in=request.POST.getlist(ACTION_CHECKBOX_NAME))
         return super().response_action(request, chosen, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""``python -m chatbackend.dev run|setup|check|audit``. The Makefile's targets of these names run it."""
+"""``python -m chatbackend.dev run|setup|check|audit|matrix``. The Makefile has targets of these names."""
 
 import os
 import secrets
@@ -15,6 +15,7 @@ import environ
 
 from chatbackend.dev.audit import audit
 from chatbackend.dev.frontend import FRONTEND, TEST_BETTER_AUTH, better_auth_process, install_packages
+from chatbackend.dev.matrix import matrix
 from chatbackend.dev.postgres import postgres, postgres_process
 from chatbackend.dev.processes import (
     TOP,
@@ -32,7 +33,7 @@ LOCAL = TOP / ".local"  # data and secrets of `make run`
 MANAGE = [sys.executable, str(TOP / "manage.py")]
 
 
-def main(command: str) -> None:
+def main(command: str, *options: str) -> None:
     def stop(number: int, _frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
@@ -41,7 +42,7 @@ def main(command: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
-        {"run": run, "setup": setup, "check": check, "audit": audit}[command]()
+        {"run": run, "setup": setup, "check": check, "audit": audit, "matrix": matrix}[command](*options)
     except (StartError, OSError) as exc:
         sys.exit(f"\n{exc}")
 
@@ -174,4 +175,4 @@ def _wait_for_exit(children: Mapping[str, Popen[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
