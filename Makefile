@@ -49,7 +49,7 @@ bench: $(PACKAGES)  ## compare the speed with alternatives; options: make bench 
 
 servers: setup  ## run the tests of other ASGI servers than uvicorn
 	@$(RUN) pip install --quiet --disable-pip-version-check -r tests/servers/requirements.txt
-	$(STRICT) pytest -m servers tests/servers
+	$(RUN) pytest -m servers tests/servers
 
 faults: $(PACKAGES)  ## test database faults under load; growth of memory: make faults ARGS="soak"
 	@$(RUN) faults $(ARGS)
