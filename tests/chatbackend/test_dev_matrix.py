@@ -100,14 +100,23 @@ def test_failures_errors_and_skipped_tests_are_counted(tmp_path: Path) -> None:
 
 def test_the_table_shows_each_pair_and_a_run_without_a_report_counts_as_failed(tmp_path: Path) -> None:
     pair = Pair(interpreter(3, 13, 2), (6, 1))
-    complete = Result(pair, "6.1.3", Counts(3271, 0, 2), 150.4)
-    broken = Result(pair, "", matrix.counts_in(tmp_path / "none.xml"), 0)
+    complete = Result(pair, "6.1.3", Counts(3271, 0, 2), 150.4, succeeded=True)
+    broken = Result(pair, "", matrix.counts_in(tmp_path / "none.xml"), 0, succeeded=False)
 
-    assert [complete.succeeded, broken.succeeded] == [True, False]
     assert list(matrix.table([complete, broken]))[2:] == [
         "| 3.13.2 | 6.1.3 | 3271 | 0 | 2 | 150 |",
         "| 3.13.2 |  | 0 | 1 | 0 | 0 |",
     ]
+
+
+def test_without_another_pair_there_is_nothing_to_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(matrix, "PYTHONS", {django.VERSION[:2]: [OURS]})
+
+    matrix.matrix("--ends")
+
+    assert "only the pair of .venv" in capsys.readouterr().out
 
 
 def test_a_word_that_no_pair_has_is_an_error() -> None:
