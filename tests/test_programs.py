@@ -18,11 +18,12 @@ pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", *{tests}])
 """
 NEEDS_LOGROTATE = "tests/documents/test_deployment.py::test_logrotate_keeps_the_log_of_thirty_days"
 NEEDS_CHROMIUM = "tests/browser/test_looks.py"
+NEEDS_REDIS = "tests/chatbackend/test_health.py::test_sqlite_and_cookies_are_checked_without_keys"
 NEEDS_NONE = "tests/documents/test_deployment.py::test_the_unit_gives_the_server_enough_time_to_shut_down"
 
 
 def test_the_summary_names_the_missing_programs_and_counts_the_skipped_tests() -> None:
-    tests = [NEEDS_LOGROTATE, NEEDS_CHROMIUM, NEEDS_NONE]
+    tests = [NEEDS_LOGROTATE, NEEDS_CHROMIUM, NEEDS_REDIS, NEEDS_NONE]
 
     done = python(WITHOUT_PROGRAMS.format(tests=tests), CI="", DJANGO_SETTINGS_MODULE="tests.settings")
 
@@ -31,7 +32,7 @@ def test_the_summary_names_the_missing_programs_and_counts_the_skipped_tests() -
     skipped = int(last.partition("passed, ")[2].partition(" skipped")[0])
     assert last.startswith("1 passed, ")
     assert summary.startswith(f"{skipped} tests were skipped")
-    assert summary.endswith("apt install chromium-headless-shell logrotate")
+    assert summary.endswith("apt install chromium-headless-shell logrotate redis-server")
 
 
 def test_the_summary_ignores_tests_that_are_skipped_for_other_reasons() -> None:
