@@ -76,12 +76,15 @@ class EventStream:
         self._task, self._events, self._first = task, events, first
         # If the client leaves before the response is sent, nothing iterates over the events. The finalizer
         # then cancels the task when this object is freed.
-        weakref.finalize(self, _cancel_threadsafe, task).atexit = False
+        weakref.finalize(self, _cancel_threadsafe, weakref.ref(task)).atexit = False
 
     def response(self) -> StreamingHttpResponse:
         response = StreamingHttpResponse(self._iterate(), headers=HEADERS)
-        # ``deferred_response.abandon_replaced`` calls it if this response is not sent.
-        response.abandon = partial(_cancel_threadsafe, self._task)  # type: ignore[attr-defined]
+        # Ends the stream: if this response is not sent (``deferred_response.abandon_replaced``), or if the
+        # server cancels the request (``graceful_shutdown.shielded``). The reference to the task is weak. A
+        # normal one would be a reference cycle: request → ``abandon`` → task → its context → request.
+        end_stream = partial(_cancel_threadsafe, weakref.ref(self._task))
+        response.abandon = end_stream  # type: ignore[attr-defined]
         return response
 
     async def _iterate(self) -> AsyncIterator[bytes]:
@@ -230,9 +233,10 @@ def _error_event(error: CustomStreamError | None = None) -> bytes:
     return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
 
 
-def _cancel_threadsafe(task: "asyncio.Task[None]") -> None:
+def _cancel_threadsafe(reference: "weakref.ref[asyncio.Task[None]]") -> None:
     """Cancel the task from any thread: the garbage collector may run a finalizer in any of them."""
-    if not task.done():
+    task = reference()
+    if task is not None and not task.done():
         task.get_loop().call_soon_threadsafe(task.cancel)
 
 
