@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import django
 
-from chatbackend.dev.processes import TOP, StartError, run_command, say
+from chatbackend.dev.processes import TOP, StartError, child, run_command, say
 
 Version = tuple[int, ...]
 
@@ -179,14 +179,12 @@ def _run(pair: Pair, paths: Sequence[str]) -> Result:
     began = time.monotonic()
     env = os.environ | STRICT
     command = [str(venv / "bin" / "python"), "-m", "pytest", *PYTEST, f"--junitxml={report}", *paths]
-    with log.open("w") as output:
-        done = subprocess.run(
-            command, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-        )
+    with log.open("w") as output, child(command, cwd=TOP, env=env, stdout=output) as process:
+        process.wait()
     seconds = time.monotonic() - began
-    if done.returncode:
+    if process.returncode:
         say(*log.read_text().splitlines()[-60:])
-    return Result(pair, installed, counts_in(report), seconds, succeeded=done.returncode == 0)
+    return Result(pair, installed, counts_in(report), seconds, succeeded=process.returncode == 0)
 
 
 def _install(pair: Pair, venv: Path) -> str:
