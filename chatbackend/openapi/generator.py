@@ -4,8 +4,7 @@ from typing import Any
 
 from drf_spectacular.generators import SchemaGenerator
 
-import authn.openapi  # noqa: F401  # the import registers its extensions with drf-spectacular
-import support.openapi.view_extensions  # noqa: F401  # as above
+import support.openapi.view_extensions  # noqa: F401  # the import registers its extensions with drf-spectacular
 from support.openapi.components import components
 
 Json = dict[str, Any]
