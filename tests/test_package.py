@@ -4,7 +4,9 @@ docs/your-django-project.md is followed to the letter in a new project.
 """
 
 import re
+import shlex
 import shutil
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,18 +16,28 @@ import environ
 import pytest
 
 from chatbackend.dev.postgres import create_database
+from chatbackend.dev.processes import run_command
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.code_blocks import TOP, Block, blocks
 from tests.fixtures.packaging.new_project import NewProject, environment, install_package
 from tests.fixtures.servers.api import Api, create, http, operation
 
-PYTHON = blocks("test_package.py", "python")
+PYTHON, CONSOLE = (blocks("test_package.py", language) for language in ("python", "console"))
 DOCUMENTED_URL = "https://shop.example.com"  # the document's address of Better Auth
 
 AUTHENTICATION = ['INSTALLED_APPS += ["authn"', "class Order(", "class OrderViewSet", "SimpleRouter"]
 CHAT = ['["support", *INSTALLED_APPS]', 'include("support.urls")', "application = wrap(application)"]
 ASGI = ("-m", "uvicorn", "shop.asgi:application", "--ws", "none", "--port", "{port}")
 WSGI = ("-m", "uvicorn", "shop.wsgi:application", "--interface", "wsgi", "--port", "{port}")
+
+RUNSERVER = ("manage.py", "runserver", "--noreload", "{port}")
+NO_ISSUES = "System check identified no issues (0 silenced).\n"
+
+# What pip installs for authn: Django, REST framework, PyJWT with cryptography, psycopg, and what they need.
+AUTHENTICATION_PACKAGES = {
+    *("asgiref", "cffi", "chatbackend", "cryptography", "django", "djangorestframework", "psycopg"),
+    *("psycopg_binary", "pycparser", "pyjwt", "sqlparse", "typing_extensions"),
+}
 
 OTHER_ORIGIN = ["default_headers"]
 
@@ -100,18 +112,53 @@ def person(team_auth: BetterAuth) -> Person:
 @pytest.fixture
 def project(tmp_path: Path, installed: Path, team_auth: BetterAuth, team_database: str) -> NewProject:
     """A new project of a team, with Better Auth's tables in its database."""
-    return NewProject.start(tmp_path, installed, team_database, {DOCUMENTED_URL: team_auth.origin})
+    return NewProject(tmp_path, environment(installed), {DOCUMENTED_URL: team_auth.origin}).start(
+        team_database
+    )
 
 
 def test_the_document_gives_a_project_authentication_and_a_chat(
     project: NewProject, team_auth: BetterAuth
 ) -> None:
-    person, other_person = team_auth.sign_up(), team_auth.sign_up()
+    add_authentication(project, team_auth)
+    add_chat(project, team_auth)
+
+
+@pytest.mark.slow
+def test_the_documents_commands_install_into_an_empty_environment(
+    tmp_path: Path, team_auth: BetterAuth, team_database: str
+) -> None:
+    """Prints the size of what pip has installed, for docs/your-django-project.md."""
+    (build, install), *_ = [block.dialogue for block in CONSOLE if "build" in block.text]
+    run_command(["git", "clone", "--quiet", str(TOP), str(tmp_path / "clone")])
+    run_command([sys.executable, "-m", "venv", str(tmp_path / "venv")])
+    python = str(tmp_path / "venv/bin/python")
+    clone: dict[str, Any] = {"cwd": tmp_path / "clone", "env": environment()}
+
+    run_command([sys.executable, *shlex.split(build[0])[1:]], **clone)
+    run_command([python, "-m", *shlex.split(install[0])], **clone)
+    installed = {path.name.partition("-")[0] for path in (tmp_path / "venv").rglob("*.dist-info")}
+    sizes = [size_of(tmp_path / "venv/lib")]
+
+    assert installed - {"pip", "setuptools"} == AUTHENTICATION_PACKAGES
+    (tmp_path / "shop").mkdir()
+    project = NewProject(tmp_path / "shop", environment(), {DOCUMENTED_URL: team_auth.origin}, python)
+    add_authentication(project.start(team_database), team_auth, *RUNSERVER)
+
+    run_command([python, "-m", *shlex.split(install[0] + "[chatkit]")], **clone)
+    run_command([python, "-m", "pip", "install", "--quiet", "django-cors-headers"], **clone)
+    sizes.append(size_of(tmp_path / "venv/lib"))
+    add_chat(project, team_auth)
+    print("MB of authn and of both:", sizes)
+
+
+def add_authentication(project: NewProject, auth: BetterAuth, *server: str) -> None:
+    person, other_person = auth.sign_up(), auth.sign_up()
     project.follow(documented(*AUTHENTICATION))
     project.append("shop/settings.py", 'INSTALLED_APPS += ["orders"]')
     project.manage("makemigrations", "orders")
     project.manage("migrate")
-    with project.serving(*WSGI, path="/orders/") as api:
+    with project.serving(*(server or WSGI), path="/orders/") as api:
         orders = f"{api.origin}/orders/"
         refused = http.get(orders)
         made = http.post(orders, json={"item": "tea"}, headers=bearer(person))
@@ -119,11 +166,15 @@ def test_the_document_gives_a_project_authentication_and_a_chat(
 
     assert (refused.status_code, made.status_code) == (401, 201)
     assert ([each["item"] for each in own], others) == (["tea"], [])
+    assert '"reason": "ok"' in api.log.read_text()
+    assert project.manage("check").stdout == NO_ISSUES
     assert "0 failures" in project.manage("betterauth", "doctor").stdout
 
+
+def add_chat(project: NewProject, auth: BetterAuth) -> None:
+    person, other_person = auth.sign_up(), auth.sign_up()
     project.follow(documented(*CHAT, *OTHER_ORIGIN))
     project.manage("migrate")
-    checked = project.manage("check")
     with project.serving(*ASGI) as api:
         events = api.events(create(), person.token())
         conversations = [
@@ -131,9 +182,15 @@ def test_the_document_gives_a_project_authentication_and_a_chat(
             for each in (person, other_person)
         ]
 
-    assert checked.stdout == "System check identified no issues (0 silenced).\n"
+    assert project.manage("check").stdout == NO_ISSUES
     assert person.user_id in events[-1]["item"]["content"][0]["text"]
     assert [[each["id"] for each in data] for data in conversations] == [[events[0]["thread"]["id"]], []]
+
+
+def size_of(folder: Path) -> float:
+    """In MB, without compiled bytecode."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return round(sum(path.stat().st_size for path in files) / 1e6, 1)
 
 
 def test_the_example_runs(
@@ -144,7 +201,7 @@ def test_the_example_runs(
     shop = NewProject(example, env)
     shop.manage("makemigrations", "--check")
     shop.manage("migrate")
-    with shop.serving("manage.py", "runserver", "--noreload", "{port}") as api:
+    with shop.serving(*RUNSERVER) as api:
         ordered = http.post(f"{api.origin}/orders/", json={"item": "tea"}, headers=bearer(person)).json()
         events = api.events(create(), person.token())
         style = http.get(f"{api.origin}/static/admin/css/base.css")
@@ -152,16 +209,8 @@ def test_the_example_runs(
     assert ordered["item"] == "tea"
     assert person.user_id in events[-1]["item"]["content"][0]["text"]
     assert style.status_code == 200
-    assert (
-        len(
-            [
-                file
-                for file in (TOP / "examples/django-shop").rglob("*")
-                if file.suffix in (".py", ".md", ".txt")
-            ]
-        )
-        <= 20
-    )
+    files = run_command(["git", "ls-files", "examples/django-shop"], cwd=TOP).splitlines()
+    assert len(files) <= 20
 
 
 def bearer(person: Person) -> dict[str, str]:
