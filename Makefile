@@ -32,7 +32,7 @@ matrix: setup  ## run the core of the tests with each Python of the machine and 
 image: setup  ## run the steps of the Dockerfile without a container engine
 	$(STRICT) pytest -m image tests/test_image.py
 
-examples: setup  ## build examples/nextjs and the project of docs/frontend.md, and use both in a browser
+examples: setup  ## build examples/nextjs and the projects of the documents, and use them
 	$(STRICT) pytest -m slow
 
 check: $(PACKAGES)  ## check style, types, production settings and missing migrations
