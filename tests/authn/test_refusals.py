@@ -305,15 +305,15 @@ def test_a_request_without_any_keys_is_a_503(client: Client, person: Person, set
     assert (response.status_code, response["Retry-After"]) == (503, "2")
 
 
-def test_the_refusals_work_with_drfs_own_exception_handler(
+def test_the_chat_keeps_its_errors_with_drfs_own_exception_handler(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A team may use the class in its own views, with DRF's exception handler.
+    # A project's EXCEPTION_HANDLER is for its own views (tests/authn/test_alone.py).
     monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", drf_exception_handler)
 
     response = post(client, "Bearer nonsense")
 
-    assert (response.status_code, response.json()) == (401, {"detail": BAD_TOKEN})
+    assert (response.status_code, response.json()) == (401, body_of(BAD_TOKEN, 401))
 
 
 def test_an_error_without_a_detail_has_the_phrase_of_its_status() -> None:
