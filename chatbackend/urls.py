@@ -1,6 +1,7 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
 from chatbackend.openapi import views
 
@@ -14,6 +15,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
 ]
 if settings.API_DOCS:
     urlpatterns += [
-        path("docs", views.page),
+        path("docs", views.page, name="docs"),
         path("docs/openapi.yaml", views.openapi, name="openapi"),
     ]
+    if settings.DEBUG:  # in production, / is a 404: the site is on another server
+        urlpatterns.append(path("", RedirectView.as_view(pattern_name="docs")))

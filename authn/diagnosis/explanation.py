@@ -23,31 +23,31 @@ from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, TokenRefused
 from authn.jwt import keys, tokens
 
-# The steps are in the order in which ``authn.jwt.tokens`` and ``authn.sessions`` check a JWT. A test compares
-# the two orders.
+# What each step requires. The steps are in the order in which ``authn.jwt.tokens`` and ``authn.sessions``
+# check a JWT. A test compares the two orders.
 JWT_STEPS = {
-    "form": "three parts of base64url, at most 8192 characters",
-    "header": "is of a JWT and names a key",
-    "key": "is one of Better Auth's keys",
-    "algorithm": "is the key's algorithm",
-    "signature": "was made with this key",
-    "payload": "has the required claims",
-    "times": "the token has begun and has not expired",
-    "issuer": "is our Better Auth",
-    "audience": "is this backend",
-    "claims": "have the right types",
-    "lifetime": "is short enough, and began while the key was in use",
-    "sid": "names the session, if that is required",
-    "user": "has the token's email and id",
-    "ban": "the user is not banned",
-    "session": "is active",
+    "form": "must be three parts of base64url, with at most 8192 characters",
+    "header": "must be the header of a JWT, and name a key",
+    "key": "must be one of Better Auth's keys",
+    "algorithm": "must be the key's algorithm",
+    "signature": "must be made with this key",
+    "payload": "must have the required claims",
+    "times": "the token must have begun, and must not have expired",
+    "issuer": "must be our Better Auth",
+    "audience": "must be this backend",
+    "claims": "must have the right types",
+    "lifetime": "must be short enough, and begin while the key was in use",
+    "sid": "must name the session, if that is required",
+    "user": "must have the token's email and id",
+    "ban": "the user must not be banned",
+    "session": "must be active",
 }
 SESSION_TOKEN_STEPS = {
-    "form": "a token with its signature, if one is required",
-    "signature": "was made with our secret",
-    "session": "has this token",
-    "ban": "the user is not banned",
-    "expiry": "the session has not expired",
+    "form": "must be a token with its signature, if one is required",
+    "signature": "must be made with our secret",
+    "session": "must have this token",
+    "ban": "the user must not be banned",
+    "expiry": "the session must not have expired",
 }
 MAX_CLAIM_LENGTH = 120  # characters of a claim that are shown
 
@@ -75,11 +75,11 @@ class Explanation:
         return self.reason == "ok"
 
     def steps(self) -> Iterator[tuple[str, str]]:
-        """Yields each step's name and its outcome: "passed", "stopped" or "not reached"."""
+        """Yields each step's name and its outcome: "passed", "failed" or "not reached"."""
         outcome = "passed"
         for step in self.all_steps:
             if step == self.stopped_at:
-                yield step, "stopped"
+                yield step, "failed"
                 outcome = "not reached"
             else:
                 yield step, outcome

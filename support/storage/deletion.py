@@ -5,14 +5,14 @@ from dataclasses import astuple, dataclass
 
 from django.db import transaction
 
-from support.models import Attachment, Feedback, Item, Thread, ThreadQuerySet
+from support.models import Attachment, AttachmentQuerySet, Feedback, Item, Thread, ThreadQuerySet
 
 BATCH = 100  # threads in one transaction; an interruption rolls back one transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The numbers of deleted rows."""
+    """The numbers of deleted rows, or of rows that would be deleted."""
 
     threads: int = 0
     items: int = 0
@@ -27,6 +27,17 @@ class Deleted:
             f"conversations {self.threads}, items {self.items}, feedback {self.feedback}, "
             f"attachments {self.attachments}"
         )
+
+
+def count(threads: ThreadQuerySet, attachments: AttachmentQuerySet) -> Deleted:
+    """Count what ``delete_threads`` would delete.
+
+    ``attachments``: those of the threads. An attachment is counted even if a message of another thread
+    carries it, and ``delete_threads`` keeps such an attachment.
+    """
+    items = Item.objects.filter(thread__in=threads)
+    feedback = Feedback.objects.filter(item__thread__in=threads)
+    return Deleted(threads.count(), items.count(), feedback.count(), attachments.count())
 
 
 def delete_threads(threads: ThreadQuerySet) -> Iterator[Deleted]:

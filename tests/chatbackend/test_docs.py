@@ -174,10 +174,14 @@ def test_the_page_loads_and_sends_nothing_to_other_origins(documented: Api) -> N
 
 def test_the_documentation_is_off_by_default(api: Api) -> None:
     statuses = [
-        http.get(f"{api.origin}{path}").status_code for path in ("/docs", "/docs/openapi.yaml", SWAGGER)
+        http.get(f"{api.origin}{path}").status_code for path in ("/docs", "/docs/openapi.yaml", SWAGGER, "/")
     ]
 
-    assert statuses == [404, 404, 404]
+    assert statuses == [404, 404, 404, 404]
+
+
+def test_the_root_leads_nowhere_in_production(documented: Api) -> None:
+    assert http.get(f"{documented.origin}/").status_code == 404
 
 
 def test_a_browser_shows_the_document_without_an_error(documented: Api, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import TOP, free_port
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.environment import process_environment
-from tests.fixtures.servers.api import Api, create
+from tests.fixtures.servers.api import Api, create, http
 from tests.fixtures.servers.forkserver import manage, python, runserver
 
 # --- migrate --------------------------------------------------------------------------------------
@@ -79,15 +79,19 @@ def test_the_application_can_be_imported_in_a_running_event_loop(auth: Any, data
     assert done.returncode == 0, done.stderr
 
 
-def test_runserver_serves_asgi_and_streams(database_url: str, person: Person, tmp_path: Path) -> None:
+def test_runserver_serves_asgi_streams_and_a_way_to_the_documentation(
+    database_url: str, person: Person, tmp_path: Path
+) -> None:
     port, env = free_port(), process_environment(DATABASE_URL=database_url, DEBUG="True")
 
     with runserver(env, port, tmp_path / "log"):
         running = Api(f"http://localhost:{port}", tmp_path / "log")
+        root = http.get(f"{running.origin}/", follow_redirects=False)
         with running.stream(create(), person.token()) as events:
             types = [event["type"] for _, event in events]
 
     assert types.count("thread.item.updated") > 10
+    assert (root.status_code, root.headers["Location"]) == (302, "/docs")
 
 
 # --- Management commands --------------------------------------------------------------------------

@@ -5,7 +5,6 @@ queries has a time limit. The findings hold no password, secret or token.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from django.db import DatabaseError
 from django.views.decorators.debug import sensitive_variables
@@ -21,7 +20,11 @@ from authn.diagnosis.doctor import (
     types_and_indexes,
 )
 from authn.diagnosis.doctor.deployment import Deployment
-from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, Outcome
+from authn.diagnosis.doctor.findings import Examination, ExaminationSkipped, Finding, Outcome
+
+# PostgreSQL's codes for a missing table and a missing column. The examinations "tables" and "columns" report
+# what is missing.
+MISSING = {"42P01", "42703"}
 
 EXAMINATIONS: dict[str, Callable[[Deployment], Iterator[Finding]]] = {
     "settings": system_checks.failed_checks,
@@ -46,20 +49,6 @@ EXAMINATIONS: dict[str, Callable[[Deployment], Iterator[Finding]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
-    """``outcome``: the worst outcome of its findings."""
-
-    name: str
-    findings: list[Finding]
-
-    @property
-    def outcome(self) -> Outcome:
-        outcomes = {finding.outcome for finding in self.findings}
-        worst_first = (Outcome.FAILURE, Outcome.WARNING, Outcome.OK, Outcome.SKIPPED)
-        return next((outcome for outcome in worst_first if outcome in outcomes), Outcome.SKIPPED)
-
-
 @sensitive_variables()
 def examine(token: str = "", processes: int = 1) -> Iterator[Examination]:
     """Run all examinations, and yield each as soon as it is finished.
@@ -82,6 +71,9 @@ def run(name: str, deployment: Deployment) -> Examination:
     except DatabaseError as exc:
         # Show only the code of PostgreSQL's error: its message may quote a row.
         code = getattr(exc.__cause__, "sqlstate", None) or type(exc).__name__
+        if code in MISSING:
+            findings.append(Finding(Outcome.SKIPPED, "A table or a column that it reads is missing."))
+            return Examination(name, findings)
         remedy = "Look up the code in PostgreSQL's appendix A. The findings above may explain it."
         findings.append(Finding(Outcome.WARNING, f"The database raised an error ({code}).", remedy))
     except Exception as exc:

@@ -34,8 +34,14 @@ def reachable(deployment: Deployment) -> Iterator[Finding]:
         is_better_auths = alias == conf.BETTER_AUTH_DATABASE
         if alias == "default" and (fault := conf.DATABASE_FAULTS.get("DATABASE_URL")):
             yield failure(*fault)
-        elif database.vendor == "unknown" and (alias != "default" or not apps.is_installed("chatbackend")):
-            continue  # the examination "settings" reports it, or a team's own project has no such database
+        elif database.vendor == "unknown":
+            if alias != "default" or not apps.is_installed("chatbackend"):
+                continue  # the examination "settings" reports it, or a team's own project has no such database
+            yield failure(
+                "DATABASE_URL is not the address of a PostgreSQL database.",
+                "Write an address such as postgresql://user:password@localhost:5432/name. In the user's name "
+                "and the password, write %40 for @, %2F for / and %3F for ?.",
+            )
         elif why := deployment.unreachable if is_better_auths else why_unreachable(database):
             variable = "DATABASE_URL" if alias == "default" else "BETTER_AUTH_DATABASE_URL"
             yield failure(

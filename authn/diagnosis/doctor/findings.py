@@ -1,4 +1,4 @@
-"""The findings of an examination."""
+"""The findings of an examination, and their outcome."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +19,20 @@ class Finding:
     outcome: Outcome
     message: str
     remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """``outcome``: the worst outcome of its findings."""
+
+    name: str
+    findings: list[Finding]
+
+    @property
+    def outcome(self) -> Outcome:
+        outcomes = {finding.outcome for finding in self.findings}
+        worst_first = (Outcome.FAILURE, Outcome.WARNING, Outcome.OK, Outcome.SKIPPED)
+        return next((outcome for outcome in worst_first if outcome in outcomes), Outcome.SKIPPED)
 
 
 class ExaminationSkipped(Exception):

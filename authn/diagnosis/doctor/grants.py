@@ -35,9 +35,9 @@ FROM pg_roles WHERE rolname = current_user
 
 def missing(deployment: Deployment) -> Iterator[Finding]:
     """Finds columns that we read and that our role may not read."""
+    tables = _tables(deployment)
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} has no roles.")
-    tables = _tables(deployment)
     role = _role(deployment)[0]
     lacking = False
     for model, table in tables.items():
@@ -61,9 +61,9 @@ def unneeded(deployment: Deployment) -> Iterator[Finding]:
     This is only a warning if the same role is used for our own tables, because that role has to own them. It
     is a failure if the role is only used for Better Auth's tables.
     """
+    tables = _tables(deployment)
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} has no roles.")
-    tables = _tables(deployment)
     for model in ("account", "verification"):  # they hold passwords, codes, and tokens of other services
         if table := deployment.catalogue.found(model):
             tables[model] = table

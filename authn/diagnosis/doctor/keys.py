@@ -90,7 +90,7 @@ def jwks_url(deployment: Deployment) -> Iterator[Finding]:
         yield from _examine_served_keys(served, shown)
     elif deployment.unreachable or deployment.catalogue.configured("jwks") is None:
         # The database does not answer or has no such table, so there is nothing to compare the keys with.
-        yield ok(f"{shown} serves {len(served)} keys.")
+        yield ok(f"{shown} serves keys: {len(served)}.")
     else:
         kids = {row.kid for row in _rows(deployment)}
         if unknown := sorted(served.keys() - kids):
@@ -128,7 +128,7 @@ def _examine_served_keys(served: dict[str, Any], shown_url: str) -> Iterator[Fin
         make_finding = warning if usable else failure
         yield make_finding(f"Key {kid} is not usable, so its tokens are refused: {fault}.", _remedy(fault))
     if usable:
-        yield ok(f"{shown_url} serves {usable} usable keys.")
+        yield ok(f"{shown_url} serves usable keys: {usable}.")
 
 
 def _remedy(fault: str) -> str:

@@ -23,9 +23,9 @@ def session_table(deployment: Deployment) -> Iterator[Finding]:
     """
     if conf.BETTER_AUTH_SESSION_SOURCE != "database":
         raise ExaminationSkipped("We do not use the table: BETTER_AUTH_SESSION_SOURCE is a Redis.")
+    users, sessions = deployment.catalogue.found("user"), deployment.catalogue.found("session")
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} is only for development.")
-    users, sessions = deployment.catalogue.found("user"), deployment.catalogue.found("session")
     if users is None or sessions is None:
         raise ExaminationSkipped("The user table or the session table is missing.")
     user_created = columns_of("user", users).get("createdAt", "")

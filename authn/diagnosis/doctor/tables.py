@@ -91,11 +91,12 @@ def columns(deployment: Deployment) -> Iterator[Finding]:
         return
     other_naming = _naming_that_fits(found)
     named = ",".join(f"{field}={column}" for field, column in (conf.BETTER_AUTH_COLUMNS | likely).items())
+    plugins = set(filter(None, (_plugin_of(model, name) for model, name in absent)))
     for model, name in absent:
         fault = f"{found[model]} has no column {fields_of(model)[name]}"
         similar = likely.get(f"{model}.{name}")
         if similar is None:
-            yield failure(f"{fault}.", _remedy(model, name))
+            yield failure(f"{fault}.", _remedy(model, name, plugins))
         elif not similar:
             yield failure(
                 f"{fault}. Better Auth added it in {ADDED_IN[model, name]}.", f"BETTER_AUTH_COLUMNS={named}"
@@ -118,14 +119,20 @@ def _naming_that_fits(found: dict[str, Table]) -> str | None:
     return other if all(renamed) else None
 
 
-def _remedy(model: str, name: str) -> str:
-    if plugin := "organization" if model == "member" else PLUGIN_OF.get(name):
-        rest = ",".join(each for each in conf.BETTER_AUTH_PLUGINS if each != plugin)
+def _remedy(model: str, name: str, plugins: set[str]) -> str:
+    """``plugins``: those with a missing column. All their columns have the same remedy."""
+    if _plugin_of(model, name):
+        rest = ",".join(each for each in conf.BETTER_AUTH_PLUGINS if each not in plugins)
+        listed = " or ".join(each for each in conf.BETTER_AUTH_PLUGINS if each in plugins)
         return (
-            f"Run Better Auth's migration, npx auth@latest migrate. Or, if it has no {plugin} plugin, set "
+            f"Run Better Auth's migration, npx auth@latest migrate. Or, if it has no {listed} plugin, set "
             f"BETTER_AUTH_PLUGINS={rest}"
         )
     return f"Write the column's name: BETTER_AUTH_COLUMNS={model}.{name}=…"
+
+
+def _plugin_of(model: str, name: str) -> str | None:
+    return "organization" if model == "member" else PLUGIN_OF.get(name)
 
 
 def columns_of(model: str, table: Table) -> dict[str, str]:

@@ -36,9 +36,9 @@ FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = %s AN
 
 
 def types(deployment: Deployment) -> Iterator[Finding]:
+    found, faults = found_tables(deployment), 0
     if deployment.database.vendor != "postgresql":
         raise ExaminationSkipped(f"{deployment.database.display_name} does not enforce types.")
-    found, faults = found_tables(deployment), 0
     kinds: dict[tuple[str, str], str] = {}
     for model, name in IDS:
         if model not in found:

@@ -3,11 +3,12 @@ from argparse import ArgumentTypeError
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from support.models import Thread
-from support.storage.deletion import Deleted, delete_threads
+from support.management.housekeeping import HousekeepingCommand
+from support.models import Attachment, Thread
+from support.storage.deletion import count, delete_threads
 
 
 def days(text: str) -> timedelta:
@@ -16,10 +17,12 @@ def days(text: str) -> timedelta:
     return timedelta(days=int(text[:-1]))
 
 
-class Command(BaseCommand):
+class Command(HousekeepingCommand):
     help = "Deletes the conversations that have had no new message for some time, with their files."
+    example = "prune_chats --older-than 90d --dry-run"
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--older-than",
             type=days,
@@ -27,19 +30,10 @@ class Command(BaseCommand):
             metavar="DAYS",
             help="without a new message for this long: 90d",
         )
-        parser.add_argument("--dry-run", action="store_true", help="only count the conversations")
 
     def handle(self, *, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         old = Thread.objects.inactive_since(timezone.now() - older_than)
-        total = old.count()
         if dry_run:
-            self.stdout.write(f"Would delete {total} conversations.")
+            self.report(count(old, Attachment.objects.filter(thread__in=old)), dry_run=True)
             return
-        deleted = Deleted()
-        try:
-            for batch in delete_threads(old):
-                deleted += batch
-                self.stdout.write(f"{deleted.threads} of {total} …")
-        except KeyboardInterrupt:
-            raise CommandError(f"Interrupted. Deleted so far: {deleted}.", returncode=130) from None
-        self.stdout.write(f"Deleted: {deleted}.")
+        self.delete(delete_threads(old), total=old.count())

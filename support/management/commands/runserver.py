@@ -14,11 +14,14 @@ from django.utils import autoreload
 from django.utils.module_loading import import_string
 from uvicorn.config import LOGGING_CONFIG
 
+from authn.management.terminal import CommandWithExample
 
-class Command(StaticFilesRunserver):
+
+class Command(CommandWithExample, StaticFilesRunserver):
     addr: str
     port: str
     help = "Serves ASGI_APPLICATION with uvicorn, and restarts when the code changes."
+    example = "runserver 8001"
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         autoreload.raise_last_exception()

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from support.files import stored_files
+from support.management.housekeeping import HousekeepingCommand
 from support.models import Attachment
 
 BATCH = 500
@@ -22,25 +23,26 @@ def age(text: str) -> timedelta:
     return timedelta(seconds=int(text[:-1]) * SECONDS[text[-1]])
 
 
-class Command(BaseCommand):
+class Command(HousekeepingCommand):
     help = "Deletes attachments that no message carries, and files that no attachment names."
+    example = "sweep_attachments --older-than 1d --dry-run"
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--older-than",
             type=age,
             default="1d",
             help="keep younger ones, because users may still send them: 1d",
         )
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
     def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         before = timezone.now() - older_than
         attachments = _delete_unsent(before, dry_run)
         files = sum(len(names) if dry_run else stored_files.delete(names) for names in _unused_files(before))
-        verb = "Would delete" if dry_run else "Deleted"
-        self.stdout.write(
-            f"{verb} {attachments} attachments that no message carries and {files} files of no attachment."
+        self.report(
+            f"attachments that no message carries {attachments}, files of no attachment {files}",
+            dry_run=dry_run,
         )
 
 

@@ -1,7 +1,7 @@
 """``manage.py betterauth doctor``: it names each fault, and its remedy repairs the fault."""
 
 import json
-import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -28,7 +28,7 @@ from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.accounts.signer import Signer
 from tests.fixtures.environment import BETTER_AUTH_SECRET, BETTER_AUTH_URL
-from tests.fixtures.servers.forkserver import manage
+from tests.fixtures.servers.forkserver import manage, manage_in_terminal
 
 SQL = ("CREATE ", "GRANT ", "REVOKE ", "REINDEX ")
 
@@ -634,24 +634,30 @@ def test_an_unsupported_database_url_is_one_failure() -> None:
     )
 
     assert report.status == 1
-    assert report.named("failure").keys() == {"database"}
+    assert report.named("failure") == {
+        "database": "DATABASE_URL is not the address of a PostgreSQL database."
+    }
+    assert "unknown" not in report.output
     assert "geheim" not in report.output
 
 
-def test_the_printed_table_has_the_same_findings(token: str, database_url: str, tmp_path: Path) -> None:
+def test_the_most_important_comes_first_and_a_next_step_last(token: str, database_url: str) -> None:
     env = {"DATABASE_URL": database_url, "BETTER_AUTH_ISSUER": f"{BETTER_AUTH_URL}/"}
 
     done = manage("betterauth", "doctor", "--token", "-", stdin="no.such.token", **env)
 
     lines = done.stdout.splitlines()
+    outcomes = [line.split()[0] for line in lines[:-3] if line[0] != " "]
     assert done.returncode == 1
+    assert outcomes == sorted(outcomes, key=["failure", "warning", "ok", "skipped"].index)
     assert any(line.startswith("failure     issuer") for line in lines)
-    # The longest name fits its column.
-    assert ["skipped", "secondary_storage"] in [line.split()[:2] for line in lines]
     assert any(line.strip().startswith("→") and "BETTER_AUTH_ISSUER" in line for line in lines)
-    assert lines[-1].endswith("2 failures, 1 warnings.")
+    assert lines[-4] == "skipped     1 examination     secondary_storage (why: --all)"
+    assert lines[-2:] == [
+        "19 examinations: 2 failures, 1 warning.",
+        "Next: do what the first arrow (→) says, and run this command again.",
+    ]
     assert "no.such.token" not in done.stdout
-    assert os.sep not in lines[0]
     assert django_settings.SECRET_KEY not in done.stdout
 
 
@@ -677,3 +683,44 @@ def test_a_missing_table_of_members_is_found_if_the_plugin_is_listed(
     assert "there is no table member" in finding.message
     assert "remove organization from BETTER_AUTH_PLUGINS" in finding.remedy
     assert other_name.remedy == "BETTER_AUTH_TABLES=member=members"
+
+
+def test_eleven_findings_of_one_wrong_setting_are_one_failure(token: str, database_url: str) -> None:
+    wrong = {"DATABASE_URL": database_url, "BETTER_AUTH_NAMING": "snake"}
+
+    first, *lines = manage("betterauth", "doctor", **wrong).stdout.splitlines()
+
+    assert first == "failure     columns           BETTER_AUTH_NAMING corrects 11 findings:"
+    assert all(line.strip().startswith("- public.") for line in lines[:11])
+    assert lines[11].strip() == "→ BETTER_AUTH_NAMING=camel"
+    assert lines[-2] == "19 examinations: 1 failure, 1 warning."
+    assert "42703" not in str(lines)  # the other examinations do not report the missing columns again
+
+
+def test_all_columns_of_missing_plugins_have_one_remedy(token: str, database_url: str) -> None:
+    plugins = {"BETTER_AUTH_PLUGINS": "two-factor,organization"}
+
+    first, *lines = manage("betterauth", "doctor", DATABASE_URL=database_url, **plugins).stdout.splitlines()
+
+    assert first == "failure     columns           BETTER_AUTH_PLUGINS corrects 2 findings:"
+    assert lines[2].endswith("set BETTER_AUTH_PLUGINS=")
+
+
+def test_each_skipped_examination_has_a_reason() -> None:
+    nowhere = "postgresql://a:b@127.0.0.1:9/chat"
+
+    shown = manage("betterauth", "doctor", "--all", DATABASE_URL=nowhere).stdout
+
+    assert "skipped     columns           The database cannot be reached." in shown
+
+
+def test_a_terminal_shows_colours_and_a_pipe_does_not() -> None:
+    garbage = {"DATABASE_URL": "garbage"}
+
+    status, in_terminal = manage_in_terminal("betterauth", "doctor", **garbage)
+    in_pipe = manage("betterauth", "doctor", **garbage)
+
+    assert status == in_pipe.returncode == 1
+    assert re.search(r"^\x1b\[[\d;]+mfailure ", in_terminal)
+    assert "\x1b" not in in_pipe.stdout
+    assert re.sub(r"\x1b\[[\d;]*m", "", in_terminal).split() == in_pipe.stdout.split()

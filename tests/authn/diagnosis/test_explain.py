@@ -133,7 +133,7 @@ def test_a_token_with_several_flaws_stops_at_the_first_step(
     assert [step for step in steps if step in PLACES] == PLACES
     outcomes = [outcome for _, outcome in explained.steps()]
     place = steps.index(FLAWS[first].step)
-    assert outcomes == ["passed"] * place + ["stopped"] + ["not reached"] * (len(steps) - place - 1)
+    assert outcomes == ["passed"] * place + ["failed"] + ["not reached"] * (len(steps) - place - 1)
 
 
 @pytest.mark.parametrize(("forge", "reason"), FORGERIES)
@@ -343,6 +343,7 @@ def test_the_exit_status_is_0_if_accepted_and_1_if_refused(
 
     output = capsys.readouterr().out
     assert statuses == [0, 0, 1, 0]
+    assert "failed      signature         must be made with this key" in output
     assert "Accepted:" in output
     assert "Refused, 401 (signature)" in output
     assert json.loads(output[output.index("\n{") :])["accepted"] is True
@@ -398,4 +399,5 @@ def test_a_wrong_command_line_is_not_repeated(
     output = capsys.readouterr()
     assert ended.value.code == 2
     assert all(secret not in output.out + output.err for secret in token.split("."))
-    assert "betterauth --help" in output.err
+    for named in ("betterauth doctor", "betterauth explain", "betterauth --help"):
+        assert named in output.err
