@@ -156,9 +156,15 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "TITLE": "chatbackend",
     "VERSION": "1",
-    "DESCRIPTION": "A [ChatKit](https://openai.github.io/chatkit-js/) server for users who sign in with "
-    "[Better Auth](https://better-auth.com). A caller sends credentials of Better Auth, and sees only their "
-    "own data.",
+    "DESCRIPTION": "chatbackend connects [Better Auth](https://better-auth.com) with OpenAI's "
+    "[ChatKit](https://openai.github.io/chatkit-js/). A page sends a user's messages together with the "
+    "user's Better Auth token, and gets the answers as a stream. Each user sees only their own conversations "
+    "and files.",
+    "TAGS": [  # in the order in which Swagger UI shows them
+        {"name": "chatkit", "description": "Conversations. A page that uses ChatKit needs only this URL."},
+        {"name": "attachments", "description": "Files that a user attaches to a message."},
+        {"name": "health", "description": "For load balancers and monitoring. These need no credentials."},
+    ],
     "SERVERS": [{"url": "/"}],  # the server that serves the document
     "SCHEMA_PATH_PREFIX": API_PREFIX,
     "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # our docstrings are for readers of the code

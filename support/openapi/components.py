@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from support.openapi import protocol_schema
+from support.openapi import operations, protocol_schema
 
 Json = dict[str, Any]
 
@@ -36,7 +36,28 @@ STREAM_EVENT = {
 
 
 def components() -> dict[str, Json]:
-    return {**protocol_schema.components(), "Error": ERROR, "Nothing": NOTHING}
+    schemas = protocol_schema.components()
+    for tag, name in _tagged(schemas):
+        schemas[name]["title"] = tag
+        if tag in operations.OPERATIONS:
+            schemas[name]["description"] = operations.OPERATIONS[tag].description
+    return {**schemas, "Error": ERROR, "Nothing": NOTHING}
+
+
+def _tagged(schemas: dict[str, Json]) -> list[tuple[str, str]]:
+    """Return the tag and the name of each schema that is a choice of a union, such as an operation.
+
+    Swagger UI shows the title of a choice, and only "object" for a choice without a title.
+    """
+    mappings = [
+        schema["discriminator"]["mapping"] for schema in schemas.values() if "discriminator" in schema
+    ]
+    return [
+        (tag, ref.removeprefix(protocol_schema.REF))
+        for mapping in mappings
+        for tag, ref in mapping.items()
+        if ref.removeprefix(protocol_schema.REF) in schemas
+    ]
 
 
 def ref(name: str) -> Json:

@@ -1,6 +1,8 @@
-"""Documents ChatKit's operations: a description, the schema of the response, and an example of a request."""
+"""Documents ChatKit's operations: a description, the schema of the response, and an example of a request.
 
-import json
+``support.openapi.example_responses`` has the examples of responses.
+"""
+
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -136,34 +138,3 @@ def table() -> str:
 def example(name: str) -> Json:
     """Return an example of a request's body. Each call returns a new copy."""
     return {"type": name, "params": deepcopy(OPERATIONS[name].params)}
-
-
-def example_stream() -> str:
-    """Return an example of the whole response of ``threads.create``."""
-    item_fields = {"thread_id": THREAD_ID, "created_at": "2026-03-01T12:30:15.123456"}
-    thread = {
-        "id": THREAD_ID,
-        "created_at": item_fields["created_at"],
-        "status": {"type": "active"},
-        "metadata": {},
-        "items": {"data": [], "has_more": False},
-    }
-    message = {"id": ITEM_ID.replace("9", "1"), **item_fields, "type": "user_message", **MESSAGE_INPUT}
-    answer = {"id": ITEM_ID, **item_fields, "type": "assistant_message", "content": []}
-    text = {"type": "output_text", "text": "Hello!", "annotations": []}
-    part = {"content_index": 0}
-    updates = [
-        {"type": "assistant_message.content_part.added", **part, "content": text | {"text": ""}},
-        {"type": "assistant_message.content_part.text_delta", **part, "delta": "Hel"},
-        {"type": "assistant_message.content_part.text_delta", **part, "delta": "lo!"},
-        {"type": "assistant_message.content_part.done", **part, "content": text},
-    ]
-    events = [
-        {"type": "thread.created", "thread": thread},
-        {"type": "thread.item.done", "item": message},
-        {"type": "stream_options", "stream_options": {"allow_cancel": True}},
-        {"type": "thread.item.added", "item": answer},
-        *({"type": "thread.item.updated", "item_id": ITEM_ID, "update": update} for update in updates),
-        {"type": "thread.item.done", "item": answer | {"content": [text]}},
-    ]
-    return "".join(f"data: {json.dumps(event)}\n\n" for event in events)

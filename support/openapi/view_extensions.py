@@ -13,7 +13,7 @@ from drf_spectacular.utils import (
 )
 
 from support import media_types
-from support.openapi import operations
+from support.openapi import example_responses, operations
 from support.openapi.components import STREAM_EVENT, ref
 from support.openapi.responses import COMMON_ERRORS, HEADERS, errors
 
@@ -90,11 +90,15 @@ class ChatKit(_Documented):
                 (200, "application/json"): OpenApiResponse(
                     {"anyOf": [ref(name) for name in operations.json_schemas()]},
                     description=OPERATION_RESPONSE,
+                    examples=[
+                        OpenApiExample(name, value)
+                        for name, value in example_responses.json_responses().items()
+                    ],
                 ),
                 (200, EVENT_STREAM): OpenApiResponse(
                     STREAM_EVENT,
                     description=OPERATION_RESPONSE,
-                    examples=[OpenApiExample("threads.create", operations.example_stream())],
+                    examples=[OpenApiExample("threads.create", example_responses.stream())],
                 ),
                 **errors(*COMMON_ERRORS),
             },
@@ -130,7 +134,7 @@ class DirectUpload(_Documented):
 def _upload(operation_id: str) -> Any:
     return extend_schema(
         operation_id=operation_id,
-        summary="Upload a file after `attachments.create`",
+        summary="Upload a file after attachments.create",
         description='The second phase of ChatKit\'s `uploadStrategy: { type: "two_phase" }`. The body is a '
         "form with the field `file`, or only the bytes of the file. The bytes may have any other content "
         "type. If you do not get the response, send the same bytes again.",

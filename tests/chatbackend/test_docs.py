@@ -1,6 +1,7 @@
 """The API documentation: it agrees with the code and the running server, and a browser can show it."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,11 +14,13 @@ import pytest
 import yaml
 from django.core.management import call_command
 from drf_spectacular.renderers import OpenApiYamlRenderer
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from chatbackend.openapi.generator import Generator
 from chatbackend.openapi.views import POLICY
 from support.openapi import operations
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.environment import BETTER_AUTH_URL
 from tests.fixtures.programs import program
 from tests.fixtures.servers.api import Api, http
 
@@ -169,7 +172,8 @@ def test_the_page_loads_and_sends_nothing_to_other_origins(documented: Api) -> N
 
     assert answer.headers["Content-Security-Policy"] == POLICY
     assert answer.headers["X-Frame-Options"] == "DENY"
-    assert answer.text.count("://") == 0
+    assert re.findall(r'(?:src|href)="(\w+:[^"]+)', answer.text) == [f"{BETTER_AUTH_URL}/api/auth/token"]
+    assert "<a href" in answer.text  # a link to click, which loads nothing
 
 
 def test_the_documentation_is_off_by_default(api: Api) -> None:
@@ -184,21 +188,78 @@ def test_the_root_leads_nowhere_in_production(documented: Api) -> None:
     assert http.get(f"{documented.origin}/").status_code == 404
 
 
-def test_a_browser_shows_the_document_without_an_error(documented: Api, tmp_path: Path) -> None:
-    # With a public host name: at localhost, Swagger UI contacts no other servers anyway.
-    outside = documented.origin.replace("localhost", "api.example.com")
-    command = [
-        program("chromium-headless-shell"),
-        *("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
-        *("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"),
+@pytest.fixture(scope="module")
+def public_origin(documented: Api) -> str:
+    """The server under a public host name. At localhost, Swagger UI contacts no other servers anyway."""
+    return documented.origin.replace("localhost", "api.example.com")
+
+
+@pytest.fixture(scope="module")
+def browser(public_origin: str) -> Iterator[Browser]:
+    arguments = [
+        "--disable-gpu",
         "--host-resolver-rules=MAP api.example.com 127.0.0.1",
-        f"--unsafely-treat-insecure-origin-as-secure={outside}",  # treated like https, as in production
-        f"{outside}/docs",
+        f"--unsafely-treat-insecure-origin-as-secure={public_origin}",  # treated like https, as in production
     ]
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=program("chromium-headless-shell"), args=arguments)
 
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
 
+@pytest.fixture
+def page(public_origin: str, person: Person, browser: Browser) -> Iterator[Page]:
+    """The documentation in a browser. The test fails if the page reports an error in its console."""
+    faults: list[str] = []
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(f"{public_origin}/docs")
+    yield page
+    page.close()
+    assert faults == []
+
+
+def test_a_browser_shows_every_operation_with_its_own_fields(page: Page) -> None:
     for path in ("/support/chatkit", "/support/attachments/{attachment_id}", "/readyz"):
-        assert f'data-path="{path}"' in shown.stdout
-    console = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
-    assert console == []  # a script error, or a violation of the policy
+        expect(page.locator(f'[data-path="{path}"]').first).to_be_visible()
+    expect(page).to_have_title("chatbackend API")
+    chatkit = page.locator(".opblock", has_text="All operations of ChatKit")
+    chatkit.locator(".opblock-summary-control").click()
+    body = chatkit.locator(".opblock-section-request-body")
+    body.get_by_role("tab", name="Schema").click()
+
+    choices = body.locator(".json-schema-2020-12-keyword--oneOf > ul > li")
+    shown = [text.split()[1] for text in choices.locator(".json-schema-2020-12__title").all_inner_texts()]
+    listed = choices.filter(has_text="items.list")
+    listed.get_by_role("button", name="Expand all").click()
+
+    assert sorted(shown) == sorted(operations.OPERATIONS)
+    for field in ("thread_id", "limit", "order", "after"):
+        expect(listed.get_by_text(field, exact=True)).to_be_visible()
+
+
+def test_a_token_pasted_once_is_sent_with_every_operation(page: Page, person: Person) -> None:
+    page.get_by_text("How to get a token").click()
+    where = page.get_by_role("link", name="/api/auth/token").get_attribute("href")
+    assert where
+    token = person.browser.get(where).json()["token"]
+    page.get_by_role("button", name="Authorize").click()
+    dialog = page.locator(".modal-ux")
+    dialog.locator("input").fill(token)
+    dialog.get_by_role("button", name="Apply credentials").click()
+    dialog.get_by_role("button", name="Close", exact=True).last.click()
+    chatkit = page.locator(".opblock", has_text="All operations of ChatKit")
+    chatkit.locator(".opblock-summary-control").click()
+    chatkit.get_by_role("button", name="Try it out").click()
+    answers = []
+
+    for name in ("threads.create", "threads.list"):
+        chatkit.locator(".opblock-section-request-body .examples-select select").select_option(name)
+        with page.expect_response("**/support/chatkit") as answer:
+            chatkit.get_by_role("button", name="Execute").click()
+        answers.append((answer.value.status, answer.value.headers["content-type"]))
+        expect(chatkit.locator(".live-responses-table")).to_contain_text('"id"')
+
+    assert answers == [(200, "text/event-stream"), (200, "application/json")]
+    assert page.evaluate("JSON.stringify(localStorage)") == "{}"
+    page.reload()
+    expect(page.get_by_role("button", name="Authorize").locator("svg")).to_have_class("unlocked")

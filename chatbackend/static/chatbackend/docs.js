@@ -7,5 +7,8 @@ SwaggerUIBundle({
   url: element.dataset.openapi,
   deepLinking: true,
   defaultModelsExpandDepth: 0,
-  persistAuthorization: false, // forget the token when the page is closed
+  defaultModelExpandDepth: 2, // shows the list of all operations in the schema of a request
+  // Keep the token in memory only, and forget it when the page is closed or reloaded. Otherwise it would be in
+  // the browser's local storage, where every script of this origin could read it later.
+  persistAuthorization: false,
 });
