@@ -36,7 +36,7 @@ def reachable(deployment: Deployment) -> Iterator[Finding]:
             yield failure(*fault)
         elif database.vendor == "unknown":
             if alias != "default" or not apps.is_installed("chatbackend"):
-                continue  # the examination "settings" reports it, or a team's own project has no such database
+                continue  # the examination "settings" reports it, or a project has no such database
             yield failure(
                 "DATABASE_URL is not the address of a PostgreSQL database.",
                 "Write an address such as postgresql://user:password@localhost:5432/name. In the user's name "
