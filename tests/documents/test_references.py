@@ -80,6 +80,21 @@ def test_every_link_has_a_target(document: Path) -> None:
         assert not link["anchor"] or link["anchor"] in anchors(target), link[0]
 
 
+def test_the_example_and_the_page_on_deployment_agree_on_sslmode_for_neon() -> None:
+    page = (TOP / "docs/deployment.md").read_text()
+    [url] = re.findall(r"^DATABASE_URL='.*neon\.tech.*'$", page, re.MULTILINE)
+    [advice] = re.findall(r"For Neon, add \?(sslmode=[\w-]+)", ENV_EXAMPLE)
+
+    assert f"?{advice}&" in url
+
+
+def test_the_index_lists_every_document() -> None:
+    index = (TOP / "docs/README.md").read_text()
+    others = [path for path in (TOP / "docs").iterdir() if path.is_file() and path.name != "README.md"]
+
+    assert [path.name for path in others if f"]({path.name})" not in index] == []
+
+
 @every_document
 def test_every_named_variable_is_read_by_the_settings(document: Path) -> None:
     named = set(VARIABLE.findall(document.read_text()))
