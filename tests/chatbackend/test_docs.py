@@ -261,5 +261,7 @@ def test_a_token_pasted_once_is_sent_with_every_operation(page: Page, person: Pe
 
     assert answers == [(200, "text/event-stream"), (200, "application/json")]
     assert page.evaluate("JSON.stringify(localStorage)") == "{}"
-    page.reload()
-    expect(page.get_by_role("button", name="Authorize").locator("svg")).to_have_class("unlocked")
+    lock = page.locator(".auth-wrapper .btn.authorize")
+    expect(lock).to_have_class("btn authorize locked")
+    page.reload()  # the page forgets the token
+    expect(lock).to_have_class("btn authorize unlocked")

@@ -19,6 +19,11 @@ from authn.management.terminal import CommandWithExample, counted, epilog, print
 FAILED, USAGE_ERROR = 1, 2  # exit statuses; FAILED also if a token is refused
 MAX_INPUT = 64 * 1024  # bytes of stdin
 
+COMMANDS = """The commands are:
+  manage.py betterauth doctor     says whether this backend works with Better Auth
+  manage.py betterauth explain -  says why the token on stdin is accepted or refused
+For all options: manage.py betterauth --help"""
+
 
 class Command(CommandWithExample):
     help = (
@@ -177,10 +182,7 @@ class Command(CommandWithExample):
     def _exit_with_usage(self, message: str) -> NoReturn:
         """Show how to see the usage, and exit. Replaces argparse's ``error``, which may repeat a token."""
         own = message if message.startswith("There is") else "The arguments are wrong."
-        self.stderr.write(
-            f"{own} There are two commands: manage.py betterauth doctor, and manage.py betterauth explain -. "
-            "For their options, see manage.py betterauth --help"
-        )
+        self.stderr.write(f"{own} {COMMANDS}")
         sys.exit(USAGE_ERROR)
 
 
