@@ -129,6 +129,7 @@ def fields_of(model: str) -> dict[str, str]:
 # For fragments of error messages in lower case: what the error means.
 REASON_OF_MESSAGE = {
     "connection refused": "nothing listens there",
+    "invalid response to ssl negotiation": "another program than PostgreSQL listens there",
     "timeout expired": "it does not answer in time",
     "connection timeout": "it does not answer in time",
     "translate host name": "its name is unknown",

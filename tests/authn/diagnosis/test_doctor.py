@@ -618,6 +618,12 @@ def test_an_unreachable_database_is_one_failure_without_its_password() -> None:
     assert "geheim" not in report.output
 
 
+def test_another_program_at_the_databases_port_is_found(auth: BetterAuth) -> None:
+    report = doctor_report(DATABASE_URL=f"postgresql://a:b@{auth.origin.partition('//')[2]}/chat")
+
+    assert "another program than PostgreSQL listens there" in report.named("failure")["database"]
+
+
 def test_a_server_without_the_required_tls_is_found(database_url: str) -> None:
     separator = "&" if "?" in database_url else "?"
 
