@@ -401,3 +401,13 @@ def test_a_wrong_command_line_is_not_repeated(
     assert all(secret not in output.out + output.err for secret in token.split("."))
     for named in ("betterauth doctor", "betterauth explain", "betterauth --help"):
         assert named in output.err
+
+
+@pytest.mark.parametrize("name", ["doctor", "explain"])
+def test_the_help_of_both_commands_ends_with_an_example(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        call_command("betterauth", name, "--help")
+
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Example: manage.py betterauth {name} ")
