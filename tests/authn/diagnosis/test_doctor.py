@@ -704,7 +704,7 @@ def test_eleven_findings_of_one_wrong_setting_are_one_failure(token: str, databa
 
 
 def test_all_columns_of_missing_plugins_have_one_remedy(token: str, database_url: str) -> None:
-    plugins = {"BETTER_AUTH_PLUGINS": "two-factor,organization"}
+    plugins = {"BETTER_AUTH_PLUGINS": "two-factor,anonymous"}
 
     first, *lines = manage("betterauth", "doctor", DATABASE_URL=database_url, **plugins).stdout.splitlines()
 

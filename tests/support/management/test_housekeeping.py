@@ -170,7 +170,7 @@ OURS = {
     **dict.fromkeys(COMMANDS, "support"),
     "betterauth": "authn",
     "migrate": "chatbackend",
-    "runserver": "chatbackend",
+    "runserver": "support",
 }
 
 
