@@ -10,17 +10,13 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ChangeList
-from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 # The limits of a list without a search. If the list's order has an index, the list has MAX_ROWS rows. Without
 # an index, it has the rows in the last MAX_HEAP_PAGES pages of the table's file (8 MB).
@@ -41,16 +37,6 @@ SELECT pg_relation_size(c.oid) / current_setting('block_size')::int,
                AND pg_index_column_has_property(i.indexrelid, 1, 'orderable'))
 FROM pg_class c WHERE c.oid = %s::regclass
 """
-
-
-def relative_time(moment: datetime) -> SafeString:
-    """Returns HTML such as "3 hours ago", with the exact time as a tooltip."""
-    return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>',
-        moment.isoformat(),
-        date_format(moment, "Y-m-d H:i:s"),
-        naturaltime(moment),
-    )
 
 
 class ReadOnly:
@@ -77,6 +63,7 @@ class UncountedChangeList(ChangeList):
     """Loads one page of rows, and one more row to see whether another page follows. Never counts rows."""
 
     model_admin: "LargeTableAdmin"
+    search_var = SEARCH_VAR  # for the template of the search box
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         queryset = super().get_queryset(request, exclude_parameters)
@@ -121,6 +108,15 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic on
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    # Name the templates. Django would look for them in a folder with the app's label, and a project may
+    # choose another label.
+    change_list_template = "authn/admin/change_list.html"
+    change_form_template = "authn/admin/change_form.html"
+    # The list says this if a search finds nothing.
+    nothing_found = "Only whole email addresses and ids are searched, and no names or parts of them."
+
+    class Media:
+        css = {"all": ["authn/admin.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return UncountedChangeList
@@ -190,6 +186,11 @@ def limit_to_newest(queryset: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
         "This list has the rows at the end of the table. The database puts most new rows there. "
         "To list all the newest rows, the table needs an index (docs/compatibility.md)."
     )
+
+
+def is_large(queryset: QuerySet[Any]) -> bool:
+    """Whether PostgreSQL should not read the whole table of the queryset for a page."""
+    return _size_and_index(queryset, queryset.model._meta.pk.name)[0] > MAX_HEAP_PAGES
 
 
 def exceeds_limit(queryset: QuerySet[Any]) -> bool:

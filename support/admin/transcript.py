@@ -1,22 +1,28 @@
 """Turns a conversation into pages of text, which staff read in the admin.
 
 This module reads the stored JSON and not the ChatKit SDK's objects. So it can also show items that a newer
-version of the SDK has written. Users, models and tools wrote all of the text, so the template escapes the
-text and makes no links.
+version of the SDK has written. Users, models and tools wrote all of the text. The template escapes it, except
+for the Markdown of the assistant (``support.admin.markdown``).
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from django.utils.safestring import SafeString
+
+from support import media_types
+from support.admin import markdown
 from support.models import INSERTION_ORDER, Attachment, Item, Thread
 
 PAGE_SIZE = 50  # items
 MAX_TEXTS = 200  # of one item, such as the tasks of a workflow
 MAX_TEXT_LENGTH = 20_000  # characters. A tool's output or an image in a data: URL may have megabytes.
+# On one page. Hostile Markdown of this length takes about two seconds. The rest is shown as plain text.
+MAX_MARKDOWN_LENGTH = 200_000
 
 SPEAKERS = {
     "user_message": "User",
@@ -31,6 +37,11 @@ SPEAKERS = {
     "hidden_context_item": "Hidden from the user",
     "sdk_hidden_context": "Hidden from the user",
 }
+SUMMARY_LENGTH = 100  # characters
+# The sides of the conversation. Everything else is between them.
+SIDES = {"user_message": "user", "assistant_message": "assistant"}
+# Staff open these only if they need them.
+FOLDED = {"client_tool_call", "workflow", "task", "hidden_context_item", "sdk_hidden_context"}
 # The properties of widgets that have text, roughly in the order in which the client shows them.
 WIDGET_TEXTS = ("title", "label", "value", "text", "caption", "alt", "placeholder", "src", "url", "href")
 
@@ -44,14 +55,38 @@ class File:
     mime_type: str
     is_stored: bool
 
+    @property
+    def is_picture(self) -> bool:
+        return self.is_stored and self.mime_type in media_types.IMAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    is_markdown: bool = False
+
+    @property
+    def html(self) -> SafeString:
+        return markdown.to_html(self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """``side``: "user", "assistant" or "other"."""
+
     speaker: str
+    side: str
+    is_folded: bool
     created_at: datetime
-    texts: list[str]
+    texts: list[Text]
     feedback: str
     files: list[File] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """The beginning of the first line."""
+        first, _, _ = self.texts[0].text.partition("\n") if self.texts else ("", "", "")
+        return first if len(first) <= SUMMARY_LENGTH else f"{first[:SUMMARY_LENGTH]}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +131,20 @@ def _entries(thread: Thread, rows: list[Item]) -> list[Entry]:
     ids = [str(each.get("id")) for files in attached.values() for each in files]
     uploaded = Attachment.objects.owned_by(thread.user_id).filter(attachment_id__in=ids).exclude(file="")
     stored = set(uploaded.values_list("attachment_id", flat=True)) if ids else set()
-    return [
+    entries = [
         Entry(
             speaker=_speaker(row),
+            side=SIDES.get(row.type, "other"),
+            is_folded=row.type in FOLDED,
             created_at=row.created_at,
-            texts=_limited(_shortened(text) for text in _texts(row.data) if text),
+            texts=_limited(_texts(row.data)),
             feedback=row.feedback.get_kind_display() if hasattr(row, "feedback") else "",
             files=[_file(each, stored) for each in attached[row.pk]],
         )
         for row in rows
     ]
+    _limit_markdown(entries)
+    return entries
 
 
 def _speaker(row: Item) -> str:
@@ -115,10 +154,21 @@ def _speaker(row: Item) -> str:
     return SPEAKERS.get(row.type, row.type)
 
 
-def _limited(texts: Iterator[str]) -> list[str]:
-    shown = list(islice(texts, MAX_TEXTS))
-    more = sum(1 for _ in texts)
-    return [*shown, f"… ({more} more)"] if more else shown
+def _limited(texts: Iterator[str | Text]) -> list[Text]:
+    all_texts = (each if isinstance(each, Text) else Text(each) for each in texts if each)
+    shown = [replace(each, text=_shortened(each.text)) for each in islice(all_texts, MAX_TEXTS)]
+    more = sum(1 for _ in all_texts)
+    return [*shown, Text(f"… ({more} more)")] if more else shown
+
+
+def _limit_markdown(entries: list[Entry]) -> None:
+    """Show the Markdown of the oldest entries as plain text, and also Markdown that would take long."""
+    length = 0
+    for entry in reversed(entries):
+        for number, each in enumerate(entry.texts):
+            length += len(each.text) if each.is_markdown else 0
+            if each.is_markdown and (length > MAX_MARKDOWN_LENGTH or not markdown.is_short(each.text)):
+                entry.texts[number] = Text(each.text)
 
 
 def _file(attachment: dict[str, Any], stored: set[str]) -> File:
@@ -127,7 +177,7 @@ def _file(attachment: dict[str, Any], stored: set[str]) -> File:
     return File(attachment_id, _shortened(name), _shortened(mime_type), attachment_id in stored)
 
 
-def _texts(data: Any) -> Iterator[str]:
+def _texts(data: Any) -> Iterator[str | Text]:
     match data:
         case {"type": "user_message", "content": list(parts)}:
             if data.get("quoted_text"):
@@ -135,7 +185,8 @@ def _texts(data: Any) -> Iterator[str]:
             yield from map(_part, parts)
         case {"type": "assistant_message", "content": list(parts)}:
             for part in parts:
-                yield _part(part)
+                if text := _part(part):
+                    yield Text(text, is_markdown=True)
                 yield from (_source(each.get("source")) for each in _list(part, "annotations"))
         case {"type": "client_tool_call", "name": name, "arguments": arguments}:
             yield f"{name}({_json(arguments)})"

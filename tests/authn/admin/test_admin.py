@@ -1,5 +1,6 @@
 """Staff can look at users and sessions and search them, and can do nothing else."""
 
+import re
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth.models import User as Staff
 from django.db import connection
 from django.test import Client
@@ -15,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from authn.admin.devices import MAX_USER_AGENT_LENGTH, device
+from authn.admin.display import short_time
 from authn.models import Session
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
@@ -192,12 +194,15 @@ def addresses_of(person: Person) -> list[str]:
         address_of("authn_user_history", person.user_id),
         address_of("authn_session_history", person.session_id),
         address_of("authn_user_revoke", person.user_id),
+        address_of("authn_session_revoke", person.session_id),
     ]
 
 
-def test_times_are_relative_and_devices_have_names(staff: Client, person: Person) -> None:
-    created_at = timezone.now() - timedelta(hours=3, minutes=5)
-    change_session(person.session_id, created_at=created_at, user_agent=CHROME)
+def test_times_are_short_with_the_exact_time_as_a_tooltip_and_devices_have_names(
+    staff: Client, person: Person
+) -> None:
+    seen_at = timezone.now() - timedelta(hours=3, minutes=5)
+    change_session(person.session_id, created_at=seen_at, updated_at=seen_at, user_agent=CHROME)
 
     for page in (
         staff.get(address_of("authn_session_changelist"), {"q": person.email}),
@@ -206,9 +211,61 @@ def test_times_are_relative_and_devices_have_names(staff: Client, person: Person
     ):
         text = page.content.decode()
         assert "Chrome 140, Linux" in text
-        assert "3\N{NO-BREAK SPACE}hours ago" in text
-        assert f'title="{created_at:%Y-%m-%d %H:%M:%S} UTC"' in text
-        assert "6\N{NO-BREAK SPACE}days" in text  # until it expires
+        assert f'title="{seen_at:%Y-%m-%d %H:%M:%S} UTC">3\N{NO-BREAK SPACE}h' in text
+        assert "in 6\N{NO-BREAK SPACE}d<" in text  # until it expires
+
+
+@pytest.mark.parametrize(
+    ("seconds", "past", "future"),
+    [
+        (30, "now", "now"),
+        (90, "1 min ago", "in 1 min"),
+        (7_300, "2 h ago", "in 2 h"),
+        (5 * 86_400, "5 d ago", "in 5 d"),
+        (70 * 86_400, "2 mo ago", "in 2 mo"),
+        (800 * 86_400, "2 y ago", "in 2 y"),
+    ],
+)
+def test_a_time_is_in_the_largest_unit_that_fits(seconds: int, past: str, future: str) -> None:
+    distance = timedelta(seconds=seconds)
+
+    shown = [
+        short_time(timezone.now() - distance, past="shown"),
+        short_time(timezone.now() + distance * 1.01),
+    ]
+
+    texts = [
+        each.partition(">")[2].removesuffix("</time>").replace("\N{NO-BREAK SPACE}", " ") for each in shown
+    ]
+    assert texts == [past, future]
+
+
+def test_a_list_shortens_ids_and_a_page_has_the_whole_id_once(staff: Client, person: Person) -> None:
+    listed = staff.get(address_of("authn_session_changelist"), {"q": person.email}).content.decode()
+    page = staff.get(address_of("authn_session_change", person.session_id)).content.decode()
+    text = re.sub(r"<[^>]*>", "", page)
+
+    assert f'title="{person.session_id}">{person.session_id[:8]}…<' in listed
+    assert text.count(person.session_id) == 1
+    assert address_of("authn_user_change", person.user_id) in page
+
+
+def test_a_user_page_has_each_fact_once_and_no_alarm(staff: Client, person: Person) -> None:
+    page = staff.get(address_of("authn_user_change", person.user_id)).content.decode()
+    labels = re.findall(r"<label>([^<]+):</label>", page)
+
+    assert labels == ["Name", "Email", "State", "Signed up", "Changed", "Active sessions", "Id"]
+    assert '<span class="badge badge-quiet">Email not verified</span>' in page
+    assert "icon-no" not in page  # Django's red cross
+
+
+@pytest.mark.parametrize("model", ["user", "session"])
+def test_a_search_for_a_name_says_what_is_searched(staff: Client, person: Person, model: str) -> None:
+    page = staff.get(address_of(f"authn_{model}_changelist"), {"q": "<Ada>"}).content.decode()
+
+    assert "Nothing was found for “&lt;Ada&gt;”. Only whole email addresses and ids are searched" in page
+    found = staff.get(address_of(f"authn_{model}_changelist"), {"q": person.email}).content.decode()
+    assert "Nothing was found" not in found
 
 
 def test_a_user_page_shows_the_latest_sessions_and_the_number_of_active_ones(
@@ -222,15 +279,13 @@ def test_a_user_page_shows_the_latest_sessions_and_the_number_of_active_ones(
             [person.user_id],
         )
 
-    page = staff.get(address_of("authn_user_change", person.user_id))
-    [sessions] = page.context["inline_admin_formsets"]
-    listed = staff.get(address_of("authn_user_changelist"), {"q": person.email})
+    page = staff.get(address_of("authn_user_change", person.user_id)).content.decode()
+    listed = staff.get(address_of("authn_user_changelist"), {"q": person.email}).content.decode()
 
-    assert [form.original.id for form in sessions if form.original] == [
-        person.session_id,
-        *(f"s{number}" for number in range(1, 25)),
-    ]
-    for text in (page.content.decode(), listed.content.decode()):
+    newest = [person.session_id, *(f"s{number}" for number in range(1, 25))]
+    links = re.findall(r'href="/admin/authn/session/([^"/]+)/change/"', page)
+    assert [unquote(link) for link in links] == newest
+    for text in (page, listed):
         assert f'<a href="/admin/authn/session/?q={person.user_id}">51</a>' in text
 
 
@@ -240,7 +295,7 @@ def test_html_in_a_users_name_is_escaped(staff: Client, person: Person) -> None:
     with connection.cursor() as cursor:
         cursor.execute('UPDATE "user" SET "name" = %s WHERE "id" = %s', [attack, person.user_id])
 
-    for address in addresses_of(person)[:4]:
+    for address in [*addresses_of(person)[:4], address_of("authn_session_changelist") + f"?q={attack}"]:
         assert attack not in staff.get(address).content.decode()
 
 
@@ -341,6 +396,7 @@ def write_requests(person: Person) -> list[tuple[str, dict[str, str]]]:
             {"_save": "Save", "form-TOTAL_FORMS": "1", "form-0-name": "Eve"},
         ),
         (address_of("authn_user_revoke", person.user_id), {"confirmed": "yes"}),
+        (address_of("authn_session_revoke", person.session_id), {"confirmed": "yes"}),
     ]
 
 
@@ -352,7 +408,7 @@ def test_staff_who_may_only_view_can_do_nothing_else(staff: Client, person: Pers
 
     assert set(statuses) <= {200, 403}  # 200: the list again, because there is no such action
     assert rows_of(person) == before
-    assert [page.status_code for page in pages] == [200, 200, 200, 200, 200, 200, 403]
+    assert [page.status_code for page in pages] == [200, 200, 200, 200, 200, 200, 403, 403]
     for page in pages[:4]:
         assert not {"revoke", "_selected_action", "deletelink", "addlink", "_save"} & text_of(page)
 

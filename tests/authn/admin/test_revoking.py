@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.utils import quote
 from django.db import ProgrammingError, connection, transaction
 from django.test import Client
 from django.urls import reverse
@@ -37,6 +38,10 @@ def revoke_form(*people: Person) -> dict[str, Any]:
 
 def revoke_all_url(person: Person) -> str:
     return reverse("admin:authn_user_revoke", args=[person.user_id])
+
+
+def revoke_one_url(person: Person) -> str:
+    return reverse("admin:authn_session_revoke", args=[quote(person.session_id)])
 
 
 def active_ids(*people: Person) -> list[str]:
@@ -76,6 +81,21 @@ def test_all_sessions_of_a_user_are_revoked_after_a_confirmation(
     assert "2 sessions revoked." in done.content.decode()
 
 
+def test_a_session_is_revoked_on_its_own_page_after_a_confirmation(staff: Client, person: Person) -> None:
+    elsewhere = person.auth.sign_in(person.email)
+    page = staff.get(reverse("admin:authn_session_change", args=[quote(person.session_id)])).content.decode()
+
+    asked = staff.get(revoke_one_url(person)).content.decode()
+    before = active_ids(person)
+    done = staff.post(revoke_one_url(person), CONFIRMED, follow=True)
+
+    assert f'href="{revoke_one_url(person)}"' in page
+    assert all(text in asked for text in (person.session_id, person.email, "This session ends at once."))
+    assert (len(before), active_ids(person)) == (2, [elsewhere.session_id])
+    assert "1 session revoked." in done.content.decode()
+    assert staff.get(revoke_one_url(person)).status_code == 404
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_revocation_takes_effect_on_the_next_request(staff: Client, api: Api, person: Person) -> None:
     token, elsewhere = person.token(), person.auth.sign_in(person.email)
@@ -103,9 +123,11 @@ def test_a_revocation_takes_effect_on_the_next_request(staff: Client, api: Api, 
 
 
 def offers_revocation(staff: Client, person: Person) -> list[bool]:
-    """Whether the list has the action, and the user's page has the button."""
+    """Whether the list has the action like the session's page, and the user's page has the button."""
     listed = staff.get(SESSIONS).content.decode()
+    own = staff.get(reverse("admin:authn_session_change", args=[quote(person.session_id)])).content.decode()
     page = staff.get(reverse("admin:authn_user_change", args=[person.user_id])).content.decode()
+    assert ('value="revoke"' in listed) == (revoke_one_url(person) in own)
     return ['value="revoke"' in listed, revoke_all_url(person) in page]
 
 
@@ -125,14 +147,17 @@ def test_each_way_to_revoke_has_its_own_permission(
     staff = signed_in(*rights)
     seen = offers_revocation(staff, person)
 
+    own_page = [staff.get(revoke_one_url(person)).status_code]
     staff.post(SESSIONS, revoke_form(person) | CONFIRMED)
     has_chosen = not active_ids(person)
+    own_page.append(staff.post(revoke_one_url(person), CONFIRMED).status_code)
     statuses = [staff.get(revoke_all_url(person)).status_code]
     person.auth.sign_in(person.email)
     statuses.append(staff.post(revoke_all_url(person), CONFIRMED).status_code)
 
     assert (seen, [has_chosen, not active_ids(person)]) == (may, may)
     assert statuses == ([200, 302] if may[1] else [403, 403])
+    assert own_page == ([200, 404] if may[0] else [403, 403])
 
 
 @pytest.mark.django_db
@@ -142,9 +167,10 @@ def test_the_permission_to_revoke_does_not_include_viewing(person: Person) -> No
     responses = [
         staff.post(SESSIONS, revoke_form(person) | CONFIRMED),
         staff.post(revoke_all_url(person), CONFIRMED),
+        staff.post(revoke_one_url(person), CONFIRMED),
     ]
 
-    assert [response.status_code for response in responses] == [403, 403]
+    assert [response.status_code for response in responses] == [403, 403, 403]
     assert active_ids(person) == [person.session_id]
 
 
@@ -155,9 +181,10 @@ def test_another_site_cannot_make_staff_revoke_sessions(person: Person) -> None:
     responses = [
         staff.post(SESSIONS, revoke_form(person) | CONFIRMED),
         staff.post(revoke_all_url(person), CONFIRMED),
+        staff.post(revoke_one_url(person), CONFIRMED),
     ]
 
-    assert [response.status_code for response in responses] == [403, 403]
+    assert [response.status_code for response in responses] == [403, 403, 403]
     assert active_ids(person) == [person.session_id]
 
 

@@ -1,24 +1,29 @@
 """The admin of conversations: staff read them, and delete them with the permission to do so."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from markdown_it import MarkdownIt
 
+from support.admin import markdown
 from support.files import stored_files
 from support.models import Attachment, Feedback, Item, Thread
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.staff import VIEW, signed_in
 from tests.fixtures.attachments import PNG, attach
 from tests.fixtures.database.query_plans import rows_read, statements_of
-from tests.fixtures.database.rows import create_items, create_thread, user_message
+from tests.fixtures.database.rows import assistant_message, create_items, create_thread, user_message
 from tests.fixtures.servers.api import Api, create, http, message, operation
 
 LIST = "/admin/support/thread/"
@@ -42,7 +47,8 @@ def page_of(thread: Thread, staff: Client, query: str = "") -> str:
 
 def transcript_of(thread: Thread, staff: Client) -> list[tuple[str, list[str]]]:
     page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]))
-    return [(entry.speaker, entry.texts) for entry in page.context["transcript"].entries]
+    entries = page.context["transcript"].entries
+    return [(entry.speaker, [each.text for each in entry.texts]) for entry in entries]
 
 
 def listed(staff: Client, **query: str) -> list[str]:
@@ -71,8 +77,8 @@ def test_a_conversation_is_shown_with_its_messages_and_their_feedback(
         ("Assistant", [answer["content"][0]["text"]]),
     ]
     assert f'href="/admin/authn/user/{person.user_id}/change/"' in page
-    beside_the_answer = page.partition(">Assistant<")[2].partition("</tr>")[0]
-    assert "<td>Negative</td>" in beside_the_answer
+    beside_the_answer = page.partition(">Assistant<")[2].partition("</li>")[0]
+    assert ">Negative</span>" in beside_the_answer
     assert page.count("Negative") == 1
 
 
@@ -249,8 +255,99 @@ def test_the_text_of_messages_is_escaped(staff: Client, item: dict[str, Any]) ->
     for page in (page_of(thread, staff), staff.get(LIST).content.decode()):
         assert "<script>alert" not in page
         assert '"><script>' not in page
-        assert 'href="javascript' not in page
-        assert 'src="javascript' not in page
+        assert [address for address in addresses_in(page) if not address.startswith(SAFE_ADDRESSES)] == []
+
+
+SAFE_ADDRESSES = ("/", "?", "#", "https://", "http://", "mailto:")
+
+
+def addresses_in(page: str) -> list[str]:
+    """The values of all href and src attributes."""
+    found: list[str] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: found.extend(  # type: ignore[method-assign]
+        value or "" for name, value in attrs if name in ("href", "src")
+    )
+    parser.feed(page)
+    assert found
+    return found
+
+
+def test_an_assistants_markdown_is_shown_and_a_users_is_not(staff: Client) -> None:
+    thread = create_thread()
+    answer = "**Yes**:\n\n```python\nif x:\n    y()\n```\n\n| a |\n|---|\n| 1 |"
+    create_items(thread, user_message("**bold**\n    indented"), assistant_message(answer))
+
+    page = page_of(thread, staff)
+
+    assert '<div class="plain">**bold**\n    indented</div>' in page
+    assert "<p><strong>Yes</strong>:</p>\n<pre><code>if x:\n    y()\n</code></pre>\n<table>" in page
+
+
+HOSTILE = [
+    *("<img src=x onerror=alert(1)>", "<svg/onload=alert(1)>", "<iframe src=//x>", "<style>*{}</style>"),
+    *("[x](javascript:alert(1))", "[x](JaVaScRiPt&#58;alert(1))", "[x](data:text/html,x)", "[x](vbscript:x)"),
+    *("<javascript:alert(1)>", "[x]: javascript:alert(1)\n\n[x]", "![x](javascript:alert(1))"),
+    *('[x](<https://a" onmouseover=alert(1) x=">)', '[x](https://a "" onclick=alert(1)")'),
+    *("![tracks](https://tracker.example/1.png)", "`<b onclick=alert(1)>`", "```\n<script>alert(1)\n```"),
+    "<a href=javascript:alert(1)>x</a>",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("layer", ["both", "parser alone", "sanitizer alone"])
+def test_hostile_markdown_becomes_harmless(monkeypatch: pytest.MonkeyPatch, layer: str, text: str) -> None:
+    if layer == "parser alone":
+        monkeypatch.setattr("nh3.clean", lambda html, **_: html)
+    if layer == "sanitizer alone":
+        parser = MarkdownIt("commonmark", {"html": True})
+        parser.validateLink = lambda url: True  # type: ignore[method-assign]
+        monkeypatch.setattr("support.admin.markdown._parser", lambda: parser)
+    found: list[tuple[str, str, str]] = []
+    html_parser = HTMLParser()
+    html_parser.handle_starttag = lambda tag, attrs: found.extend(  # type: ignore[method-assign]
+        (tag, name, value or "") for name, value in [*attrs, ("", "")]
+    )
+
+    html_parser.feed(markdown.to_html(text))
+
+    assert {tag for tag, _, _ in found} <= {"p", "a", "pre", "code"}
+    assert {name for _, name, _ in found} <= {"", "href", "target", "rel", "title"}
+    assert [value for _, name, value in found if name == "href" and not value.startswith("https://")] == []
+
+
+def test_markdown_that_takes_long_is_shown_as_plain_text(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = create_thread()
+    wide_table = "|a" * 60 + "\n" + "|-" * 60 + "\n|" * 300
+    create_items(thread, *(assistant_message(text) for text in ("**old**" + " " * 90, wide_table, "**new**")))
+    monkeypatch.setattr("support.admin.transcript.MAX_MARKDOWN_LENGTH", len(wide_table) + 50)
+
+    page = page_of(thread, staff)
+
+    assert "<strong>new</strong>" in page
+    assert "**old**" in page
+    assert "|a|a|a" in page
+
+
+def test_tool_calls_and_thoughts_are_folded_and_answers_are_not(staff: Client) -> None:
+    thread = create_thread()
+    create_items(thread, *(item for item, _ in SHOWN_AS))
+
+    entries = (
+        staff.get(reverse("admin:support_thread_change", args=[thread.pk])).context["transcript"].entries
+    )
+    folded = {entry.speaker: entry.summary for entry in entries if entry.is_folded}
+
+    assert folded == {
+        "Tool": "find({})",
+        "Workflow": "Looked it up",
+        "Assistant's thoughts": "3 s",
+        "Task": "Booking",
+        "Hidden from the user": '{"cart": 3}',
+    }
+    assert [entry.side for entry in entries[:3]] == ["user", "user", "assistant"]
 
 
 def test_a_text_of_megabytes_is_shortened(staff: Client) -> None:
@@ -272,7 +369,7 @@ def test_a_long_conversation_is_read_page_by_page_from_its_end(staff: Client) ->
     def numbers_shown(query: str = "") -> tuple[list[int], Any]:
         page = staff.get(reverse("admin:support_thread_change", args=[thread.pk]) + query)
         transcript = page.context["transcript"]
-        return [int(entry.texts[0].split()[1]) for entry in transcript.entries], transcript
+        return [int(entry.texts[0].text.split()[1]) for entry in transcript.entries], transcript
 
     numbers, last = numbers_shown()
     assert (numbers, last.later) == ([*range(70, 120)], None)
@@ -302,6 +399,67 @@ def test_conversations_are_listed_newest_first_and_found_by_their_user(staff: Cl
     assert listed(staff, q="thr_1") == ["thr_1"]
     assert listed(staff, q="thr_") == listed(staff, user="nobody") == listed(staff, user="bob\0") == []
     assert f'href="?user={person.user_id}"' in staff.get(LIST).content.decode()
+
+
+def test_a_list_says_what_each_conversation_is_about_and_how_it_went(staff: Client, person: Person) -> None:
+    thread = create_thread(person.user_id, title="My parcel")
+    create_thread("nobody", "thr_2", title=None)
+    texts = [
+        user_message("Hi"),
+        assistant_message("Hello"),
+        {"type": "end_of_turn"},
+        assistant_message("Bye"),
+    ]
+    _, good, _, bad = create_items(thread, *texts)
+    Feedback.objects.create(item=good, kind="positive")
+    Feedback.objects.create(item=bad, kind="negative")
+    Item.objects.filter(pk=bad.pk).update(created_at=timezone.now() - timedelta(hours=2, minutes=1))
+
+    untitled, listed = rows_of(staff.get(LIST).content.decode())
+    found = rows_of(staff.get(LIST, {"q": person.email}).content.decode())
+
+    about = f"My parcel {person.name} {person.email} 3 1 positive 1 negative 2\N{NO-BREAK SPACE}h ago thr_1"
+    assert (listed, found) == (about, [about])
+    assert untitled.startswith("Untitled nobody 0 - now")
+
+
+def rows_of(page: str) -> list[str]:
+    """The text of each row of the list."""
+    rows = re.findall(r"<tr>(<(?:td|th) class=.*?)</tr>", page, re.DOTALL)
+    return [re.sub(r" +", " ", re.sub(r"<[^>]*>", " ", row)).strip() for row in rows]
+
+
+def test_a_user_links_to_their_conversations_and_each_conversation_to_its_user(
+    staff: Client, person: Person
+) -> None:
+    thread = create_thread(person.user_id)
+    user_page, conversations = (
+        reverse("admin:authn_user_change", args=[quote(person.user_id)]),
+        f"{LIST}?user=",
+    )
+
+    page, user = page_of(thread, staff), staff.get(user_page).content.decode()
+    may_not_read = signed_in("view_user", name="other").get(user_page).content.decode()
+
+    assert f'href="{user_page}"' in page
+    assert person.email in page
+    assert f'href="{conversations}{person.user_id}">Conversations</a>' in page
+    assert f'href="{conversations}{person.user_id}">Conversations</a>' in user
+    assert conversations not in may_not_read
+
+
+def test_staff_who_may_not_view_users_see_only_their_ids(person: Person) -> None:
+    client, thread = signed_in("view_thread"), create_thread(person.user_id)
+
+    for page in (page_of(thread, client), client.get(LIST, {"user": person.user_id}).content.decode()):
+        assert person.user_id in page
+        assert person.email not in page
+
+
+def test_a_search_for_a_name_says_what_is_searched(staff: Client) -> None:
+    page = staff.get(LIST, {"q": "Ada"}).content.decode()
+
+    assert "Nothing was found for “Ada”. Only whole email addresses and ids are searched" in page
 
 
 def test_conversations_are_filtered_by_their_creation(staff: Client) -> None:
@@ -392,6 +550,7 @@ def test_staff_who_may_view_a_conversation_can_open_its_attachments(
     sent_on = staff.get(address)
 
     assert f'href="{address}"' in page
+    assert f'<img src="{address}" alt="a.png" loading="lazy">' in page
     assert "signature" not in page
     assert sent_on.status_code == 302
     assert http.get(sent_on.headers["Location"]).content == PNG
@@ -441,7 +600,7 @@ def test_a_missing_file_is_shown_without_a_link(staff: Client, with_a_picture: T
 
     page = page_of(with_a_picture, staff)
 
-    assert "a.png (image/png, not stored)" in page
+    assert "(image/png, not stored)" in page
     assert "/attachments/" not in page
 
 
