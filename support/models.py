@@ -66,6 +66,7 @@ class Thread(models.Model):
     objects = ThreadQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "conversation"
         constraints = [models.UniqueConstraint(fields=["user_id", "thread_id"], name="thread_of_user")]
         indexes = [
             models.Index("user_id", INSERTION_ORDER, name="threads_in_order"),
@@ -123,6 +124,12 @@ class Feedback(models.Model):
     kind = models.CharField(max_length=10, choices=[("positive", "Positive"), ("negative", "Negative")])
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        # For the admin's start page.
+        indexes = [
+            models.Index(fields=["updated_at"], condition=Q(kind="negative"), name="feedback_negative")
+        ]
 
     def __str__(self) -> str:
         return self.kind

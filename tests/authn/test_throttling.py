@@ -18,6 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from authn import audit, throttling
+from runtime.circuit_breaker import CircuitBreaker
 from tests.fixtures.accounts.forgeries import with_signature
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
@@ -493,3 +494,56 @@ def test_djangos_default_cache_forgets_no_count(client: Client, settings: Any) -
         post(client, "x.y.z", address)
 
     assert statuses(client, "x.y.z") == [429]
+
+
+# --- The number for the admin's start page --------------------------------------------------------
+
+
+def test_every_refused_attempt_of_the_last_hour_is_counted_for_staff(
+    client: Client, signer: Signer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    seen = [throttling.refused_in_last_hour()]
+
+    statuses(client, *[forged(signer)] * (LIMIT + 5))
+    statuses(client, jwt_of(signer, person), forged(signer), address=ELSEWHERE)
+    seen.append(throttling.refused_in_last_hour())
+    monkeypatch.setattr(time, "time", lambda: now + 59 * 60)
+    seen.append(throttling.refused_in_last_hour())
+    monkeypatch.setattr(time, "time", lambda: now + 61 * 60)
+    seen.append(throttling.refused_in_last_hour())
+
+    assert seen == [0, LIMIT + 6, LIMIT + 6, 0]
+
+
+def test_a_flood_adds_to_the_number_in_the_cache_once_a_second_at_most(
+    client: Client, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses(client, *[forged(signer)] * (LIMIT + 1))
+    added: list[str] = []
+    monkeypatch.setattr(cache, "incr", lambda key, number=1: added.append(key) or 1)
+
+    start = time.monotonic()
+    refused = statuses(client, *[forged(signer)] * 30)
+    seconds = time.monotonic() - start
+
+    assert refused == [429] * 30
+    assert len(added) <= seconds + 1
+
+
+def test_the_number_is_unknown_while_the_cache_does_not_answer(
+    client: Client, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without_cache:
+        for name in ("add", "incr", "get_many"):
+            without_cache.setattr(cache, name, _fail)
+        status = post(client, forged(signer)).status_code
+        unknown = throttling.refused_in_last_hour()
+    throttling.cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # as after its pause
+    post(client, forged(signer))
+
+    assert (status, unknown, throttling.refused_in_last_hour()) == (401, None, 2)
+
+
+def _fail(*args: Any, **kwargs: Any) -> Any:
+    raise OSError("the cache is away")

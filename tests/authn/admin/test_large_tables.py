@@ -99,6 +99,7 @@ SEARCHES = [
     ("user/user7/change/", {}),
     ("user/user7/revoke/", {}),
     ("session/session7/change/", {}),
+    ("session/session7/revoke/", {}),
 ]
 
 
@@ -132,6 +133,30 @@ def test_a_search_reads_only_the_rows_that_it_finds(
         assert "Seq Scan" not in {step["Node Type"] for step in steps}
         assert rows_read(steps) <= 2 * SESSIONS / USERS
         assert sum(step.get("Shared Hit Blocks", 0) for step in steps[:1]) < 100
+
+
+def test_the_start_page_estimates_the_active_sessions_of_a_large_table(
+    staff: Client, is_indexed: bool
+) -> None:
+    """One of four sessions is active."""
+    statements = only_better_auths(statements_of(staff, ""))
+    figure = staff.get("/admin/").context["figures"][0]
+
+    [estimate] = statements
+    assert estimate.sql.startswith("EXPLAIN (FORMAT json) SELECT")  # PostgreSQL runs no plan without ANALYZE
+    assert (figure.label, figure.number[:6]) == ("Active sessions", "about ")
+    assert abs(int(figure.number[6:].replace(",", "")) - SESSIONS / 4) < SESSIONS / 40
+
+
+def test_the_start_page_counts_the_active_sessions_of_a_small_table(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_tables, "MAX_HEAP_PAGES", 1_000_000)
+    figure = staff.get("/admin/").context["figures"][0]
+
+    with connection.cursor() as cursor:
+        cursor.execute('SELECT count(*) FROM "session" WHERE "expiresAt" > now()')
+        assert figure.number == f"{cursor.fetchone()[0]:,}"
 
 
 def test_the_list_says_which_rows_it_has(staff: Client, is_indexed: bool) -> None:

@@ -23,6 +23,7 @@ BEGUN_BY: dict[str, set[type[Model]]] = {
     "0002_feedback": {Feedback},
     "0003_attachment": {Attachment},
     "0004_threads_by_id": set(),
+    "0005_feedback_negative": set(),
 }
 NAMES = sorted(BEGUN_BY)
 MODELS = [Thread, Item, Feedback, Attachment]

@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("support", "0004_threads_by_id")]
+
+    operations = [
+        migrations.AlterModelOptions(name="thread", options={"verbose_name": "conversation"}),
+        migrations.AddIndex(
+            model_name="feedback",
+            index=models.Index(
+                fields=["updated_at"], condition=models.Q(("kind", "negative")), name="feedback_negative"
+            ),
+        ),
+    ]
