@@ -1,5 +1,6 @@
 """The layout and the accessibility of the page and the admin."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,7 @@ OpenPage = Callable[..., Page]
 
 # --- The admin ------------------------------------------------------------------------------------
 
-WIDE = {"width": 1440, "height": 760}
+LAPTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 PEOPLE = {
     "Ada Lovelace": "(Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/18.3 Safari/605.1.15",
     "Grace Hopper": "(X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -28,15 +29,48 @@ PEOPLE = {
 }
 ADD_USER = """
     INSERT INTO "user" ("id", "name", "email", "emailVerified", "createdAt", "updatedAt")
-    VALUES (%(id)s, %(name)s, %(id)s || '@example.com', true, now(), now())
+    VALUES (%(id)s, %(name)s, %(id)s || '@example.com', %(id)s <> 'alan', now(), now())
 """
+# Some addresses are IPv6, which is the longest text of the list.
 ADD_SESSIONS = """
     INSERT INTO "session"
         ("id", "userId", "token", "ipAddress", "userAgent", "createdAt", "updatedAt", "expiresAt")
-    SELECT md5(%(id)s || days), %(id)s, gen_random_uuid(), '203.0.113.' || days, 'Mozilla/5.0 ' || %(agent)s,
-        now() - days * interval '31 hours', now(), now() + (7 - days) * interval '1 day'
+    SELECT md5(%(id)s || days), %(id)s, gen_random_uuid(),
+        CASE days WHEN 5 THEN '2001:db8:85a3:8d3:1319:8a2e:370:7348' ELSE '203.0.113.' || days END,
+        'Mozilla/5.0 ' || %(agent)s, now() - days * interval '31 hours', now() - days * interval '7 hours',
+        now() + (7 - days) * interval '1 day'
     FROM generate_series(1, 9, 4) AS days
 """
+TOOL_CALL = {
+    "type": "client_tool_call",
+    "name": "find_order",
+    "arguments": {"number": 4711},
+    "output": {"state": "on its way", "due": "2026-11-27"},
+}
+ANSWER = """\
+### Two ways to change it
+
+1. Tell **the driver**, who reads `leave_at`
+2. Or move it to *another day*:
+
+```python
+def move(order, day):
+    if order.state == "on its way":
+        order.due = day
+```
+
+| Day | Free |
+| --- | --- |
+| Saturday | yes |
+| Monday | no |
+
+[Your order](https://shop.example/orders/4711) <script>alert(1)</script>"""
+ADD_ITEM = """
+    INSERT INTO support_item (thread_id, item_id, type, created_at, data)
+    SELECT id, %(id)s, %(data)s::jsonb ->> 'type', now(), %(data)s
+    FROM support_thread ORDER BY id DESC LIMIT 1 RETURNING id
+"""
+ADD_FEEDBACK = "INSERT INTO support_feedback VALUES (%s, 'negative', now(), now())"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +89,7 @@ def people_with_sessions(stack: Stack, database_url: str) -> Iterator[None]:
 @pytest.fixture
 def open_admin(new_page: OpenPage, stack: Stack, staff_cookie: str) -> OpenPage:
     def open_admin(path: str) -> Page:
-        page = new_page(base_url=stack.api.origin, viewport=WIDE, device_scale_factor=1.5)
+        page = new_page(base_url=stack.api.origin, viewport=LAPTOP, device_scale_factor=1.5)
         cookie: Any = {"name": "sessionid", "value": staff_cookie, "url": stack.api.origin}
         page.context.add_cookies([cookie])
         page.goto(f"/admin/{path}")
@@ -64,35 +98,105 @@ def open_admin(new_page: OpenPage, stack: Stack, staff_cookie: str) -> OpenPage:
     return open_admin
 
 
-# admin-chat comes last: it signs up a user, who would otherwise appear on the other screenshots.
-@pytest.mark.usefixtures("people_with_sessions")
-@pytest.mark.parametrize("name", ["admin-sessions", "admin-user", "admin-chat"])
-def test_axe_finds_no_serious_fault_in_the_admin(
-    open_admin: OpenPage, open_page: OpenPage, stack: Stack, name: str
-) -> None:
-    match name:
-        case "admin-sessions":
-            page = open_admin("authn/session/")
-        case "admin-user":
-            page = open_admin("authn/user/ada/change/")
-        case _:
-            chat_with_attachments(open_page(stack.auth.sign_up()), stack)
-            page = open_admin("support/thread/")
-            page.locator("#result_list tbody th a").first.click()
-            page.wait_for_url("**/change/**")
-    expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
+# What is wider than the window or its own box. A table of a list scrolls in a box.
+CUT_OFF = """() => [document.documentElement, ...document.querySelectorAll(".results, #transcript")]
+  .filter((box) => box.scrollWidth > box.clientWidth)
+  .map((box) => `${box.tagName}.${box.className} ${box.scrollWidth} > ${box.clientWidth}`)"""
+SHOW_TRANSCRIPT = "() => document.querySelector('#transcript')?.scrollIntoView()"
+HEADINGS = "#result_list thead th .text"
+LISTS = {
+    "admin-sessions": ["Person", "State", "Device", "Address", "Last seen", "Expires", "Id"],
+    "admin-users": ["Person", "State", "Signed up", "Active sessions", "Id"],
+    "admin-chats": ["Title", "Person", "Messages", "Feedback", "Last activity", "Id"],
+}
+PAGES = {
+    "admin-sessions": "authn/session/",
+    "admin-users": "authn/user/",
+    "admin-user": "authn/user/ada/change/",
+    "admin-chats": "support/thread/",
+    "admin-chat": "support/thread/",
+    "admin-start": "",
+}
 
-    save_screenshot(page, name)
+
+# The chats come after the users: they sign up a user, who would otherwise appear on the other screenshots.
+@pytest.mark.usefixtures("people_with_sessions")
+@pytest.mark.parametrize("name", PAGES)
+def test_the_admin_fits_the_screen_and_axe_finds_no_serious_fault(
+    open_admin: OpenPage, open_page: OpenPage, stack: Stack, database_url: str, name: str
+) -> None:
+    if name == "admin-chats":
+        chat_with_attachments(open_page(stack.auth.sign_up()), stack)
+        with psycopg.connect(database_url) as database:
+            for number, data in enumerate(
+                [TOOL_CALL, {"type": "assistant_message", "content": [{"text": ANSWER}]}]
+            ):
+                row = {"id": f"added_{number}", "data": json.dumps(data)}
+                [item] = database.execute(ADD_ITEM, row).fetchone() or [None]
+            database.execute(ADD_FEEDBACK, [item])
+    page = open_admin(PAGES[name])
+    if name == "admin-chat":
+        page.locator("#result_list tbody th a").first.click()
+        page.wait_for_url("**/change/**")
+        picture = page.locator("#transcript img")
+        expect(picture).to_have_js_property("naturalWidth", 640)
+    expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
 
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.reload()  # otherwise a transition still runs between the colours of both schemes
-        assert axe.faults(page, impacts={"serious", "critical"}) == [], scheme
+        page.evaluate(SHOW_TRANSCRIPT)
+        save_screenshot(page, name if scheme == "light" else f"{name}-dark")
+        rules = None if scheme == "light" else ["color-contrast"]  # the schemes differ only in colours
+        assert axe.faults(page, rules=rules, impacts={"serious", "critical"}) == [], scheme
+    if name in LISTS:
+        headings = list(filter(None, page.locator(HEADINGS).all_inner_texts()))  # one is a checkbox
+        assert headings == [each.upper() for each in LISTS[name]]
+    assert page.evaluate(CUT_OFF) == []
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.evaluate(SHOW_TRANSCRIPT)
+    save_screenshot(page, f"{name}-phone")
+    assert not page.evaluate(TOO_WIDE)
+    if name in LISTS:
+        search = page.get_by_role("textbox", name="Search").bounding_box()
+        assert search is not None
+        assert search["width"] > 180
+        heights = page.locator("#result_list time").evaluate_all(
+            "all => all.map((time) => time.offsetHeight)"
+        )
+        assert max(heights) < 30  # one line
+
+
+def test_a_session_is_revoked_with_the_keyboard_alone(
+    open_admin: OpenPage, people_with_sessions: None, stack: Stack
+) -> None:
+    page = open_admin("authn/session/?q=grace@example.com")
+
+    tab_to(page, "Grace Hopper")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/change/**")
+    tab_to(page, "Revoke")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/revoke/")
+    tab_to(page, "Yes, revoke")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_text("1 session revoked.")).to_be_visible()
+    expect(page.locator("#result_list tbody tr")).to_have_count(2)
+
+
+def tab_to(page: Page, text: str) -> None:
+    """Press Tab until an element with this text has the focus."""
+    focused = "(document.activeElement.innerText || document.activeElement.value || '')"
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"(text) => {focused}.toLowerCase().startsWith(text.toLowerCase())", text):
+            return
+    pytest.fail(f"Tab does not reach {text!r}")
 
 
 # --- The page in each of its states ---------------------------------------------------------------
 
-PHONE = {"width": 390, "height": 844}
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
 
 # Elements for a finger that are lower than 44 pixels. The input for files is hidden behind its label.

@@ -107,12 +107,15 @@ def test_a_user_signs_in_and_out_with_the_least_privileged_role(api: Api, better
     assert api.post(operation("threads.list"), token).status_code == 404
 
 
-def test_the_admin_works_with_the_least_privileged_role(staff: httpx2.Client, person: Person) -> None:
+def test_the_admin_works_with_the_least_privileged_role(
+    staff: httpx2.Client, api: Api, person: Person
+) -> None:
     pages = ("user/", f"user/{person.user_id}/change/", "session/", f"session/{person.session_id}/change/")
 
     for page in map(staff.get, pages):
         assert page.status_code == 200
         assert person.email in page.text
+    assert "Active sessions" in staff.get(f"{api.origin}/admin/").text
 
 
 def test_the_admin_filters_by_columns_of_the_admin_plugin(
