@@ -234,6 +234,12 @@ from django.contrib.auth.models import AbstractUser
 class Member(AbstractUser):
     pass
 """,
+    "shop/apps.py": """
+from authn.apps import AuthnConfig
+
+class AccountsConfig(AuthnConfig):
+    label = "accounts"
+""",
     "shop/middleware.py": """
 import asyncio
 
@@ -247,7 +253,8 @@ def own_middleware(get_response):
 own_middleware.async_capable, own_middleware.sync_capable = True, False
 """,
     "shop/settings.py": """
-INSTALLED_APPS = ["shop.apps.ChatConfig", *INSTALLED_APPS]
+INSTALLED_APPS.remove("authn")
+INSTALLED_APPS = ["shop.apps.ChatConfig", "shop.apps.AccountsConfig", *INSTALLED_APPS]
 INSTALLED_APPS += ["shop.support", "shop.staff"]
 ASGI_APPLICATION = "shop.asgi.application"
 AUTH_USER_MODEL = "staff.Member"
@@ -289,8 +296,8 @@ staff_client = Client(HTTP_HOST="localhost")
 staff_client.force_login(staff)
 from support.models import Thread
 thread = Thread.objects.get(user_id={user_id!r})
-own, theirs = f"chat/thread/{{thread.pk}}/change/", "authn/user/{user_id}/change/"
-for page in ["chat/thread/", own, "authn/session/", theirs]:
+own, theirs = f"chat/thread/{{thread.pk}}/change/", "accounts/user/{user_id}/change/"
+for page in ["", "chat/thread/", own, "accounts/session/", theirs]:
     print(staff_client.get(f"/admin/{{page}}", follow=True).status_code)
 """
 
@@ -303,9 +310,9 @@ def test_a_project_may_have_other_labels_urls_users_middleware_and_defaults(
     project.append(
         "shop/settings.py", f"DATABASES['better_auth'] = DATABASES['default']\nDATABASES['default'] = {own!r}"
     )
+    project.follow(documented(AUTHENTICATION[0], "class ChatConfig", "WorkerThreadHandler"))
     for file, text in UNUSUAL.items():
         project.append(file, text)
-    project.follow(documented(AUTHENTICATION[0], "class ChatConfig", "WorkerThreadHandler"))
     project.manage("makemigrations", "support", "staff")
     project.manage("makemigrations", "--check")
     project.manage("migrate")
@@ -332,8 +339,8 @@ def test_a_project_may_have_other_labels_urls_users_middleware_and_defaults(
     assert upload.json() == {"length": 300_000}
     assert announced["upload_descriptor"]["url"].startswith(f"{api.origin}/shop/de/api/help/attachments/")
     assert (
-        project.manage("shell", "-c", SHOW_ADMIN.format(user_id=person.user_id)).stdout.split()[-4:]
-        == ["200"] * 4
+        project.manage("shell", "-c", SHOW_ADMIN.format(user_id=person.user_id)).stdout.split()[-5:]
+        == ["200"] * 5
     )
 
     with project.serving(*WSGI, path="/de/api/help/health") as api:

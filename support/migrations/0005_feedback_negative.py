@@ -1,8 +1,10 @@
 from django.db import migrations, models
 
+from support.migrations import LABEL
+
 
 class Migration(migrations.Migration):
-    dependencies = [("support", "0004_threads_by_id")]
+    dependencies = [(LABEL, "0004_threads_by_id")]
 
     operations = [
         migrations.AlterModelOptions(name="thread", options={"verbose_name": "conversation"}),
