@@ -419,4 +419,4 @@ def test_a_transcript_shows_the_first_parts_of_a_message_and_the_number_of_the_o
     [entry] = transcript.page(thread).entries
 
     assert len(entry.texts) == transcript.MAX_TEXTS + 1
-    assert entry.texts[-1] == f"… ({10_000 - transcript.MAX_TEXTS} more)"
+    assert entry.texts[-1].text == f"… ({10_000 - transcript.MAX_TEXTS} more)"
