@@ -40,7 +40,10 @@ class SupportServer(ChatKitServer[RequestContext]):
         # The ChatKit SDK does not check this. Its client only changes the user interface for a closed thread.
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
-        answer = (agent if conf.SUPPORT_MODEL else local_responder).respond(self.store, thread, context)
+        if conf.SUPPORT_MODEL:
+            answer = agent.respond(self.store, thread, context)
+        else:
+            answer = local_responder.respond(self.store, thread, input_user_message, context)
         async for event in answer:
             yield event
 
