@@ -1,5 +1,8 @@
 // All environment variables of this server, with their defaults. No other file reads process.env.
 
+// The suggestions on an empty page, if PAGE_SUGGESTIONS is not set. The local responder answers the first three.
+const SUGGESTIONS_WITHOUT_MODEL = ["What can you do?", "What is my user id?", "List my conversations"];
+const SUGGESTIONS = ["What can you help me with?", "Help me write a message", "Explain something to me"];
 const JWT_ALGORITHMS = ["EdDSA", "ES256", "ES512", "PS256", "RS256"];
 
 /** The reason why the server does not start, for the user at the terminal. It is shown without a stack trace. */
@@ -13,6 +16,12 @@ export function readConfig(env = process.env) {
     port,
     host: env.HOST || "127.0.0.1",
     chatkitUrl: httpAddress(env, "CHATKIT_URL", "http://localhost:8000/support/chatkit").href,
+    page: {
+      suggestions: suggestions(env, "PAGE_SUGGESTIONS"),
+      // The backend reads the same three variables. Its own checks decide; the page only offers them.
+      models: [...new Set([env.SUPPORT_MODEL, ...list(env, "SUPPORT_MODELS")])].filter(Boolean),
+      dictation: Boolean(env.SUPPORT_TRANSCRIPTION_MODEL),
+    },
     auth: {
       databaseUrl: databaseAddress(env, "DATABASE_URL"),
       baseURL: baseURL.origin,
@@ -70,6 +79,15 @@ function duration(env, name) {
   if (!env[name]) return undefined;
   if (/^\d+ ?[a-z]+$/i.test(env[name])) return env[name];
   throw new StartError(`${name} should have a unit, such as 15m or 1h.`);
+}
+
+function suggestions(env, name) {
+  if (!env[name]) return env.SUPPORT_MODEL ? SUGGESTIONS : SUGGESTIONS_WITHOUT_MODEL;
+  try {
+    const texts = JSON.parse(env[name]);
+    if (Array.isArray(texts) && texts.every((text) => typeof text === "string" && text.trim())) return texts;
+  } catch {} // the same hint for both mistakes
+  throw new StartError(`${name} should be a JSON list of texts, such as ["Where is my parcel?"].`);
 }
 
 function flag(env, name) {

@@ -1,29 +1,52 @@
-// The page: sign-in, sign-out, and the open chat. The URL's fragment is #/<thread id>, or #/ for a new chat.
+// The page: sign-in, sign-out, and which chat is open. The URL's fragment is #/<thread id>, or #/ for a new chat.
 
-import { ChatKitError, createChatKit } from "./chatkit.js";
-import { Composer } from "./composer.js";
-import { Conversation } from "./conversation.js";
-import { createFollower } from "./follow.js";
+import { Chat } from "./chat.js";
+import { ChatKitError, createChatKit } from "./client/chatkit.js";
+import { Composer } from "./composer/composer.js";
+import { Connection } from "./connection.js";
+import { forgetMarks } from "./conversation/marks.js";
+import { allowImagesUnder } from "./conversation/markdown.js";
 import * as session from "./session.js";
 import { setUpSignIn, showSignIn } from "./sign-in.js";
-import { ThreadList, titleOf } from "./thread-list.js";
+import { ThreadList } from "./thread-list.js";
 
-const PAGE_SIZE = 20;
+const LOOKS_AGAIN_AFTER_MS = 2000; // a look at the tab also raises several events
 
 const $ = (id) => document.getElementById(id);
-const chat = $("chat");
-const scroll = $("scroll");
+const view = $("chat");
 
-let chatkitUrl;
+let config; // of the page's server
 let chatkit; // the client of the signed-in user
 let user = null;
 let lastUser = null;
+let lastLook = 0;
 let leaving; // an AbortController: it aborts all requests of a user who signs out
-let current = null; // the open Conversation
-const answering = new Set(); // Conversations with a running stream. Opening another chat does not stop a stream.
-const threads = new ThreadList(() => chatkit, report);
-const follower = createFollower(scroll);
-const composer = new Composer({ chatkit: () => chatkit, report, send: (draft) => send(current, draft) });
+const chat = new Chat({
+  chatkit: () => chatkit,
+  report,
+  composer: () => composer,
+  threads: () => threads,
+  suggestions: () => config.suggestions,
+});
+const threads = new ThreadList({
+  chatkit: () => chatkit,
+  report,
+  renamed: (thread) => chat.retitle(thread),
+  deleted: ({ id }) => {
+    forgetMarks(id);
+    if (chat.current?.threadId === id) chat.startNew();
+  },
+});
+const composer = new Composer({ chatkit: () => chatkit, report, send: (draft) => chat.send(draft) });
+const connection = new Connection({
+  notice: $("connection"),
+  probe: () => chatkit.listThreads({ limit: 1 }),
+  found: () => {
+    if (threads.failed) threads.load();
+    else threads.refresh();
+    chat.refresh();
+  },
+});
 
 await start();
 
@@ -31,14 +54,17 @@ async function start() {
   setUpSignIn(enter);
   $("start-again").addEventListener("click", () => location.reload());
   $("sign-out").addEventListener("click", signOut);
-  $("toggle-threads").addEventListener("click", () => showThreads(!chat.classList.contains("threads-open")));
+  $("toggle-threads").addEventListener("click", () => showThreads(!view.classList.contains("threads-open")));
   $("threads").addEventListener("click", (event) => event.target.closest("a") && showThreads(false));
-  chat.addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape());
+  view.addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape());
   window.addEventListener("hashchange", openAddressed);
-  document.addEventListener("visibilitychange", () => document.hidden || confirmUser());
+  window.addEventListener("focus", look);
+  document.addEventListener("visibilitychange", () => document.hidden || look());
   try {
-    ({ chatkitUrl } = await (await fetch("/config.json")).json());
-    const known = await session.current();
+    const [answer, known] = await Promise.all([fetch("/config.json"), session.current()]);
+    config = await answer.json();
+    allowImagesUnder(new URL("attachments/", config.chatkitUrl).href);
+    composer.offer(config);
     if (known) enter(known);
     else showSignIn();
   } catch (error) {
@@ -54,10 +80,12 @@ function enter(newcomer) {
   if (lastUser && lastUser.id !== newcomer.id) forget();
   user = lastUser = newcomer;
   leaving = new AbortController();
-  chatkit = createChatKit({ url: chatkitUrl, token: () => session.tokenOf(newcomer.id), leaving: leaving.signal });
+  const token = () => session.tokenOf(newcomer.id);
+  chatkit = createChatKit({ url: config.chatkitUrl, token, leaving: leaving.signal });
   $("who-name").textContent = user.name;
   $("who-email").textContent = user.email;
-  chat.hidden = false;
+  view.hidden = false;
+  lastLook = Date.now();
   threads.load();
   openAddressed();
 }
@@ -81,31 +109,39 @@ function forget() {
   history.replaceState(null, "", "#/");
 }
 
-/** Leaves if another user has signed in in another tab. That user must not see this chat. */
-async function confirmUser() {
+/**
+ * The user looks at this tab again. Leaves if another user has signed in in another tab, who must not see this chat.
+ * Otherwise shows what has changed meanwhile.
+ */
+async function look() {
   if (!user) return;
   const { signal } = leaving;
+  const isEarly = Date.now() - lastLook < LOOKS_AGAIN_AFTER_MS;
+  lastLook = Date.now();
   try {
     await session.confirm(user.id);
   } catch (error) {
     // Ignore other errors: they say nothing about the user, and each request checks the session again.
     if (error instanceof session.SessionEnded && !signal.aborted) leave(error.message);
+    return;
   }
+  if (signal.aborted || isEarly || threads.failed) return;
+  await threads.refresh();
+  if (!signal.aborted) await chat.refresh();
 }
 
 /** Shows the sign-in form. Only the data that `forget` removes stays in the page. */
 function leave(why) {
   leaving.abort();
-  if (current?.pending) composer.restore(current.pending);
+  connection.reset();
+  if (chat.current?.pending) composer.restore(chat.current.pending);
   user = null;
-  current = null;
-  answering.clear();
+  chat.close();
   composer.writeTo(null);
   threads.clear();
-  scroll.replaceChildren();
-  for (const id of ["who-name", "who-email", "thread-title", "chat-alert"]) $(id).textContent = "";
+  for (const id of ["who-name", "who-email"]) $(id).textContent = "";
   showThreads(false);
-  chat.hidden = true;
+  view.hidden = true;
   showSignIn(why);
 }
 
@@ -114,150 +150,23 @@ function report(error, show) {
   if (!user || error.name === "AbortError") return; // the user has signed out
   if (error instanceof session.SessionEnded) return leave(error.message);
   if (!(error instanceof ChatKitError)) console.error(error);
+  else if (error.isOutage) connection.lose();
   show(error.message);
 }
 
-// Opening a chat
+// The list of chats, and the open one
 
 function openAddressed() {
-  if (!user) return;
-  const threadId = location.hash.slice("#/".length) || null;
-  if (current && threadId === current.threadId) return;
-  $("chat-alert").textContent = "";
-  const known = [...answering].find((conversation) => threadId && conversation.threadId === threadId);
-  show(known ?? newConversation(threadId));
-  if (threadId && !known) load(current);
-}
-
-function newConversation(threadId = null) {
-  return new Conversation({ threadId, getAttachment: chatkit.getAttachment, report, answerAgain });
-}
-
-function show(conversation) {
-  current = conversation;
-  follower.watch(conversation.element);
-  renderTitle();
-  composer.writeTo(current);
-}
-
-async function load(conversation) {
-  conversation.loading = true;
-  conversation.progress.textContent = "Loading…";
-  composer.render();
-  try {
-    const thread = await chatkit.getThread(conversation.threadId);
-    conversation.title = titleOf(thread);
-    conversation.earlierButton.onclick = () => loadEarlier(conversation);
-    // getThread returns the first items. For a longer chat, show the last ones.
-    if (thread.items.has_more) await prependPage(conversation);
-    else conversation.prepend(thread.items.data);
-  } catch (error) {
-    report(error, (text) => {
-      if (conversation !== current) return;
-      if (error.status !== 404) return conversation.alert(text, { again: () => load(conversation) });
-      history.replaceState(null, "", "#/");
-      show(newConversation());
-      $("chat-alert").textContent = "This chat does not exist, or is not yours.";
-    });
-  }
-  conversation.loading = false;
-  conversation.progress.textContent = "";
-  if (conversation !== current) return;
-  renderTitle();
-  composer.render();
-}
-
-async function loadEarlier(conversation) {
-  if (conversation.loading) return;
-  conversation.loading = true;
-  try {
-    await prependPage(conversation);
-    if (conversation === current && conversation.earlierButton.hidden) scroll.focus(); // the hidden button had the focus
-  } catch (error) {
-    report(error, (text) => conversation.alert(text));
-  }
-  conversation.loading = false;
-}
-
-async function prependPage(conversation) {
-  let page;
-  do {
-    const after = page?.after ?? conversation.cursor;
-    page = await chatkit.listItems(conversation.threadId, { order: "desc", limit: PAGE_SIZE, after });
-    follower.hold(() => conversation.prepend(page.data.reverse()));
-  } while (page.has_more && page.after && !page.data.length); // hidden items can leave a page empty
-  conversation.cursor = page.after;
-  conversation.earlierButton.hidden = !page.has_more;
-}
-
-// Sending
-
-function send(conversation, draft) {
-  const { threadId } = conversation;
-  return stream(conversation, draft, (signal) =>
-    threadId ? chatkit.addUserMessage(threadId, draft, signal) : chatkit.createThread(draft, signal),
-  );
-}
-
-function answerAgain(conversation) {
-  const { threadId, lastMessageId } = conversation;
-  return stream(conversation, null, (signal) => chatkit.answerAgain(threadId, lastMessageId, signal));
-}
-
-async function stream(conversation, draft, ask) {
-  $("chat-alert").textContent = "";
-  const signal = conversation.begin(draft);
-  answering.add(conversation);
-  follower.follow();
-  composer.render();
-
-  let failure;
-  try {
-    for await (const event of ask(signal)) take(conversation, event);
-  } catch (error) {
-    failure = error;
-  }
-
-  const unsent = conversation.end();
-  if (!answering.delete(conversation)) return; // the user has signed out meanwhile
-  if (unsent && conversation === current) composer.restore(unsent);
-  if (signal.aborted) conversation.note("Stopped.");
-  else if (failure) {
-    const again = unsent ? () => composer.submit() : () => answerAgain(conversation);
-    report(failure, (sentence) => conversation.alert(sentence, { again }));
-  }
-  composer.render();
-}
-
-function take(conversation, event) {
-  conversation.apply(event);
-  if (event.thread) {
-    conversation.threadId = event.thread.id;
-    conversation.title = titleOf(event.thread);
-    threads.keep(event.thread);
-  }
-  if (conversation !== current) return;
-  if (event.type === "thread.created") history.replaceState(null, "", `#/${event.thread.id}`);
-  if (event.thread) renderTitle();
-  if (event.type === "stream_options") composer.render();
-}
-
-// Rendering
-
-function renderTitle() {
-  const title = current.title || (current.threadId ? "Chat" : "New chat");
-  $("thread-title").textContent = title;
-  document.title = `${title} – Support`;
-  threads.mark(current.threadId);
+  if (user) chat.open(location.hash.slice("#/".length) || null);
 }
 
 function escape() {
-  if (chat.classList.contains("threads-open")) showThreads(false);
+  if (view.classList.contains("threads-open")) showThreads(false);
   else composer.stop();
 }
 
 function showThreads(open) {
-  if (!open && chat.classList.contains("threads-open")) $("toggle-threads").focus();
-  chat.classList.toggle("threads-open", open);
+  if (!open && view.classList.contains("threads-open")) $("toggle-threads").focus();
+  view.classList.toggle("threads-open", open);
   $("toggle-threads").setAttribute("aria-expanded", String(open));
 }

@@ -52,7 +52,7 @@ function subjectOf(token) {
 
 /** The message for the user if fetch has failed. */
 export function unreachable(service) {
-  if (!navigator.onLine) return "You are offline. Try again when you are connected.";
+  if (!navigator.onLine) return "There was no connection.";
   return `The ${service} service cannot be reached. Try again in a moment.`;
 }
 

@@ -21,6 +21,8 @@ from tests.fixtures.accounts.session_tokens import COOKIE_NAME
 from tests.fixtures.browser.stack import DESKTOP, Stack
 from tests.fixtures.programs import program
 
+# The last two give the pages a microphone that beeps.
+CHROMIUM_OPTIONS = ["--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 RATE = 60  # requests per minute and user
 
 expect.set_options(timeout=15_000)
@@ -45,7 +47,10 @@ def stack(start_better_auth: Callable[..., Any], start_api: Callable[..., Any]) 
         ATTACHMENT_MAX_BYTES="1000000",
         SUPPORT_RATE_PER_USER=f"{RATE}/min",
     )
-    with start_better_auth(page_port, BETTER_AUTH_URL=page_origin, CHATKIT_URL=chatkit_url) as auth:
+    # The page offers these. TalkingServer takes any model, and has its own dictation.
+    offered = {"SUPPORT_MODELS": "gpt-5-mini,gpt-5", "SUPPORT_TRANSCRIPTION_MODEL": "whisper-1"}
+    page = {"BETTER_AUTH_URL": page_origin, "CHATKIT_URL": chatkit_url} | offered
+    with start_better_auth(page_port, **page) as auth:
         stack = Stack(auth, our_server)
         with stack.running:
             stack.start()
@@ -69,7 +74,7 @@ def staff_cookie(database_url: str, django_db_blocker: DjangoDbBlocker) -> Itera
 def chromium(chromium_program: str, stack: Stack, staff_cookie: str) -> Iterator[Browser]:
     """A running Chromium. It takes the fixtures that use the ORM as parameters, so that they run first."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_program, args=["--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=chromium_program, args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.fixtures.accounts.people import PASSWORD, Person
 from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
 from tests.fixtures.browser.stack import Stack
-from tests.fixtures.chatkit.talking_server import BREAK_ONCE, THINK, THINK_ON, THOUGHTS
+from tests.fixtures.chatkit.talking_server import AFTER_THOUGHTS, BREAK_ONCE, THINK, THINK_ON, THOUGHTS
 from tests.fixtures.servers.api import operation
 
 OpenPage = Callable[..., Page]
@@ -40,13 +40,19 @@ def test_an_answer_grows_on_the_page_and_stop_keeps_what_has_arrived(
     growing = page.locator(".growing")
     expect(growing).to_contain_text("word ")
     expect(growing).to_contain_text("word word word word ")  # it still grows
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.get_by_text("Another tab receives the answer…")).to_be_visible()
     button(page, "Stop").click()
     expect(page.get_by_text("Stopped.")).to_be_visible()
+    expect(messages(other)).to_have_count(2)  # the other tab waits for the answer, and then shows it
     said = messages(page).last.inner_text().split()
     page.reload()
-    expect(messages(page)).to_have_text(["Youfor 60 seconds", re.compile("^Assistant(word )+$")])
+    expect(messages(page)).to_have_text(["Youfor 60 seconds", re.compile("^Assistant(word ?)+$")])
     kept = messages(page).last.inner_text().split()
     assert kept[: len(said)] == said  # a few words may have arrived after the click
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    expect(button(page, "Try again")).to_be_visible()
 
 
 def test_a_screen_reader_reads_an_answer_once_when_it_is_complete(
@@ -131,7 +137,7 @@ def test_thoughts_can_be_read_beside_the_answer_and_after_a_reload(
     say(page, THINK)
 
     for _ in range(2):
-        expect(messages(page)).to_have_text([f"You{THINK}", "AssistantHello!"])
+        expect(messages(page)).to_have_text([f"You{THINK}", f"Assistant{AFTER_THOUGHTS}"])
         expect(thoughts(page)).to_have_count(1)
         expect(thoughts(page)).not_to_be_visible()
         page.get_by_text("Thought for 3 seconds").click()
@@ -167,20 +173,33 @@ def test_after_stop_unfinished_thoughts_disappear(open_page: OpenPage, visitor: 
 # --- Failures -------------------------------------------------------------------------------------
 
 
-def test_a_message_that_cannot_be_sent_is_kept_and_can_be_sent_later(
+def test_while_the_server_is_down_nothing_that_was_said_or_written_is_lost(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
-    page = open_page(visitor)
-    chat = page.get_by_role("main")
-    expect(field(page)).to_be_visible()
+    page, other = open_page(visitor), open_page(visitor)
+    chat, partial = page.get_by_role("main"), re.compile("^Assistant(word ?)+$")
+    say(page, "for 60 seconds")
+    expect(page.locator(".growing")).to_contain_text("word ")
 
     with stack.without_api():
-        say(page, "Is anybody there?")
+        again = button(page, "Try again")
+        again.click()
         expect(chat.get_by_text("The chat service cannot be reached.")).to_be_visible()
-        expect(field(page)).to_have_value("Is anybody there?")
-    chat.get_by_role("button", name="Try again").click()
+        expect(messages(page)).to_have_text(["Youfor 60 seconds", partial])
+        expect(page.get_by_text("The answer broke off here.")).to_be_visible()
+        say(other, "Is anybody there?")
+        expect(other.get_by_text("It may be restarting.")).to_be_visible()
+        expect(field(other)).to_have_value("Is anybody there?")
+    expect(page.get_by_text("The connection is back.")).to_be_visible()
+    page.reload()
+    expect(messages(page)).to_have_text(["Youfor 60 seconds", partial])
+    expect(page.get_by_text("The answer broke off here.")).to_be_visible()
+    again.click()
+    expect(page.locator(".growing")).to_contain_text("word ")
+    expect(page.locator(".log .assistant_message")).to_have_count(0)  # the new answer has replaced it
+    other.get_by_role("main").get_by_role("button", name="Try again").click()
 
-    expect_answer(page, to="Is anybody there?")
+    expect_answer(other, to="Is anybody there?")
 
 
 def test_a_chat_that_cannot_be_loaded_can_be_loaded_later(
@@ -195,11 +214,12 @@ def test_a_chat_that_cannot_be_loaded_can_be_loaded_later(
     chat, chats = page.get_by_role("main"), page.get_by_role("navigation")
     expect(chat.get_by_text("The chat service does not work at the moment (502).")).to_be_visible()
     expect(chats.get_by_text("The chat service does not work at the moment (502).")).to_be_visible()
+    for part in (chats, chat):
+        part.get_by_role("button", name="Try again").click()
+        expect(part.get_by_role("button", name="Try again")).to_be_visible()
     page.unroute_all()
-    chats.get_by_role("button", name="Try again").click()
-    chat.get_by_role("button", name="Try again").click()
 
-    expect_answer(page, to="Still here?")
+    expect_answer(page, to="Still here?")  # the page looks by itself whether the server is back
     expect(chats.get_by_role("listitem")).to_have_count(1)
     expect(button(page, "Try again")).to_have_count(0)
 
@@ -231,7 +251,7 @@ def test_a_user_over_the_rate_limit_is_told_how_long_to_wait(
         page.get_by_text(re.compile(r"a lot in a short time\. Try again in \d+ seconds?\."))
     ).to_be_visible()
     expect(field(page)).to_have_value("And another thing")
-    expect(button(page, "Try again")).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile(r"^Try again in \d+ s$"))).to_be_disabled()
 
 
 def test_the_page_names_a_rejected_file_and_sends_the_others(open_page: OpenPage, visitor: Person) -> None:
@@ -248,6 +268,7 @@ def test_the_page_names_a_rejected_file_and_sends_the_others(open_page: OpenPage
 
     say(page, "Only this one")
     expect(messages(page).first.get_by_role("listitem")).to_have_text(["note.txt"])
+    expect(alert).to_be_empty()  # the sentence was about a file that this message does not have
 
 
 def test_an_offline_user_is_told_so_and_can_send_when_online_again(
@@ -256,9 +277,11 @@ def test_an_offline_user_is_told_so_and_can_send_when_online_again(
     page = open_page(visitor)
 
     page.context.set_offline(True)
+    expect(page.get_by_text("You are offline.")).to_be_visible()
     say(page, "Through the tunnel")
-    expect(page.get_by_text("You are offline. Try again when you are connected.")).to_be_visible()
+    expect(page.get_by_text("Your message was not sent. There was no connection.")).to_be_visible()
     page.context.set_offline(False)
+    expect(page.get_by_text("The connection is back.")).to_be_visible()
     button(page, "Try again").click()
 
     expect_answer(page, to="Through the tunnel")

@@ -7,14 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.browser import axe
 from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, field, messages, say
 from tests.fixtures.browser.screenshots import save_screenshot
 from tests.fixtures.browser.stack import DESKTOP, Stack
-from tests.fixtures.chatkit.talking_server import ANSWERS, BREAK_ONCE, THINK
+from tests.fixtures.chatkit.talking_server import ANSWERS, BREAK_ONCE, THINK, WIDGETS
 from tests.fixtures.servers.api import create, operation
 
 OpenPage = Callable[..., Page]
@@ -199,9 +199,11 @@ def tab_to(page: Page, text: str) -> None:
 
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
 
-# Elements for a finger that are lower than 44 pixels. The input for files is hidden behind its label.
-SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, input, textarea")]
-  .map((element) => (element.id === "attach" ? element.nextElementSibling : element))
+# Elements for a finger that are lower than 44 pixels. A link in a text is as high as its line. The input for
+# files is hidden behind its label, and a checkbox has a label that is high enough.
+SMALL_TARGETS = """() =>
+  [...document.querySelectorAll("button, a:not(.markdown a), input, textarea, select")]
+  .map((each) => (each.id === "attach" ? each.nextElementSibling : each.closest("label") ?? each))
   .filter((element) => element.checkVisibility() && element.getBoundingClientRect().height < 44)
   .map((element) => element.outerHTML)"""
 TOO_WIDE = "() => document.documentElement.scrollWidth > innerWidth"
@@ -259,10 +261,15 @@ def send_long_words(page: Page, stack: Stack) -> None:
     expect(messages(page)).to_have_count(1)
 
 
-def show_thoughts(page: Page, stack: Stack) -> None:
+def show_thoughts_and_widgets(page: Page, stack: Stack) -> None:
     say(page, THINK)
     page.get_by_text("Thought for 3 seconds").click()
     expect(button(page, "Send")).to_be_enabled()
+    say(page, WIDGETS)
+    expect(messages(page)).to_have_count(6)
+    expect(button(page, "Send")).to_be_enabled()
+    page.locator("#scroll").evaluate("scroll => scroll.scrollTo(0, 0)")
+    expect(button(page, "To the newest message")).to_be_visible()
 
 
 STATES = {  # name -> the function that leads to this state, and whether a user is signed in
@@ -270,7 +277,7 @@ STATES = {  # name -> the function that leads to this state, and whether a user 
     "sign-up": (fail_to_sign_up, False),
     "new-chat": (show_new_chat, True),
     "chat": (chat_with_attachments, True),
-    "thinking": (show_thoughts, True),
+    "widgets": (show_thoughts_and_widgets, True),
     "failed-chat": (break_an_answer, True),
     "long-words": (send_long_words, True),
 }
@@ -343,13 +350,16 @@ def test_the_page_can_be_used_with_the_keyboard_alone(open_page: OpenPage, stack
     expect(messages(page)).to_have_count(2)
     expect(messages(page).first).to_have_text("Youfor 60 seconds\nplease")
     focused = [page.evaluate(FOCUSED)]
-    for _ in range(7):
+    for _ in range(14):
         page.keyboard.press("Shift+Tab")
         focused.append(page.evaluate(FOCUSED))
 
     names = [name for name, _ in reversed(focused)]
+    newest, chats = names[2], ["Invoice for October", "Change of address"]
     assert names[:2] == ["Sign out", "New chat"]
-    assert names[3:] == ["Invoice for October", "Change of address", "Messages", "Attach files", "Message"]
+    assert names[2:8] == [text for title in [newest, *chats] for text in (title, f"Rename or delete {title}")]
+    assert names[8:13] == ["Messages", "Copy", "Good answer", "Bad answer", "Try again"]
+    assert names[13:] == ["Attach files", "Message"]
     assert all(has_ring for _, has_ring in focused), focused
 
 
@@ -364,3 +374,15 @@ def test_a_user_who_prefers_reduced_motion_sees_no_animation(open_page: OpenPage
     page.emulate_media(reduced_motion="reduce")
 
     assert (moving, page.evaluate(animations)) == (1, 0)
+
+
+def test_the_page_and_its_libraries_weigh_less_than_200_kilobytes(open_page: OpenPage, stack: Stack) -> None:
+    page = open_page()
+    loaded: list[Request] = []
+    page.on("requestfinished", lambda request: loaded.append(request))
+
+    page.reload(wait_until="networkidle")
+
+    files = {request.url: request.sizes()["responseBodySize"] for request in loaded}
+    assert {f"{stack.auth.origin}/{name}" for name in ("app.js", "libraries/marked.js")} < files.keys()
+    assert sum(files.values()) < 200_000

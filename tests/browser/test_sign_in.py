@@ -54,7 +54,7 @@ def test_the_next_user_of_a_tab_sees_nothing_of_the_user_before(
     late[0].fulfill(status=404, json={"message": "No active sessions found for user"})
     say(page, "Who am I?")
 
-    expect(messages(page).last).to_contain_text(f"your user id is {bob.user_id}")
+    expect(messages(page).last).to_contain_text(f"Your user id is {bob.user_id}")
     expect(page.locator("body")).not_to_contain_text("Mine alone")
     expect(page.get_by_role("navigation").get_by_role("listitem")).to_have_count(1)
 

@@ -1,6 +1,6 @@
 // A small client of the ChatKit protocol: one POST endpoint that answers with JSON or a stream of events.
 
-import { SessionEnded, unreachable } from "./session.js";
+import { SessionEnded, unreachable } from "../session.js";
 import { readEvents } from "./sse.js";
 
 // The backend's answers to a valid token whose session or user no longer exists.
@@ -9,11 +9,19 @@ const GONE = {
   "User not found with provided email": "This account does not exist any more.",
 };
 
-/** `message` is one sentence for the user. `status` is the HTTP status, or 0 without an answer. */
+/**
+ * `message` is one sentence for the user. `status` is the HTTP status, or 0 without an answer. `seconds`: how long
+ * the server wants the user to wait.
+ */
 export class ChatKitError extends Error {
-  constructor(message, status = 0, options) {
-    super(message, options);
-    this.status = status;
+  constructor(message, { status = 0, seconds = 0, brokeOff = false, cause } = {}) {
+    super(message, { cause });
+    Object.assign(this, { status, seconds, brokeOff });
+  }
+
+  /** Whether the connection or the server is down, and may come back. */
+  get isOutage() {
+    return [0, 502, 503, 504].includes(this.status) && !this.brokeOff;
   }
 }
 
@@ -47,7 +55,7 @@ export function createChatKit({ url, token, leaving }) {
       leaving.throwIfAborted(); // another user must not see this user's error
       // fetch raises TypeError without a connection. Other errors have their message: an ended session, an abort.
       if (!(cause instanceof TypeError)) throw cause;
-      throw new ChatKitError(unreachable("chat"), 0, { cause });
+      throw new ChatKitError(unreachable("chat"), { cause });
     }
   }
 
@@ -115,42 +123,61 @@ export function createChatKit({ url, token, leaving }) {
     /** Asks for another answer to a message. It replaces all later items. */
     answerAgain: (threadId, messageId, signal) =>
       stream("threads.retry_after_item", { thread_id: threadId, item_id: messageId }, signal),
+    /** The output of a tool that the assistant wanted the page to run. */
+    addToolOutput: (threadId, result, signal) =>
+      stream("threads.add_client_tool_output", { thread_id: threadId, result }, signal),
+    /** `action`: `{ type, payload }` of a widget. */
+    act: (threadId, itemId, action, signal) =>
+      stream("threads.custom_action", { thread_id: threadId, item_id: itemId, action }, signal),
+    /** The same without a stream. Returns the changed item, if there is one. */
+    actSilently: async (threadId, itemId, action) =>
+      (await ask("threads.sync_custom_action", { thread_id: threadId, item_id: itemId, action })).updated_item,
+    renameThread: (threadId, title) => ask("threads.update", { thread_id: threadId, title }),
+    deleteThread: (threadId) => ask("threads.delete", { thread_id: threadId }),
+    /** `kind`: positive or negative. */
+    rate: (threadId, itemId, kind) => ask("items.feedback", { thread_id: threadId, item_ids: [itemId], kind }),
+    /** `audio`: a Blob. */
+    transcribe: async (audio) =>
+      (await ask("input.transcribe", { audio_base64: await base64Of(audio), mime_type: audio.type })).text,
   };
 }
 
 // ChatKit requires the empty members.
-function inputOf({ text, attachments }) {
+function inputOf({ text, attachments, model }) {
   const content = text ? [{ type: "input_text", text }] : [];
-  return { content, attachments: attachments.map(({ id }) => id), inference_options: {} };
+  return { content, attachments: attachments.map(({ id }) => id), inference_options: model ? { model } : {} };
+}
+
+function base64Of(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)); // without "data:…;base64,"
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
 }
 
 function brokenOff(cause) {
   if (cause.name === "AbortError") throw cause; // the user has stopped the stream
-  throw new ChatKitError("The answer broke off before it was complete.", 0, { cause });
+  throw new ChatKitError("The answer broke off before it was complete.", { brokeOff: true, cause });
 }
 
 async function errorOf(response) {
   const message = (await response.json().catch(() => null))?.message;
   if (response.status === 401) return new SessionEnded("Your sign-in was not accepted. Sign in again to go on.");
   if (response.status === 404 && Object.hasOwn(GONE, message)) return new SessionEnded(GONE[message]);
-  return new ChatKitError(sentenceFor(response, message), response.status);
+  const seconds = Number(response.headers.get("Retry-After")) || 0;
+  return new ChatKitError(sentenceFor(response.status, seconds, message), { status: response.status, seconds });
 }
 
-function sentenceFor({ status, headers }, message) {
-  if (status === 429) return `That was a lot in a short time. Try again ${momentOf(headers.get("Retry-After"))}.`;
+function sentenceFor(status, seconds, message) {
+  if (status === 429) return `That was a lot in a short time. Try again ${momentOf(seconds)}.`;
   // The message of a 5xx is for the operator, or it is a proxy's.
   if (status < 500 && message) return message.replace(/[^.]$/, "$&.");
   return `The chat service does not work at the moment (${status}). Try again in a moment.`;
 }
 
-function momentOf(retryAfter) {
-  const seconds = Number(retryAfter);
+function momentOf(seconds) {
   if (!seconds) return "in a moment";
   return seconds === 1 ? "in a second" : `in ${seconds} seconds`;
-}
-
-/** ChatKit's dates are UTC without a zone. Some browsers cannot parse their microseconds. */
-export function dateOf(createdAt) {
-  const moment = createdAt.replace(/(\.\d{3})\d+/, "$1");
-  return new Date(/(Z|[+-]\d\d:?\d\d)$/.test(moment) ? moment : `${moment}Z`);
 }

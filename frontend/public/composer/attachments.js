@@ -1,6 +1,6 @@
 // The files of the next message: chips in the composer. A file is uploaded as soon as it is chosen.
 
-import { element } from "./element.js";
+import { element } from "../element.js";
 
 const MAX_FILES = 10; // the server's limit for one message
 
@@ -24,8 +24,13 @@ export class Attachments {
     return this.#chips.map(({ attachment }) => attachment).filter(Boolean);
   }
 
-  add(files) {
+  /** Removes the sentence about a refused file. It is about what the user did before. */
+  forgetProblem() {
     this.problem.textContent = "";
+  }
+
+  add(files) {
+    this.forgetProblem();
     for (const file of files) {
       if (this.#chips.length >= MAX_FILES) { // after restore() there may be more than MAX_FILES
         this.problem.textContent = `A message carries up to ${MAX_FILES} files.`;
@@ -37,6 +42,7 @@ export class Attachments {
 
   /** Removes the uploaded attachments from the composer and returns them. */
   take() {
+    this.forgetProblem();
     const taken = this.uploaded;
     this.#drop(this.#chips.filter(({ attachment }) => attachment));
     return taken;
@@ -52,7 +58,7 @@ export class Attachments {
   clear() {
     for (const { request } of this.#chips) request?.abort();
     this.#drop(this.#chips);
-    this.problem.textContent = "";
+    this.forgetProblem();
   }
 
   async #upload(file) {
@@ -84,6 +90,7 @@ export class Attachments {
   }
 
   #remove(chip) {
+    this.forgetProblem();
     chip.request?.abort();
     this.#drop([chip]);
     this.input.focus();

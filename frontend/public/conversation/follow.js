@@ -2,20 +2,30 @@
 
 const NEAR_END_PX = 80;
 
-export function createFollower(scroll) {
+/** `toNewest`: a button that goes to the end. It is shown while the end is far away. */
+export function createFollower(scroll, toNewest) {
   let following = true;
   let lastTop = 0;
 
-  const toEnd = () => following && (scroll.scrollTop = scroll.scrollHeight);
+  const toEnd = () => {
+    if (following) scroll.scrollTop = scroll.scrollHeight;
+    toNewest.hidden = following || fromEnd() < NEAR_END_PX;
+  };
+  const fromEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
   // The content grows. The view shrinks when a phone shows its keyboard.
   const sizes = new ResizeObserver(toEnd);
 
   scroll.addEventListener("scroll", () => {
-    const fromEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
     // Stop following only if the user scrolls up. The distance also grows with the content.
-    if (fromEnd < NEAR_END_PX) following = true;
+    if (fromEnd() < NEAR_END_PX) following = true;
     else if (scroll.scrollTop < lastTop) following = false;
     lastTop = scroll.scrollTop;
+    toNewest.hidden = following;
+  });
+  toNewest.addEventListener("click", () => {
+    scroll.focus({ preventScroll: true }); // the focused button disappears
+    following = true;
+    toEnd();
   });
 
   return {

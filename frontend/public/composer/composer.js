@@ -1,6 +1,8 @@
-// The composer: the text of the next message, its files, and the button that sends it or stops the answer.
+// The composer: the text of the next message, its files and model, and the button that sends it or stops the answer.
 
 import { Attachments } from "./attachments.js";
+import { acceptDroppedFiles } from "./dropped-files.js";
+import { Dictation } from "./dictation.js";
 
 const TYPING_IS_EASY = matchMedia("(pointer: fine)"); // on a touch screen, focus would open the keyboard
 
@@ -8,6 +10,7 @@ const $ = (id) => document.getElementById(id);
 const form = $("composer");
 const message = $("message");
 const button = $("send");
+const model = $("model");
 
 export class Composer {
   #conversation = null; // the open conversation
@@ -23,6 +26,8 @@ export class Composer {
       report,
       changed: () => this.render(),
     });
+    this.dictation = new Dictation({ button: $("dictate"), problem: $("attach-alert"), chatkit, report, write: (text) => this.#insert(text) });
+    acceptDroppedFiles($("conversation"), (files) => this.attachments.add(files));
     form.addEventListener("submit", (event) => this.#sendOrStop(event));
     // A double click on Send must not stop the answer.
     button.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
@@ -30,9 +35,18 @@ export class Composer {
     message.addEventListener("paste", (event) => this.#attachPasted(event));
   }
 
+  /** `models`: the names to choose from; the first is the default. `dictation`: whether the server transcribes. */
+  offer({ models, dictation }) {
+    model.replaceChildren(...models.map((name) => new Option(name, name)));
+    $("model-choice").hidden = models.length < 2;
+    this.dictation.offer(dictation);
+  }
+
   /** Sets the conversation of the next message; null without a signed-in user. */
   writeTo(conversation) {
     this.#conversation = conversation;
+    this.dictation.stop();
+    this.attachments.forgetProblem();
     this.render();
     if (conversation && TYPING_IS_EASY.matches) message.focus();
   }
@@ -72,8 +86,13 @@ export class Composer {
     if (this.#conversation.request) this.stop();
     else if ((text || uploaded.length) && !this.#conversation.loading && !uploading) {
       message.value = "";
-      this.send({ text, attachments: this.attachments.take() });
+      this.send({ text, attachments: this.attachments.take(), model: this.#chosenModel });
     }
+  }
+
+  // The server knows its default itself.
+  get #chosenModel() {
+    return model.selectedIndex > 0 ? model.value : undefined;
   }
 
   #sendOnEnter(event) {
@@ -88,5 +107,10 @@ export class Composer {
     if (!files.length) return;
     event.preventDefault();
     this.attachments.add(files);
+  }
+
+  #insert(text) {
+    message.setRangeText(text, message.selectionStart, message.selectionEnd, "end");
+    message.focus();
   }
 }

@@ -1,0 +1,40 @@
+// How the user renames and deletes a chat.
+
+import { element } from "./element.js";
+
+const MAX_TITLE = 200; // the server's limit
+
+const dialog = document.getElementById("delete-thread");
+const question = document.getElementById("delete-question");
+
+/** A field with the title. Enter saves, and so does leaving the field. Escape cancels. */
+export function titleField(title, { save, cancel }) {
+  const field = element("input", { "aria-label": "Title of the chat", maxlength: String(MAX_TITLE) });
+  let isDone = false; // removing the field also takes the focus from it
+  const once = (action) => () => {
+    if (isDone) return;
+    isDone = true;
+    action();
+  };
+  const finish = once(() => save(field.value.trim()));
+  field.value = title;
+  field.addEventListener("blur", finish);
+  field.addEventListener("keydown", (event) => {
+    if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation(); // Escape on the page stops the answer
+    if (event.key === "Enter") finish();
+    else once(cancel)();
+  });
+  return field;
+}
+
+/** A promise of whether the user confirms. */
+export function confirmDeletion(title) {
+  question.textContent = `Delete “${title}”?`;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "delete"), { once: true });
+  });
+}
