@@ -86,6 +86,8 @@ def test_attached_files_are_sent_with_a_message_and_shown_after_a_reload(
     sent = messages(page).first
     expect(sent.get_by_role("button", name="Download note.txt")).to_be_visible()
     expect(sent.get_by_role("img", name="front door.png")).to_have_js_property("naturalWidth", 640)
+    widths = sent.locator(".text, img").evaluate_all("all => all.map((each) => each.offsetWidth)")
+    assert widths[0] < widths[1]  # the bubble is as wide as its text, and not as the picture
     with page.expect_download() as download:
         sent.get_by_role("button", name="Download note.txt").click()
     assert download.value.path().read_bytes() == NOTE["buffer"]
