@@ -1,7 +1,7 @@
 """DRF permission classes for Better Auth's users: a verified email address, a role, a membership.
 
-They read only rows of the database, never the claims of a JWT: a claim may be as old as the JWT. A request
-that another authentication class has accepted has no Better Auth user, so it is refused.
+They read only rows of the database, and never the claims of a JWT, because claims may be out of date. They
+refuse a request that another authentication class has accepted: it has no Better Auth user.
 """
 
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ from authn.sessions import Identity
 
 
 class IdentityPermission(OperationHolderMixin, BasePermission):
-    """Base class. An instance works in ``permission_classes`` too, like a class: ``[HasRole("admin")]``.
+    """Base class. ``permission_classes`` may contain the class or an instance, such as ``HasRole("admin")``.
 
-    ``plugin``: the plugin whose columns it reads. BETTER_AUTH_PLUGINS must list it.
+    ``plugin``: the Better Auth plugin whose columns the class reads. BETTER_AUTH_PLUGINS must list it.
     """
 
     plugin = ""
@@ -33,7 +33,7 @@ class IdentityPermission(OperationHolderMixin, BasePermission):
 
     @classmethod
     def missing_plugin(cls) -> str:
-        """Returns what is wrong with BETTER_AUTH_PLUGINS, or ""."""
+        """Return a sentence if BETTER_AUTH_PLUGINS does not list the plugin, or ""."""
         if not cls.plugin or cls.plugin in conf.BETTER_AUTH_PLUGINS:
             return ""
         return f"{cls.__name__} needs the {cls.plugin} plugin, which BETTER_AUTH_PLUGINS does not list."
@@ -60,7 +60,7 @@ class IsEmailVerified(IdentityPermission):
 class HasRole(IdentityPermission):
     """The user has one of these roles of Better Auth's admin() plugin. Needs no SQL statement.
 
-    A user whom only Better Auth's option ``adminUserIds`` makes an administrator has no role.
+    Better Auth's option ``adminUserIds`` makes administrators without a role. This class refuses them.
     """
 
     plugin = "admin"
@@ -76,17 +76,17 @@ class HasRole(IdentityPermission):
 
 
 class IsMember(IdentityPermission):
-    """The user is a member of the request's organization now. Sets ``request.membership``, the row of that.
+    """The user is a member of the request's organization. Sets ``request.membership`` to the row.
 
     ``role``: one or more roles of the organization() plugin. The member must have one of them. The
     organization's id comes from exactly one source:
 
     - ``kwarg``: an argument of the URL. The default is ``organization_id``.
     - ``header``: a header of the request.
-    - ``active``: the session's active organization. That is only the user's choice, so it is looked up too.
+    - ``active``: the session's active organization. The user may have left it, so we look up the row too.
 
-    The look-up is one SQL statement. The response is the same for an organization that does not exist, for
-    one of others, and for a role that the member does not have.
+    The look-up is one SQL statement. The response is the same if the organization does not exist, if the user
+    is not a member, and if the member does not have the role.
     """
 
     plugin = "organization"
@@ -106,7 +106,7 @@ class IsMember(IdentityPermission):
         membership = _membership(identity, self._organization_id(identity, request, view))
         if membership is None or (self.roles and self.roles.isdisjoint(membership.roles)):
             return False
-        # On Django's request, like user_id. DRF's request reads it from there too.
+        # Set it on Django's request, like user_id. DRF's request reads missing attributes from Django's.
         setattr(request._request, "membership", membership)  # noqa: B010
         return True
 

@@ -1,7 +1,7 @@
 """Measures the bodies of requests while they arrive, and cuts off those that are too long.
 
-Django's handler stores the whole body before any middleware or view runs. Its own limits come later, and
-trust the Content-Length header. A chunked body has no such header.
+Django's handler stores the whole body before any middleware or view runs. Django's own limits apply later.
+They trust the Content-Length header, and a chunked body has no such header.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,11 @@ EXCEEDED = "runtime.body_limit_exceeded"  # a key of the ASGI scope. Value: the 
 def limited(
     application: Any, longest_body: Callable[[], int], applies_to: Callable[[Any], bool] = lambda scope: True
 ) -> Any:
-    """Wrap the ASGI application: longer bodies are cut off at ``longest_body()`` bytes, and marked.
+    """Return an ASGI application that cuts off bodies of more than ``longest_body()`` bytes.
 
-    ``applies_to``: whether the limit is for the request with this ASGI scope. Called only if the body is too
-    long. Content-Length is replaced by the measured length.
+    A cut body is marked in the ASGI scope (``EXCEEDED``). For any other body, the measured length replaces
+    Content-Length. ``applies_to``: whether the limit is for the request with this scope. It is called only if
+    the body is too long.
     """
 
     async def limited_application(scope: Any, receive: Any, send: Any) -> None:
@@ -35,9 +36,8 @@ def limited(
                 if length > limit and EXCEEDED not in scope:
                     if applies_to(scope):
                         scope[EXCEEDED] = limit
-                        return {
-                            "type": "http.request"
-                        }  # Django sees the end of the body; the rest is dropped
+                        # Django sees the end of the body. This loop drops the rest.
+                        return {"type": "http.request"}
                     limit = float("inf")
                 if length <= limit:
                     if not message.get("more_body"):
@@ -50,7 +50,7 @@ def limited(
 
 
 def exceeded(request: HttpRequest) -> int | None:
-    """Return the limit in bytes if the request's body was too long and is cut off."""
+    """Return the limit in bytes if the request's body was too long and was cut off. Otherwise ``None``."""
     limit: int | None = getattr(request, "scope", {}).get(EXCEEDED)
     return limit
 

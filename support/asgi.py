@@ -1,4 +1,4 @@
-"""What the chat needs of an ASGI application: ``wrap``. In the ``asgi.py`` of a project:
+"""Prepares the ASGI application of a project for the chat. The project's ``asgi.py`` calls ``wrap``:
 
 application = wrap(get_asgi_application())
 """
@@ -37,7 +37,7 @@ def longest_body() -> int:
 
 
 def is_ours(scope: Any) -> bool:
-    """Whether the URL of the request is one of ``support.urls``, wherever the project includes them."""
+    """Whether the URL of the request belongs to ``support.urls``, under any prefix of the project."""
     path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
     language = translation.get_language_from_path(path)  # for URLs in ``i18n_patterns``
     try:
@@ -58,10 +58,13 @@ def wrap(
     Call it once, when the server imports ``asgi.py``. Raises ``SystemCheckError`` for wrong settings or
     tables: an ASGI server runs no system checks by itself.
 
-    The returned application cuts off bodies that are too long for our views, and lets requests end well when
-    the server shuts down. It answers the lifespan protocol of ASGI: at the start of the server, it connects
-    to the databases and loads the keys; at the end, it stores the partial answers of open streams. For a
-    server without this protocol, see docs/compatibility.md.
+    The returned application does three things:
+
+    - It cuts off bodies that are too long for our views.
+    - It lets running requests end when the server shuts down.
+    - It answers ASGI's lifespan protocol. At the start, it connects to the databases and loads the keys. At
+      the shutdown, it stores the partial answers of open streams. docs/compatibility.md says what is
+      different with a server that does not have this protocol.
 
     ``limits_body_of``: whether the limit for bodies applies to the request with this ASGI scope.
     ``on_startup``: called at the start of the server, in a worker thread. If it raises, the server does not
@@ -87,13 +90,13 @@ def wrap(
                 await _start_late(start)
             await serving(scope, receive, send)
         else:
-            await application(scope, receive, send)  # such as a WebSocket, for a project's own application
+            await application(scope, receive, send)  # such as a WebSocket of the project
 
     return wrapped
 
 
 def _prepare() -> None:
-    """Check the settings and tables, and import everything that the first request would wait for."""
+    """Check the settings and tables. Import what the first request would have to wait for."""
     # The checks import the URLconf, and ``chatkit_server`` imports the agent libraries. The output "no
     # issues" of ``check`` is not JSON and must not reach the log.
     call_command("check", stdout=StringIO())

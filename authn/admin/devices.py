@@ -5,7 +5,7 @@ from typing import Any
 # Longer user agents are cut, because clients choose their length. `requirements.txt` says why this parser is
 # safe.
 MAX_USER_AGENT_LENGTH = 1_000
-MAX_SHOWN_LENGTH = 80  # of a user agent that is shown as it is
+MAX_SHOWN_LENGTH = 80  # characters of a user agent that is shown unchanged
 
 
 def device(user_agent: str | None) -> str:

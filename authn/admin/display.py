@@ -1,4 +1,4 @@
-"""The HTML of values on several pages of the admin: people, times, states and ids.
+"""Makes the HTML of people, times, states and ids, which several pages of the admin show.
 
 The classes are styled in ``static/authn/admin.css``.
 """
@@ -33,7 +33,7 @@ def url_name(model: type[Model], page: str) -> str:
 
 
 def admin_url(model: type[Model], page: str, *keys: str, **query: str) -> str:
-    """``keys``: the primary key of the object, if the page is of one object."""
+    """Return the URL of an admin page. ``keys``: the primary key, if the page shows one object."""
     url = reverse(f"admin:{url_name(model, page)}", args=[quote(key) for key in keys])
     return f"{url}?{urlencode(query)}" if query else url
 
@@ -46,7 +46,7 @@ def permission(model: type[Model], action: str) -> str:
 def short_time(moment: datetime, *, past: str = "hidden") -> SafeString:
     """Return HTML such as "2 h" or "in 6 d", with the exact time as a tooltip.
 
-    ``past``: "hidden" if only screen readers get the word "ago", because a column has only past times.
+    ``past``: "hidden" if only screen readers get the word "ago". This is for columns with past times only.
     """
     seconds = (timezone.now() - moment).total_seconds()
     text = _in_largest_unit(abs(seconds))
@@ -75,12 +75,12 @@ def exact_time(moment: datetime) -> str:
 
 
 def long_time(moment: datetime) -> SafeString:
-    """Return HTML such as "2026-11-29 08:39:12 UTC (2 h ago)", for a page that has room for it."""
+    """Return HTML such as "2026-11-29 08:39:12 UTC (2 h ago)", for the page of one object."""
     return format_html("{} ({})", exact_time(moment), short_time(moment, past="shown"))
 
 
 def person(user: User) -> SafeString:
-    """Return the name over the email address. The name is missing if the user has none."""
+    """Return HTML with the name above the email address, or only the address if the user has no name."""
     lines = [("name", user.name)] if user.name.strip() else []
     return format_html_join(
         "", '<span class="person-{}">{}</span>', [*lines, ("email" if lines else "name", user.email)]
@@ -125,7 +125,7 @@ def session_link(session: Session) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, short_id(session.id))
 
 
-# The columns of a user's sessions on the user's own page, and what fills them.
+# The sessions on a user's page: the name of each column, and the function that returns its value.
 SESSION_COLUMNS = {
     "State": session_state,
     "Device": session_device,

@@ -1,6 +1,7 @@
-"""The numbers of Better Auth's part of a start page: active sessions and refused attempts.
+"""The numbers of authn on the admin's start page: active sessions and refused attempts.
 
-Each number is cheap with millions of rows. A number that would be expensive is an estimate, and says so.
+Each number is cheap, also with millions of rows. If an exact number would be expensive, an estimate is shown,
+and its note says so.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Base classes for admins of tables with millions of rows. A list has only rows that PostgreSQL finds fast.
+"""Base classes for the admin of large tables. A list shows only rows that PostgreSQL finds fast.
 
 Better Auth creates no index on ``createdAt``. So PostgreSQL would read the whole table to find the newest 50
 rows. Django's own list page would also count all rows of the table.
@@ -22,7 +22,7 @@ from django.utils import timezone
 # an index, it has the rows in the last MAX_HEAP_PAGES pages of the table's file (8 MB).
 MAX_ROWS = 10_000
 MAX_HEAP_PAGES = 1_000
-MAX_LIST_PAGES = 100  # pages that staff can open; for rows further down, they have to search
+MAX_LIST_PAGES = 100  # pages that staff can open; to find later rows, they have to search
 
 # Selects three values: the table's size in pages of its file, whether our role may read the rows' positions
 # in the file (ctid), and whether an index can return the rows in the order of the column.
@@ -53,7 +53,7 @@ class ReadOnly:
 
 
 class AtLeast(int):
-    """A number of rows, if there are more. Shown as "50+"."""
+    """A number of rows that have been counted, while there are more. Shown as "50+"."""
 
     def __str__(self) -> str:
         return f"{int(self)}+"
@@ -87,8 +87,8 @@ class UncountedChangeList(ChangeList):
         known, is_last = before + len(rows), len(rows) <= self.list_per_page
         self.result_list: Any = rows[: self.list_per_page]
         self.result_count = known if is_last else AtLeast(known - 1)
-        # Django shows links to the pages of this paginator: to all pages so far and, if it exists, to the
-        # next.
+        # Django shows a link to each page of this paginator: to all pages up to this one, and to the next
+        # page if there is one.
         self.paginator = Paginator(
             range(known if self.page_num < MAX_LIST_PAGES else before + 1), self.list_per_page
         )

@@ -45,7 +45,7 @@ def is_possible() -> bool:
 
 
 def revoke(request: HttpRequest, session_ids: Iterable[str]) -> list[Revoked]:
-    """Delete these sessions, and return the deleted ones. Some may have ended before."""
+    """Delete these sessions, and return those that were deleted: other sessions had ended before."""
     return _revoke(request, "id", list(session_ids))
 
 
@@ -54,8 +54,8 @@ def revoke_all_of(request: HttpRequest, user_id: str) -> list[Revoked]:
 
 
 def _revoke(request: HttpRequest, attname: str, values: list[str]) -> list[Revoked]:
-    # Delete sessions and write the admin's history in transactions that are rolled back together, so that no
-    # session is deleted without a log entry. They may be in two databases. Then Better Auth's commits first.
+    # No session may be deleted without an entry in the admin's history. So an error rolls back both
+    # transactions. If they are in two databases, Better Auth's commits first.
     with transaction.atomic(), transaction.atomic(conf.BETTER_AUTH_DATABASE):
         revoked = _delete(attname, values)
         _log(request, revoked)
@@ -80,7 +80,7 @@ def _delete(attname: str, values: list[str]) -> list[Revoked]:
 
 
 def _log(request: HttpRequest, revoked: list[Revoked]) -> None:
-    """Write to the admin's history of each session and of its user. The session's page no longer exists."""
+    """Write to the admin's history of each session, and of its user: the session's page no longer exists."""
     by_user: dict[str, list[Session]] = {}
     for each in revoked:
         by_user.setdefault(each.user_id, []).append(Session(id=each.session_id, user_id=each.user_id))

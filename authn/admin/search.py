@@ -11,7 +11,7 @@ IP_ADDRESS_PREFIX = re.compile(r"[0-9a-f.:]+[.:]", re.IGNORECASE)
 def by_email(typed: str) -> Q:
     """Matches an email address as it was typed, and in lower case, as Better Auth stores it.
 
-    It does not use ``iexact``, because no index can answer that.
+    It does not use ``iexact``, because PostgreSQL could use no index.
     """
     return Q(email__in={typed, typed.lower()})
 

@@ -27,7 +27,7 @@ HAS_ADMIN_PLUGIN = "admin" in conf.BETTER_AUTH_PLUGINS
 def may_see_sessions(request: HttpRequest) -> bool:
     """Whether the sessions are in the database, and the user has the permission to view them.
 
-    Sessions in a Redis cannot be listed, and there may be no session table.
+    We cannot list sessions that are in Redis, and then there may be no session table.
     """
     is_stored = conf.BETTER_AUTH_SESSION_SOURCE == "database"
     return is_stored and request.user.has_perm(permission(Session, "view"))
@@ -171,7 +171,7 @@ class SessionAdmin(BetterAuthAdmin):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         session: Session = context["original"]
         user = User.objects.filter(id__stored=[session.user_id]).first()
-        # The id is among the fields, and stands nowhere else.
+        # Do not show the id here: it is one of the fields of the page.
         context["subtitle"] = context["crumb"] = user.email if user else "Unknown user"
         if self.has_revoke_permission(request):
             context["tools"] = [(admin_url(Session, "revoke", session.id), "Revoke")]
@@ -194,8 +194,8 @@ class SessionAdmin(BetterAuthAdmin):
 def confirmation_page(
     model_admin: BetterAuthAdmin, request: HttpRequest, chosen: list[Session], context: dict[str, Any]
 ) -> HttpResponse:
-    """``context``: ``title``, ``cancel_url``, ``posted`` (fields of the form), and ``user_of_all`` if all
-    sessions of this user are revoked."""
+    """``context``: ``title``, ``cancel_url``, ``posted`` (hidden fields of the form), and ``user_of_all``:
+    the user, if all sessions of this user are revoked."""
     own = {"opts": model_admin.opts, "media": model_admin.media, "sessions": chosen}
     whole = {**model_admin.admin_site.each_context(request), **own, **context}
     return TemplateResponse(request, "authn/admin/revoke.html", whole)

@@ -26,7 +26,7 @@ MAX_SHOWN_SESSIONS = 25  # on a user's page, because a user may have thousands o
 # Other fields show the values of these columns in a better form.
 SHOWN_OTHERWISE = {"id", "email_verified", "created_at", "updated_at", "banned"}
 
-# (URL, text) of a link on a user's page, or None if this member of staff may not follow it.
+# Returns a link on a user's page, (URL, text), or None if this member of staff may not follow it.
 Link = Callable[[HttpRequest, User], tuple[str, str] | None]
 
 

@@ -1,6 +1,6 @@
 """Better Auth's users in plain Django views: ``@better_auth_required``.
 
-The same code as in a DRF view accepts and refuses the request, and writes the audit log.
+It runs the same code as a DRF view: it accepts and refuses the same requests, and writes the same audit log.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from authn.responses import exception_handler
 
 
 def better_auth_required(function: Any = None, *, permission_classes: Sequence[Any] = ()) -> Any:
-    """Decorator of a view, also of an ``async`` one. Sets the same attributes of the request as in DRF."""
+    """Decorator for a sync or ``async`` view. Sets the request's ``user``, ``auth`` and ``user_id``."""
 
     for permission in permission_classes:
         permission()  # raises ImproperlyConfigured at once, and not only at the first request
@@ -36,7 +36,8 @@ def better_auth_required(function: Any = None, *, permission_classes: Sequence[A
             refused = await sync_to_async(refusal)(request, permission_classes)
             return refused or await view(request, *args, **kwargs)
 
-        # As in DRF, no CSRF token: no browser adds the header by itself, and the cookie needs an Origin.
+        # No CSRF token is needed, as in DRF: a browser does not add the Authorization header by itself, and a
+        # session cookie is accepted only with the Origin of an allowed page.
         return csrf_exempt(guarded_async if iscoroutinefunction(view) else guarded)
 
     return decorate if function is None else decorate(function)

@@ -19,7 +19,7 @@ from authn.sessions import Identity
 
 
 class RefusedByBetterAuth(HttpError):
-    """Without its handler, Ninja still sends the status, but neither our body nor our headers."""
+    """The request was refused. ``respond`` is its handler. Without it, Ninja sends our status with its own body."""
 
     def __init__(self, response: Any) -> None:
         super().__init__(response.status_code, str(response.data["error"]))
@@ -27,7 +27,7 @@ class RefusedByBetterAuth(HttpError):
 
 
 class BetterAuth(HttpAuthBase):
-    """Ninja's ``auth``. ``request.auth`` is the ``Identity``, and ``request.user_id`` its user's id."""
+    """For Ninja's ``auth``. Sets ``request.auth`` to the ``Identity``, and ``request.user_id``."""
 
     openapi_scheme = "bearer"
 

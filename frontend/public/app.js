@@ -10,7 +10,7 @@ import * as session from "./session.js";
 import { setUpSignIn, showSignIn } from "./sign-in.js";
 import { ThreadList } from "./thread-list.js";
 
-const LOOKS_AGAIN_AFTER_MS = 2000; // a look at the tab also raises several events
+const LOOKS_AGAIN_AFTER_MS = 2000; // a return to the tab raises several events
 
 const $ = (id) => document.getElementById(id);
 const view = $("chat");
@@ -110,8 +110,8 @@ function forget() {
 }
 
 /**
- * The user looks at this tab again. Leaves if another user has signed in in another tab, who must not see this chat.
- * Otherwise shows what has changed meanwhile.
+ * Call it when the user comes back to this tab. If another user has signed in, perhaps in another tab, it hides this
+ * chat and shows the sign-in form. Otherwise it loads what has changed.
  */
 async function look() {
   if (!user) return;

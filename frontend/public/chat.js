@@ -1,4 +1,4 @@
-// The open chat: it is loaded, shown, kept current, and sent to.
+// The open chat: loads it, shows it, keeps it current, and sends messages.
 
 import { answered, isAnsweredElsewhere, lockAnswer } from "./conversation/answer-lock.js";
 import { Conversation } from "./conversation/conversation.js";
@@ -8,8 +8,8 @@ import { mark } from "./conversation/marks.js";
 import { titleOf } from "./thread-list.js";
 
 const PAGE_SIZE = 20;
-const MAX_TOOL_CALLS = 5; // one after the other, for one message
-const STORED_AFTER_MS = 1000; // the server stores a stopped answer after the other tab has left its stream
+const MAX_TOOL_CALLS = 5; // calls in a row after one message
+const STORED_AFTER_MS = 1000; // after a stop in another tab, the server needs a moment to store the answer
 const MAX_TITLE = 40; // characters of a title that this page makes
 
 const $ = (id) => document.getElementById(id);
@@ -157,7 +157,7 @@ export class Chat {
   }
 
   async #refresh(conversation) {
-    const page = await this.#pageOf(conversation).catch(() => null); // the chat stays as it is
+    const page = await this.#pageOf(conversation).catch(() => null); // after an error the chat stays as it is
     if (!page || conversation.request || conversation !== this.current) return;
     const isGone = !page.data.length && !page.has_more && conversation.lastMessageId;
     if (isGone) {
@@ -246,12 +246,12 @@ export class Chat {
     this.page.composer().render();
   }
 
-  // A server without a model for titles gives none. A date would say little about a chat, so take its first words.
+  // Without a model, the server makes no title, and the list would show a date. So use the message's first words.
   async #name({ threadId }, { text, attachments }) {
     const words = (text || attachments[0].name).replace(/\s+/g, " ");
     if (this.page.threads().find(threadId)?.title) return;
     const title = words.length > MAX_TITLE ? `${words.slice(0, MAX_TITLE).replace(/ \S*$/, "")}…` : words;
-    const named = await this.page.chatkit().renameThread(threadId, title).catch(() => null); // the date stays
+    const named = await this.page.chatkit().renameThread(threadId, title).catch(() => null); // after an error the date stays
     if (!named) return;
     this.page.threads().keep(named);
     this.retitle(named);
@@ -263,7 +263,7 @@ export class Chat {
     this.page.report(failure, (sentence) => conversation.alert(text + sentence, { again, seconds: failure.seconds }));
   }
 
-  // The page has no tools. The assistant gets an answer all the same, so that it can go on without the tool.
+  // The page has no tools. Answer the call with an error, so that the assistant can go on without the tool.
   #refuseCall(conversation, call, calls) {
     const output = { error: `This page has no tool with the name ${call.name}.` };
     const { threadId } = conversation;

@@ -1,9 +1,9 @@
 const SHOWN_MS = 2000;
 
-/** Copies the text, and says so for a moment: as the button's text, or as the label of a button with an icon. */
+/** Copies the text. For a moment, the button's text says so, or its label if the button has an icon. */
 export async function copy(text, button) {
   const said = await navigator.clipboard?.writeText(text.replace(/\n$/, "")).then(() => "Copied", () => null);
-  const [before, after] = ["Copy", said ?? "Cannot copy"]; // a page without https may not copy
+  const [before, after] = ["Copy", said ?? "Cannot copy"]; // without https, browsers do not let a page copy
   const say = (label) => {
     if (!button.classList.contains("icon")) return (button.textContent = label);
     button.title = label;

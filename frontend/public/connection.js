@@ -1,5 +1,5 @@
-// The notice above the composer: the connection, or a server that does not answer. It looks whether the server is
-// back, and then calls `found`.
+// The notice above the composer while there is no connection, or while the server does not answer. It tries the server
+// again and again. When the server answers, it calls `found`.
 
 const FIRST_PAUSE_MS = 2000;
 const LONGEST_PAUSE_MS = 30_000;
@@ -10,7 +10,7 @@ export class Connection {
   #pause = FIRST_PAUSE_MS;
   isLost = false;
 
-  /** `probe()`: a promise that rejects with an outage (ChatKitError.isOutage) while the server does not answer. */
+  /** `probe()`: a promise. It rejects with an outage (ChatKitError.isOutage) while the server does not answer. */
   constructor({ notice, probe, found }) {
     Object.assign(this, { notice, probe, found });
     window.addEventListener("offline", () => this.lose());
@@ -26,7 +26,7 @@ export class Connection {
     this.#lookLater();
   }
 
-  /** Forgets an outage without a word, after the user has left. */
+  /** Removes the notice, and stops trying the server. Call it after a sign-out. */
   reset() {
     clearTimeout(this.#timer);
     this.isLost = false;
@@ -50,7 +50,7 @@ export class Connection {
     try {
       await this.probe();
     } catch (error) {
-      if (!this.isLost) return; // the user has left meanwhile
+      if (!this.isLost) return; // the user has signed out meanwhile
       if (error.isOutage) {
         this.#say();
         return this.#lookLater();

@@ -1,4 +1,4 @@
-// How the user renames and deletes a chat.
+// The field that renames a chat, and the dialog that confirms its deletion.
 
 import { element } from "./element.js";
 
@@ -7,10 +7,10 @@ const MAX_TITLE = 200; // the server's limit
 const dialog = document.getElementById("delete-thread");
 const question = document.getElementById("delete-question");
 
-/** A field with the title. Enter saves, and so does leaving the field. Escape cancels. */
+/** A field with the title. It saves on Enter and on a loss of focus. Escape cancels. */
 export function titleField(title, { save, cancel }) {
   const field = element("input", { "aria-label": "Title of the chat", maxlength: String(MAX_TITLE) });
-  let isDone = false; // removing the field also takes the focus from it
+  let isDone = false; // removing the field raises blur, which would save again
   const once = (action) => () => {
     if (isDone) return;
     isDone = true;

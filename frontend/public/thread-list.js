@@ -15,7 +15,7 @@ export class ThreadList {
   #entries = new Map(); // thread id -> <li>
   #cursor;
   #open = null;
-  #visit = 0; // changes with clear(): a page that was requested before may belong to another user
+  #visit = 0; // clear() changes it: an older response may belong to another user
   failed = false; // whether the last page could not be loaded
 
   /**
@@ -52,7 +52,7 @@ export class ThreadList {
     }
   }
 
-  /** Shows what other tabs have changed in the first page. Errors do not matter: the list stays as it is. */
+  /** Loads the first page of the list again, for changes by other tabs. After an error the list stays as it is. */
   async refresh() {
     const visit = this.#visit;
     const page = await this.chatkit().listThreads({ limit: PAGE_SIZE, order: "desc" }).catch(() => null);

@@ -1,6 +1,6 @@
-"""What the list of conversations says about each one: its messages, its feedback and its last activity.
+"""The messages, the feedback and the last activity of each conversation, for the admin's list.
 
-A conversation may have thousands of items. The list looks only at the newest ``MAX_ITEMS`` of each.
+A conversation may have thousands of items. We count only its newest ``MAX_ITEMS`` items.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
-"""The numbers of the chat's part of a start page: people, conversations and negative feedback.
+"""The numbers of the chat on the admin's start page: people, conversations and negative feedback.
 
-Each number is cheap with millions of rows. It counts ``MAX_ROWS`` rows at most, and has a "+" if there are
-more.
+Each number is cheap, also with millions of rows: we count at most ``MAX_ROWS`` rows. A "+" says that there
+are more.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from support.models import Feedback, Item, Thread
 
 MAX_ROWS = 10_000
 
-# Items have no index on their time. But their primary keys are in the order of insertion, so the newest items
-# are those of today. The owners come from a subquery for each conversation: with a join, PostgreSQL may read
+# Items have no index on their time. But primary keys are in the order of insertion, so today's items have the
+# highest keys. The owners come from a subquery for each conversation: with a join, PostgreSQL may read
 # all conversations.
 TODAY = """
 WITH newest AS MATERIALIZED (SELECT "thread_id", "created_at" FROM {item} ORDER BY "id" DESC LIMIT %s),
@@ -62,7 +62,7 @@ def _today(midnight: datetime) -> Today:
 
 def _negative(since: datetime) -> int:
     negative = Feedback.objects.filter(kind="negative", updated_at__gte=since)
-    # In this order, PostgreSQL uses the index of negative feedback, and no other row is read.
+    # With this order, PostgreSQL uses the index of negative feedback, and reads no other row.
     number = negative.order_by("-updated_at")[: MAX_ROWS + 1].count()
     return AtLeast(MAX_ROWS) if number > MAX_ROWS else number
 

@@ -1,7 +1,7 @@
 """Turns an assistant's Markdown into HTML for the admin.
 
-A user can make a model write any text, so the text is hostile. Two libraries protect staff, and each would be
-enough alone: markdown-it-py turns HTML into text, and nh3 removes everything that is not listed here.
+A user can make a model write any text, so we treat the text as hostile. Two libraries protect staff:
+markdown-it-py turns HTML into text, and nh3 removes every tag and attribute that is not listed here.
 """
 
 from functools import cache
@@ -9,11 +9,11 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-# The parser needs a second for a table of 60 columns and 10,000 rows. Limit rows times columns.
+# Limit rows times columns: the parser needs a second for a table of 60 columns and 10,000 rows.
 MAX_TABLE_CELLS = 5_000
 
 WITH = ["table", "strikethrough"]
-# An image could tell its server when staff read the conversation. Without the rule, it becomes a link.
+# An image's server would learn when staff read the conversation. Without this rule, an image becomes a link.
 WITHOUT = ["image"]
 
 TAGS = {"p", "br", "hr", "blockquote", "h4", "h5", "h6", "ul", "ol", "li", "em", "strong", "s", "code", "pre"}
@@ -26,7 +26,7 @@ LOWER_HEADINGS = {"h1": "h4", "h2": "h5", "h3": "h6", "h4": "h6", "h5": "h6", "h
 
 
 def is_short(text: str) -> bool:
-    """Whether the text can be rendered fast. Other texts should be shown as they are."""
+    """Whether the text can be rendered fast. Show any other text unchanged."""
     lines = text.split("\n")
     return len(lines) * max(line.count("|") for line in lines) <= MAX_TABLE_CELLS
 

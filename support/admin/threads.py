@@ -74,7 +74,7 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
     class Media:
         css = {"all": ["support/admin.css"]}
 
-    # ReadOnly forbids deletion. For conversations, Django's permission decides.
+    # ReadOnly forbids deletion. Conversations may be deleted with Django's own permission.
     has_delete_permission = admin.ModelAdmin.has_delete_permission
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:

@@ -21,7 +21,8 @@ from support.models import INSERTION_ORDER, Attachment, Item, Thread
 PAGE_SIZE = 50  # items
 MAX_TEXTS = 200  # of one item, such as the tasks of a workflow
 MAX_TEXT_LENGTH = 20_000  # characters. A tool's output or an image in a data: URL may have megabytes.
-# On one page. Hostile Markdown of this length takes about two seconds. The rest is shown as plain text.
+# Characters of Markdown on one page; more is shown as plain text. Hostile Markdown of this length takes about
+# two seconds.
 MAX_MARKDOWN_LENGTH = 200_000
 
 SPEAKERS = {
@@ -162,7 +163,7 @@ def _limited(texts: Iterator[str | Text]) -> list[Text]:
 
 
 def _limit_markdown(entries: list[Entry]) -> None:
-    """Show the Markdown of the oldest entries as plain text, and also Markdown that would take long."""
+    """Show slow Markdown as plain text. If there is too much Markdown, also that of the oldest entries."""
     length = 0
     for entry in reversed(entries):
         for number, each in enumerate(entry.texts):

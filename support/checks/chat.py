@@ -19,7 +19,7 @@ def _dotted_paths() -> list[CheckMessage]:
     faults: list[CheckMessage] = []
     for number, name in enumerate(("CHATKIT_SERVER", "CHATKIT_CONTEXT"), start=1):
         if getattr(conf, name) == DEFAULT_SERVER:
-            continue  # the import of the Agents SDK would take two seconds of each manage.py command
+            continue  # its import of the Agents SDK would add two seconds to each manage.py command
         try:
             imported = import_string(getattr(conf, name))
         except ImportError as exc:

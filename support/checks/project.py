@@ -12,7 +12,7 @@ from support.models import Thread
 
 WSGI_RUNSERVERS = {"django.core", "django.contrib.staticfiles"}
 CORS_MIDDLEWARE = "corsheaders.middleware.CorsMiddleware"
-# ChatKit's client sends these headers. If CORS does not allow them, the browser sends no request.
+# ChatKit's client sends these headers. If CORS does not allow all of them, the browser sends no request.
 CHATKIT_HEADERS = ["authorization", "content-type", "chatkit-frame-instance-id", "chatkit-device-id"]
 
 

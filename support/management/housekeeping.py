@@ -1,4 +1,4 @@
-"""What the commands for stored data share: whose data it is, the wording, and two database errors."""
+"""Shared by the commands for stored data: the user, the words of a report, and two database errors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DOCTOR = "Run manage.py betterauth doctor. It says what to do."
 
 
 class HousekeepingCommand(CommandWithExample):
-    """A command for stored conversations. It shows no traceback if the database or our tables are missing."""
+    """A command for stored conversations. If the database or our tables are missing, it shows no traceback."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -40,7 +40,7 @@ class HousekeepingCommand(CommandWithExample):
             ) from exc
 
     def delete(self, batches: Iterable[Deleted], *, total: int | None = None) -> None:
-        """Delete all batches, and report it. Ctrl-C ends it between two batches.
+        """Delete all batches, and report the sum. Ctrl-C stops it, and reports what was deleted so far.
 
         ``total``: the number of conversations, to show the progress.
         """
@@ -65,7 +65,7 @@ class HousekeepingCommand(CommandWithExample):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user whose data is stored. ``description``: a sentence that says whose id it is."""
+    """The user whose data a command handles. ``description``: a sentence for the staff, with the id."""
 
     user_id: str
     description: str
@@ -74,8 +74,8 @@ class Person:
 def find_person(given: str) -> Person:
     """Find a user by id or by email address.
 
-    Better Auth may have deleted the account, so an unknown id is accepted. Raises ``CommandError`` if an
-    email address is not the address of exactly one user.
+    An unknown id is accepted, because Better Auth may have deleted the account. Raises ``CommandError`` if no
+    user, or more than one user, has the email address.
     """
     try:
         rows = list(User.objects.filter(id=given).values_list("id", "email", "name"))

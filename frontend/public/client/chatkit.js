@@ -129,7 +129,7 @@ export function createChatKit({ url, token, leaving }) {
     /** `action`: `{ type, payload }` of a widget. */
     act: (threadId, itemId, action, signal) =>
       stream("threads.custom_action", { thread_id: threadId, item_id: itemId, action }, signal),
-    /** The same without a stream. Returns the changed item, if there is one. */
+    /** Runs an action without a stream. Returns the changed item, if there is one. */
     actSilently: async (threadId, itemId, action) =>
       (await ask("threads.sync_custom_action", { thread_id: threadId, item_id: itemId, action })).updated_item,
     renameThread: (threadId, title) => ask("threads.update", { thread_id: threadId, title }),
@@ -172,7 +172,7 @@ async function errorOf(response) {
 
 function sentenceFor(status, seconds, message) {
   if (status === 429) return `That was a lot in a short time. Try again ${momentOf(seconds)}.`;
-  // The message of a 5xx is for the operator, or it is a proxy's.
+  // Do not show the message of a 5xx: it is for the operator, or it comes from a proxy.
   if (status < 500 && message) return message.replace(/[^.]$/, "$&.");
   return `The chat service does not work at the moment (${status}). Try again in a moment.`;
 }

@@ -12,7 +12,7 @@ export class Attachments {
     Object.assign(this, { list, input, problem, chatkit, report, changed });
     input.addEventListener("change", () => {
       this.add(input.files);
-      input.value = ""; // allows to choose the same file again
+      input.value = ""; // so that the user can choose the same file again
     });
   }
 
@@ -24,7 +24,7 @@ export class Attachments {
     return this.#chips.map(({ attachment }) => attachment).filter(Boolean);
   }
 
-  /** Removes the sentence about a refused file. It is about what the user did before. */
+  /** Removes the message about a file that was refused before. */
   forgetProblem() {
     this.problem.textContent = "";
   }

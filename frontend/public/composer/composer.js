@@ -90,7 +90,7 @@ export class Composer {
     }
   }
 
-  // The server knows its default itself.
+  // Undefined for the default model: the server knows its default.
   get #chosenModel() {
     return model.selectedIndex > 0 ? model.value : undefined;
   }

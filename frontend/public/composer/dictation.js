@@ -1,11 +1,11 @@
 // Records speech, and writes its text into the composer. The server transcribes it.
 
-const TYPES = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs=opus"]; // those that the server accepts
+const TYPES = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs=opus"]; // the types that the server accepts
 
 export class Dictation {
   #recorder = null;
 
-  /** `write(text)` inserts the text. The others are as in Composer. */
+  /** `write(text)` inserts the text. The other arguments are those of Composer. */
   constructor({ button, problem, chatkit, report, write }) {
     Object.assign(this, { button, problem, chatkit, report, write });
     button.addEventListener("click", () => (this.#recorder ? this.#recorder.stop() : this.#start()));
@@ -44,7 +44,7 @@ export class Dictation {
   }
 
   #end() {
-    for (const track of this.#recorder.stream.getTracks()) track.stop(); // the browser shows no microphone any more
+    for (const track of this.#recorder.stream.getTracks()) track.stop(); // the browser hides its microphone icon
     this.#recorder = null;
     this.#show("Dictate");
   }

@@ -1,6 +1,6 @@
 /** Calls `add(files)` for files that the user drags from another program onto the element. */
 export function acceptDroppedFiles(target, add) {
-  let depth = 0; // entering a child of the target leaves the target too
+  let depth = 0; // for a child of the target, the browser sends dragenter, and then dragleave
   const hasFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
   const show = () => target.classList.toggle("dropping", depth > 0);
 
@@ -20,7 +20,7 @@ export function acceptDroppedFiles(target, add) {
     show();
     if (hasFiles(event)) add(event.dataTransfer.files);
   });
-  // Everywhere in the window: a file that misses the target would replace the page.
+  // On the whole window: if the user drops a file beside the target, the browser would open it in place of the page.
   for (const type of ["dragover", "drop"]) {
     window.addEventListener(type, (event) => hasFiles(event) && event.preventDefault());
   }

@@ -1,4 +1,4 @@
-// The button below a conversation that asks again. If the server wants a pause, the button counts its seconds.
+// The button "Try again" below a conversation. If the server wants a pause, the button counts down its seconds.
 
 import { button } from "../element.js";
 
@@ -11,7 +11,7 @@ export class AgainButton {
     this.element = button("Try again", () => this.#press(pressed), { class: "again", hidden: "" });
   }
 
-  /** `action`: null hides the button. `seconds`: the button can be pressed after them. */
+  /** `action`: null hides the button. `seconds`: how long the button is disabled. */
   offer(action, label, seconds = 0) {
     clearInterval(this.#timer);
     this.#action = action;

@@ -17,8 +17,8 @@ import { addStep, removeStep, Step } from "./steps.js";
 export class Conversation {
   #views = new Map(); // item id -> Message, Step, Widget or another object with an element
   #question = null; // the id of the message that the running stream answers
-  #replaced = []; // the elements of an answer that another one is about to replace
-  #cutBefore = null; // how that answer was cut
+  #replaced = []; // the elements of the old answer, until a new answer replaces it
+  #cutBefore = null; // the mark of the old answer: "stopped", "broke off" or null
   #failed = false; // whether the stream has sent an error
   #pendingCall = null; // a client tool call without output
 
@@ -75,7 +75,7 @@ export class Conversation {
     this.settle();
   }
 
-  /** Shows these items in place of all others, unless they are the newest of those shown. Returns whether it did. */
+  /** Shows only these items, unless the page already ends with them. Returns whether it has changed the page. */
   refresh(items) {
     const fresh = items.filter(isShown).map(versionOf);
     if (!fresh.length) return false; // hidden items can leave a page empty
@@ -99,7 +99,7 @@ export class Conversation {
     const last = [...this.log.querySelectorAll(".message")].at(-1);
     const question = this.lastMessageId;
     if (!question || this.problem.textContent || this.#pendingCall) return;
-    const isAnswered = last.dataset.id !== question; // steps are no answer
+    const isAnswered = last.dataset.id !== question; // steps do not count as an answer
     if (!isAnswered && cuts[question] !== "stopped") this.note("This message has no answer yet.", "unanswered");
     const ask = () => this.host.answerAgain(this);
     this.againButton.offer(isAnswered && !cuts[question] ? null : ask, isAnswered ? "Try again" : "Get an answer");
@@ -183,7 +183,7 @@ export class Conversation {
     }
   }
 
-  /** Ends the stream. Returns the message if the server did not accept it, `{ text, attachments }`, or null. */
+  /** Ends the stream. Returns the message, `{ text, attachments }`, if the server did not accept it; otherwise null. */
   end({ stopped = false, failed = false } = {}) {
     const unsent = this.pending;
     this.pending?.element.remove();
@@ -205,7 +205,7 @@ export class Conversation {
     this.notes.append(element("p", { class: `note ${level}` }, text));
   }
 
-  /** `again`: the action of the button "Try again"; null hides the button. `seconds`: when it may be pressed. */
+  /** `again`: the action of the button "Try again"; null hides the button. `seconds`: how long it is disabled. */
   alert(text, { again = null, seconds = 0 } = {}) {
     this.problem.textContent = text;
     this.againButton.offer(again, "Try again", seconds);
@@ -301,7 +301,7 @@ function newLog() {
   return element("div", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Messages", "aria-busy": "false" });
 }
 
-// What tells two versions of an item apart. The URLs of its files change often, and do not count.
+// A text that differs between two versions of an item. It leaves out the URLs of files, because they change often.
 function versionOf({ id, widget, status }) {
   return `${id} ${JSON.stringify(widget ?? status ?? "")}`;
 }

@@ -4,7 +4,7 @@ import { element } from "../element.js";
 
 const NOTES = { stopped: "Stopped.", "broke off": "The answer broke off here." };
 
-/** `cuts`: by the id of the user's message, "stopped" or "broke off". */
+/** `cuts`: for the id of each user's message, whether its answer was "stopped" or "broke off". */
 export function showCuts(log, cuts) {
   for (const old of log.querySelectorAll(".cut")) old.remove();
   for (const question of log.querySelectorAll(".user_message")) {

@@ -17,9 +17,9 @@ const KEPT = {
 const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
 
 const marked = new Marked({
-  breaks: true, // models and people mean a new line when they write one
+  breaks: true, // a single line break stays one: models write them on purpose
   renderer: {
-    // HTML is shown as text. So nothing of an answer about HTML gets lost.
+    // HTML is shown as text. So an answer about HTML stays complete.
     html: ({ text, block }) => (block ? `<p>${escaped(text)}</p>` : /^<br *\/?>$/i.test(text) ? "<br>" : escaped(text)),
     // The page's own headings are h1 and h2. A screen reader wants no gap after them.
     heading({ tokens, depth }) {
@@ -67,7 +67,7 @@ export class MarkdownText {
     });
   }
 
-  // A stopped answer may end within **, too.
+  // remend() also closes the ** of an answer that was stopped.
   #render(text) {
     const tokens = marked.lexer(remend(text, { linkMode: "text-only", images: false }));
     const blocks = tokens.filter(({ type }) => type !== "space" && type !== "def");
@@ -84,7 +84,7 @@ export class MarkdownText {
 }
 
 // The end of an unfinished text may be half of something: a tag, an image, an escape, the first row of a table, the
-// beginning of a list or a fence, or half of ** and `. It waits for its other half.
+// beginning of a list or a fence, or half of ** and `. The page does not show it until the rest arrives.
 const HALF = new RegExp(
   [
     /<[a-z/!][^<>\n]{0,200}/,
@@ -151,7 +151,7 @@ function frameCode(pre) {
   box.append(head, pre);
 }
 
-// One listener for all buttons: patch() may keep a button that an earlier text has brought.
+// One listener for all buttons: patch() may keep a button that an earlier version of the text created.
 document.addEventListener("click", ({ target }) => {
   if (target.matches?.("button.copy-code")) copy(target.closest(".code").querySelector("code").textContent, target);
 });

@@ -1,10 +1,10 @@
-// What this browser remembers of answers, because ChatKit's protocol does not tell it: whether an answer was cut
-// short, and the user's thumb. It keeps ids only, and no text.
+// What this browser remembers about answers, because ChatKit's protocol does not send it: whether an answer was cut
+// short, and the user's thumb. localStorage has only ids and these marks, and no text of a chat.
 
 const KEY = "chat.marks";
 const MAX_THREADS = 200; // the oldest are forgotten
 
-/** `cuts`: by the id of the user's message, "stopped" or "broke off". `thumbs`: by the id of the answer. */
+/** `cuts`: "stopped" or "broke off" by the id of the user's message. `thumbs`: the thumb by the id of the answer. */
 export function marksOf(threadId) {
   return { cuts: {}, thumbs: {}, ...read()[threadId] };
 }

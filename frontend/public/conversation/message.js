@@ -8,14 +8,14 @@ const SPEAKERS = { user_message: "You", assistant_message: "Assistant" };
 
 export class Message {
   #body = element("div");
-  #parts = []; // MarkdownTexts of an answer; text nodes of the user's message, who may not write in Markdown
+  #parts = []; // of an answer: MarkdownText; of a user's message: text nodes, because users do not write Markdown
 
   constructor({ type, id, content = [], created_at: createdAt, quoted_text: quote }) {
     this.type = type;
     this.id = id;
     this.element = element("article", { class: `message ${type}` });
     if (id) this.element.dataset.id = id;
-    // The time is no text of the page: a screen reader would read it before each message.
+    // The time is in attributes. A screen reader would read a text before each message.
     const times = createdAt ? { "data-time": timeOf(createdAt), title: dayAndTimeOf(createdAt) } : {};
     this.element.append(element("p", { class: "speaker", ...times }, SPEAKERS[type]));
     if (quote) this.element.append(element("blockquote", { class: "quote" }, quote));
@@ -39,7 +39,7 @@ export class Message {
     this.#partAt(index).append(delta);
   }
 
-  /** Shows all of a text that has ended before it was complete. */
+  /** Shows the end of each text, which append() holds back while it may be half of something. */
   finish() {
     for (const part of this.#parts) part.set?.(part.text);
   }

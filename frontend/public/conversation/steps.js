@@ -1,5 +1,5 @@
-// What the assistant did before an answer: thoughts, tasks, tool calls and progress. All steps between two messages
-// are one line, closed until the user opens it.
+// The steps of the assistant before an answer: thoughts, tasks, tool calls and progress. All steps between two messages
+// are in one box. It shows one line until the user opens it.
 
 import { element } from "../element.js";
 import { linkTo } from "./markdown.js";

@@ -95,7 +95,7 @@ function listViewItem(component, tools) {
   appendChildren(row, component, tools);
   if (!action) entry.append(row);
   else if (row.querySelector("button, input, select, textarea")) {
-    row.append(buttonOf("Open", action, {}, tools)); // the whole row cannot be a button: it contains others
+    row.append(buttonOf("Open", action, {}, tools)); // a button must not contain other buttons, so the row is no button
     entry.append(row);
   } else {
     const whole = button("", () => tools.run(action, whole), { class: "w-row" });

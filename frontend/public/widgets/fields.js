@@ -33,7 +33,7 @@ function field(kind, attributes, component, tools) {
   return created;
 }
 
-// The name of a field is its label, if the widget has no Label for it.
+// The aria-label names a field for which the widget has no Label.
 function describe(created, { name, placeholder, required, disabled, pattern, onChangeAction: action }, tools) {
   created.name = name;
   created.setAttribute("aria-label", placeholder || name);
