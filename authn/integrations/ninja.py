@@ -19,7 +19,7 @@ from authn.sessions import Identity
 
 
 class RefusedByBetterAuth(HttpError):
-    """The request was refused. ``respond`` is its handler. Without it, Ninja sends our status with its own body."""
+    """The request was refused. Without the handler ``respond``, Ninja sends our status with its own body."""
 
     def __init__(self, response: Any) -> None:
         super().__init__(response.status_code, str(response.data["error"]))

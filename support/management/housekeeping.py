@@ -18,7 +18,7 @@ DOCTOR = "Run manage.py betterauth doctor. It says what to do."
 
 
 class HousekeepingCommand(CommandWithExample):
-    """A command for stored conversations. If the database or our tables are missing, it shows no traceback."""
+    """A command for stored conversations. It shows no traceback if the database or a table is missing."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
