@@ -26,6 +26,7 @@ NOT_OURS = {
     "AWS_SECRET_ACCESS_KEY": "boto3",
     "ASGI_APPLICATION": "of a Django project, for runserver",
     "BASE_DIR": "of a Django project",
+    "BETTER_AUTH_CACHE": "an alias of CACHES, for a Django project; our own settings have one cache",
     "BETTER_AUTH_DATABASE": "an alias of DATABASES; our own settings choose it",
     "CONN_HEALTH_CHECKS": "of Django's DATABASES",
     "CONN_MAX_AGE": "of Django's DATABASES",
