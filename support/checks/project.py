@@ -100,7 +100,7 @@ def _statement_timeout() -> list[CheckMessage]:
     hint = (
         'Set ENGINE to "runtime.postgresql": Django\'s backend with DATABASE_TIMEOUT_SECONDS for a statement.'
     )
-    fault = "A database that stops to answer blocks requests without a time limit."
+    fault = "A database that stops answering blocks requests without a time limit."
     return [CheckWarning(fault, hint=hint, id="support.W006")]
 
 

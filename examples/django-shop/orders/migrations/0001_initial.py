@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("user_id", models.CharField(db_index=True, max_length=200)),
+                ("user_id", models.CharField(db_index=True, max_length=128)),
                 ("item", models.CharField(max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
