@@ -24,6 +24,8 @@ MAX_TEXT_LENGTH = 20_000  # characters. A tool's output or an image in a data: U
 # Characters of Markdown on one page; more is shown as plain text. Hostile Markdown of this length takes about
 # two seconds.
 MAX_MARKDOWN_LENGTH = 200_000
+MAX_TABLE_CELLS = 5_000  # in one text. The parser needs about 0.2 s for them.
+MAX_TABLE_CELLS_ON_PAGE = 20_000
 
 SPEAKERS = {
     "user_message": "User",
@@ -163,13 +165,22 @@ def _limited(texts: Iterator[str | Text]) -> list[Text]:
 
 
 def _limit_markdown(entries: list[Entry]) -> None:
-    """Show slow Markdown as plain text. If there is too much Markdown, also that of the oldest entries."""
-    length = 0
+    """Show the Markdown of the oldest entries as plain text, and also Markdown that would take long."""
+    length = cells = 0
     for entry in reversed(entries):
         for number, each in enumerate(entry.texts):
-            length += len(each.text) if each.is_markdown else 0
-            if each.is_markdown and (length > MAX_MARKDOWN_LENGTH or not markdown.is_short(each.text)):
+            if not each.is_markdown:
+                continue
+            length += len(each.text)
+            added = markdown.most_table_cells(each.text)
+            if (
+                length > MAX_MARKDOWN_LENGTH
+                or added > MAX_TABLE_CELLS
+                or cells + added > MAX_TABLE_CELLS_ON_PAGE
+            ):
                 entry.texts[number] = Text(each.text)
+            else:
+                cells += added
 
 
 def _file(attachment: dict[str, Any], stored: set[str]) -> File:

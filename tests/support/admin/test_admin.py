@@ -331,6 +331,29 @@ def test_markdown_that_takes_long_is_shown_as_plain_text(
     assert "|a|a|a" in page
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
+def test_a_table_that_takes_long_is_plain_text_with_each_kind_of_line_end(
+    staff: Client, line_end: str
+) -> None:
+    thread = create_thread()
+    columns = 1_000  # the parser fills each short row up to this number of cells
+    wide_table = line_end.join(["|a" * columns, "|-" * columns, *["a"] * 100])
+    create_items(thread, assistant_message(wide_table))
+
+    assert '<div class="markdown">' not in page_of(thread, staff)
+
+
+def test_only_the_newest_of_many_tables_on_a_page_are_shown_as_tables(staff: Client) -> None:
+    thread = create_thread()
+    table = "|a" * 40 + "\n" + "|-" * 40 + "\n" + "a\n" * 40
+    create_items(thread, *[assistant_message(table)] * 30)
+
+    page = page_of(thread, staff)
+
+    assert 5 < page.count('<div class="markdown">') < 15
+    assert page.index("|a|a|a") < page.index('<div class="markdown">')
+
+
 def test_tool_calls_and_thoughts_are_folded_and_answers_are_not(staff: Client) -> None:
     thread = create_thread()
     create_items(thread, *(item for item, _ in SHOWN_AS))
