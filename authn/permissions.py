@@ -78,8 +78,8 @@ class HasRole(IdentityPermission):
 class IsMember(IdentityPermission):
     """The user is a member of the request's organization. Sets ``request.membership`` to the row.
 
-    ``role``: one or more roles of the organization() plugin. The member must have one of them. The
-    organization's id comes from exactly one source:
+    ``role``: one or more roles of the organization() plugin. The member must have one of them. Without
+    ``role``, every member may pass. The organization's id comes from exactly one source:
 
     - ``kwarg``: an argument of the URL. The default is ``organization_id``.
     - ``header``: a header of the request.
@@ -92,19 +92,30 @@ class IsMember(IdentityPermission):
     plugin = "organization"
 
     def __init__(
-        self, role: str | Iterable[str] = (), *, kwarg: str = "", header: str = "", active: bool = False
+        self,
+        role: str | Iterable[str] | None = None,
+        *,
+        kwarg: str = "",
+        header: str = "",
+        active: bool = False,
     ) -> None:
         super().__init__()
         if sum(map(bool, (kwarg, header, active))) > 1:
             raise ImproperlyConfigured(
                 "IsMember takes the organization from one source: kwarg, header or active."
             )
-        self.roles = frozenset([role] if isinstance(role, str) else role)
+        roles = [role] if isinstance(role, str) else role
+        self.roles = None if roles is None else frozenset(roles)
+        if self.roles is not None and not any(self.roles):
+            # A list from a setting may be empty. It must not mean every member.
+            raise ImproperlyConfigured("IsMember has an empty role. Leave role out to accept every member.")
         self.kwarg, self.header, self.active = kwarg or "organization_id", header, active
 
     def allows(self, identity: Identity, request: Request, view: APIView) -> bool:
         membership = _membership(identity, self._organization_id(identity, request, view))
-        if membership is None or (self.roles and self.roles.isdisjoint(membership.roles)):
+        if membership is None:
+            return False
+        if self.roles is not None and self.roles.isdisjoint(membership.roles):
             return False
         # Set it on Django's request, like user_id. DRF's request reads missing attributes from Django's.
         setattr(request._request, "membership", membership)  # noqa: B010

@@ -83,6 +83,13 @@ def test_a_permission_that_could_mean_two_things_is_an_error_at_once(make: Any) 
         make()
 
 
+@pytest.mark.usefixtures("organizations")
+@pytest.mark.parametrize("role", ["", [], set(), [""]])
+def test_an_empty_list_of_roles_does_not_mean_every_member(role: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match="empty role"):
+        IsMember(role)
+
+
 @pytest.mark.django_db
 def test_a_url_without_the_argument_is_an_error_that_names_it(settings: Any, person: Person) -> None:
     settings.BETTER_AUTH_PLUGINS = ["organization"]
