@@ -3,7 +3,7 @@
 It runs the same code as a DRF view: it accepts and refuses the same requests, and writes the same audit log.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -29,11 +29,11 @@ def better_auth_required(function: Any = None, *, permission_classes: Sequence[A
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            return refusal(request, permission_classes) or view(request, *args, **kwargs)
+            return refusal(request, permission_classes, kwargs) or view(request, *args, **kwargs)
 
         @wraps(view)
         async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            refused = await sync_to_async(refusal)(request, permission_classes)
+            refused = await sync_to_async(refusal)(request, permission_classes, kwargs)
             return refused or await view(request, *args, **kwargs)
 
         # No CSRF token is needed, as in DRF: a browser does not add the Authorization header by itself, and a
@@ -43,13 +43,16 @@ def better_auth_required(function: Any = None, *, permission_classes: Sequence[A
     return decorate if function is None else decorate(function)
 
 
-def refusal(request: HttpRequest, permission_classes: Sequence[Any] = ()) -> HttpResponseBase | None:
+def refusal(
+    request: HttpRequest, permission_classes: Sequence[Any], kwargs: Mapping[str, Any]
+) -> HttpResponseBase | None:
     """Accept the request and return ``None``, or return the response that refuses it.
 
-    An accepted request has ``user``, ``auth`` and ``user_id``.
+    An accepted request has ``user``, ``auth`` and ``user_id``. ``kwargs``: the arguments that the view gets.
+    Another view may have called it with other arguments than those of the URL.
     """
     gate = APIView()
-    gate.kwargs = request.resolver_match.kwargs if request.resolver_match else {}
+    gate.kwargs = dict(kwargs)
     gate.authentication_classes = [BetterAuthAuthentication]
     gate.permission_classes = [IsAuthenticated, *permission_classes]
     gate.request = gate.initialize_request(request)

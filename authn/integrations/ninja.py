@@ -38,7 +38,8 @@ class BetterAuth(HttpAuthBase):
         self.permission_classes: Sequence[Any] = permission_classes
 
     def __call__(self, request: HttpRequest) -> Identity:
-        if (refused := refusal(request, self.permission_classes)) is not None:
+        kwargs = request.resolver_match.kwargs if request.resolver_match else {}
+        if (refused := refusal(request, self.permission_classes, kwargs)) is not None:
             raise RefusedByBetterAuth(refused)
         identity: Identity = request.auth  # type: ignore[attr-defined]
         return identity

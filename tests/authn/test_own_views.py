@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest
-from django.urls import include, path
+from django.http import HttpRequest, HttpResponse
+from django.urls import ResolverMatch, include, path
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 from authn.authentication import BetterAuthJWTAuthentication
 from authn.integrations.django import better_auth_required
 from authn.integrations.ninja import BetterAuth
-from authn.permissions import HasRole, IsEmailVerified, IsMember
+from authn.permissions import HasRole, IdentityPermission, IsEmailVerified, IsMember
 from tests.fixtures.accounts.people import Person
 
 
@@ -124,6 +124,24 @@ def test_djangos_request_has_the_user_id_too(person: Person) -> None:
         return getattr(request, "user_id", None), request.user.pk
 
     assert view(request) == (person.user_id, person.user_id)
+
+
+class IsForOwnOrganization(IdentityPermission):
+    def allows(self, identity: Any, request: Request, view: APIView) -> bool:
+        return bool(view.kwargs["organization_id"] == "own")
+
+
+@pytest.mark.django_db
+def test_a_plain_view_is_refused_by_the_arguments_that_it_gets(person: Person) -> None:
+    request = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {person.token()}")
+    request.resolver_match = ResolverMatch(lambda: None, (), {"organization_id": "own"})
+
+    @better_auth_required(permission_classes=[IsForOwnOrganization])
+    def view(request: HttpRequest, organization_id: str) -> HttpResponse:
+        return HttpResponse(organization_id)
+
+    assert view(request, organization_id="own").status_code == 200
+    assert view(request, organization_id="another").status_code == 403
 
 
 def test_drf_spectacular_describes_the_authentication_class_of_a_view() -> None:
