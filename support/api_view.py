@@ -58,6 +58,7 @@ class MeasuredView(APIView):
     operation = "unknown"
 
     permission_classes = [IsAuthenticated]
+    throttle_classes = []
     parser_classes = [JSONParser]
     renderer_classes = [JSONRenderer]
     content_negotiation_class = AnyAccept

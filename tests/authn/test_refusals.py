@@ -11,6 +11,8 @@ from django.db import OperationalError, connection
 from django.test import Client
 from rest_framework.exceptions import ValidationError
 from rest_framework.settings import api_settings
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from authn.errors import Unavailable
@@ -314,6 +316,21 @@ def test_the_chat_keeps_its_errors_with_drfs_own_exception_handler(
     response = post(client, "Bearer nonsense")
 
     assert (response.status_code, response.json()) == (401, body_of(BAD_TOKEN, 401))
+
+
+class RefusesAll(BaseThrottle):
+    def allow_request(self, request: Any, view: Any) -> bool:
+        return False
+
+
+def test_a_projects_own_throttles_do_not_refuse_the_pictures_of_a_chat(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(APIView, "throttle_classes", [RefusesAll])  # DEFAULT_THROTTLE_CLASSES
+
+    response = client.get("/support/attachments/atc_1/content")
+
+    assert response.status_code == 404  # no signature
 
 
 def test_an_error_without_a_detail_has_the_phrase_of_its_status() -> None:
