@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("authn.audit")
 
-attempted = Signal()  # sent for every attempt, for the metrics; arguments: outcome, reason, seconds
+# Sent for every attempt, for the metrics and the admin. Arguments: outcome, reason, status, seconds.
+attempted = Signal()
 
 # Matches the request ids of proxies and tracers: UUIDs, hex, AWS's "Root=1-…". Characters that could forge a
 # log line, such as a line break, do not match.
@@ -82,7 +83,7 @@ class Attempt:
     ) -> None:
         claims, meta = self.claims, self.request.META
         seconds = time.perf_counter() - self.started
-        attempted.send(None, outcome=outcome, reason=reason, seconds=seconds)
+        attempted.send(None, outcome=outcome, reason=reason, status=status, seconds=seconds)
         logger.log(
             level,
             "%s: %s",

@@ -26,8 +26,6 @@ a fifth of all the time that a request with a forged token takes.
 A session token without a signature cannot be verified. It is not looked up while its IP address is over the
 limit.
 
-For the admin's start page, the number of refused attempts of each minute is counted as well.
-
 The counters are in the cache of BETTER_AUTH_CACHE, which all servers may share. Each process also remembers
 which counters and tokens are blocked, so an accepted request does not need the cache. While the cache does
 not answer, each process counts by itself.
@@ -35,15 +33,12 @@ not answer, each process counts by itself.
 
 import hashlib
 import math
-import threading
 import time
-from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.request import Request
@@ -56,12 +51,6 @@ from runtime.circuit_breaker import CircuitBreaker
 
 PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
 MAX_BLOCKED = 10_000  # counters and tokens that a process remembers
-MINUTES_COUNTED = 60
-
-# The refused attempts of each minute that are not in the cache yet.
-_uncounted: Counter[int] = Counter()
-_uncounted_lock = threading.Lock()
-_counted_at = 0.0  # when attempts were last added to the cache: a value of time.monotonic()
 
 # For each blocked counter or token: the end of its period, as a value of time.monotonic().
 _blocked_until: dict[str, float] = {}
@@ -101,7 +90,6 @@ def record(attempt: audit.Attempt, reason: str, status: int, **details: Any) -> 
         report_to_metrics(attempt)
         _block(token, too_many.wait)
         raise
-    _count_for_admin(at_once=True)
     limit, seconds = parse_rate(conf.REFUSED_RATE_PER_ADDRESS)
     if _count(counter, seconds) <= limit:
         attempt.log_refused(reason, status, **details)
@@ -117,33 +105,13 @@ def report_to_metrics(attempt: audit.Attempt) -> None:
 
     The metrics and the admin count every attempt.
     """
-    _count_for_admin(at_once=False)
-    seconds = time.perf_counter() - attempt.started
-    audit.attempted.send(None, outcome="refused", reason=TooManyAttempts.default_code, seconds=seconds)
-
-
-def refused_in_last_hour() -> int | None:
-    """Return the number of refused attempts in the last 60 minutes. ``None`` if the cache cannot tell.
-
-    Counts the attempts at all servers that share the cache. The latest second of a flood may be missing.
-    """
-    if isinstance(_counters(), DummyCache) or not cache_breaker.allows_call():
-        return None
-    now = _minute()
-    minutes = range(now - MINUTES_COUNTED + 1, now + 1)
-    try:
-        counted: dict[str, int] = _counters().get_many([_minute_key(minute) for minute in minutes])
-    except Exception as exc:  # each cache backend has its own exceptions
-        cache_breaker.failed(exc)
-        return None
-    cache_breaker.succeeded()
-    with _uncounted_lock:
-        return sum(counted.values()) + sum(_uncounted[minute] for minute in minutes)
-
-
-def counts_all_servers() -> bool:
-    """Whether other server processes count their refused attempts in the same cache."""
-    return not isinstance(_counters(), LocMemCache)
+    audit.attempted.send(
+        None,
+        outcome="refused",
+        reason=TooManyAttempts.default_code,
+        status=TooManyAttempts.status_code,
+        seconds=time.perf_counter() - attempt.started,
+    )
 
 
 def parse_rate(text: str) -> tuple[int, int]:
@@ -163,12 +131,31 @@ def parse_rate(text: str) -> tuple[int, int]:
     return number, seconds
 
 
+def counters() -> BaseCache:
+    """Returns the cache that counts.
+
+    Django's default cache is in the process and drops entries as soon as it has 300. It would forget counts,
+    so then the counts are in a larger cache of this module, which is in the process too.
+    """
+    shared = caches[conf.BETTER_AUTH_CACHE]
+    is_small = isinstance(shared, LocMemCache) and shared._max_entries < MAX_BLOCKED
+    return _local_counters if is_small else shared
+
+
+def increment(cache: BaseCache, key: str, seconds: int, number: int = 1) -> int:
+    """Add to a number in the cache, and return the sum. A new number stays for ``seconds``."""
+    cache.add(key, 0, seconds)
+    try:
+        return cache.incr(key, number)
+    except ValueError:  # the entry expired between the two calls
+        cache.set(key, number, seconds)
+        return number
+
+
 def clear() -> None:
     """Reset the counts of this process. For tests."""
-    global cache_breaker, _counted_at
+    global cache_breaker
     _blocked_until.clear()
-    _uncounted.clear()
-    _counted_at = 0.0
     _local_counters.clear()
     cache_breaker = CircuitBreaker("Cache (CACHE_URL)")
 
@@ -199,69 +186,13 @@ def _count(counter: str, seconds: int) -> int:
     cache_key = f"refused:{counter}"
     if cache_breaker.allows_call():
         try:
-            number = _increment(_counters(), cache_key, seconds)
+            number = increment(counters(), cache_key, seconds)
         except Exception as exc:  # each cache backend has its own exceptions
             cache_breaker.failed(exc)
         else:
             cache_breaker.succeeded()
             return number
-    return _increment(_local_counters, cache_key, seconds)
-
-
-def _counters() -> BaseCache:
-    """Returns the cache that counts.
-
-    Django's default cache is in the process and drops entries as soon as it has 300. It would forget counts,
-    so then the counts are in a larger cache of this module, which is in the process too.
-    """
-    shared = caches[conf.BETTER_AUTH_CACHE]
-    is_small = isinstance(shared, LocMemCache) and shared._max_entries < MAX_BLOCKED
-    return _local_counters if is_small else shared
-
-
-def _increment(counters: BaseCache, cache_key: str, seconds: int, number: int = 1) -> int:
-    counters.add(cache_key, 0, seconds)
-    try:
-        return counters.incr(cache_key, number)
-    except ValueError:  # the entry expired between the two calls
-        counters.set(cache_key, number, seconds)
-        return number
-
-
-def _count_for_admin(*, at_once: bool) -> None:
-    """Count one refused attempt of this minute.
-
-    ``at_once``: add it to the cache now. An attempt over its limit must stay cheap: it waits in this process
-    for a later attempt, and both are added together. That happens once a second at most.
-    """
-    global _counted_at
-    with _uncounted_lock:
-        _uncounted[_minute()] += 1
-        now = time.monotonic()
-        if not at_once and now - _counted_at < 1:
-            return
-        _counted_at = now
-        counted = {each: number for each, number in _uncounted.items() if each > _minute() - MINUTES_COUNTED}
-        _uncounted.clear()
-    if cache_breaker.allows_call():
-        try:
-            for minute, number in counted.items():
-                _increment(_counters(), _minute_key(minute), (MINUTES_COUNTED + 1) * 60, number)
-        except Exception as exc:  # each cache backend has its own exceptions
-            cache_breaker.failed(exc)
-        else:
-            cache_breaker.succeeded()
-            return
-    with _uncounted_lock:
-        _uncounted.update(counted)
-
-
-def _minute() -> int:
-    return int(time.time() // 60)
-
-
-def _minute_key(minute: int) -> str:
-    return f"refused:minute:{minute}"
+    return increment(_local_counters, cache_key, seconds)
 
 
 def _counter_and_token(attempt: audit.Attempt, status: int) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from authn import throttling
+from authn.admin import refused_attempts
 from authn.jwt import keys
 from chatbackend.dev.frontend import FRONTEND, TEST_BETTER_AUTH, better_auth, install_packages, node_server
 from chatbackend.dev.postgres import postgres
@@ -218,6 +219,7 @@ def _clear_caches() -> Iterator[None]:
     """The caches of keys and throttles live as long as the process. No test may see those of another."""
     keys.clear_cache()
     throttling.clear()
+    refused_attempts.clear()
     cache.clear()
     yield
     keys.clear_cache()

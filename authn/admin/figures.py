@@ -12,8 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from authn import throttling
-from authn.admin import large_tables
+from authn.admin import large_tables, refused_attempts
 from authn.admin.display import admin_url
 from authn.admin.sessions import may_see_sessions
 from authn.models import Session
@@ -33,7 +32,7 @@ def figures(request: HttpRequest) -> list[Figure]:
     """Return the figures that this member of staff may see."""
     if not may_see_sessions(request):
         return []
-    refused = throttling.refused_in_last_hour()
+    refused = refused_attempts.in_last_hour()
     return [_active_sessions(), *([] if refused is None else [_refused_attempts(refused)])]
 
 
@@ -59,5 +58,7 @@ def rounded(number: int) -> int:
 
 
 def _refused_attempts(number: int) -> Figure:
-    where = "all servers with this cache" if throttling.counts_all_servers() else "only this server process"
+    where = (
+        "all servers with this cache" if refused_attempts.counts_all_servers() else "only this server process"
+    )
     return Figure("Refused attempts", f"{number:,}", f"last 60 minutes, {where}")

@@ -18,6 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from authn import audit, throttling
+from authn.admin import refused_attempts
 from runtime.circuit_breaker import CircuitBreaker
 from tests.fixtures.accounts.forgeries import with_signature
 from tests.fixtures.accounts.people import Person
@@ -503,15 +504,15 @@ def test_every_refused_attempt_of_the_last_hour_is_counted_for_staff(
     client: Client, signer: Signer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
-    seen = [throttling.refused_in_last_hour()]
+    seen = [refused_attempts.in_last_hour()]
 
     statuses(client, *[forged(signer)] * (LIMIT + 5))
     statuses(client, jwt_of(signer, person), forged(signer), address=ELSEWHERE)
-    seen.append(throttling.refused_in_last_hour())
+    seen.append(refused_attempts.in_last_hour())
     monkeypatch.setattr(time, "time", lambda: now + 59 * 60)
-    seen.append(throttling.refused_in_last_hour())
+    seen.append(refused_attempts.in_last_hour())
     monkeypatch.setattr(time, "time", lambda: now + 61 * 60)
-    seen.append(throttling.refused_in_last_hour())
+    seen.append(refused_attempts.in_last_hour())
 
     assert seen == [0, LIMIT + 6, LIMIT + 6, 0]
 
@@ -538,11 +539,19 @@ def test_the_number_is_unknown_while_the_cache_does_not_answer(
         for name in ("add", "incr", "get_many"):
             without_cache.setattr(cache, name, _fail)
         status = post(client, forged(signer)).status_code
-        unknown = throttling.refused_in_last_hour()
+        unknown = refused_attempts.in_last_hour()
     throttling.cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # as after its pause
     post(client, forged(signer))
 
-    assert (status, unknown, throttling.refused_in_last_hour()) == (401, None, 2)
+    assert (status, unknown, refused_attempts.in_last_hour()) == (401, None, 2)
+
+
+def test_an_outage_of_ours_is_no_refused_attempt(client: Client, signer: Signer, settings: Any) -> None:
+    settings.BETTER_AUTH_KEYS, settings.BETTER_AUTH_JWKS_URL = "jwks", "http://127.0.0.1:9/jwks"
+
+    status = post(client, forged(signer)).status_code
+
+    assert (status, refused_attempts.in_last_hour()) == (503, 0)
 
 
 def _fail(*args: Any, **kwargs: Any) -> Any:

@@ -33,14 +33,14 @@ from tests.fixtures.servers.metrics import (
 LIFESPAN = """
 import asyncio, sys
 from chatbackend.asgi import application
-from authn import audit
+from support import api_view
 
 async def main():
     received = asyncio.Queue()
     received.put_nowait({"type": "lifespan.startup"})
     sent = asyncio.Queue()
     running = asyncio.create_task(application({"type": "lifespan"}, received.get, sent.put))
-    print((await sent.get())["type"], "prometheus_client" in sys.modules, bool(audit.attempted.receivers))
+    print((await sent.get())["type"], "prometheus_client" in sys.modules, bool(api_view.answered.receivers))
     running.cancel()
 
 asyncio.run(main())

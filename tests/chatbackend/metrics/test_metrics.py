@@ -224,7 +224,7 @@ from authn import audit
 from chatbackend.metrics import collectors as metrics
 metrics.listen()
 for number in range(9):
-    audit.attempted.send(None, outcome="refused", reason=f"invented {number}", seconds=1)
+    audit.attempted.send(None, outcome="refused", reason=f"invented {number}", status=401, seconds=1)
 print(prometheus_client.generate_latest().decode())
 """
 
