@@ -55,7 +55,7 @@ MAX_BLOCKED = 10_000  # counters and tokens that a process remembers
 # For each blocked counter or token: the end of its period, as a value of time.monotonic().
 _blocked_until: dict[str, float] = {}
 _local_counters = LocMemCache("refusals", {"OPTIONS": {"MAX_ENTRIES": MAX_BLOCKED}})
-cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # other modules that count in the cache use it too
+_breakers: dict[str, CircuitBreaker] = {}  # by the alias of the cache
 
 
 def check_token(attempt: audit.Attempt) -> None:
@@ -142,6 +142,11 @@ def counters() -> BaseCache:
     return _local_counters if is_small else shared
 
 
+def breaker_of(alias: str) -> CircuitBreaker:
+    """Returns the circuit breaker of a cache. Everything in this process that counts in the cache uses it."""
+    return _breakers.get(alias) or _breakers.setdefault(alias, CircuitBreaker(f"CACHES[{alias!r}]"))
+
+
 def increment(cache: BaseCache, key: str, seconds: int, number: int = 1) -> int:
     """Add to a number in the cache, and return the sum. A new number stays for ``seconds``."""
     cache.add(key, 0, seconds)
@@ -154,10 +159,9 @@ def increment(cache: BaseCache, key: str, seconds: int, number: int = 1) -> int:
 
 def clear() -> None:
     """Reset the counts of this process. For tests."""
-    global cache_breaker
     _blocked_until.clear()
     _local_counters.clear()
-    cache_breaker = CircuitBreaker("Cache (CACHE_URL)")
+    _breakers.clear()
 
 
 def _raise_if_blocked(name: str) -> None:
@@ -184,13 +188,14 @@ def _block(name: str, seconds: int) -> None:
 def _count(counter: str, seconds: int) -> int:
     """Count one refused attempt. Returns the number of refused attempts in this period, with this attempt."""
     cache_key = f"refused:{counter}"
-    if cache_breaker.allows_call():
+    breaker = breaker_of(conf.BETTER_AUTH_CACHE)
+    if breaker.allows_call():
         try:
             number = increment(counters(), cache_key, seconds)
         except Exception as exc:  # each cache backend has its own exceptions
-            cache_breaker.failed(exc)
+            breaker.failed(exc)
         else:
-            cache_breaker.succeeded()
+            breaker.succeeded()
             return number
     return increment(_local_counters, cache_key, seconds)
 

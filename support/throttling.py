@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.core.cache import DEFAULT_CACHE_ALIAS
 from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
 
@@ -9,7 +10,7 @@ from support.conf import conf
 
 
 class PerUserThrottle(UserRateThrottle):
-    """Limits the requests of a user, over all sessions of the user. Counts the requests in Django's cache."""
+    """Limits the requests of a user, over all sessions of the user. Counts them in Django's default cache."""
 
     def get_rate(self) -> str:
         return conf.SUPPORT_RATE_PER_USER
@@ -19,12 +20,13 @@ class PerUserThrottle(UserRateThrottle):
 
         Without counts there would be no limit, so requests are not let through then.
         """
-        if not throttling.cache_breaker.allows_call():
+        breaker = throttling.breaker_of(DEFAULT_CACHE_ALIAS)
+        if not breaker.allows_call():
             raise Unavailable("cache_unavailable")
         try:
             is_allowed = bool(super().allow_request(request, view))
         except Exception as exc:  # each cache backend has its own errors, and those of Redis are not OSError
-            throttling.cache_breaker.failed(exc)
+            breaker.failed(exc)
             raise Unavailable("cache_unavailable") from exc
-        throttling.cache_breaker.succeeded()
+        breaker.succeeded()
         return is_allowed

@@ -9,11 +9,11 @@ import time
 from collections import Counter
 from typing import Any
 
-from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.dispatch import receiver
 
 from authn import audit, throttling
+from authn.conf import conf
 from authn.errors import TooManyAttempts
 
 MINUTES = 60
@@ -29,16 +29,17 @@ def in_last_hour() -> int | None:
 
     Counts the attempts at all servers that share the cache. The latest second of a flood may be missing.
     """
-    if isinstance(throttling.counters(), DummyCache) or not throttling.cache_breaker.allows_call():
+    breaker = throttling.breaker_of(conf.BETTER_AUTH_CACHE)
+    if not breaker.allows_call():
         return None
     now = _minute()
     minutes = range(now - MINUTES + 1, now + 1)
     try:
         stored: dict[str, int] = throttling.counters().get_many([_key(minute) for minute in minutes])
     except Exception as exc:  # each cache backend has its own exceptions
-        throttling.cache_breaker.failed(exc)
+        breaker.failed(exc)
         return None
-    throttling.cache_breaker.succeeded()
+    breaker.succeeded()
     with _lock:
         return sum(stored.values()) + sum(_waiting[minute] for minute in minutes)
 
@@ -73,14 +74,15 @@ def _count(outcome: str, status: int, **kwargs: Any) -> None:
         _stored_at = now
         counted = {minute: number for minute, number in _waiting.items() if minute > _minute() - MINUTES}
         _waiting.clear()
-    if throttling.cache_breaker.allows_call():
+    breaker = throttling.breaker_of(conf.BETTER_AUTH_CACHE)
+    if breaker.allows_call():
         try:
             for minute, number in counted.items():
                 throttling.increment(throttling.counters(), _key(minute), (MINUTES + 1) * 60, number)
         except Exception as exc:  # each cache backend has its own exceptions
-            throttling.cache_breaker.failed(exc)
+            breaker.failed(exc)
         else:
-            throttling.cache_breaker.succeeded()
+            breaker.succeeded()
             return
     with _lock:
         _waiting.update(counted)

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from django.core.cache import CacheHandler, cache
+from django.core.cache import CacheHandler, cache, caches
 from django.core.checks import run_checks
 from django.db import OperationalError, connection
 from django.test import Client
@@ -19,7 +19,6 @@ from django.test.utils import CaptureQueriesContext
 
 from authn import audit, throttling
 from authn.admin import refused_attempts
-from runtime.circuit_breaker import CircuitBreaker
 from tests.fixtures.accounts.forgeries import with_signature
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
@@ -540,7 +539,7 @@ def test_the_number_is_unknown_while_the_cache_does_not_answer(
             without_cache.setattr(cache, name, _fail)
         status = post(client, forged(signer)).status_code
         unknown = refused_attempts.in_last_hour()
-    throttling.cache_breaker = CircuitBreaker("Cache (CACHE_URL)")  # as after its pause
+    throttling._breakers.clear()  # as after the pause of a breaker
     post(client, forged(signer))
 
     assert (status, unknown, refused_attempts.in_last_hour()) == (401, None, 2)
@@ -552,6 +551,18 @@ def test_an_outage_of_ours_is_no_refused_attempt(client: Client, signer: Signer,
     status = post(client, forged(signer)).status_code
 
     assert (status, refused_attempts.in_last_hour()) == (503, 0)
+
+
+def test_a_cache_of_refused_attempts_that_does_not_answer_is_no_reason_to_refuse_a_user(
+    client: Client, signer: Signer, person: Person, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "own"}
+    settings.CACHES = settings.CACHES | {"refused": own | {"OPTIONS": {"MAX_ENTRIES": 100_000}}}
+    settings.BETTER_AUTH_CACHE = "refused"
+    monkeypatch.setattr(caches["refused"], "add", _fail)
+
+    assert statuses(client, forged(signer), jwt_of(signer, person)) == [401, 200]
+    assert not throttling.breaker_of("refused").is_closed
 
 
 def _fail(*args: Any, **kwargs: Any) -> Any:
