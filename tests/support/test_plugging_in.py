@@ -1,15 +1,18 @@
 """A team's own ChatKit server, context and settings."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.request import Request
 
 from authn.authentication import BetterAuthJWTAuthentication
 from support.chat.configured_server import chatkit_server
 from support.context import build
+from support.views import ChatKitView
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.chatkit.servers import EchoServer
 from tests.fixtures.servers.api import create, http, operation
@@ -50,6 +53,23 @@ def test_a_factory_that_returns_no_server_is_an_error(settings: Any) -> None:
 
     with pytest.raises(ImproperlyConfigured, match="MemoryStore gives no ChatKitServer"):
         chatkit_server()
+
+
+@pytest.mark.usefixtures("db")
+def test_a_wsgi_server_does_not_stream_even_if_the_project_keeps_its_mail_in_memory(
+    rf: Any, person: Person
+) -> None:
+    # The e-mail backend "locmem" makes ``mail.outbox``, as Django's test runner does.
+    assert hasattr(mail, "outbox")
+    asked = rf.post(
+        *("/support/chatkit", json.dumps(create())),
+        content_type="application/json",
+        HTTP_AUTHORIZATION=f"Bearer {person.token()}",
+    )
+
+    response = ChatKitView.as_view()(asked)
+
+    assert (response.status_code, response.data["error"]) == (501, "The assistant needs an ASGI server")
 
 
 def test_the_default_context_has_the_callers_data(rf: Any, person: Person, db: None) -> None:
