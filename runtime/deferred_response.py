@@ -17,7 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from runtime.graceful_shutdown import END_STREAM
+from runtime.graceful_shutdown import END_STREAM, end_cancelled_stream
 from runtime.worker_threads import use_worker_threads, workers
 
 R = TypeVar("R")
@@ -68,6 +68,7 @@ def wait_for_response(
         raise failures.pop()
     if isinstance(request, ASGIRequest) and hasattr(response, "abandon"):
         cast(Any, request.scope)[END_STREAM] = response.abandon
+        end_cancelled_stream(request.scope)
     if receive:
         request.deferred_response = response  # type: ignore[attr-defined]  # for ``abandon_replaced``
     return response

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-# A key in the ASGI scope of a request that is answered with a stream. Value: a function that ends the stream.
+# Two keys in the ASGI scope of a request. The first is set if the request is answered with a stream, and its
+# value is a function that ends the stream. The second is set if the server has cancelled the request.
 END_STREAM = "runtime.end_stream"
+IS_CANCELLED = "runtime.is_cancelled"
 
 _running: set["asyncio.Task[None]"] = set()
 
@@ -25,6 +27,16 @@ def shielded(application: Any) -> Any:
     return serve
 
 
+def end_cancelled_stream(scope: Any) -> None:
+    """End the stream if the server has cancelled the request. Does nothing if there is no stream yet.
+
+    Call it after each change of the two keys. The stream is ended only once: a second cancellation could
+    interrupt the storing of the partial answer.
+    """
+    if IS_CANCELLED in scope and (end_stream := scope.pop(END_STREAM, None)):
+        end_stream()
+
+
 async def wait_for_requests(seconds: float) -> None:
     """Wait until all requests have ended, but no longer than ``seconds``."""
     if _running:
@@ -39,6 +51,6 @@ async def _shielded(request: Coroutine[Any, Any, None], scope: Any) -> None:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            if END_STREAM in scope:
-                scope[END_STREAM]()
+            scope[IS_CANCELLED] = True
+            end_cancelled_stream(scope)
     task.result()

@@ -130,3 +130,26 @@ def test_a_server_without_the_lifespan_protocol_ends_a_stream_when_it_cancels_th
         "assistant_message",
         "sdk_hidden_context",
     ]
+
+
+@pytest.mark.parametrize("handler", [WorkerThreadHandler, ASGIHandler])
+def test_a_request_that_is_cancelled_before_its_stream_begins_ends_its_stream_too(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, person: Person, handler: type[ASGIHandler]
+) -> None:
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    settings.CHATKIT_SERVER = "tests.fixtures.chatkit.servers.SlowServer"
+
+    async def cancel_at_once() -> bytes:
+        request = await endpoint.begin(shielded(handler()), create("until I leave"), person.token())
+        await asyncio.sleep(0)
+        request.future.cancel()
+        await request.receive_output(10)  # the status and the headers
+        last = b""
+        while (message := await request.receive_output(10)).get("more_body"):
+            last = message["body"]
+        await request.wait(10)
+        return last
+
+    last = asyncio.run(cancel_at_once())
+
+    assert json.loads(last.removeprefix(b"data: "))["type"] == "error"
