@@ -12,11 +12,12 @@ from typing import Any
 
 from django.core.handlers.asgi import get_script_prefix
 from django.core.management import call_command
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.urls import Resolver404, resolve
 from django.utils import translation
 
 from authn.conf import conf as authn_conf
+from authn.diagnosis.doctor.deployment import reason_of
 from authn.jwt import keys
 from runtime import graceful_shutdown
 from runtime.body_limit import limited
@@ -68,7 +69,7 @@ def wrap(
 
     ``limits_body_of``: whether the limit for bodies applies to the request with this ASGI scope.
     ``on_startup``: called at the start of the server, in a worker thread. If it raises, the server does not
-    start.
+    start. Without the lifespan protocol, it is called at the first request, and an exception is only logged.
     """
     statement_timeout.timeout_seconds = conf.DATABASE_TIMEOUT_SECONDS
     _prepare()
@@ -124,7 +125,8 @@ def _warm_up() -> None:
             connection.ensure_connection()
         keys.find("")
     except Exception as exc:
-        logger.warning("The databases or the keys are not available yet: %s", exc)
+        reason = reason_of(exc) if isinstance(exc, DatabaseError) else exc
+        logger.warning("The databases or the keys are not available yet: %s", reason)
 
 
 async def _start_late(start: Callable[[], None]) -> None:
