@@ -149,8 +149,8 @@ function leave(why) {
 function report(error, show) {
   if (!user || error.name === "AbortError") return; // the user has signed out
   if (error instanceof session.SessionEnded) return leave(error.message);
-  if (!(error instanceof ChatKitError)) console.error(error);
-  else if (error.isOutage) connection.lose();
+  if (error.isOutage) connection.lose();
+  else if (!(error instanceof ChatKitError)) console.error(error);
   show(error.message);
 }
 

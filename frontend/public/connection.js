@@ -10,7 +10,7 @@ export class Connection {
   #pause = FIRST_PAUSE_MS;
   isLost = false;
 
-  /** `probe()`: a promise. It rejects with an outage (ChatKitError.isOutage) while the server does not answer. */
+  /** `probe()`: a promise. It rejects with an error that has `isOutage` while the server does not answer. */
   constructor({ notice, probe, found }) {
     Object.assign(this, { notice, probe, found });
     window.addEventListener("offline", () => this.lose());
@@ -35,7 +35,7 @@ export class Connection {
 
   #say() {
     this.notice.textContent = navigator.onLine
-      ? "The chat service does not answer. It may be restarting. This page tries again by itself."
+      ? "The server does not answer. It may be restarting. This page tries again by itself."
       : "You are offline. This page tries again when you are connected.";
   }
 

@@ -4,6 +4,9 @@
 /** The user has to sign in again. The message is for the user. */
 export class SessionEnded extends Error {}
 
+/** The statuses of a server that is down, and may come back. An error without a response has `isOutage` too. */
+export const OUTAGES = [502, 503, 504];
+
 const ENDED = "Your session has ended. Sign in again to go on.";
 const SOMEBODY_ELSE = "Somebody else has signed in with this browser. Sign in again to go on.";
 
@@ -65,10 +68,10 @@ async function call(path, body) {
       body: body && JSON.stringify(body),
     });
   } catch (cause) {
-    throw new Error(unreachable("sign-in"), { cause });
+    throw Object.assign(new Error(unreachable("sign-in"), { cause }), { isOutage: true });
   }
   const answer = await response.json().catch(() => null);
   if (response.ok) return answer;
   const error = new Error(answer?.message || `The sign-in service failed (${response.status}). Try again in a moment.`);
-  throw Object.assign(error, { status: response.status });
+  throw Object.assign(error, { status: response.status, isOutage: OUTAGES.includes(response.status) });
 }

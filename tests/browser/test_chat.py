@@ -189,9 +189,12 @@ def test_while_the_server_is_down_nothing_that_was_said_or_written_is_lost(
         expect(chat.get_by_text("The chat service cannot be reached.")).to_be_visible()
         expect(messages(page)).to_have_text(["Youfor 60 seconds", partial])
         expect(page.get_by_text("The answer broke off here.")).to_be_visible()
+        other.route("**/api/auth/**", lambda route: route.abort())  # the sign-in service is down too
         say(other, "Is anybody there?")
+        expect(other.get_by_text("The sign-in service cannot be reached.")).to_be_visible()
         expect(other.get_by_text("It may be restarting.")).to_be_visible()
         expect(field(other)).to_have_value("Is anybody there?")
+        other.unroute_all()
     expect(page.get_by_text("The connection is back.")).to_be_visible()
     page.reload()
     expect(messages(page)).to_have_text(["Youfor 60 seconds", partial])

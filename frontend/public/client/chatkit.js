@@ -1,6 +1,6 @@
 // A small client of the ChatKit protocol: one POST endpoint that answers with JSON or a stream of events.
 
-import { SessionEnded, unreachable } from "../session.js";
+import { OUTAGES, SessionEnded, unreachable } from "../session.js";
 import { readEvents } from "./sse.js";
 
 // The backend's answers to a valid token whose session or user no longer exists.
@@ -21,7 +21,7 @@ export class ChatKitError extends Error {
 
   /** Whether the connection or the server is down, and may come back. */
   get isOutage() {
-    return [0, 502, 503, 504].includes(this.status) && !this.brokeOff;
+    return [0, ...OUTAGES].includes(this.status) && !this.brokeOff;
   }
 }
 
