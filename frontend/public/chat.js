@@ -5,12 +5,11 @@ import { Conversation } from "./conversation/conversation.js";
 import { createFollower } from "./conversation/follow.js";
 import { greeting } from "./conversation/greeting.js";
 import { mark } from "./conversation/marks.js";
-import { titleOf } from "./thread-list.js";
+import { firstWordsOf, titleOf } from "./thread-list.js";
 
 const PAGE_SIZE = 20;
 const MAX_TOOL_CALLS = 5; // calls in a row after one message
 const STORED_AFTER_MS = 1000; // after a stop in another tab, the server needs a moment to store the answer
-const MAX_TITLE = 40; // characters of a title that this page makes
 
 const $ = (id) => document.getElementById(id);
 const scroll = $("scroll");
@@ -110,6 +109,7 @@ export class Chat {
     await new Promise((resolve) => setTimeout(resolve, STORED_AFTER_MS));
     conversation.answeredElsewhere = false;
     if (!conversation.request) conversation.progress.textContent = "";
+    await this.page.threads().refresh(); // the other tab may have given the chat its title
     await this.#refresh(conversation);
     conversation.settle();
   }
@@ -241,17 +241,17 @@ export class Chat {
     if (call && calls < MAX_TOOL_CALLS) return this.#refuseCall(conversation, call, calls + 1);
     if (unsent && conversation === this.current) this.page.composer().restore(unsent);
     if (failure && !signal.aborted) this.#explain(conversation, failure, unsent);
-    if (draft && !unsent) this.#name(conversation, draft);
+    if (!unsent) this.#name(conversation);
     conversation.settle();
     this.page.composer().render();
   }
 
   // Without a model, the server makes no title, and the list would show a date. So use the message's first words.
-  async #name({ threadId }, { text, attachments }) {
-    const words = (text || attachments[0].name).replace(/\s+/g, " ");
-    if (this.page.threads().find(threadId)?.title) return;
-    const title = words.length > MAX_TITLE ? `${words.slice(0, MAX_TITLE).replace(/ \S*$/, "")}…` : words;
-    const named = await this.page.chatkit().renameThread(threadId, title).catch(() => null); // after an error the date stays
+  async #name({ threadId, firstMessage }) {
+    const thread = this.page.threads().find(threadId); // the list may not have an older chat, which may have a title
+    const title = firstMessage && firstWordsOf(firstMessage);
+    if (!thread || thread.title || !title) return;
+    const named = await this.page.chatkit().renameThread(threadId, title).catch(() => null); // the date stays
     if (!named) return;
     this.page.threads().keep(named);
     this.retitle(named);
@@ -276,8 +276,10 @@ export class Chat {
     lock.release ??= conversation.threadId && lockAnswer(conversation.threadId);
     conversation.apply(event);
     if (event.thread) {
-      conversation.title = titleOf(event.thread);
-      this.page.threads().keep(event.thread);
+      const { firstMessage } = conversation;
+      const thread = { ...event.thread, firstWords: firstMessage && firstWordsOf(firstMessage) };
+      conversation.title = titleOf(thread);
+      this.page.threads().keep(thread);
     }
     if (conversation !== this.current) return;
     if (event.type === "thread.created") history.replaceState(null, "", `#/${event.thread.id}`);

@@ -5,6 +5,7 @@ import { button, element } from "./element.js";
 import { confirmDeletion, titleField } from "./thread-actions.js";
 
 const PAGE_SIZE = 20;
+const MAX_TITLE = 40; // characters of a title that this page makes
 
 const list = document.getElementById("thread-list");
 const more = document.getElementById("more-threads");
@@ -200,6 +201,13 @@ export class ThreadList {
   }
 }
 
-export function titleOf(thread) {
-  return thread.title || dayAndTimeOf(thread.created_at);
+/** `firstWords`: what this page shows until the thread has a title. */
+export function titleOf({ title, firstWords, created_at: createdAt }) {
+  return title || firstWords || dayAndTimeOf(createdAt);
+}
+
+/** The first words of the message, as a title. */
+export function firstWordsOf({ text, attachments }) {
+  const words = (text || attachments[0]?.name || "").replace(/\s+/g, " ");
+  return words.length > MAX_TITLE ? `${words.slice(0, MAX_TITLE).replace(/ \S*$/, "")}…` : words;
 }

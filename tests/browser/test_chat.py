@@ -4,13 +4,13 @@ import re
 import uuid
 from collections.abc import Callable
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.fixtures.accounts.people import PASSWORD, Person
 from tests.fixtures.browser.chat import NOTE, PICTURE, attach, button, expect_answer, field, messages, say
 from tests.fixtures.browser.stack import Stack
 from tests.fixtures.chatkit.talking_server import AFTER_THOUGHTS, BREAK_ONCE, THINK, THINK_ON, THOUGHTS
-from tests.fixtures.servers.api import operation
+from tests.fixtures.servers.api import create, operation
 
 OpenPage = Callable[..., Page]
 
@@ -39,6 +39,7 @@ def test_an_answer_grows_on_the_page_and_stop_keeps_what_has_arrived(
 
     growing = page.locator(".growing")
     expect(growing).to_contain_text("word ")
+    expect(page.get_by_role("heading", name="for 60 seconds")).to_be_visible()  # a title from the first words
     expect(growing).to_contain_text("word word word word ")  # it still grows
     other = page.context.new_page()
     other.goto(page.url)
@@ -46,6 +47,7 @@ def test_an_answer_grows_on_the_page_and_stop_keeps_what_has_arrived(
     button(page, "Stop").click()
     expect(page.get_by_text("Stopped.")).to_be_visible()
     expect(messages(other)).to_have_count(2)  # the other tab waits for the answer, and then shows it
+    expect(other.get_by_role("heading", name="for 60 seconds")).to_be_visible()
     said = messages(page).last.inner_text().split()
     page.reload()
     expect(messages(page)).to_have_text(["Youfor 60 seconds", re.compile("^Assistant(word ?)+$")])
@@ -53,6 +55,34 @@ def test_an_answer_grows_on_the_page_and_stop_keeps_what_has_arrived(
     assert kept[: len(said)] == said  # a few words may have arrived after the click
     expect(page.get_by_text("Stopped.")).to_be_visible()
     expect(button(page, "Try again")).to_be_visible()
+
+
+def test_a_message_to_a_chat_beyond_the_end_of_the_list_does_not_rename_it(
+    open_page: OpenPage, visitor: Person, stack: Stack
+) -> None:
+    [created, *_] = stack.api.events(create(), visitor.token())
+    thread_id = created["thread"]["id"]
+    renaming = operation("threads.update", thread_id=thread_id, title="Invoice for October")
+    stack.api.post(renaming, visitor.token())
+    page = open_page(visitor)
+    page.route(stack.api.url, _without_chats)
+    page.goto(f"/#/{thread_id}")
+    page.reload()
+
+    say(page, "And for November?")
+    expect(messages(page)).to_have_count(4)
+    expect(button(page, "Send")).to_be_enabled()
+    page.unroute_all()
+    page.reload()
+
+    expect(page.get_by_role("heading", name="Invoice for October")).to_be_visible()
+
+
+def _without_chats(route: Route) -> None:
+    if "threads.list" in (route.request.post_data or ""):
+        route.fulfill(json={"data": [], "has_more": False})
+    else:
+        route.continue_()
 
 
 def test_a_screen_reader_reads_an_answer_once_when_it_is_complete(

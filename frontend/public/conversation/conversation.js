@@ -58,6 +58,13 @@ export class Conversation {
     return [...this.log.querySelectorAll(".user_message")].at(-1)?.dataset.id;
   }
 
+  /** The first message of the chat, `{ text, attachments }`, or null if it is not loaded. */
+  get firstMessage() {
+    if (!this.earlierButton.hidden) return null;
+    const first = this.#views.get(this.log.querySelector(".user_message")?.dataset.id);
+    return first ? { text: first.text, attachments: first.item.attachments ?? [] } : this.pending;
+  }
+
   /** A client tool call that waits for its output, if nothing came after it. */
   get pendingCall() {
     return this.#pendingCall;
