@@ -29,12 +29,20 @@ export function titleField(title, { save, cancel }) {
   return field;
 }
 
+let questions = 0; // how many were asked
+
 /** A promise of whether the user confirms. */
 export function confirmDeletion(title) {
+  const number = (questions += 1);
   question.textContent = `Delete “${title}”?`;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "delete"), { once: true });
+    const closed = () => {
+      if (dialog.open && number === questions) return; // the event comes late, and is about the question before
+      dialog.removeEventListener("close", closed);
+      resolve(number === questions && dialog.returnValue === "delete");
+    };
+    dialog.addEventListener("close", closed);
   });
 }

@@ -14,6 +14,7 @@ const alert = document.getElementById("threads-alert");
 export class ThreadList {
   #threads = [];
   #entries = new Map(); // thread id -> <li>
+  #deleted = new Set(); // ids: a page that was requested before may still contain them
   #cursor;
   #open = null;
   #visit = 0; // clear() changes it: an older response may belong to another user
@@ -37,7 +38,7 @@ export class ThreadList {
       const page = await this.chatkit().listThreads({ limit: PAGE_SIZE, order: "desc", after: this.#cursor });
       if (visit !== this.#visit) return;
       this.failed = false;
-      this.#threads.push(...page.data.filter((thread) => !this.find(thread.id)));
+      this.#threads.push(...page.data.filter(({ id }) => !this.find(id) && !this.#deleted.has(id)));
       this.#cursor = page.after;
       more.hidden = !page.has_more;
       more.textContent = "Older chats";
@@ -109,7 +110,7 @@ export class ThreadList {
   }
 
   #newEntry(threadId) {
-    const entry = element("li", { "data-id": threadId });
+    const entry = element("li", { class: "entry", "data-id": threadId });
     const options = button("", () => this.#toggleOptions(entry), { icon: "more", class: "options", "aria-expanded": "false" });
     options.title = "Rename or delete";
     entry.append(element("a", { href: `#/${threadId}` }), options);
@@ -190,6 +191,7 @@ export class ThreadList {
     }
     const next = entry.nextElementSibling ?? entry.previousElementSibling;
     (next?.querySelector("a") ?? document.getElementById("new-chat")).focus();
+    this.#deleted.add(thread.id);
     this.#drop(thread.id);
     this.deleted(thread);
   }
