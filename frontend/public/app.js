@@ -56,7 +56,8 @@ async function start() {
   $("sign-out").addEventListener("click", signOut);
   $("toggle-threads").addEventListener("click", () => showThreads(!view.classList.contains("threads-open")));
   $("threads").addEventListener("click", (event) => event.target.closest("a") && showThreads(false));
-  view.addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape());
+  // On the document: the focused button may disappear, and then no element of the page has the focus.
+  document.addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape(event));
   window.addEventListener("hashchange", openAddressed);
   window.addEventListener("focus", look);
   document.addEventListener("visibilitychange", () => document.hidden || look());
@@ -160,7 +161,8 @@ function openAddressed() {
   if (user) chat.open(location.hash.slice("#/".length) || null);
 }
 
-function escape() {
+function escape({ target }) {
+  if (target.closest("dialog")) return; // Escape closes it
   if (view.classList.contains("threads-open")) showThreads(false);
   else composer.stop();
 }

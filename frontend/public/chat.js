@@ -58,7 +58,10 @@ export class Chat {
   }
 
   #greet() {
-    const send = (text) => this.send({ text, attachments: [] });
+    const send = (text) => {
+      this.page.composer().focus(); // the suggestion disappears
+      this.send({ text, attachments: [] });
+    };
     this.current.element.prepend(greeting(this.page.suggestions(), send));
   }
 

@@ -48,7 +48,11 @@ export class Composer {
     this.dictation.stop();
     this.attachments.forgetProblem();
     this.render();
-    if (conversation && TYPING_IS_EASY.matches) message.focus();
+    if (conversation) this.focus();
+  }
+
+  focus() {
+    if (TYPING_IS_EASY.matches) message.focus();
   }
 
   /** Shows a message again after the server has refused it. */

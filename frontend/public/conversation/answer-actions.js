@@ -20,7 +20,11 @@ export function answerActions({ text, thumb, rate, again }) {
     setPressed(pressed, thumb === kind);
     return pressed;
   });
-  box.append(...thumbs, button("Another answer", again, { icon: "again", class: "another" }));
+  const another = () => {
+    box.closest("#scroll")?.focus({ preventScroll: true }); // the focused button disappears
+    again();
+  };
+  box.append(...thumbs, button("Another answer", another, { icon: "again", class: "another" }));
   return box;
 }
 
