@@ -289,17 +289,16 @@ def test_a_user_over_the_rate_limit_is_told_how_long_to_wait(
     expect(page.get_by_role("button", name=re.compile(r"^Try again in \d+ s$"))).to_be_disabled()
 
 
-def test_the_page_names_a_rejected_file_and_sends_the_others(open_page: OpenPage, visitor: Person) -> None:
+def test_the_page_names_each_rejected_file_and_sends_the_others(open_page: OpenPage, visitor: Person) -> None:
     page = open_page(visitor)
     alert = page.locator("#composer").get_by_role("alert")
 
-    attach(page, NOTE)
-    attach(
-        page, {"name": "film.png", "mimeType": "image/png", "buffer": PICTURE["buffer"] + bytes(1_000_000)}
-    )
-    expect(alert).to_have_text("film.png: The file is larger than 1 MB.")
-    attach(page, {"name": "page.html", "mimeType": "text/html", "buffer": b"<h1>Hello</h1>"})
-    expect(alert).to_have_text(re.compile("^page.html: Files of this type are not accepted, only PNG, .*PDF"))
+    film = {"name": "film.png", "mimeType": "image/png", "buffer": PICTURE["buffer"] + bytes(1_000_000)}
+    web_page = {"name": "page.html", "mimeType": "text/html", "buffer": b"<h1>Hello</h1>"}
+    attach(page, NOTE, film, web_page)
+    expect(alert).to_contain_text("film.png: The file is larger than 1 MB.")
+    accepted = re.compile("page.html: Files of this type are not accepted, only PNG, .*PDF")
+    expect(alert).to_contain_text(accepted)
 
     say(page, "Only this one")
     expect(messages(page).first.get_by_role("listitem")).to_have_text(["note.txt"])

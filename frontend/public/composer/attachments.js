@@ -24,16 +24,20 @@ export class Attachments {
     return this.#chips.map(({ attachment }) => attachment).filter(Boolean);
   }
 
-  /** Removes the message about a file that was refused before. */
+  /** Removes the messages about files that were refused before. */
   forgetProblem() {
     this.problem.textContent = "";
+  }
+
+  #addProblem(sentence) {
+    this.problem.textContent = [this.problem.textContent, sentence].filter(Boolean).join("\n");
   }
 
   add(files) {
     this.forgetProblem();
     for (const file of files) {
       if (this.#chips.length >= MAX_FILES) { // after restore() there may be more than MAX_FILES
-        this.problem.textContent = `A message carries up to ${MAX_FILES} files.`;
+        this.#addProblem(`A message carries up to ${MAX_FILES} files.`);
         break;
       }
       this.#upload(file);
@@ -73,7 +77,7 @@ export class Attachments {
       chip.state.textContent = "";
     } catch (error) {
       this.#drop([chip]);
-      const tell = (message) => (this.problem.textContent = `${file.name}: ${message}`);
+      const tell = (message) => this.#addProblem(`${file.name}: ${message}`);
       if (!chip.request.signal.aborted) this.report(error, tell);
     }
     this.changed();
