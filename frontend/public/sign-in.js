@@ -32,6 +32,7 @@ export function setUpSignIn(signedIn) {
   document.getElementById("switch-mode").addEventListener("click", () => {
     alert.textContent = "";
     switchTo(mode === MODES.signIn ? MODES.signUp : MODES.signIn);
+    form.elements[mode === MODES.signUp ? "name" : "email"].focus();
   });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -21,7 +21,8 @@ def test_a_new_user_signs_up_and_gets_an_answer_with_their_name(open_page: OpenP
     page = open_page()
 
     button(page, "Create an account").click()
-    page.get_by_label("Name").fill("Grace Hopper")
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.keyboard.type("Grace Hopper")
     page.get_by_label("E-mail").fill(f"{uuid.uuid4().hex}@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Create an account").click()
