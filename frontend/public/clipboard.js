@@ -9,6 +9,7 @@ export async function copy(text, button) {
     button.title = label;
     button.setAttribute("aria-label", label);
     button.classList.toggle("done", label === "Copied");
+    button.querySelector("use").setAttribute("href", label === "Copied" ? "#icon-done" : "#icon-copy");
   };
   say(after);
   setTimeout(() => say(before), SHOWN_MS);

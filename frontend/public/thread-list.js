@@ -59,11 +59,12 @@ export class ThreadList {
     const visit = this.#visit;
     const page = await this.chatkit().listThreads({ limit: PAGE_SIZE, order: "desc" }).catch(() => null);
     if (!page || visit !== this.#visit) return;
-    const fresh = new Set(page.data.map(({ id }) => id));
+    const data = page.data.filter(({ id }) => !this.#deleted.has(id));
+    const fresh = new Set(data.map(({ id }) => id));
     const oldest = page.has_more ? page.data.at(-1)?.created_at : "";
     const older = this.#threads.filter(({ id, created_at: at }) => !fresh.has(id) && at < oldest);
     for (const { id } of this.#threads) if (!fresh.has(id) && !older.some((thread) => thread.id === id)) this.#drop(id);
-    this.#threads = [...page.data, ...older];
+    this.#threads = [...data, ...older];
     this.#render();
   }
 

@@ -195,6 +195,9 @@ def entry(page: Page, title: str) -> Locator:
     return page.get_by_role("navigation").get_by_role("listitem").filter(has_text=title)
 
 
+COLOR = "button => getComputedStyle(button).color"
+
+
 def test_answers_are_rated_copied_and_replaced_and_chats_renamed_and_deleted_with_mouse_and_keyboard(
     open_page: OpenPage, visitor: Person, stack: Stack
 ) -> None:
@@ -212,11 +215,15 @@ def test_answers_are_rated_copied_and_replaced_and_chats_renamed_and_deleted_wit
     assert posted(rated.value)["params"]["kind"] == "positive"
     page.reload()
     expect(button(page, "Good answer")).to_have_attribute("aria-pressed", "true")
+    colors = [button(page, name).evaluate(COLOR) for name in ("Good answer", "Bad answer")]
     button(page, "Copy").click()
-    expect(button(page, "Copied")).to_be_visible()
+    expect(button(page, "Copied").locator("use")).to_have_attribute("href", "#icon-done")
+    colors.append(button(page, "Copied").evaluate(COLOR))
+    assert len(set(colors)) == 3, "a pressed thumb and a finished copy look like other buttons"
     assert page.evaluate("navigator.clipboard.readText()").startswith("Hello Ada Lovelace! No model")
     with page.expect_request(lambda request: "threads.retry_after_item" in (request.post_data or "")):
         button(page, "Another answer").click()
+    expect(page.get_by_role("region", name="First")).to_be_focused()
     expect(button(page, "Good answer")).to_have_attribute("aria-pressed", "false")
     expect(messages(page).first.locator(".speaker")).to_have_attribute("title", re.compile(r"\d{4}"))
 
