@@ -61,6 +61,10 @@ class SessionAdmin(BetterAuthAdmin):
     ]
     readonly_fields = ["user_link", "state", "device", "address", "signed_in_at", "seen_at", "expires_on"]
     search_fields = ["id", "user__email", "user__id", "ip_address"]
+    nothing_found = (
+        "Only whole email addresses and ids are searched, and IP addresses or their beginnings, "
+        "which must end with a dot or a colon."
+    )
     search_help_text = (
         "By a complete email address, user id or session id. Or by an IP address or its beginning, such as "
         "203.0.113. with the dot: if that column has no index, only the sessions of this list are searched."

@@ -65,7 +65,7 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
     list_display = ["titled", "person", "messages", "feedback", "last_activity", "short_id"]
     list_filter = [OwnerFilter, ("created_at", StartedFilter)]
     search_fields = ["thread_id", "user_id"]
-    search_help_text = "Search for a complete conversation id, user id or email address."
+    search_help_text = "By a complete conversation id, user id or email address."
     nothing_found = "Only whole email addresses and ids are searched, and no names, titles or messages."
     fields = ["user_link", "started", "last_activity_at", "thread_id"]
     readonly_fields = ["user_link", "started", "last_activity_at"]
