@@ -9,7 +9,7 @@ STRICT := PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE= $(RUN)
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test matrix image examples check audit bench servers faults mutate fuzz clean
-ifneq ($(shell $(PYTHON) -V 2>&1),$(shell .venv/bin/python -V 2>&1))
+ifneq ($(shell $(PYTHON) -V 2>&1),$(shell test -x .venv/bin/python && .venv/bin/python -V))
 .PHONY: $(PACKAGES)
 endif
 

@@ -206,7 +206,7 @@ async def _check_session_source() -> str:
     client = redis.Redis.from_url(conf.BETTER_AUTH_SESSION_SOURCE)
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await client.ping()  # type: ignore[misc]  # the stubs share it with the sync client
+            await client.ping()
     except (redis.RedisError, OSError):  # TimeoutError is an OSError
         return UNREACHABLE
     finally:
