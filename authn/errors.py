@@ -116,6 +116,11 @@ class BodyTooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "body_too_large"
 
+    @classmethod
+    def over(cls, limit: int) -> "BodyTooLarge":
+        """``limit``: the most bytes that are allowed."""
+        return cls(f"The request body exceeds {limit} bytes")
+
 
 @contextmanager
 def unavailable_on_outage() -> Iterator[None]:

@@ -64,7 +64,7 @@ def _as_api_exception(exc: Exception) -> Exception:
         case _ if is_outage(exc):
             return Unavailable()
         case RequestDataTooBig():
-            return BodyTooLarge(f"The request body exceeds {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes")
+            return BodyTooLarge.over(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         case SuspiciousOperation():
             return ParseError("Bad request")
     return exc

@@ -69,7 +69,7 @@ class MeasuredView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if limit := body_limit.exceeded(request._request):
-            raise BodyTooLarge(f"The request body exceeds {limit} bytes")
+            raise BodyTooLarge.over(limit)
         super().initial(request, *args, **kwargs)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

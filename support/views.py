@@ -161,7 +161,7 @@ def longest_body() -> int:
 
 def _check_length(length: int, limit: int) -> None:
     if length > limit:
-        raise BodyTooLarge(f"The request body exceeds {limit} bytes")
+        raise BodyTooLarge.over(limit)
 
 
 async def _respond(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
+from authn.errors import BodyTooLarge
 from authn.responses import error_body
 from runtime import body_limit
 
@@ -24,7 +25,7 @@ def body_limit_middleware(
         if sum(len(name) + len(value) for name, value in scope.get("headers", ())) > MAX_HEADERS_LENGTH:
             return JsonResponse(error_body(f"The headers exceed {MAX_HEADERS_LENGTH} bytes", 431), status=431)
         if limit := body_limit.exceeded(request):
-            return JsonResponse(error_body(f"The request body exceeds {limit} bytes", 413), status=413)
+            return JsonResponse(error_body(str(BodyTooLarge.over(limit)), 413), status=413)
         return get_response(request)
 
     return middleware
