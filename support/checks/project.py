@@ -84,8 +84,6 @@ def _cors() -> list[CheckMessage]:
 
 def _is_cors_middleware(name: str) -> bool:
     """Whether it is the middleware of django-cors-headers, or a subclass of it."""
-    if name == CORS_MIDDLEWARE:
-        return True
     try:
         middleware = import_string(name)
     except ImportError:
