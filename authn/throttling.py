@@ -47,7 +47,7 @@ from rest_framework.throttling import SimpleRateThrottle
 from authn import audit, client_address
 from authn.conf import conf
 from authn.errors import TooManyAttempts
-from runtime.circuit_breaker import CircuitBreaker
+from runtime.circuit_breaker import CircuitBreaker, NoAnswer
 
 PERIODS = {"s", "sec", "second", "m", "min", "minute", "h", "hour", "d", "day"}
 MAX_BLOCKED = 10_000  # counters and tokens that a process remembers
@@ -189,15 +189,10 @@ def _count(counter: str, seconds: int) -> int:
     """Count one refused attempt. Returns the number of refused attempts in this period, with this attempt."""
     cache_key = f"refused:{counter}"
     breaker = breaker_of(conf.BETTER_AUTH_CACHE)
-    if breaker.allows_call():
-        try:
-            number = increment(counters(), cache_key, seconds)
-        except Exception as exc:  # each cache backend has its own exceptions
-            breaker.failed(exc)
-        else:
-            breaker.succeeded()
-            return number
-    return increment(_local_counters, cache_key, seconds)
+    try:
+        return breaker.call(lambda: increment(counters(), cache_key, seconds))
+    except NoAnswer:
+        return increment(_local_counters, cache_key, seconds)
 
 
 def _counter_and_token(attempt: audit.Attempt, status: int) -> tuple[str, str]:

@@ -12,11 +12,19 @@ The log gets one line when an outage begins, and one when it ends.
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 2.0  # between two tries; clients get the same time in Retry-After
 MAX_TRY_SECONDS = 60.0  # if a caller reports no outcome within this time, another caller may try
+
+
+class NoAnswer(Exception):
+    """The server has failed, or it failed a moment ago and is not called."""
 
 
 class CircuitBreaker:
@@ -32,6 +40,18 @@ class CircuitBreaker:
     @property
     def is_closed(self) -> bool:
         return self._failed_at is None
+
+    def call(self, function: Callable[[], R]) -> R:
+        """Call the function and report the outcome. Raises ``NoAnswer`` if it fails, or may not be called."""
+        if not self.allows_call():
+            raise NoAnswer
+        try:
+            result = function()
+        except Exception as exc:  # each cache backend has its own exceptions
+            self.failed(exc)
+            raise NoAnswer from exc
+        self.succeeded()
+        return result
 
     def allows_call(self) -> bool:
         """Whether the caller may call. It must then report the outcome with ``failed`` or ``succeeded``."""

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 from django.core.cache import DEFAULT_CACHE_ALIAS
@@ -6,6 +7,7 @@ from rest_framework.throttling import UserRateThrottle
 
 from authn import throttling
 from authn.errors import Unavailable
+from runtime.circuit_breaker import NoAnswer
 from support.conf import conf
 
 
@@ -21,12 +23,7 @@ class PerUserThrottle(UserRateThrottle):
         Without counts there would be no limit, so requests are not let through then.
         """
         breaker = throttling.breaker_of(DEFAULT_CACHE_ALIAS)
-        if not breaker.allows_call():
-            raise Unavailable("cache_unavailable")
         try:
-            is_allowed = bool(super().allow_request(request, view))
-        except Exception as exc:  # each cache backend has its own errors, and those of Redis are not OSError
-            breaker.failed(exc)
+            return bool(breaker.call(partial(super().allow_request, request, view)))
+        except NoAnswer as exc:
             raise Unavailable("cache_unavailable") from exc
-        breaker.succeeded()
-        return is_allowed

@@ -15,6 +15,7 @@ from django.dispatch import receiver
 from authn import audit, throttling
 from authn.conf import conf
 from authn.errors import TooManyAttempts
+from runtime.circuit_breaker import NoAnswer
 
 MINUTES = 60
 
@@ -29,17 +30,14 @@ def in_last_hour() -> int | None:
 
     Counts the attempts at all servers that share the cache. The latest second of a flood may be missing.
     """
-    breaker = throttling.breaker_of(conf.BETTER_AUTH_CACHE)
-    if not breaker.allows_call():
-        return None
     now = _minute()
     minutes = range(now - MINUTES + 1, now + 1)
+    keys = [_key(minute) for minute in minutes]
+    breaker = throttling.breaker_of(conf.BETTER_AUTH_CACHE)
     try:
-        stored: dict[str, int] = throttling.counters().get_many([_key(minute) for minute in minutes])
-    except Exception as exc:  # each cache backend has its own exceptions
-        breaker.failed(exc)
+        stored: dict[str, int] = breaker.call(lambda: throttling.counters().get_many(keys))
+    except NoAnswer:
         return None
-    breaker.succeeded()
     with _lock:
         return sum(stored.values()) + sum(_waiting[minute] for minute in minutes)
 
@@ -74,18 +72,16 @@ def _count(outcome: str, status: int, **kwargs: Any) -> None:
         _stored_at = now
         counted = {minute: number for minute, number in _waiting.items() if minute > _minute() - MINUTES}
         _waiting.clear()
-    breaker = throttling.breaker_of(conf.BETTER_AUTH_CACHE)
-    if breaker.allows_call():
-        try:
-            for minute, number in counted.items():
-                throttling.increment(throttling.counters(), _key(minute), (MINUTES + 1) * 60, number)
-        except Exception as exc:  # each cache backend has its own exceptions
-            breaker.failed(exc)
-        else:
-            breaker.succeeded()
-            return
-    with _lock:
-        _waiting.update(counted)
+    try:
+        throttling.breaker_of(conf.BETTER_AUTH_CACHE).call(lambda: _store(counted))
+    except NoAnswer:
+        with _lock:
+            _waiting.update(counted)
+
+
+def _store(counted: dict[int, int]) -> None:
+    for minute, number in counted.items():
+        throttling.increment(throttling.counters(), _key(minute), (MINUTES + 1) * 60, number)
 
 
 def _minute() -> int:
