@@ -14,18 +14,37 @@ from django.views.decorators.debug import sensitive_variables
 
 from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, unavailable_on_outage
+from authn.jwt.access_tokens import AccessToken
 from authn.jwt.tokens import Claims, normalize_email
-from authn.models import Session, User
+from authn.models import Session, User, split_roles
 from authn.tables.compiled import CompiledQuery
 
 
 @dataclass(frozen=True, slots=True)
+class Organization:
+    """The user's active organization. ``role``: the user's role in it, such as "owner" or "admin,member"."""
+
+    id: str
+    role: str
+
+    @property
+    def roles(self) -> set[str]:
+        return split_roles(self.role)
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """``request.auth``: the user, their active session, and the claims if the credential is a JWT."""
+    """``request.auth``: the user, their active session, and the claims if the credential is a JWT.
+
+    ``organization``: the session's active organization, or ``None`` if the user is not a member of it now.
+    ``access_token``: only if an OAuth client acts for the user.
+    """
 
     user: User
     session: Session
     claims: Claims | None
+    organization: Organization | None = None
+    access_token: AccessToken | None = None
 
     @property
     def user_id(self) -> str:

@@ -79,8 +79,13 @@ class Conf(CachedSettings):
 
     @cached_property
     def SUPPORT_MCP_SERVERS(self) -> Any:
-        """The parsed JSON of the setting. ``support.assistant.mcp.servers.configured`` gives it its types."""
+        """The parsed JSON of the setting. ``support.assistant.mcp_servers.servers`` gives it its types."""
         return _setting("SUPPORT_MCP_SERVERS", [])
+
+    @cached_property
+    def SUPPORT_TOOLS(self) -> list[str]:
+        """Dotted paths of functions, of lists of functions, or of modules with a list ``TOOLS``."""
+        return cast(list[str], _setting("SUPPORT_TOOLS", []))
 
     @cached_property
     def SUPPORT_TRACING(self) -> bool:

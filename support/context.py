@@ -8,7 +8,7 @@ from rest_framework.request import Request
 
 from authn.jwt.tokens import Claims
 from authn.models import Session, User
-from authn.sessions import Identity
+from authn.sessions import Identity, Organization
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class RequestContext:
 
     ``user_id``: the request may read and change only the data of this user. ``claims``: the claims of the
     JWT, or ``None`` if the caller sent a session token. ``locale``: a lower-case language tag, or empty.
+    ``organization``: the user's active organization, or ``None``. The user is a member of it now.
+    ``client_id``: the OAuth client that acts for the user, or empty if the user's own page sent the request.
     """
 
     user_id: str
@@ -25,6 +27,8 @@ class RequestContext:
     claims: Claims | None
     locale: str
     request_id: str
+    organization: Organization | None = None
+    client_id: str = ""
 
 
 def build(request: Request) -> RequestContext:
@@ -41,4 +45,6 @@ def build(request: Request) -> RequestContext:
         claims=identity.claims,
         locale=languages[0][0] if languages else "",
         request_id=getattr(request, "request_id", ""),
+        organization=identity.organization,
+        client_id=identity.access_token.client_id if identity.access_token else "",
     )

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from agents import Agent, Model, Runner, RunResultStreaming
+from agents import Agent, Model, RunContextWrapper, Runner, RunResultStreaming
 from agents.mcp import MCPServer
 from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.stream_events import StreamEvent
 from chatkit.agents import AgentContext, stream_agent_response
+from chatkit.errors import CustomStreamError
 from chatkit.store import Store
 from chatkit.types import (
     AssistantMessageContent,
@@ -31,9 +32,9 @@ from chatkit.types import (
 )
 from django.dispatch import Signal
 
-from support.assistant import history, model_choice, title
+from support.assistant import function_tools, history, model_choice, title
 from support.assistant.instructions import make_instructions
-from support.assistant.mcp import tools
+from support.assistant.mcp_servers import connections
 from support.assistant.provider import client, failure_messages
 from support.context import RequestContext
 
@@ -56,14 +57,14 @@ async def respond(
     answer = _Answer(agent_context)
     async with (
         title.generating(store, thread, items, context),
-        tools.connect(context.user_id, agent_context.stream) as servers,
+        connections.connect(context.user_id, agent_context.stream) as servers,
     ):
         earlier, newest = await history.convert_to_input(items)
         model = client.make_model(
             model_choice.chosen_model(items), context.user_id, len(earlier), agent_context.stream
         )
         agent = _make_agent(context, model, servers)
-        await tools.require_first_call(agent, model_choice.chosen_tool(items), agent_context)
+        await _require_first_call(agent, model_choice.chosen_tool(items), agent_context)
         run = Runner.run_streamed(
             agent,
             earlier + newest,
@@ -105,11 +106,22 @@ def _make_agent(
         instructions=make_instructions(context.user, context.locale),
         model=model,
         model_settings=client.make_settings(),
+        tools=[*function_tools.make_function_tools()],
         mcp_servers=servers,
         # Two servers may have tools of the same name. So the model knows the tool ``add`` of the server
         # ``todo`` as mcp_todo__add.
         mcp_config={"include_server_in_tool_names": True},
     )
+
+
+async def _require_first_call(agent: Agent[Any], name: str | None, context: Any) -> None:
+    """Make the agent call this tool first. Raises ``CustomStreamError`` if no tool has that name."""
+    if name is None:
+        return
+    if name not in {tool.name for tool in await agent.get_all_tools(RunContextWrapper(context))}:
+        message = "The tool that you picked is not available. Pick another one, or none."
+        raise CustomStreamError(message, allow_retry=True)  # the tool's server may be back soon
+    agent.model_settings.tool_choice = name
 
 
 class _Answer:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from chatkit.types import InferenceOptions, ThreadItem, UserMessageItem
 
 from support.conf import conf
+from support.tools.configured import configured
 
 MAX_TOOL_NAME = 64  # characters of the name that the model sees, such as mcp_todo__add
 
@@ -17,9 +18,7 @@ def check(options: InferenceOptions) -> None:
     """Raise ``ModelChoiceRefused`` if the model or the tool is not on offer."""
     if options.model and options.model not in _models():
         raise ModelChoiceRefused("params.input.inference_options.model is not one of the models on offer")
-    # Only the MCP servers know which tools they have, and they are not connected yet. So check only the form
-    # of the name here. ``mcp.tools.require_first_call`` checks the tool itself.
-    if options.tool_choice and not (conf.SUPPORT_MCP_SERVERS and _may_be_a_tool(options.tool_choice.id)):
+    if options.tool_choice and not _may_be_a_tool(options.tool_choice.id):
         raise ModelChoiceRefused(
             "params.input.inference_options.tool_choice.id is not one of the tools on offer"
         )
@@ -51,4 +50,7 @@ def _models() -> set[str]:
 
 
 def _may_be_a_tool(name: str) -> bool:
-    return name.startswith("mcp_") and len(name) <= MAX_TOOL_NAME
+    # Only the MCP servers know which tools they have, and they are not connected yet. So check only the form
+    # of the name here. ``agent`` checks the tool itself.
+    is_of_a_server = bool(conf.SUPPORT_MCP_SERVERS) and name.startswith("mcp_") and len(name) <= MAX_TOOL_NAME
+    return is_of_a_server or (bool(conf.SUPPORT_TOOLS) and name in configured())

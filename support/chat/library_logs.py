@@ -7,7 +7,7 @@ LEVELS = {
     "chatkit": logging.WARNING,
     "httpx2": logging.WARNING,
     # MCP's client logs the answers of tools that it cannot read. These answers are a part of a user's
-    # conversation. support.assistant.mcp.tools logs the failures without the answers.
+    # conversation. support.assistant.mcp_servers.connections logs the failures without the answers.
     "mcp": logging.CRITICAL,
     "client": logging.CRITICAL,
 }

@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from support.checks import attachments, chat, project
+from support.checks import attachments, chat, project, tools
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (*chat.CHECKS, *attachments.CHECKS, *project.CHECKS)
+    checks = (*chat.CHECKS, *tools.CHECKS, *attachments.CHECKS, *project.CHECKS)
     return [message for check in checks for message in check()]
 
 

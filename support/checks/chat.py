@@ -1,4 +1,4 @@
-"""Checks of the settings for the ChatKit server, the model and its tools."""
+"""Checks of the settings for the ChatKit server and the model."""
 
 from urllib.parse import urlsplit
 
@@ -8,11 +8,9 @@ from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
 from authn import throttling
-from support.assistant.mcp import servers
 from support.conf import DEFAULT_SERVER, conf
 
 MODEL_APIS = ("responses", "chat_completions")
-LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 def _dotted_paths() -> list[CheckMessage]:
@@ -111,27 +109,4 @@ def _instructions() -> list[CheckMessage]:
     return [Error(f"SUPPORT_INSTRUCTIONS_FILE cannot be used: {fault}.", hint=hint, id="support.E007")]
 
 
-def _tool_servers() -> list[CheckMessage]:
-    if faults := servers.problems(conf.SUPPORT_MCP_SERVERS):
-        hint = (
-            'Write a JSON list such as [{"name": "todo", "url": "https://todo.example.com/mcp", "secret":'
-            ' "…"}]. To make a secret: python -c "import secrets; print(secrets.token_urlsafe(32))".'
-        )
-        return [Error(f"SUPPORT_MCP_SERVERS: {'; '.join(faults)}.", hint=hint, id="support.E008")]
-    unencrypted = [
-        server.name
-        for server in servers.configured()
-        if server.secret
-        and urlsplit(server.url).scheme == "http"
-        and urlsplit(server.url).hostname not in LOCAL_HOSTS
-    ]
-    if not unencrypted:
-        return []
-    hint = "Write an https URL. If the network between is private, silence support.W002."
-    fault = f"SUPPORT_MCP_SERVERS: the caller's identity is sent unencrypted to {', '.join(unencrypted)}."
-    return [CheckWarning(fault, hint=hint, id="support.W002")]
-
-
-CHECKS = (
-    *(_dotted_paths, _rate, _limits, _model, _models, _base_url, _model_api, _instructions, _tool_servers),
-)
+CHECKS = (_dotted_paths, _rate, _limits, _model, _models, _base_url, _model_api, _instructions)

@@ -16,7 +16,7 @@ from asgiref.sync import async_to_sync
 from chatkit.server import StreamingResult
 
 from chatbackend.dev.processes import free_port
-from support.assistant.mcp import tools
+from support.assistant.mcp_servers import connections
 from support.assistant.provider import client, failure_messages
 from support.server import SupportServer
 from tests.fixtures.accounts.people import Person
@@ -212,7 +212,7 @@ def failing_tool_server(fault: str) -> Iterator[str]:
 def test_a_failing_tool_call_gives_one_notice_and_the_answer_continues(
     chat: Chat, person: Person, model: Model, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(tools, "CALL_TIMEOUT_SECONDS", 1 if fault == "silence" else 15)
+    monkeypatch.setattr(connections, "CALL_TIMEOUT_SECONDS", 1 if fault == "silence" else 15)
     model.will_answer("Let me see. ", tools=[("mcp_odd__look_up", {})]).then("Never mind")
 
     with failing_tool_server(fault) as url:

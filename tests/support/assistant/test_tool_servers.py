@@ -9,9 +9,9 @@ import httpx2
 import jwt
 import pytest
 
-from support.assistant.mcp import servers
-from support.assistant.mcp.servers import ToolServer
-from support.assistant.mcp.tools import CallerAuth
+from support.assistant.mcp_servers import servers
+from support.assistant.mcp_servers.connections import CallerAuth
+from support.assistant.mcp_servers.servers import ToolServer
 from tests.fixtures.servers.api import http
 from tests.fixtures.servers.tool_server import ToolServerProcess
 

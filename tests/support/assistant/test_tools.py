@@ -14,8 +14,8 @@ import pytest
 
 from chatbackend.dev.processes import free_port
 from support.assistant import agent
-from support.assistant.mcp import tools
-from support.assistant.mcp.servers import ToolServer
+from support.assistant.mcp_servers import connections
+from support.assistant.mcp_servers.servers import ToolServer
 from support.assistant.provider import failure_messages
 from support.assistant.provider.input_items import FILE_NOT_SHOWN
 from support.assistant.provider.simpler_requests import FILES_NOT_READ
@@ -177,10 +177,10 @@ class KeepAliveServer(BaseHTTPRequestHandler):
 def test_an_idle_connection_to_a_tool_server_is_not_used_again(
     idle_seconds: float, is_reused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools, "MAX_IDLE_SECONDS", idle_seconds)
+    monkeypatch.setattr(connections, "MAX_IDLE_SECONDS", idle_seconds)
 
     async def ask_twice(url: str) -> list[str]:
-        connection = tools.Connection(ToolServer("todo", url), "a-user", AsyncMock())
+        connection = connections.Connection(ToolServer("todo", url), "a-user", AsyncMock())
         async with connection.params["httpx_client_factory"]() as client:
             return [(await client.get(url)).text for _ in range(2)]
 
@@ -235,7 +235,9 @@ def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
         ("warning", f"The tools of “{name}” are not available at the moment.")
         for name in ("locked", "down", "silent", "page", "signed")
     }
-    assert took < 3 * tools.CONNECT_TIMEOUT_SECONDS  # the silent server delays the answer by the timeout only
+    assert (
+        took < 3 * connections.CONNECT_TIMEOUT_SECONDS
+    )  # the silent server delays the answer by the timeout only
     assert headers
     assert all("authorization" not in each.lower() for each in headers)
     assert all("Bearer ey" in each and token not in each for each in signed_headers)
@@ -285,7 +287,7 @@ def test_the_result_of_a_tool_is_cut_to_the_limit_over_all_its_parts(
     events = api.events(create("Tell me"), person.token())
 
     lengths = [len(output.replace("\n\n", "")) for output in model.calls[1].tool_outputs]
-    assert lengths == [tools.MAX_OUTPUT_LENGTH + len(" … (cut off here)")] * 2
+    assert lengths == [connections.MAX_OUTPUT_LENGTH + len(" … (cut off here)")] * 2
     assert events_of_type(events, "progress_update")[0]["text"] == "recite everything"
 
 

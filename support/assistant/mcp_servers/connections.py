@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from agents import Agent, RunContextWrapper, UserError
+from agents import RunContextWrapper, UserError
 from agents.mcp import MCPServer, MCPServerStreamableHttp
-from chatkit.errors import CustomStreamError
 from chatkit.types import NoticeEvent, ProgressUpdateEvent, ThreadStreamEvent
 from mcp.types import CallToolResult, ContentBlock, TextContent
 
-from support.assistant.mcp.servers import ToolServer, configured
+from support.assistant.mcp_servers.servers import ToolServer, configured
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +39,6 @@ async def connect(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCP
         yield [connection for connection, is_open in zip(connections, are_open, strict=True) if is_open]
     finally:
         await asyncio.gather(*(connection.close() for connection in connections))
-
-
-async def require_first_call(agent: Agent[Any], name: str | None, context: Any) -> None:
-    """Make the agent call this tool first. Raises ``CustomStreamError`` if no tool has that name."""
-    if name is None:
-        return
-    if name not in {tool.name for tool in await agent.get_mcp_tools(RunContextWrapper(context))}:
-        message = "The tool that you picked is not available. Pick another one, or none."
-        raise CustomStreamError(message, allow_retry=True)  # the tool's server may be back soon
-    agent.model_settings.tool_choice = name
 
 
 class Connection(MCPServerStreamableHttp):

@@ -1,0 +1,149 @@
+"""Calls a tool with arguments that a model or an MCP client has chosen, for the user of the context."""
+
+import asyncio
+import inspect
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from django.dispatch import Signal
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from runtime.database_calls import on_database
+from support.tools.declaration import Tool
+
+logger = logging.getLogger(__name__)
+# A part of the audit log, so its records go where those of sign-ins go.
+audit_logger = logging.getLogger("authn.audit.tools")
+
+TIMEOUT_SECONDS = 30
+MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result; each character makes the model's call dearer
+CUT_OFF = " … (cut off here)"
+
+# How a call began: a model called the tool, a user approved a model's call, or an MCP client called it.
+Via = Literal["chat", "approval", "mcp"]
+OUTCOMES = ("ok", "invalid_arguments", "refused", "timeout", "failed", "cancelled")
+
+called = Signal()  # sent for metrics after each call, with ``via``, ``outcome`` and ``seconds``
+
+UNKNOWN_EFFECT = "This did not work, and nothing is known of its effect."
+
+
+class ToolError(Exception):
+    """A tool raises it with a sentence for the model, such as "The list is full". It is not a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the model reads. ``outcome``: one of ``OUTCOMES``."""
+
+    text: str
+    outcome: str
+
+    @property
+    def is_error(self) -> bool:
+        return self.outcome != "ok"
+
+
+async def call(tool: Tool, context: Any, arguments: dict[str, Any], via: Via) -> Result:
+    """Call the tool and return its result. An exception of the tool becomes a sentence for the model.
+
+    A sync function runs in a worker thread, so it may use the ORM. A thread cannot be interrupted: after
+    ``TIMEOUT_SECONDS`` the model gets a result, and the function runs on.
+    """
+    started = time.perf_counter()
+    outcome = "cancelled"
+    try:
+        result = await _result(tool, context, arguments)
+        outcome = result.outcome
+        return result
+    finally:
+        _record(tool, context, via, outcome, time.perf_counter() - started)
+
+
+async def _result(tool: Tool, context: Any, arguments: dict[str, Any]) -> Result:
+    try:
+        validated = tool.schema.params_pydantic_model.model_validate(arguments)
+    except ValidationError as exc:
+        return Result(_describe(exc), "invalid_arguments")
+    unknown = arguments.keys() - tool.schema.signature.parameters.keys()
+    if unknown:
+        return Result(f"Invalid arguments: there is no {', '.join(sorted(unknown))}.", "invalid_arguments")
+    positional, named = tool.schema.to_call_args(validated)
+    try:
+        output = await _run(tool, context, positional, named)
+        return Result(_as_text(output), "ok")
+    except ToolError as exc:
+        return Result(_shortened(str(exc)), "refused")
+    except TimeoutError:
+        logger.warning("The tool %s did not end within %d seconds", tool.name, TIMEOUT_SECONDS)
+        return Result(f"{UNKNOWN_EFFECT} It took more than {TIMEOUT_SECONDS} seconds.", "timeout")
+    except Exception:
+        logger.exception("The tool %s failed", tool.name)
+        return Result(UNKNOWN_EFFECT, "failed")
+
+
+async def _run(tool: Tool, context: Any, positional: list[Any], named: dict[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(tool.function):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return await tool.function(context, *positional, **named)
+    running = asyncio.ensure_future(on_database(tool.function)(context, *positional, **named))
+    try:
+        done, _ = await asyncio.wait([running], timeout=TIMEOUT_SECONDS)
+    except asyncio.CancelledError:
+        # The thread runs on. Wait for it, as every call of the database does.
+        await asyncio.wait([running])
+        raise
+    if not done:
+        running.add_done_callback(_forget_late_result)
+        raise TimeoutError
+    return running.result()
+
+
+def _forget_late_result(running: "asyncio.Future[Any]") -> None:
+    if not running.cancelled() and (exc := running.exception()):
+        logger.warning("A tool that took too long has failed: %s", type(exc).__name__)
+
+
+def _as_text(output: Any) -> str:
+    if output is None:
+        return "Done."
+    text = output if isinstance(output, str) else to_json(output, fallback=str).decode()
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    text = text.replace("\0", "")  # PostgreSQL cannot store it
+    return text if len(text) <= MAX_OUTPUT_LENGTH else text[:MAX_OUTPUT_LENGTH] + CUT_OFF
+
+
+def _describe(exc: ValidationError) -> str:
+    faults = [
+        f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
+        for error in exc.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    return _shortened(f"Invalid arguments: {'; '.join(faults)}.")
+
+
+def _record(tool: Tool, context: Any, via: Via, outcome: str, seconds: float) -> None:
+    """Write the audit record of a call. It holds neither the arguments nor the result."""
+    called.send(None, via=via, outcome=outcome, seconds=seconds)
+    session, organization = getattr(context, "session", None), getattr(context, "organization", None)
+    audit_logger.info(
+        "%s: %s",
+        "tool_call",
+        tool.name,
+        extra={
+            "outcome": outcome,
+            "tool": tool.name,
+            "via": via,
+            "user_id": getattr(context, "user_id", None),
+            "session_id": session.id if session else None,
+            "organization_id": organization.id if organization else None,
+            "client_id": getattr(context, "client_id", "") or None,
+            "request_id": getattr(context, "request_id", None),
+            "duration_ms": round(seconds * 1000, 3),
+        },
+    )

@@ -1,0 +1,105 @@
+"""A call of a tool: its arguments, its result, its failures and its audit record."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from authn.sessions import Organization
+from support.tools import calls
+from support.tools.calls import CUT_OFF, MAX_OUTPUT_LENGTH, Result
+from support.tools.declaration import make_tool
+from tests.fixtures.shop import tools as shop
+
+pytestmark = pytest.mark.django_db
+
+
+class Caller:
+    user_id, session, organization, client_id, request_id = "u1", None, Organization("o1", "owner"), "", "r1"
+
+
+def call(function: Any, **arguments: Any) -> Result:
+    return async_to_sync(calls.call)(make_tool(function), Caller(), arguments, "chat")
+
+
+def test_a_sync_tool_uses_the_orm() -> None:
+    assert call(shop.add_todo, text="Milk") == Result("Added (low). The list: ['Milk']", "ok")
+    assert call(shop.show_todos).text == '["Milk"]'
+
+
+def test_an_async_tool_knows_the_caller() -> None:
+    assert call(shop.who_am_i).text == '{"user_id":"u1","organization":"o1","client_id":""}'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({}, "text: Field required"),
+        ({"text": 1}, "text: Input should be a valid string"),
+        ({"text": "a", "priority": "medium"}, "priority"),
+        ({"text": "a", "user_id": "somebody"}, "there is no user_id"),
+        ({"text": "a", "context": {}}, "there is no context"),
+    ],
+)
+def test_wrong_arguments_become_a_sentence_and_nothing_runs(arguments: dict[str, Any], fault: str) -> None:
+    result = call(shop.add_todo, **arguments)
+
+    assert result.outcome == "invalid_arguments"
+    assert fault in result.text
+
+
+def test_a_tool_error_is_read_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shop, "MAX_LENGTH", 0)
+
+    assert call(shop.add_todo, text="Milk") == Result("The list is full.", "refused")
+
+
+def test_the_text_of_a_fault_is_in_the_log_and_not_in_the_result(caplog: pytest.LogCaptureFixture) -> None:
+    result = call(shop.fail)
+
+    assert result == Result(calls.UNKNOWN_EFFECT, "failed")
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.getMessage() == "The tool fail failed"
+    assert record.exc_info
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"), [(shop.hang, {}), (shop.hang_in_a_thread, {"seconds": 0.3})]
+)
+def test_a_tool_that_takes_too_long_does_not_hold_up_the_answer(
+    function: Any, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "TIMEOUT_SECONDS", 0.05)
+
+    async def timed() -> tuple[Result, float]:
+        started = time.perf_counter()
+        result = await calls.call(make_tool(function), Caller(), arguments, "chat")
+        took = time.perf_counter() - started
+        await asyncio.sleep(arguments.get("seconds", 0))  # let the thread end in this test
+        return result, took
+
+    result, took = asyncio.run(timed())
+
+    assert result.outcome == "timeout"
+    assert took < 0.25  # the thread takes 0.3 seconds, and the coroutine an hour
+
+
+def test_a_long_result_is_cut_off() -> None:
+    text = call(shop.repeat, word="a", times=MAX_OUTPUT_LENGTH + 1).text
+
+    assert text == "a" * MAX_OUTPUT_LENGTH + CUT_OFF
+
+
+def test_the_audit_record_has_the_caller_and_no_argument(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    call(shop.repeat, word="confidential", times=1)
+
+    (record,) = [each for each in caplog.records if each.name == "authn.audit.tools"]
+    facts: dict[str, Any] = vars(record)
+    assert (facts["outcome"], facts["tool"], facts["via"]) == ("ok", "repeat", "chat")
+    assert (facts["user_id"], facts["organization_id"], facts["request_id"]) == ("u1", "o1", "r1")
+    assert "confidential" not in str(facts)
