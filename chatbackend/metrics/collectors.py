@@ -18,6 +18,7 @@ from support import api_view
 from support.assistant import agent
 from support.assistant.provider import failure_messages
 from support.chat import streaming
+from support.tools import calls
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # rate() does not need the second series that each metric would get
 
@@ -69,6 +70,12 @@ FIRST_WORD_SECONDS = Histogram(
 MODEL_ERRORS = Counter(
     "chatbackend_model_errors_total", "Failed answers of a model, by kind of failure.", ["kind"]
 )
+TOOL_SECONDS = Histogram(
+    "chatbackend_tool_call_duration_seconds",
+    "Duration of calls of SUPPORT_TOOLS, by who called and how the call ended.",
+    ["via", "outcome"],
+    buckets=SECONDS,
+)
 WORKERS_BUSY = Gauge(
     "chatbackend_workers_busy",
     "Busy worker threads. Each has its database connection.",
@@ -98,6 +105,9 @@ for ending in streaming.STREAM_ENDINGS:
     STREAM_SECONDS.labels(ending)
 for kind in failure_messages.KINDS:
     MODEL_ERRORS.labels(kind)
+for via in calls.VIA:
+    for outcome in calls.OUTCOMES:
+        TOOL_SECONDS.labels(via, outcome)
 
 
 def listen() -> None:
@@ -110,6 +120,7 @@ def listen() -> None:
         (streaming.closed, _closed),
         (agent.first_word_received, _first_word_received),
         (failure_messages.model_failed, _model_failed),
+        (calls.called, _tool_called),
     ]
     for signal, receiver in receivers:
         signal.connect(receiver)
@@ -152,6 +163,10 @@ def _first_word_received(seconds: float, **kwargs: Any) -> None:
 
 def _model_failed(kind: str, **kwargs: Any) -> None:
     MODEL_ERRORS.labels(kind).inc()
+
+
+def _tool_called(via: str, outcome: str, seconds: float, **kwargs: Any) -> None:
+    _with_labels(TOOL_SECONDS, via, outcome).observe(seconds)
 
 
 @cache

@@ -5,7 +5,7 @@ import inspect
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from django.dispatch import Signal
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ CUT_OFF = " … (cut off here)"
 
 # How a call began: a model called the tool, a user approved a model's call, or an MCP client called it.
 Via = Literal["chat", "approval", "mcp"]
+VIA = get_args(Via)
 OUTCOMES = ("ok", "invalid_arguments", "refused", "timeout", "failed", "cancelled")
 
 called = Signal()  # sent for metrics after each call, with ``via``, ``outcome`` and ``seconds``

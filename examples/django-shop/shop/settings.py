@@ -63,3 +63,4 @@ ASGI_APPLICATION = "shop.asgi.application"
 OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
 SUPPORT_MODEL = env.str("SUPPORT_MODEL", default="")
 SUPPORT_INSTRUCTIONS = "You are the assistant of a tea shop. Answer in two sentences."
+SUPPORT_TOOLS = ["orders.tools"]

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,7 +14,6 @@ from support.assistant.mcp_servers.servers import ToolServer
 from tests.fixtures.servers.api import http
 from tests.fixtures.servers.tool_server import ToolServerProcess
 
-TOP = Path(__file__).parents[3]
 SECRET = "0123456789abcdef0123456789abcdef"
 TODO = {"name": "todo", "url": "https://todo.example.com/mcp", "secret": SECRET}
 INITIALIZE = {
@@ -113,12 +111,6 @@ def test_the_documented_server_refuses_unsigned_and_missing_tokens(todo_server: 
     assert status_of(todo_server, unsigned) == 401
     assert status_of(todo_server, "nonsense") == 401
     assert status_of(todo_server, None) == 401
-
-
-def test_the_document_shows_the_code_of_the_tested_server() -> None:
-    code = (TOP / "tests/fixtures/servers/todo_tools.py").read_text()
-
-    assert f"```python\n{code}```" in (TOP / "docs" / "tools.md").read_text()
 
 
 # --- The setting ----------------------------------------------------------------------------------

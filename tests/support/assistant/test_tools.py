@@ -1,4 +1,5 @@
-"""Tools of real MCP servers in their own processes, called in the user's name, over both APIs."""
+"""The assistant's tools, called in the user's name, over both APIs: those of real MCP servers in their own
+processes, and Python functions."""
 
 import asyncio
 import json
@@ -19,6 +20,7 @@ from support.assistant.mcp_servers.servers import ToolServer
 from support.assistant.provider import failure_messages
 from support.assistant.provider.input_items import FILE_NOT_SHOWN
 from support.assistant.provider.simpler_requests import FILES_NOT_READ
+from support.tools import calls
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistant import APIS
 from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
@@ -26,6 +28,7 @@ from tests.fixtures.model.server import Call, Model
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 from tests.fixtures.servers.slow_tools import PICTURE
 from tests.fixtures.servers.tool_server import ToolServerProcess, silent_tool_server
+from tests.fixtures.shop.tools import todos
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +43,8 @@ def api(
     slow_server: ToolServerProcess,
 ) -> Iterator[Api]:
     servers = json.dumps([todo_server.entry("todo"), slow_server.entry("slow")])
-    with start_assistant(request.param, SUPPORT_MCP_SERVERS=servers) as running:
+    functions = "tests.fixtures.shop.tools"
+    with start_assistant(request.param, SUPPORT_MCP_SERVERS=servers, SUPPORT_TOOLS=functions) as running:
         yield running
 
 
@@ -124,6 +128,63 @@ def test_the_model_gets_an_error_for_a_wrong_tool_call_and_can_try_again(
     assert deltas_of(events) == ["I have tried"]
     assert events_of_type(events, "notice") == events_of_type(events, "error") == []
     assert model.calls[1].tool_outputs != ["Added. The list: []"]
+
+
+# --- Python functions -----------------------------------------------------------------------------
+
+
+def test_a_python_function_is_called_in_the_middle_of_an_answer(
+    api: Api, person: Person, other_person: Person, model: Model
+) -> None:
+    model.will_answer("Wait, ", tools=[("add_todo", {"text": "Tea", "priority": "high"})]).then("Done")
+
+    events = api.events(create("Remind me of the tea"), person.token())
+
+    assert deltas_of(events) == ["Wait, ", "Done"]
+    assert model.calls[1].tool_outputs == ["Added (high). The list: ['Tea']"]
+    assert [each["text"] for each in events_of_type(events, "progress_update")] == ["Add to the to-do list"]
+    assert (todos(person.user_id), todos(other_person.user_id)) == (["Tea"], [])
+    call = next(each for each in tool_calls(api) if each["user_id"] == person.user_id)
+    assert (call["tool"], call["via"], call["outcome"]) == ("add_todo", "chat", "ok")
+    assert call["session_id"] == person.session_id
+    assert "Tea" not in str(call)
+
+
+def tool_calls(api: Api) -> list[dict[str, Any]]:
+    records = (json.loads(line) for line in api.log.read_text().splitlines() if line.startswith("{"))
+    return [record for record in records if record["logger"] == "authn.audit.tools"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "answer"),
+    [
+        ("add_todo", {}, "Invalid arguments: text: Field required."),
+        ("add_todo", {"text": "a", "user_id": "b"}, "Invalid arguments: there is no user_id."),
+        ("fail", {}, calls.UNKNOWN_EFFECT),
+    ],
+)
+def test_a_python_function_that_fails_is_a_sentence_for_the_model(
+    api: Api, person: Person, model: Model, name: str, arguments: dict[str, Any], answer: str
+) -> None:
+    model.will_answer(tools=[(name, arguments)]).then("I have tried")
+
+    events = api.events(create("Hello"), person.token())
+
+    assert deltas_of(events) == ["I have tried"]
+    assert model.calls[1].tool_outputs == [answer]
+    assert "the secret of the shop" not in json.dumps(events)
+
+
+def test_the_user_can_pick_a_python_function(api: Api, person: Person, model: Model) -> None:
+    model.will_answer(tools=[("show_todos", {})]).then("Nothing")
+    chosen, unknown = create("Hello"), create("Hello")
+    chosen["params"]["input"]["inference_options"] = {"tool_choice": {"id": "show_todos"}}
+    unknown["params"]["input"]["inference_options"] = {"tool_choice": {"id": "drop_table"}}
+
+    api.events(chosen, person.token())
+
+    assert model.calls[0].body["tool_choice"] != "auto"
+    assert api.post(unknown, person.token()).status_code == 400
 
 
 # --- Servers that are down, slow or wrong ---------------------------------------------------------
@@ -235,9 +296,8 @@ def test_the_answer_continues_without_tool_servers_that_are_down_slow_or_wrong(
         ("warning", f"The tools of “{name}” are not available at the moment.")
         for name in ("locked", "down", "silent", "page", "signed")
     }
-    assert (
-        took < 3 * connections.CONNECT_TIMEOUT_SECONDS
-    )  # the silent server delays the answer by the timeout only
+    # The silent server delays the answer by the timeout only.
+    assert took < 3 * connections.CONNECT_TIMEOUT_SECONDS
     assert headers
     assert all("authorization" not in each.lower() for each in headers)
     assert all("Bearer ey" in each and token not in each for each in signed_headers)
