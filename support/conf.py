@@ -38,7 +38,7 @@ class Conf(CachedSettings):
 
     @cached_property
     def SUPPORT_MODEL(self) -> str:
-        """The model that answers. Empty: the local responder answers."""
+        """The model that answers. Empty without SUPPORT_AGENT: the local responder answers."""
         return cast(str, _setting("SUPPORT_MODEL", ""))
 
     @cached_property
@@ -86,6 +86,14 @@ class Conf(CachedSettings):
     def SUPPORT_TOOLS(self) -> list[str]:
         """Dotted paths of functions, of lists of functions, or of modules with a list ``TOOLS``."""
         return cast(list[str], _setting("SUPPORT_TOOLS", []))
+
+    @cached_property
+    def SUPPORT_AGENT(self) -> str:
+        """Dotted path of an ``Agent``, or of a function of the ``RequestContext`` that returns one.
+
+        Empty: our own agent answers.
+        """
+        return cast(str, _setting("SUPPORT_AGENT", ""))
 
     @cached_property
     def SUPPORT_TRACING(self) -> bool:

@@ -1,4 +1,4 @@
-"""The default ChatKit server. SUPPORT_MODEL answers, or the local responder if no model is configured."""
+"""The default ChatKit server. SUPPORT_MODEL or SUPPORT_AGENT answers, or else the local responder."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -40,7 +40,7 @@ class SupportServer(ChatKitServer[RequestContext]):
         # The ChatKit SDK does not check this. Its client only changes the user interface for a closed thread.
         if thread.status.type != "active":
             raise CustomStreamError("This conversation is closed.", allow_retry=False)
-        if conf.SUPPORT_MODEL:
+        if conf.SUPPORT_MODEL or conf.SUPPORT_AGENT:
             answer = agent.respond(self.store, thread, context)
         else:
             answer = local_responder.respond(self.store, thread, input_user_message, context)

@@ -23,6 +23,7 @@ from chatkit.types import (
     AssistantMessageItem,
     DurationSummary,
     ProgressUpdateEvent,
+    SDKHiddenContextItem,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
     ThreadItemRemovedEvent,
@@ -32,10 +33,12 @@ from chatkit.types import (
 )
 from django.dispatch import Signal
 
-from support.assistant import function_tools, history, model_choice, title
+from support.assistant import configured_agent, function_tools, guardrails, history, model_choice, title
 from support.assistant.instructions import make_instructions
 from support.assistant.mcp_servers import connections
 from support.assistant.provider import client, failure_messages
+from support.assistant.provider.run_models import RunModels
+from support.conf import conf
 from support.context import RequestContext
 
 MAX_TURNS = 10  # calls of the model for one answer; each of them may ask for tools
@@ -60,23 +63,31 @@ async def respond(
         connections.connect(context.user_id, agent_context.stream) as servers,
     ):
         earlier, newest = await history.convert_to_input(items)
-        model = client.make_model(
-            model_choice.chosen_model(items), context.user_id, len(earlier), agent_context.stream
-        )
-        agent = _make_agent(context, model, servers)
+        chosen_model = model_choice.chosen_model(items)
+        default = chosen_model or conf.SUPPORT_MODEL
+        models = RunModels(default, context.user_id, len(earlier), agent_context.stream)
+        if conf.SUPPORT_AGENT:
+            agent = await configured_agent.make(context, servers, chosen_model)
+        else:
+            agent = _make_agent(context, models.get_model(default), servers)
         await _require_first_call(agent, model_choice.chosen_tool(items), agent_context)
         run = Runner.run_streamed(
             agent,
             earlier + newest,
             context=agent_context,
             max_turns=MAX_TURNS,
-            run_config=client.make_run_config(),
+            run_config=client.make_run_config(models),
         )
         run_events = _RunEvents(run)
         try:
             async for event in stream_agent_response(agent_context, run_events):  # type: ignore[arg-type]
                 yield answer.process(event)
         except Exception as exc:
+            if guardrails.withholds_answer(exc, agent, run):
+                for event in answer.withhold(is_refused=isinstance(exc, guardrails.Stopped)):
+                    yield event
+                if (error := guardrails.error_for_user(exc)) is not None:
+                    raise error from None
             # The ChatKit SDK stores a partial answer if the client leaves, but not if the model fails.
             partial = answer.partial_messages()
             for event in [*answer.end_thoughts(), *(ThreadItemDoneEvent(item=item) for item in partial)]:
@@ -87,7 +98,7 @@ async def respond(
         else:
             for event in answer.end_thoughts():
                 yield event
-            if notice := failure_messages.notice_for_user(model.ending, answer.has_text):
+            if notice := failure_messages.notice_for_user(models.ending, answer.has_text):
                 yield notice
         finally:
             # If the client leaves, the ChatKit SDK does not stop the model, and it leaves two tasks running.
@@ -135,12 +146,18 @@ class _Answer:
         self._message_id = ""  # replaces the Agents SDK's fake id
         # The messages that have not ended, and the pieces of their texts. The key is the message's id.
         self._in_progress: dict[str, tuple[AssistantMessageItem, list[str]]] = {}
+        self._shown: dict[str, None] = {}  # the ids of the items that the client has got, in their order
         self._started_at, self._is_first_word = time.perf_counter(), True
         self.has_text = False
 
     def process(self, event: ThreadStreamEvent) -> ThreadStreamEvent:
         """Record the event, and return the event to send in its place."""
         event = self._replace_fake_id(event)
+        match event:
+            case ThreadItemAddedEvent(item=item) | ThreadItemDoneEvent(item=item):
+                self._shown[item.id] = None
+            case ThreadItemRemovedEvent(item_id=item_id):
+                self._shown.pop(item_id, None)
         match event:
             case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
                 self._in_progress[item.id] = item, []
@@ -186,6 +203,25 @@ class _Answer:
         workflow.workflow.expanded = False
         return [ThreadItemDoneEvent(item=workflow)]
 
+    def withhold(self, is_refused: bool) -> list[ThreadStreamEvent]:
+        """Return the events that remove all items of the answer, because a guardrail has stopped it.
+
+        ``is_refused``: whether to mark the user's message, so that the model does not read it again.
+        """
+        events: list[ThreadStreamEvent] = [ThreadItemRemovedEvent(item_id=item_id) for item_id in self._shown]
+        self._shown.clear()
+        self._in_progress.clear()
+        self._context.workflow_item = None
+        if is_refused:
+            mark = SDKHiddenContextItem(
+                id=self._context.generate_id("sdk_hidden_context"),
+                thread_id=self._context.thread.id,
+                created_at=datetime.now(),  # naive, as all times in the ChatKit SDK
+                content=history.STOPPED_BY_GUARDRAIL,
+            )
+            events.append(ThreadItemDoneEvent(item=mark))
+        return events
+
     def partial_messages(self) -> list[AssistantMessageItem]:
         """Return the messages that have some text and have not ended."""
         return [
@@ -202,7 +238,7 @@ class _RunEvents:
     """
 
     def __init__(self, run: RunResultStreaming) -> None:
-        self._events = run.stream_events()
+        self._run, self._events = run, run.stream_events()
         self._task: asyncio.Task[Any] | None = None
 
     def stream_events(self) -> "_RunEvents":
@@ -213,7 +249,16 @@ class _RunEvents:
 
     async def __anext__(self) -> StreamEvent:
         self._task = asyncio.current_task()
-        return await anext(self._events)
+        try:
+            event = await anext(self._events)
+        except Exception as exc:  # StopAsyncIteration too
+            if tripped := guardrails.tripped_in(self._run, exc):
+                raise guardrails.Stopped(tripped) from None
+            raise
+        # The Agents SDK would read the model's answer to its end before it raises the exception.
+        if tripped := guardrails.tripped_in(self._run):
+            raise guardrails.Stopped(tripped)
+        return event
 
     def cancel(self) -> None:
         if self._task is not None:

@@ -15,6 +15,7 @@ from chatkit.types import (
     Attachment,
     ClientToolCallItem,
     HiddenContextItem,
+    SDKHiddenContextItem,
     ThreadItem,
     ThreadMetadata,
     UserMessageItem,
@@ -43,6 +44,12 @@ MAX_FILE_BYTES = 20_000_000  # of all files together; every request to the model
 MAX_TEXT_LENGTH = 100_000  # characters of one attached text
 
 
+# Stored after a message whose answer a guardrail has stopped. Staff read it in the admin.
+STOPPED_BY_GUARDRAIL = (
+    "A guardrail stopped the answer to this message. The assistant does not read the message."
+)
+
+
 async def convert_to_input(
     items: Sequence[ThreadItem],
 ) -> tuple[list[TResponseInputItem], list[TResponseInputItem]]:
@@ -67,7 +74,22 @@ async def load_newest_items(
         if length > MAX_LENGTH:
             break
         items.append(item)
-    return items[::-1]
+    return _without_stopped(items[::-1])
+
+
+def _without_stopped(items: Sequence[ThreadItem]) -> list[ThreadItem]:
+    """Remove each message whose answer a guardrail has stopped, up to the mark that says so.
+
+    The guardrail would read the message again with every later message, and stop all their answers too.
+    """
+    kept: list[ThreadItem] = []
+    for item in items:
+        if not (isinstance(item, SDKHiddenContextItem) and item.content == STOPPED_BY_GUARDRAIL):
+            kept.append(item)
+            continue
+        while kept and not isinstance(kept.pop(), UserMessageItem):
+            pass
+    return kept
 
 
 class Converter(ThreadItemConverter):

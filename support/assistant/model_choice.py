@@ -27,12 +27,12 @@ def check(options: InferenceOptions) -> None:
 def chosen_model(items: Sequence[ThreadItem]) -> str:
     """Return the model that the user chose for the newest message.
 
-    Returns SUPPORT_MODEL if the user chose none, or if that model is no longer on offer.
+    Returns an empty string if the user chose none, or if that model is no longer on offer.
     """
     messages = (item for item in reversed(items) if isinstance(item, UserMessageItem))
     newest = next(messages, None)
     chosen = newest.inference_options.model if newest else None
-    return chosen if chosen in _models() else conf.SUPPORT_MODEL
+    return chosen if chosen and chosen in _models() else ""
 
 
 def chosen_tool(items: Sequence[ThreadItem]) -> str | None:
@@ -50,7 +50,9 @@ def _models() -> set[str]:
 
 
 def _may_be_a_tool(name: str) -> bool:
-    # Only the MCP servers know which tools they have, and they are not connected yet. So check only the form
-    # of the name here. ``agent`` checks the tool itself.
+    # Only the MCP servers know which tools they have, and they are not connected yet. A team's own agent is
+    # not made yet, either. So check only the form of the name here. ``agent`` checks the tool itself.
+    if conf.SUPPORT_AGENT and len(name) <= MAX_TOOL_NAME:
+        return True
     is_of_a_server = bool(conf.SUPPORT_MCP_SERVERS) and name.startswith("mcp_") and len(name) <= MAX_TOOL_NAME
     return is_of_a_server or (bool(conf.SUPPORT_TOOLS) and name in configured())

@@ -30,12 +30,12 @@ MAX_DELAY_SECONDS = 2  # for the end of the answer, which waits for the title
 async def generating(
     store: Store[RequestContext], thread: ThreadMetadata, items: Sequence[ThreadItem], context: RequestContext
 ) -> AsyncIterator[None]:
-    """Generate a title while the block runs, if the thread has no title yet.
+    """Generate a title while the block runs, if the thread has no title yet and there is a model for it.
 
     Sets ``thread.title``. The ChatKit SDK then stores the title and sends it to the client. A failure is only
     logged: the next message of the thread generates a title again.
     """
-    message = "" if thread.title else _first_message(items)
+    message = _first_message(items) if conf.SUPPORT_TITLE_MODEL and not thread.title else ""
     if not message:
         yield
         return

@@ -57,7 +57,7 @@ def _model() -> list[CheckMessage]:
             for name in ("SUPPORT_MODEL", "SUPPORT_TRANSCRIPTION_MODEL")
             if getattr(conf, name)
         ]
-    if conf.OPENAI_API_KEY and not conf.SUPPORT_MODEL:
+    if conf.OPENAI_API_KEY and not (conf.SUPPORT_MODEL or conf.SUPPORT_AGENT):
         return [
             CheckWarning(
                 "OPENAI_API_KEY is set, but SUPPORT_MODEL is not.",

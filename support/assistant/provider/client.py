@@ -4,9 +4,11 @@
 """
 
 import asyncio
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from agents import (
+    ModelProvider,
     ModelRetrySettings,
     ModelSettings,
     RetryPolicyContext,
@@ -48,15 +50,20 @@ def get_client() -> AsyncOpenAI:
 
 
 def make_model(
-    name: str, user_id: str = "", earlier_count: int = 0, send_event: SendEvent | None = None
+    name: str,
+    user_id: str = "",
+    earlier_count: int = 0,
+    send_event: SendEvent | None = None,
+    is_default: bool = False,
 ) -> LanguageModel:
     """Return a new model for one run. A model holds the state of the run's requests and of its answer.
 
-    ``user_id``, ``earlier_count``, ``send_event``: see ``ModelRequests``.
+    ``user_id``, ``earlier_count``, ``send_event``: see ``ModelRequests``. ``is_default``: see
+    ``LanguageModel``.
     """
     model_class = ChatCompletionsModel if conf.SUPPORT_MODEL_API == "chat_completions" else ResponsesModel
     requests = ModelRequests((conf.OPENAI_BASE_URL, name), user_id, earlier_count, send_event)
-    return model_class(name, get_client(), requests)
+    return model_class(name, get_client(), requests, is_default)
 
 
 def make_settings() -> ModelSettings:
@@ -67,8 +74,13 @@ def make_settings() -> ModelSettings:
     return ModelSettings(retry=ModelRetrySettings(max_retries=RETRIES, policy=_should_retry))
 
 
-def make_run_config() -> RunConfig:
+def make_run_config(models: ModelProvider | None = None) -> RunConfig:
+    """Return the settings of a run. ``models``: for agents without a model object of their own."""
+    options: dict[str, Any] = {}
+    if models:
+        options = {"model_provider": models, "model_settings": make_settings()}
     return RunConfig(
+        **options,
         # Tracing sends every prompt to OpenAI, even if OPENAI_BASE_URL is another provider's.
         tracing_disabled=not conf.SUPPORT_TRACING,
         tool_not_found_behavior="return_error_to_model",  # the model may then call a tool that exists

@@ -48,6 +48,7 @@ KINDS = (
     "cut_off",
     "filtered",
     "empty",
+    "guardrail",  # support.assistant.guardrails
 )
 
 

@@ -12,10 +12,12 @@ ChatKit's converter then read the rewritten events.
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from agents import Model, OpenAIChatCompletionsModel, OpenAIResponsesModel
+from agents import Model, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel
+from agents.models import get_default_model_settings
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
@@ -53,6 +55,8 @@ class LanguageModel(Model):
     """Sends a simpler request if the provider refuses one, and rewrites the events of the answer.
 
     ``ending``: how the newest answer ended. A model is made for one run, so it gives one answer at a time.
+    ``is_default``: whether the model answers for agents that name no model. The Agents SDK gives these agents
+    the settings of its own default model, which other models refuse.
 
     Overrides ``_fetch_response``, a private method of the Agents SDK's models, for two reasons:
 
@@ -65,19 +69,36 @@ class LanguageModel(Model):
 
     ending = AnswerEnding.COMPLETE
 
-    def __init__(self, name: str, client: AsyncOpenAI, requests: ModelRequests) -> None:
+    def __init__(
+        self, name: str, client: AsyncOpenAI, requests: ModelRequests, is_default: bool = False
+    ) -> None:
         super().__init__(name, client)  # type: ignore[call-arg]
-        self._requests = requests
+        self._name, self._requests, self._is_default = name, requests, is_default
 
-    async def _fetch_response(self, system_instructions: Any, input: Any, *args: Any, **options: Any) -> Any:  # noqa: A002
+    async def _fetch_response(
+        self,
+        system_instructions: Any,
+        input: Any,  # noqa: A002
+        model_settings: Any,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
         fetch: Any = super()._fetch_response  # type: ignore[misc]
+        if self._is_default:
+            model_settings = self._without_foreign_defaults(model_settings)
         if isinstance(input, str):
-            return await fetch(system_instructions, input, *args, **options)
+            return await fetch(system_instructions, input, model_settings, *args, **options)
 
         async def send(items: Any) -> Any:
-            return await fetch(system_instructions, self._prepare(items), *args, **options)
+            return await fetch(system_instructions, self._prepare(items), model_settings, *args, **options)
 
         return await self._requests.send(input, send)
+
+    def _without_foreign_defaults(self, settings: ModelSettings) -> ModelSettings:
+        foreign, own = get_default_model_settings(), get_default_model_settings(self._name)
+        if (settings.reasoning, settings.verbosity) != (foreign.reasoning, foreign.verbosity):
+            return settings  # the team has set them
+        return replace(settings, reasoning=own.reasoning, verbosity=own.verbosity)
 
     def _prepare(self, items: list[Item]) -> list[Item]:
         return input_items.simplify(items)

@@ -91,7 +91,9 @@ class ModelInput:
         return ModelInput(earlier, newest)
 
     def without_earlier(self) -> "ModelInput":
-        return replace(self, earlier=[])
+        # A handoff, or an agent that another agent calls as a tool, may have a shorter input. Then all of its
+        # items count as earlier.
+        return replace(self, earlier=[]) if self.newest else self
 
 
 # These are applied one after the other, each to the result of the one before. The first removes the least.

@@ -1,0 +1,112 @@
+"""What happens if a guardrail of a team's agent stops an answer.
+
+The user must not read what the guardrail has stopped. So the client removes the items of the answer, and they
+are not stored.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from agents import Agent, RunResultStreaming
+from agents.exceptions import (
+    InputGuardrailTripwireTriggered,
+    OutputGuardrailTripwireTriggered,
+    ToolInputGuardrailTripwireTriggered,
+    ToolOutputGuardrailTripwireTriggered,
+)
+from chatkit.errors import CustomStreamError
+
+from support.assistant.provider import failure_messages
+
+logger = logging.getLogger(__name__)
+
+# Sentences for the user. A team's guardrail may give its own: see ``_own_message``.
+INPUT_STOPPED = "The assistant does not answer this message. Please ask in other words, or something else."
+OUTPUT_STOPPED = "The answer was withheld. Please ask in other words, or something else."
+TOOL_STOPPED = "The assistant may not do this for you. Please ask for something else."
+OWN_MESSAGE = "user_message"  # the key of the sentence in the guardrail's ``output_info``
+
+TRIPPED = (
+    InputGuardrailTripwireTriggered,
+    OutputGuardrailTripwireTriggered,
+    ToolInputGuardrailTripwireTriggered,
+    ToolOutputGuardrailTripwireTriggered,
+)
+MODULES = {"agents.guardrail", "agents.tool_guardrails"}  # of the Agents SDK. They call the team's guardrails
+
+
+def tripped_in(run: RunResultStreaming, exc: Exception | None = None) -> Exception | None:
+    """Return the exception of the guardrail that was tripped in the run, or ``None``.
+
+    ``exc``: what the run raised. If the model fails too, the Agents SDK raises only the model's exception.
+    """
+    if isinstance(exc, TRIPPED):
+        return exc
+    for result in run.input_guardrail_results:
+        if result.output.tripwire_triggered:
+            return InputGuardrailTripwireTriggered(result)
+    return None
+
+
+class Stopped(Exception):
+    """A guardrail was tripped. ``guardrail``: its name. ``message``: a sentence for the user.
+
+    It hides the Agents SDK's exception from ``stream_agent_response``. That function would remove items by
+    ids that ``agent`` has replaced.
+    """
+
+    def __init__(self, tripped: Exception) -> None:
+        match tripped:
+            case InputGuardrailTripwireTriggered() | OutputGuardrailTripwireTriggered():
+                result: Any = tripped.guardrail_result
+                guardrail, output = result.guardrail, result.output
+            case ToolInputGuardrailTripwireTriggered() | ToolOutputGuardrailTripwireTriggered():
+                guardrail, output = tripped.guardrail, tripped.output
+        super().__init__()
+        self.guardrail = guardrail.get_name()
+        self.message = _own_message(output.output_info) or _default_message(tripped)
+
+
+def error_for_user(exc: Exception) -> CustomStreamError | None:
+    """Return the error for an answer that a guardrail has stopped, or ``None``. Also logs and counts it.
+
+    Trying again would trip the guardrail again, so the error offers no retry.
+    """
+    if not isinstance(exc, Stopped):
+        return None
+    failure_messages.model_failed.send(None, kind="guardrail")
+    # The name is from the team's code. Everything else about the guardrail may quote the conversation.
+    logger.info("The guardrail %s stopped an answer", exc.guardrail)
+    return CustomStreamError(exc.message, allow_retry=False)
+
+
+def withholds_answer(exc: Exception, agent: Agent[Any], run: RunResultStreaming) -> bool:
+    """Whether a guardrail was tripped, has failed, or had not ended when something else failed."""
+    if isinstance(exc, Stopped) or len(run.input_guardrail_results) < len(agent.input_guardrails):
+        return True
+    traceback = exc.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__") in MODULES:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _own_message(info: Any) -> str:
+    """Return the sentence that a guardrail gives for the user: the key ``user_message`` of a dict.
+
+    Nothing else of ``output_info`` is shown. It often holds what a model has written about the user's text.
+    """
+    message = info.get(OWN_MESSAGE) if isinstance(info, Mapping) else None
+    return message if isinstance(message, str) else ""
+
+
+def _default_message(tripped: Exception) -> str:
+    match tripped:
+        case InputGuardrailTripwireTriggered():
+            return INPUT_STOPPED
+        case OutputGuardrailTripwireTriggered():
+            return OUTPUT_STOPPED
+        case _:
+            return TOOL_STOPPED
