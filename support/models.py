@@ -10,10 +10,10 @@ would make the deletion of an account in Better Auth fail half-way.
 are copies of parts of ``data``, for queries and for the admin. ``user_id``, the primary keys, the foreign
 keys and the time of an attachment are only in columns. Rows are ordered by insertion (``INSERTION_ORDER``).
 
-If a row is deleted, the database deletes the rows that refer to it: migrations 0002 and 0003 make foreign
-keys with ON DELETE CASCADE. Django's own CASCADE would load all items first, and would miss an item that is
-stored at the same time. Django 5.2 cannot declare a foreign key with ON DELETE CASCADE, so the models have
-DO_NOTHING.
+If a row is deleted, the database deletes the rows that refer to it: migrations 0002, 0003 and 0006 make
+foreign keys with ON DELETE CASCADE. Django's own CASCADE would load all items first, and would miss an item
+that is stored at the same time. Django 5.2 cannot declare a foreign key with ON DELETE CASCADE, so the models
+have DO_NOTHING.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,6 +133,40 @@ class Feedback(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class ApprovalStatus(models.TextChoices):
+    OPEN = "open"
+    APPROVED = "approved"
+    DENIED = "denied"
+    WITHDRAWN = "withdrawn"  # the user wrote a new message instead
+    EXPIRED = "expired"
+    OUTDATED = "outdated"  # a tool, the organization or the Agents SDK is no longer the same
+
+
+class Approval(models.Model):
+    """The user's approval of calls of tools. ``item``: the widget that asks for it.
+
+    ``tools``: the names of the called tools. ``digest``: of everything that the user approves.
+    ``state``: the interrupted answer as JSON. It repeats a part of the conversation and its files. It is
+    empty after the decision. ``version``: of the format of ``state``.
+    """
+
+    item = models.OneToOneField(Item, models.DO_NOTHING, primary_key=True, db_constraint=False)
+    tools = models.JSONField()
+    digest = models.CharField(max_length=64)
+    version = models.CharField(max_length=100)
+    state = models.TextField()
+    status = models.CharField(max_length=10, choices=ApprovalStatus, default=ApprovalStatus.OPEN)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        # For sweep_attachments.
+        indexes = [models.Index(fields=["expires_at"], condition=Q(status="open"), name="approvals_open")]
+
+    def __str__(self) -> str:
+        return self.status
 
 
 class AttachmentQuerySet(models.QuerySet["Attachment"]):

@@ -22,6 +22,7 @@ from chatkit.types import (
 )
 
 from support.assistant import agent, dictation, local_responder, model_choice
+from support.assistant.approvals import decisions
 from support.attachments.store import AttachmentStore
 from support.conf import conf
 from support.context import RequestContext
@@ -37,9 +38,7 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
-        # The ChatKit SDK does not check this. Its client only changes the user interface for a closed thread.
-        if thread.status.type != "active":
-            raise CustomStreamError("This conversation is closed.", allow_retry=False)
+        _require_active(thread)
         if conf.SUPPORT_MODEL or conf.SUPPORT_AGENT:
             answer = agent.respond(self.store, thread, context)
         else:
@@ -62,8 +61,11 @@ class SupportServer(ChatKitServer[RequestContext]):
         sender: WidgetItem | None,
         context: RequestContext,
     ) -> AsyncIterator[ThreadStreamEvent]:
-        raise CustomStreamError("This chat has no actions.", allow_retry=False)
-        yield  # makes this an async generator
+        if not decisions.is_decision(action):
+            raise CustomStreamError("This chat has no actions.", allow_retry=False)
+        _require_active(thread)
+        async for event in agent.resume(self.store, thread, action, sender, context):
+            yield event
 
     async def add_feedback(
         self, thread_id: str, item_ids: list[str], feedback: FeedbackKind, context: RequestContext
@@ -88,6 +90,12 @@ class SupportServer(ChatKitServer[RequestContext]):
             content="The user stopped the answer here. Do not go on with it.",
         )
         await self.chat_store.add_missing_items(thread.id, [*partial_answers, stopped], context)
+
+
+def _require_active(thread: ThreadMetadata) -> None:
+    # The ChatKit SDK does not check this. Its client only changes the user interface for a closed thread.
+    if thread.status.type != "active":
+        raise CustomStreamError("This conversation is closed.", allow_retry=False)
 
 
 def _has_text(item: ThreadItem) -> bool:

@@ -15,7 +15,7 @@ from authn import audit
 from authn.diagnosis.reasons import REASONS
 from runtime import worker_threads
 from support import api_view
-from support.assistant import agent
+from support.assistant import answer
 from support.assistant.provider import failure_messages
 from support.chat import streaming
 from support.tools import calls
@@ -70,11 +70,13 @@ FIRST_WORD_SECONDS = Histogram(
 MODEL_ERRORS = Counter(
     "chatbackend_model_errors_total", "Failed answers of a model, by kind of failure.", ["kind"]
 )
-TOOL_SECONDS = Histogram(
-    "chatbackend_tool_call_duration_seconds",
-    "Duration of calls of SUPPORT_TOOLS, by who called and how the call ended.",
+TOOL_CALLS = Counter(
+    "chatbackend_tool_calls_total",
+    "Calls of SUPPORT_TOOLS, by who called and how the call ended.",
     ["via", "outcome"],
-    buckets=SECONDS,
+)
+TOOL_SECONDS = Histogram(
+    "chatbackend_tool_call_duration_seconds", "Duration of calls of SUPPORT_TOOLS.", ["via"], buckets=SECONDS
 )
 WORKERS_BUSY = Gauge(
     "chatbackend_workers_busy",
@@ -106,8 +108,9 @@ for ending in streaming.STREAM_ENDINGS:
 for kind in failure_messages.KINDS:
     MODEL_ERRORS.labels(kind)
 for via in calls.VIA:
+    TOOL_SECONDS.labels(via)
     for outcome in calls.OUTCOMES:
-        TOOL_SECONDS.labels(via, outcome)
+        TOOL_CALLS.labels(via, outcome)
 
 
 def listen() -> None:
@@ -118,7 +121,7 @@ def listen() -> None:
         (streaming.opened, _opened),
         (streaming.began, _began),
         (streaming.closed, _closed),
-        (agent.first_word_received, _first_word_received),
+        (answer.first_word_received, _first_word_received),
         (failure_messages.model_failed, _model_failed),
         (calls.called, _tool_called),
     ]
@@ -166,7 +169,8 @@ def _model_failed(kind: str, **kwargs: Any) -> None:
 
 
 def _tool_called(via: str, outcome: str, seconds: float, **kwargs: Any) -> None:
-    _with_labels(TOOL_SECONDS, via, outcome).observe(seconds)
+    _with_labels(TOOL_CALLS, via, outcome).inc()
+    _with_labels(TOOL_SECONDS, via).observe(seconds)
 
 
 @cache

@@ -22,6 +22,9 @@ def make_function_tools() -> list[FunctionTool]:
 
 
 def _function_tool(tool: Tool) -> FunctionTool:
+    # The Agents SDK calls a tool with ``needs_approval`` only after ``RunState.approve``.
+    via: calls.Via = "approval" if tool.needs_approval else "chat"
+
     async def invoke(context: ToolContext[AgentContext[RequestContext]], arguments: str) -> str:
         # The client sees the tool's title. It does not see the arguments.
         await context.context.stream(ProgressUpdateEvent(text=tool.title))
@@ -31,7 +34,7 @@ def _function_tool(tool: Tool) -> FunctionTool:
             return "Invalid arguments: they are not JSON."
         if not isinstance(parsed, dict):
             return "Invalid arguments: they are not an object."
-        return (await calls.call(tool, context.context.request_context, parsed, "chat")).text
+        return (await calls.call(tool, context.context.request_context, parsed, via)).text
 
     schema, is_strict = _strict(tool.schema.params_json_schema)
     return FunctionTool(

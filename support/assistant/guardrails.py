@@ -81,9 +81,13 @@ def error_for_user(exc: Exception) -> CustomStreamError | None:
     return CustomStreamError(exc.message, allow_retry=False)
 
 
-def withholds_answer(exc: Exception, agent: Agent[Any], run: RunResultStreaming) -> bool:
-    """Whether a guardrail was tripped, has failed, or had not ended when something else failed."""
-    if isinstance(exc, Stopped) or len(run.input_guardrail_results) < len(agent.input_guardrails):
+def withholds_answer(exc: Exception, agent: Agent[Any], run: RunResultStreaming, is_resumed: bool) -> bool:
+    """Whether a guardrail was tripped, has failed, or had not ended when something else failed.
+
+    ``is_resumed``: the run goes on after an approval. The input guardrails ended before the user was asked.
+    """
+    had_not_ended = not is_resumed and len(run.input_guardrail_results) < len(agent.input_guardrails)
+    if isinstance(exc, Stopped) or had_not_ended:
         return True
     traceback = exc.__traceback__
     while traceback is not None:

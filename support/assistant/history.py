@@ -20,6 +20,7 @@ from chatkit.types import (
     ThreadMetadata,
     UserMessageItem,
     UserMessageTagContent,
+    WidgetItem,
     WorkflowItem,
 )
 from openai.types.responses import (
@@ -31,6 +32,7 @@ from openai.types.responses import (
 )
 
 from support import media_types
+from support.assistant.approvals import widgets as approval_widgets
 from support.assistant.provider import thoughts
 from support.context import RequestContext
 from support.files import stored_files
@@ -68,8 +70,9 @@ async def load_newest_items(
     page = await store.load_thread_items(thread.id, None, MAX_ITEMS, "desc", context)
     items, length = page.data[:1], 0
     for item in page.data[1:]:
-        # Thoughts are not sent to the model, so their length is not counted.
-        if not (isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"):
+        # The model does not get thoughts, and only a sentence of an approval. So their length is not counted.
+        is_thought = isinstance(item, WorkflowItem) and item.workflow.type == "reasoning"
+        if not (is_thought or approval_widgets.is_approval(item)):
             length += len(item.model_dump_json())
         if length > MAX_LENGTH:
             break
@@ -135,6 +138,12 @@ class Converter(ThreadItemConverter):
         call = {"tool": item.name, "arguments": item.arguments, "result": item.output}
         text = f"A tool was called in the user's browser:\n{json.dumps(call, ensure_ascii=False)}"
         return EasyInputMessageParam(type="message", role="user", content=text)
+
+    async def widget_to_input(self, item: WidgetItem) -> TResponseInputItem | list[TResponseInputItem] | None:
+        # The ChatKit SDK's method gives the model the JSON of the whole widget.
+        if not approval_widgets.is_approval(item):
+            return await super().widget_to_input(item)
+        return EasyInputMessageParam(type="message", role="user", content=item.copy_text or "")
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
         # The ChatKit SDK's method raises NotImplementedError.

@@ -45,7 +45,7 @@ def load_page(user_id: str, thread_id: str, after: str | None, limit: int, order
 
 @retry_on_outage
 def save(user_id: str, thread_id: str, item: ThreadItem) -> None:
-    if not _insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
+    if not insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
         raise NotFoundError(thread_id)
     if isinstance(item, UserMessageItem) and item.attachments:
         # The ChatKit SDK has already set the thread of the attachments. But another request may have released
@@ -56,7 +56,7 @@ def save(user_id: str, thread_id: str, item: ThreadItem) -> None:
 @retry_on_outage
 def add_missing(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
     for item in items:
-        _insert(user_id, thread_id, item, "NOTHING")
+        insert(user_id, thread_id, item, "NOTHING")
 
 
 @on_database
@@ -68,7 +68,7 @@ def delete(user_id: str, thread_id: str, item_id: str) -> None:
             attached.filter(attachment_id__in=attachment_ids).release()
 
 
-def _insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
+def insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
     """Insert the item. Returns whether a row was written. ``on_conflict``: SQL for an item that exists."""
     created_at = as_utc(item.created_at)
     data = json.dumps(serialize(item, created_at))

@@ -128,10 +128,15 @@ def _describe(exc: ValidationError) -> str:
     return _shortened(f"Invalid arguments: {'; '.join(faults)}.")
 
 
+def record_approval(tool: str, context: Any, outcome: str) -> None:
+    """Write the audit record of what became of an approval. ``tool``: its name, or empty if unknown."""
+    facts = {"outcome": outcome, "tool": tool or None} | _facts(context)
+    audit_logger.info("%s: %s", "tool_approval", tool or "unknown", extra=facts)
+
+
 def _record(tool: Tool, context: Any, via: Via, outcome: str, seconds: float) -> None:
     """Write the audit record of a call. It holds neither the arguments nor the result."""
     called.send(None, via=via, outcome=outcome, seconds=seconds)
-    session, organization = getattr(context, "session", None), getattr(context, "organization", None)
     audit_logger.info(
         "%s: %s",
         "tool_call",
@@ -140,11 +145,19 @@ def _record(tool: Tool, context: Any, via: Via, outcome: str, seconds: float) ->
             "outcome": outcome,
             "tool": tool.name,
             "via": via,
-            "user_id": getattr(context, "user_id", None),
-            "session_id": session.id if session else None,
-            "organization_id": organization.id if organization else None,
-            "client_id": getattr(context, "client_id", "") or None,
-            "request_id": getattr(context, "request_id", None),
+            **_facts(context),
             "duration_ms": round(seconds * 1000, 3),
         },
     )
+
+
+def _facts(context: Any) -> dict[str, Any]:
+    """Return what a record says of the caller."""
+    session, organization = getattr(context, "session", None), getattr(context, "organization", None)
+    return {
+        "user_id": getattr(context, "user_id", None),
+        "session_id": session.id if session else None,
+        "organization_id": organization.id if organization else None,
+        "client_id": getattr(context, "client_id", "") or None,
+        "request_id": getattr(context, "request_id", None),
+    }

@@ -19,6 +19,7 @@ from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.session_tokens import COOKIE_NAME
 from tests.fixtures.browser.stack import DESKTOP, Stack
+from tests.fixtures.model.server import Model
 from tests.fixtures.programs import program
 
 # The last two give the pages a microphone that beeps.
@@ -34,7 +35,9 @@ def chromium_program() -> str:
 
 
 @pytest.fixture(scope="package")
-def stack(start_better_auth: Callable[..., Any], start_api: Callable[..., Any]) -> Iterator[Stack]:
+def stack(
+    start_better_auth: Callable[..., Any], start_api: Callable[..., Any], running_model: Model
+) -> Iterator[Stack]:
     page_port, api_port = free_port(), free_port()
     page_origin, api_origin = f"http://localhost:{page_port}", f"http://localhost:{api_port}"
     chatkit_url = f"{api_origin}/support/chatkit"
@@ -46,6 +49,11 @@ def stack(start_better_auth: Callable[..., Any], start_api: Callable[..., Any]) 
         CHATKIT_SERVER="tests.fixtures.chatkit.talking_server.TalkingServer",
         ATTACHMENT_MAX_BYTES="1000000",
         SUPPORT_RATE_PER_USER=f"{RATE}/min",
+        # TalkingServer asks the model only if a test says so.
+        SUPPORT_MODEL="model-of-the-tests",
+        SUPPORT_TOOLS="tests.fixtures.shop.tools",
+        OPENAI_API_KEY="the-key-of-the-model",
+        OPENAI_BASE_URL=running_model.base_url,
     )
     # The page offers these. TalkingServer takes any model, and has its own dictation.
     offered = {"SUPPORT_MODELS": "gpt-5-mini,gpt-5", "SUPPORT_TRANSCRIPTION_MODEL": "whisper-1"}

@@ -13,8 +13,9 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.browser.chat import NOTE, button, expect_answer, field, messages, say
 from tests.fixtures.browser.stack import Stack
 from tests.fixtures.chatkit.shown_answers import HALF_READ, HOSTILE
+from tests.fixtures.chatkit.talking_server import CLEAR, LOCATE, MARKDOWN, THOUGHTS, WIDGETS, WORK
 from tests.fixtures.chatkit.talking_server import HOSTILE as SAY_HOSTILE
-from tests.fixtures.chatkit.talking_server import LOCATE, MARKDOWN, THOUGHTS, WIDGETS, WORK
+from tests.fixtures.model.server import Model
 
 OpenPage = Callable[..., Page]
 
@@ -158,6 +159,31 @@ def test_widgets_can_be_used_and_their_actions_go_to_the_server(open_page: OpenP
         expect(button(page, "Allow")).to_have_count(0)
         expect(messages(page).last).to_contain_text("decide {'answer': 'yes'}")
         page.reload()
+
+
+def test_a_tool_runs_only_after_the_user_has_approved_it(
+    open_page: OpenPage, visitor: Person, model: Model
+) -> None:
+    reason = "A ![picture](https://evil.example/x.png)\n<b>of</b> spring"
+    model.will_answer(tools=[("clear_todos", {"reason": reason})]).then("Your list is empty.")
+    page = open_page(visitor)
+
+    say(page, CLEAR)
+    question = messages(page).nth(1)
+    for _ in range(2):
+        expect(question).to_contain_text("May the assistant do this?Empty the to-do listreasonA ![picture](")
+        expect(button(page, "Send")).to_be_enabled()
+        expect(question.locator("img, a, b")).to_have_count(0)
+        assert len(model.calls) == 1
+        page.reload()
+    button(page, "Approve").click()
+
+    for _ in range(2):
+        expect(messages(page).last).to_have_text("AssistantYour list is empty.")
+        expect(question).to_contain_text("<b>of</b> springYou approved this.")
+        expect(question.get_by_role("button")).to_have_count(0)
+        page.reload()
+    assert model.calls[1].tool_outputs == ["Deleted 0."]
 
 
 def test_a_tool_call_for_the_page_is_answered_and_all_steps_are_one_line(

@@ -1,4 +1,8 @@
-"""``manage.py sweep_attachments``: deletes attachments and files that are not in use. Run it every night."""
+"""``manage.py sweep_attachments``: deletes attachments and files that are not in use. Run it every night.
+
+It also closes the approvals of tools that nobody has decided in time. Until then, the database keeps the
+state of each interrupted answer, which may contain attached files.
+"""
 
 import re
 from argparse import ArgumentTypeError
@@ -12,6 +16,7 @@ from django.utils import timezone
 from support.files import stored_files
 from support.management.housekeeping import HousekeepingCommand
 from support.models import Attachment
+from support.storage import approvals
 
 BATCH = 500
 SECONDS = {"m": 60, "h": 3600, "d": 86_400}
@@ -24,7 +29,10 @@ def age(text: str) -> timedelta:
 
 
 class Command(HousekeepingCommand):
-    help = "Deletes attachments that no message carries, and files that no attachment names."
+    help = (
+        "Deletes attachments that no message carries, files that no attachment names, and the states of "
+        "answers whose approval has expired."
+    )
     example = "sweep_attachments --older-than 1d --dry-run"
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,8 +48,10 @@ class Command(HousekeepingCommand):
         before = timezone.now() - older_than
         attachments = _delete_unsent(before, dry_run)
         files = sum(len(names) if dry_run else stored_files.delete(names) for names in _unused_files(before))
+        states = approvals.expired().count() if dry_run else approvals.close_expired()
         self.report(
-            f"attachments that no message carries {attachments}, files of no attachment {files}",
+            f"attachments that no message carries {attachments}, files of no attachment {files}, "
+            f"states of expired approvals {states}",
             dry_run=dry_run,
         )
 

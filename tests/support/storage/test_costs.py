@@ -209,14 +209,14 @@ FEEDBACK = """
 def histories(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Ada has 100,000 threads, and 100,000 items in one of them. Bob has 30 of each. Others have rows too."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("TRUNCATE support_thread, support_item, support_feedback, support_attachment")
+        cursor.execute("TRUNCATE support_thread CASCADE")
         for user_id, number in [("eve", 20_000), ("ada", MANY), ("bob", FEW), ("mallory", 20_000)]:
             cursor.execute(THREADS, [user_id, number])
             cursor.execute(ITEMS, [number, user_id])
         cursor.execute(FEEDBACK)
         cursor.execute("VACUUM ANALYZE support_thread, support_item, support_feedback")
         yield
-        cursor.execute("TRUNCATE support_thread, support_item, support_feedback, support_attachment")
+        cursor.execute("TRUNCATE support_thread CASCADE")
         connection.close()
 
 
