@@ -24,7 +24,7 @@ from authn.credentials.verified_credential import VerifiedCredential
 if TYPE_CHECKING:
     from authn.jwt.tokens import Claims
     from authn.models import Session
-    from authn.sessions import Identity
+    from authn.sessions import Identity, Organization
 
 logger = logging.getLogger("authn.audit")
 
@@ -52,7 +52,7 @@ class Attempt:
 
     def log_accepted(self, identity: "Identity") -> None:
         """Write the record of an accepted attempt. Its status is always 200: the view has not run yet."""
-        self._write(logging.INFO, "accepted", "ok", 200, session=identity.session)
+        self._write(logging.INFO, "accepted", "ok", 200, identity.session, identity.organization)
 
     def log_refused(
         self,
@@ -68,7 +68,7 @@ class Attempt:
         warning, because the outage itself is logged as an error elsewhere.
         """
         level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
-        self._write(level, "refused", reason, status, session=session, key_id=key_id, algorithm=algorithm)
+        self._write(level, "refused", reason, status, session, key_id=key_id, algorithm=algorithm)
 
     def _write(
         self,
@@ -76,8 +76,9 @@ class Attempt:
         outcome: str,
         reason: str,
         status: int,
-        *,
         session: "Session | None" = None,
+        organization: "Organization | None" = None,
+        *,
         key_id: str | None = None,
         algorithm: str | None = None,
     ) -> None:
@@ -96,6 +97,7 @@ class Attempt:
                 "credential": self.credential,
                 "user_id": session.user_id if session else (claims and claims.subject),
                 "session_id": session.id if session else (claims and claims.session_id),
+                "organization_id": organization.id if organization else None,  # of the organization() plugin
                 "impersonated_by": getattr(session, "impersonated_by", None),  # of the admin() plugin
                 "key_id": key_id or (claims and claims.key_id),
                 "algorithm": algorithm or (claims and claims.algorithm),

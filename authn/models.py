@@ -19,6 +19,7 @@ from authn.tables.naming import column, exists, table
 
 # The plugins of Better Auth whose columns the models declare.
 PLUGINS = ("admin", "anonymous", "organization", "two-factor")
+HAS_ORGANIZATIONS = "organization" in conf.BETTER_AUTH_PLUGINS
 
 
 class IdField(models.TextField):  # type: ignore[type-arg]  # generic only in the stubs
@@ -148,7 +149,7 @@ class Session(models.Model):
     user_agent = models.TextField(null=True, db_column=column("session", "userAgent"))
     if "admin" in conf.BETTER_AUTH_PLUGINS:  # the id of the administrator who acts as this user
         impersonated_by = models.TextField(null=True, db_column=column("session", "impersonatedBy"))
-    if "organization" in conf.BETTER_AUTH_PLUGINS:  # the user's choice, not a proof of membership
+    if HAS_ORGANIZATIONS:  # the user's choice, not a proof of membership
         active_organization_id = IdField(null=True, db_column=column("session", "activeOrganizationId"))
 
     class Meta:
@@ -197,7 +198,7 @@ class SigningKey(models.Model):
         return str(self.kid)
 
 
-if "organization" in conf.BETTER_AUTH_PLUGINS:
+if HAS_ORGANIZATIONS:
 
     class Member(models.Model):
         """The membership of a user in an organization. Better Auth deletes the row if the membership ends.

@@ -8,15 +8,17 @@ from datetime import datetime
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
-from django.db.models import Case, Exists, FilteredRelation, OuterRef, Q, When
+from django.db.models import Case, Exists, FilteredRelation, OuterRef, Q, Subquery, TextField, When
+from django.db.models.functions import Cast
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from authn import models
 from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, unavailable_on_outage
 from authn.jwt.access_tokens import AccessToken
-from authn.jwt.tokens import Claims, normalize_email
-from authn.models import Session, User, split_roles
+from authn.jwt.tokens import ID, Claims, normalize_email
+from authn.models import HAS_ORGANIZATIONS, SESSION_TOKEN, Session, User, split_roles
 from authn.tables.compiled import CompiledQuery
 
 
@@ -78,7 +80,7 @@ def resolve(claims: Claims) -> Identity:
         raise UserBanned(session=session)
     if session is None:
         raise TokenRefused("session_ended") if found.has_other_session else NoActiveSession
-    return Identity(user, session, claims)
+    return Identity(user, session, claims, found.organization)
 
 
 @sensitive_variables()
@@ -93,21 +95,29 @@ def resolve_token(token: str, *, is_signed: bool) -> Identity:
     - signed: ``NoActiveSession``. Better Auth issued the token, so its session has ended.
     - not signed: ``TokenRefused("unknown_token")``. The client may have invented the token.
     """
-    session = _with_token(token)
-    if session is None:
+    found = _with_token(token)
+    if found is None:
         raise NoActiveSession if is_signed else TokenRefused("unknown_token")
+    session, organization = found
     if session.user.is_banned:
         raise UserBanned(session=session)
     if not session.is_active:
         raise NoActiveSession(session=session)
-    return Identity(session.user, session, None)
+    return Identity(session.user, session, None, organization)
 
 
-def _with_token(token: str) -> Session | None:
-    """Returns the session with this token and its user, even if the session has expired."""
+def _with_token(token: str) -> tuple[Session, Organization | None] | None:
+    """Returns the session with this token, and its organization. The session may have expired.
+
+    The session has its user.
+    """
     if conf.BETTER_AUTH_SESSION_SOURCE == "database":
         with unavailable_on_outage():
-            return Session.with_token(token).select_related("user").first()
+            rows = _session_with_user(token=token)
+        if not rows:
+            return None
+        stored = _session_from(rows[0][len(USER_COLUMNS) :], _user_from(rows[0]))
+        return stored, _organization(stored, rows[0][-1]) if HAS_ORGANIZATIONS else None
     session: Session | None = _secondary_storage().with_token(token)
     if session is None:
         return None
@@ -116,7 +126,7 @@ def _with_token(token: str) -> Session | None:
     if user is None:
         raise UserNotFound(session=session)
     session.user = user
-    return session
+    return session, _organization_of(session)
 
 
 class Found(NamedTuple):
@@ -125,11 +135,13 @@ class Found(NamedTuple):
     ``session``: the session that the JWT names, if it is active. If the JWT names none: the active session
     that expires last. ``None`` if there is no such session.
     ``has_other_session``: whether the user has any other active session. Only set if ``session`` is ``None``.
+    ``organization``: the active organization of ``session``, if the user is a member of it now.
     """
 
     user: User
     session: Session | None
     has_other_session: bool = False
+    organization: Organization | None = None
 
 
 def _look_up(claims: Claims, field: str, value: str) -> Found | None:
@@ -146,7 +158,7 @@ def _look_up(claims: Claims, field: str, value: str) -> Found | None:
     for session in _secondary_storage().active_sessions(user.id):
         if claims.session_id in (None, session.id):
             session.user = user
-            return Found(user, session)
+            return Found(user, session, organization=_organization_of(session))
         has_other_session = True
     return Found(user, None, has_other_session)
 
@@ -164,7 +176,7 @@ def _user(field: str, value: str) -> User | None:
 
 
 def _query(claims: Claims, field: str, value: str) -> Found | None:
-    """Does what ``_look_up`` does, with one SQL statement for the user and the session."""
+    """Does what ``_look_up`` does, with one SQL statement for the user, the session and the membership."""
     session_id = claims.session_id
     with unavailable_on_outage():
         rows = _user_with_session(
@@ -172,19 +184,29 @@ def _query(claims: Claims, field: str, value: str) -> Found | None:
         )
     if not rows:
         return None
-    *columns, has_other_session = rows[0]
-    user_row, session_row = columns[: len(USER_COLUMNS)], columns[len(USER_COLUMNS) :]
-    user = User.from_db(conf.BETTER_AUTH_DATABASE, USER_COLUMNS, user_row)
-    if session_row[0] is None:
-        return Found(user, None, bool(has_other_session))
-    session = Session.from_db(conf.BETTER_AUTH_DATABASE, SESSION_COLUMNS, session_row)
+    user, rest = _user_from(rows[0]), rows[0][len(USER_COLUMNS) :]
+    if rest[0] is None:
+        return Found(user, None, has_other_session=bool(rest[len(SESSION_COLUMNS)]))
+    session = _session_from(rest, user)
+    return Found(user, session, organization=_organization(session, rest[-1]) if HAS_ORGANIZATIONS else None)
+
+
+def _user_from(row: list[Any]) -> User:
+    """``row``: begins with the user's columns."""
+    return User.from_db(conf.BETTER_AUTH_DATABASE, USER_COLUMNS, row[: len(USER_COLUMNS)])
+
+
+def _session_from(row: list[Any], user: User) -> Session:
+    """``row``: begins with the session's columns."""
+    session = Session.from_db(conf.BETTER_AUTH_DATABASE, SESSION_COLUMNS, row[: len(SESSION_COLUMNS)])
     session.user = user
-    return Found(user, session)
+    return session
 
 
 def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **values: str) -> Any:
     """Returns a queryset of one row: the user's columns, the session's columns, and ``has_other_session``.
 
+    With the organization() plugin, the last column is the user's role in the session's active organization.
     The session's columns are NULL if there is no such session. ``field``: the user's field to filter by,
     "email" or "id". ``names_session``: whether the JWT names a session. ``values``: has the value of
     ``field``. While the queryset is compiled, it has both "email" and "id".
@@ -196,6 +218,9 @@ def _queryset(field: str, names_session: bool, now: datetime, session_id: str, *
     # PostgreSQL evaluates this subquery only if the join has found no session.
     has_other_session = Case(When(active_session__id=None, then=Exists(unexpired_sessions)))
     session_columns = [f"active_session__{name}" for name in SESSION_COLUMNS]
+    columns = {"has_other_session": has_other_session}
+    if HAS_ORGANIZATIONS:
+        columns["member_role"] = _member_role("pk", "active_session__active_organization_id")
     return (
         # Exact match: the emails of two users may differ only in capital letters. "iexact" could find both
         # users.
@@ -203,10 +228,50 @@ def _queryset(field: str, names_session: bool, now: datetime, session_id: str, *
         # FilteredRelation makes a left join, which also returns a user without a session. So "no session" and
         # "no user" get different responses.
         .annotate(active_session=FilteredRelation("sessions", condition=condition))
-        .annotate(has_other_session=has_other_session)
+        .annotate(**columns)
         .order_by("-active_session__expires_at")
-        .values_list(*USER_COLUMNS, *session_columns, "has_other_session")[:1]
+        .values_list(*USER_COLUMNS, *session_columns, *columns)[:1]
     )
+
+
+def _queryset_of_token(token: str) -> Any:
+    """Returns a queryset of one row: the columns of the user and of the session with this token.
+
+    With the organization() plugin, the last column is the one that ``_queryset`` describes.
+    """
+    columns = {"member_role": _member_role("user", "active_organization_id")} if HAS_ORGANIZATIONS else {}
+    user_columns = [f"user__{name}" for name in USER_COLUMNS]
+    found = Session.with_token(token).annotate(**columns)
+    return found.values_list(*user_columns, *SESSION_COLUMNS, *columns)[:1]
+
+
+def _member_role(user: str, organization: str) -> Any:
+    """Returns an expression: the role of the user in the organization, or NULL if the user is not a member.
+
+    ``user``, ``organization``: the names of their columns in the outer queryset.
+
+    ``activeOrganizationId`` is always text, but ``organizationId`` may be a number or a UUID. So compare both
+    as text. PostgreSQL finds the user's memberships with an index on ``userId``, and they are few.
+    """
+    members: Any = models.Member
+    by_text = members.objects.alias(as_text=Cast("organization_id", TextField()))
+    wanted = Cast(OuterRef(organization), TextField())
+    return Subquery(by_text.filter(user=OuterRef(user), as_text=wanted).values("role")[:1])
+
+
+def _organization(session: Session, member_role: str | None) -> Organization | None:
+    """``member_role``: the value of ``_member_role``."""
+    return None if member_role is None else Organization(session.active_organization_id, member_role)
+
+
+def _organization_of(session: Session) -> Organization | None:
+    """Does what ``_organization`` does, for a session from Redis. Takes an SQL statement of its own."""
+    if not HAS_ORGANIZATIONS or not ID.fullmatch(session.active_organization_id or ""):
+        return None
+    members: Any = models.Member
+    with unavailable_on_outage():
+        found = members.objects.filter(user=session.user, organization_id=session.active_organization_id)
+        return _organization(session, found.values_list("role", flat=True).first())
 
 
 USER_COLUMNS = [field.attname for field in User._meta.concrete_fields]
@@ -220,3 +285,4 @@ _user_with_session = CompiledQuery(
     now=Session._meta.get_field("expires_at"),
     session_id=Session._meta.pk,
 )
+_session_with_user = CompiledQuery(Session, _queryset_of_token, token=SESSION_TOKEN)

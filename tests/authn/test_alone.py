@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import free_port, wait_until_it_answers
+from tests.fixtures.accounts.organizations import Organization
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.accounts.refusals import BAD_TOKEN, NO_CREDENTIALS, body_of
 from tests.fixtures.code_blocks import TOP, blocks
@@ -154,25 +155,9 @@ def administrator(better_auth: BetterAuth, owner: str) -> Person:
     return person
 
 
-@dataclass
-class Organization:
-    id: str
-    owner: Person
-
-    def invite(self, person: Person, role: str) -> str:
-        """Make the person a member. Returns the id of the membership."""
-        invitation = self.owner.post(
-            "organization/invite-member", email=person.email, role=role, organizationId=self.id
-        )
-        joined = person.post("organization/accept-invitation", invitationId=invitation["id"])
-        return str(joined["member"]["id"])
-
-
 @pytest.fixture(scope="module")
 def organization(better_auth: BetterAuth) -> Organization:
-    owner = better_auth.sign_up()
-    created = owner.post("organization/create", name="Acme", slug=f"acme-{owner.user_id.lower()}")
-    return Organization(created["id"], owner)
+    return Organization.created_by(better_auth.sign_up())
 
 
 # --- The project ----------------------------------------------------------------------------------

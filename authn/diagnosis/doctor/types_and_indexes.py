@@ -137,9 +137,9 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
                 f"{table}.{column} has no unique index: two users may have the same {column}.", statement
             )
         else:
-            cost = "IsMember reads all members" if model == "member" else "every request reads all sessions"
             yield warning(
-                f"{table}.{column} has no index (Better Auth makes one since 1.4): {cost}.",
+                f"{table}.{column} has no index (Better Auth makes one since 1.4): every request reads all "
+                f"{model}s.",
                 statement,
             )
 

@@ -24,12 +24,15 @@ from authn.credentials import secondary_storage
 from authn.jwt import tokens
 from authn.models import Session, User
 from chatbackend.dev.postgres import create_database
+from tests.fixtures.accounts.organizations import Organization, activate
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.accounts.refusals import BAD_TOKEN, SIGNED_OUT, body_of
 from tests.fixtures.accounts.session_tokens import COOKIE_NAME, post_from_page
 from tests.fixtures.chatkit.kept_contexts import CONTEXTS
+from tests.fixtures.database import identity_statements
 from tests.fixtures.environment import BETTER_AUTH_SECRET
 from tests.fixtures.servers.api import operation
+from tests.fixtures.servers.deployments import with_plugins
 from tests.fixtures.servers.forkserver import manage, python
 
 pytestmark = pytest.mark.django_db
@@ -43,8 +46,11 @@ def auth(
     auth: BetterAuth, start_other_better_auth: Callable[..., Any], database_url: str, redis_url: str
 ) -> Iterator[BetterAuth]:
     """A Better Auth on the tests' database, with its sessions in Redis."""
-    with start_other_better_auth(DATABASE_URL=database_url, SECONDARY_STORAGE_URL=redis_url) as running:
+    own = {"DATABASE_URL": database_url, "SECONDARY_STORAGE_URL": redis_url}
+    with start_other_better_auth(**own, PLUGINS=with_plugins("organization")) as running:
         yield running
+    with psycopg.connect(database_url) as database:  # other tests expect only the tables of ``auth``
+        database.execute('DROP TABLE "invitation", "member", "organization"')
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +129,37 @@ def test_the_session_has_the_values_that_better_auth_stored(
     of_the_jwt = sessions.resolve(tokens.verify(person.token())).session
     assert Session.user.is_cached(of_the_jwt)  # reading the user needs no other statement
     assert of_the_jwt.user.email == person.email
+
+
+def test_the_organization_takes_one_more_statement_and_ends_with_the_membership(
+    person: Person, other_person: Person, auth: BetterAuth, database_url: str, redis_url: str
+) -> None:
+    acme = Organization.created_by(other_person)
+    member_id = acme.invite(person, "member")
+    activate(person, acme)
+    names = ["jwt", "cookie", "bearer"]
+    headers = json.dumps(dict(zip(names, credentials_of(person), strict=True)))
+
+    def found() -> list[Any]:
+        printed = python(
+            identity_statements.PROGRAM,
+            CREDENTIALS=headers,
+            DATABASE_URL=database_url,
+            BETTER_AUTH_URL=auth.origin,
+            BETTER_AUTH_SECRET=BETTER_AUTH_SECRET,
+            BETTER_AUTH_CREDENTIALS=",".join(names),
+            BETTER_AUTH_PLUGINS="organization",
+            BETTER_AUTH_SESSION_SOURCE=redis_url,
+            BETTER_AUTH_SESSION_PREFIX="better-auth:",
+        )
+        assert printed.returncode == 0, printed.stderr
+        facts = json.loads(printed.stdout.splitlines()[-1])
+        return [(facts[name]["organization"], len(facts[name]["plans"])) for name in names]
+
+    during = found()
+    acme.remove(member_id)
+
+    assert (during, found()) == ([([acme.id, "member"], 2)] * 3, [(None, 2)] * 3)
 
 
 @pytest.mark.parametrize(
