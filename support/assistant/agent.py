@@ -90,7 +90,7 @@ async def _answer(
     answer = Answer(agent_context)
     async with (
         title.generating(store, thread, items, context),
-        connections.connect(context.user_id, agent_context.stream) as servers,
+        connections.connect(context, agent_context.stream) as servers,
     ):
         earlier, newest = await history.convert_to_input([] if decision else items)
         earlier_count = decision.earlier_count if decision else len(earlier)

@@ -16,6 +16,7 @@ from chatkit.types import NoticeEvent, ProgressUpdateEvent, ThreadStreamEvent
 from mcp.types import CallToolResult, ContentBlock, TextContent
 
 from support.assistant.mcp_servers.servers import ToolServer, configured
+from support.context import RequestContext
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,9 @@ SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
 
 
 @asynccontextmanager
-async def connect(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCPServer]]:
+async def connect(context: RequestContext, send_event: SendEvent) -> AsyncIterator[list[MCPServer]]:
     """Connect to all servers and yield those that answer. The client gets a notice of each other server."""
-    connections = [Connection(server, user_id, send_event) for server in configured()]
+    connections = [Connection(server, context, send_event) for server in configured()]
     try:
         are_open = await asyncio.gather(*(connection.open() for connection in connections))
         yield [connection for connection, is_open in zip(connections, are_open, strict=True) if is_open]
@@ -44,8 +45,8 @@ async def connect(user_id: str, send_event: SendEvent) -> AsyncIterator[list[MCP
 class Connection(MCPServerStreamableHttp):
     """The Agents SDK's MCP client for one server, with our timeouts, notices and limits."""
 
-    def __init__(self, server: ToolServer, user_id: str, send_event: SendEvent) -> None:
-        self._caller_auth = CallerAuth(user_id, server)
+    def __init__(self, server: ToolServer, context: RequestContext, send_event: SendEvent) -> None:
+        self._caller_auth = CallerAuth(context, server)
         super().__init__(
             {"url": server.url, "auth": self._caller_auth, "httpx_client_factory": http_client},
             name=server.name,
@@ -116,16 +117,20 @@ def http_client(
 class CallerAuth(httpx2.Auth):
     """Sends a new token with each HTTP request, so that no token expires while it is used.
 
+    All tokens of an answer name the organization that was active when the user sent the message.
     ``status``: the HTTP status of the last response.
     """
 
-    def __init__(self, user_id: str, server: ToolServer) -> None:
-        self._user_id, self._server = user_id, server
+    def __init__(self, context: RequestContext, server: ToolServer) -> None:
+        # A team's own context may have no organization.
+        self._user_id, self._organization = context.user_id, getattr(context, "organization", None)
+        self._server = server
         self.status: int | None = None
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         if self._server.secret:
-            request.headers["Authorization"] = f"Bearer {self._server.token_for(self._user_id)}"
+            token = self._server.token_for(self._user_id, self._organization)
+            request.headers["Authorization"] = f"Bearer {token}"
         response = yield request
         self.status = response.status_code
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from authn.sessions import Organization
 from support.conf import conf
 
 ISSUER = "chatbackend"
@@ -37,10 +38,14 @@ class ToolServer:
     url: str
     secret: str = field(default="", repr=False)
 
-    def token_for(self, user_id: str) -> str:
-        """Return a JWT that names the user. Its audience is the server's URL. It expires in a minute."""
+    def token_for(self, user_id: str, organization: Organization | None = None) -> str:
+        """Return a JWT that names the user. Its audience is the server's URL. It expires in a minute.
+
+        If the user has an active organization, the JWT also names it (``org_id``), and the user's role in it
+        (``org_role``). Auth0 and WorkOS use the first of these names, and Clerk uses both.
+        """
         now = datetime.now(UTC)
-        claims = {
+        claims: dict[str, Any] = {
             "iss": ISSUER,
             "aud": self.url,
             "sub": user_id,
@@ -48,6 +53,8 @@ class ToolServer:
             "exp": now + TOKEN_LIFETIME,
             "jti": uuid.uuid4().hex,
         }
+        if organization:
+            claims |= {"org_id": organization.id, "org_role": organization.role}
         return jwt.encode(claims, self.secret, algorithm="HS256")
 
 

@@ -2,15 +2,18 @@
 
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import jwt
 import pytest
 
+from authn.sessions import Organization
 from support.assistant.mcp_servers import servers
 from support.assistant.mcp_servers.connections import CallerAuth
 from support.assistant.mcp_servers.servers import ToolServer
+from tests.fixtures.owner import Owner
 from tests.fixtures.servers.api import http
 from tests.fixtures.servers.tool_server import ToolServerProcess
 
@@ -46,10 +49,31 @@ def test_a_token_names_the_user_the_server_and_the_issuer_and_is_short_lived() -
     assert before <= claims["iat"] <= time.time()
 
 
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        (Owner("ada", Organization("acme", "admin,member")), {"org_id": "acme", "org_role": "admin,member"}),
+        (Owner("ada"), {}),
+        (SimpleNamespace(user_id="ada"), {}),  # a team's own context
+    ],
+    ids=["organization", "none", "own context"],
+)
+def test_a_token_names_the_active_organization_and_the_role_in_it(
+    context: Any, expected: dict[str, str]
+) -> None:
+    request = next(CallerAuth(context, ToolServer(**TODO)).auth_flow(httpx2.Request("POST", TODO["url"])))
+
+    claims = claims_of(request.headers["Authorization"].removeprefix("Bearer "))
+
+    assert {name: claims[name] for name in claims if name.startswith("org_")} == expected
+    assert claims["sub"] == "ada"
+
+
 def test_every_request_to_a_tool_server_has_a_new_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    auth, tokens = CallerAuth("ada", ToolServer(**TODO)), []
+    context: Any = Owner("ada")
+    auth, tokens = CallerAuth(context, ToolServer(**TODO)), []
     for seconds in (60, 90):  # as if 30 seconds had passed between the two requests
         monkeypatch.setattr(servers, "TOKEN_LIFETIME", servers.timedelta(seconds=seconds))
         request = next(auth.auth_flow(httpx2.Request("POST", TODO["url"])))

@@ -25,6 +25,7 @@ from tests.fixtures.accounts.people import Person
 from tests.fixtures.assistant import APIS
 from tests.fixtures.conversations import deltas_of, events_of_type, items_of, texts_of, thread_id_of, types_of
 from tests.fixtures.model.server import Call, Model
+from tests.fixtures.owner import Owner
 from tests.fixtures.servers.api import Api, add, create, eventually, operation
 from tests.fixtures.servers.slow_tools import PICTURE
 from tests.fixtures.servers.tool_server import ToolServerProcess, silent_tool_server
@@ -241,7 +242,7 @@ def test_an_idle_connection_to_a_tool_server_is_not_used_again(
     monkeypatch.setattr(connections, "MAX_IDLE_SECONDS", idle_seconds)
 
     async def ask_twice(url: str) -> list[str]:
-        connection = connections.Connection(ToolServer("todo", url), "a-user", AsyncMock())
+        connection = connections.Connection(ToolServer("todo", url), Owner("a-user"), AsyncMock())
         async with connection.params["httpx_client_factory"]() as client:
             return [(await client.get(url)).text for _ in range(2)]
 
