@@ -14,6 +14,7 @@ from authn.conf import CachedSettings
 from support import media_types
 
 DEFAULT_SERVER = "support.server.SupportServer"
+PER_USER, PER_ORGANIZATION = "user", "user_and_organization"  # the values of SUPPORT_CONVERSATIONS
 
 
 class Conf(CachedSettings):
@@ -94,6 +95,12 @@ class Conf(CachedSettings):
         Empty: our own agent answers.
         """
         return cast(str, _setting("SUPPORT_AGENT", ""))
+
+    @cached_property
+    def SUPPORT_CONVERSATIONS(self) -> str:
+        """``user``: users see all their conversations. ``user_and_organization``: users see those that they
+        have begun in the organization that is active now."""
+        return cast(str, _setting("SUPPORT_CONVERSATIONS", PER_USER))
 
     @cached_property
     def SUPPORT_TRACING(self) -> bool:

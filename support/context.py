@@ -1,7 +1,7 @@
 """The context of a request. It tells ChatKit's server and its stores about the caller."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Self, cast
 
 from django.utils.translation.trans_real import parse_accept_lang_header
 from rest_framework.request import Request
@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from authn.jwt.tokens import Claims
 from authn.models import Session, User
 from authn.sessions import Identity, Organization
+from support.conf import PER_ORGANIZATION, conf
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,36 @@ def build(request: Request) -> RequestContext:
         organization=identity.organization,
         client_id=identity.access_token.client_id if identity.access_token else "",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner of conversations and attachments.
+
+    ``organization_id``: ``None`` if SUPPORT_CONVERSATIONS is "user". Otherwise the id of an organization, or
+    "" for the rows without an organization.
+    """
+
+    user_id: str
+    organization_id: str | None = None
+
+    @classmethod
+    def of(cls, context: Any) -> Self:
+        """Return the owner whose rows the request with this context may read and change.
+
+        A team's own context needs the attribute ``organization`` only for "user_and_organization".
+        """
+        if conf.SUPPORT_CONVERSATIONS != PER_ORGANIZATION:
+            return cls(context.user_id)
+        return cls(context.user_id, context.organization.id if context.organization else "")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns by which this owner's rows are found. A new row gets these values."""
+        own = {"user_id": self.user_id}
+        return own if self.organization_id is None else own | {"organization_id": self.organization_id}
+
+    @property
+    def condition(self) -> str:
+        """The SQL for the rows of this owner. Its parameters are the values of ``columns``."""
+        return " AND ".join(f"{name} = %s" for name in self.columns)

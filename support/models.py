@@ -1,14 +1,15 @@
 """The tables of conversations.
 
-``user_id`` is Better Auth's user id as text. It is not a foreign key: a constraint on Better Auth's table
-would make the deletion of an account in Better Auth fail half-way.
+``user_id`` and ``organization_id`` are Better Auth's ids as text. They are not foreign keys: a constraint on
+Better Auth's table would make the deletion of an account in Better Auth fail half-way.
 
 ``id`` is the primary key. ``thread_id`` of a thread, ``item_id`` and ``attachment_id`` are ChatKit's ids.
 ``thread_id`` of an item or an attachment is Django's attribute for the foreign key: a primary key.
 
 ``data`` is the object as the ChatKit SDK wrote it, and the SDK reads only ``data``. Most of the other columns
-are copies of parts of ``data``, for queries and for the admin. ``user_id``, the primary keys, the foreign
-keys and the time of an attachment are only in columns. Rows are ordered by insertion (``INSERTION_ORDER``).
+are copies of parts of ``data``, for queries and for the admin. ``user_id``, ``organization_id``, the primary
+keys, the foreign keys and the time of an attachment are only in columns. Rows are ordered by insertion
+(``INSERTION_ORDER``).
 
 If a row is deleted, the database deletes the rows that refer to it: migrations 0002, 0003 and 0006 make
 foreign keys with ON DELETE CASCADE. Django's own CASCADE would load all items first, and would miss an item
@@ -19,19 +20,26 @@ have DO_NOTHING.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from django.db import IntegrityError, models, transaction
 from django.db.models import F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Left
 from django.utils import timezone
 
 from support.files import stored_files
+
+if TYPE_CHECKING:
+    from support.context import Owner
 
 # The order of insertion. We do not order by ``id`` itself: for a user with many threads, PostgreSQL would use
 # the index of the primary key and read the threads of all users. In our test, it read 50,000 rows for a page
 # of 20. PostgreSQL sorts by ``id + 0`` only with the indexes below, which begin with the owner or the thread.
 INSERTION_ORDER = F("id") + 0
+
+# The organization, as only the list of threads compares it. In our test, with the column itself, PostgreSQL
+# looked up a single thread in the list's index, and read all threads of the user in the organization.
+LISTED_ORGANIZATION = Left("organization_id", 200)
 
 # In characters. The model's provider makes some of ChatKit's ids. OpenAI's are "msg_" and about 50 hex
 # digits.
@@ -42,7 +50,19 @@ RELEASE_TRIES = 3  # of ``AttachmentQuerySet.release``
 
 class ThreadQuerySet(models.QuerySet["Thread"]):
     def owned_by(self, user_id: str) -> Self:
+        """Return the user's threads in all organizations."""
         return self.filter(user_id=user_id)
+
+    def visible_to(self, owner: "Owner") -> Self:
+        """Return the threads that a request of this owner may read and change."""
+        return self.filter(**owner.columns)
+
+    def listed_for(self, owner: "Owner") -> Self:
+        """Return what ``visible_to`` returns, for a page in the order of insertion."""
+        if owner.organization_id is None:
+            return self.visible_to(owner)
+        listed = self.alias(listed_organization=LISTED_ORGANIZATION).filter(user_id=owner.user_id)
+        return listed.filter(listed_organization=owner.organization_id)
 
     def inactive_since(self, time: datetime) -> Self:
         """Return the threads that are older than ``time`` and whose newest item is also older."""
@@ -58,6 +78,9 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
 
 class Thread(models.Model):
     user_id = models.CharField(max_length=ID_LENGTH)
+    # The organization that was active when the thread was created. Empty: none, or the setting was "user".
+    # The database has the default, so that servers of the older release can insert rows.
+    organization_id = models.CharField(max_length=ID_LENGTH, db_default="", default="")
     thread_id = models.CharField(max_length=ID_LENGTH)
     title = models.TextField(null=True)
     created_at = models.DateTimeField()
@@ -70,7 +93,14 @@ class Thread(models.Model):
         constraints = [models.UniqueConstraint(fields=["user_id", "thread_id"], name="thread_of_user")]
         indexes = [
             models.Index("user_id", INSERTION_ORDER, name="threads_in_order"),
+            models.Index("user_id", LISTED_ORGANIZATION, INSERTION_ORDER, name="threads_of_organization"),
             models.Index(fields=["created_at"], name="threads_by_age"),
+            # For the admin's list of one organization.
+            models.Index(
+                fields=["organization_id", "created_at", "id"],
+                condition=~Q(organization_id=""),
+                name="threads_by_organization",
+            ),
             # For the admin's search by thread_id alone.
             models.Index(fields=["thread_id"], name="threads_by_id"),
         ]
@@ -85,14 +115,14 @@ class ItemQuerySet(models.QuerySet["Item"]):
     def owned_by(self, user_id: str) -> Self:
         return self.filter(thread__user_id=user_id)
 
-    def of_thread(self, user_id: str, thread_id: str) -> Self:
+    def of_thread(self, owner: "Owner", thread_id: str) -> Self:
         """Return the items of this owner's thread. ``thread_id``: ChatKit's id.
 
         The query has a subquery and not a join. With a join, PostgreSQL does not know that there is only one
         thread. It would sort all items of the thread and not use the index ``items_in_order``.
         """
-        owned = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
-        return self.filter(thread=Subquery(owned.values("id")[:1]))
+        visible = Thread.objects.visible_to(owner).filter(thread_id=thread_id)
+        return self.filter(thread=Subquery(visible.values("id")[:1]))
 
 
 class Item(models.Model):
@@ -171,7 +201,12 @@ class Approval(models.Model):
 
 class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def owned_by(self, user_id: str) -> Self:
+        """Return the user's attachments in all organizations."""
         return self.filter(user_id=user_id)
+
+    def visible_to(self, owner: "Owner") -> Self:
+        """Return the attachments that a request of this owner may read and change."""
+        return self.filter(**owner.columns)
 
     def release(self, leaving: Sequence[int] = ()) -> list[int]:
         """Set ``thread`` of each attachment as ``Attachment`` defines it. Returns the primary keys.
@@ -252,6 +287,8 @@ class Attachment(models.Model):
     """
 
     user_id = models.CharField(max_length=ID_LENGTH)
+    # The organization that was active at the announcement or upload, as in Thread.
+    organization_id = models.CharField(max_length=ID_LENGTH, db_default="", default="")
     attachment_id = models.CharField(max_length=ID_LENGTH)
     thread = models.ForeignKey(
         Thread, models.DO_NOTHING, related_name="attachments", null=True, db_constraint=False

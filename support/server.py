@@ -25,7 +25,7 @@ from support.assistant import agent, dictation, local_responder, model_choice
 from support.assistant.approvals import decisions
 from support.attachments.store import AttachmentStore
 from support.conf import conf
-from support.context import RequestContext
+from support.context import Owner, RequestContext
 from support.storage.feedback import save_feedback
 from support.storage.store import Store
 
@@ -70,7 +70,7 @@ class SupportServer(ChatKitServer[RequestContext]):
     async def add_feedback(
         self, thread_id: str, item_ids: list[str], feedback: FeedbackKind, context: RequestContext
     ) -> None:
-        await save_feedback(context.user_id, thread_id, item_ids, feedback)
+        await save_feedback(Owner.of(context), thread_id, item_ids, feedback)
 
     async def transcribe(self, audio_input: AudioInput, context: RequestContext) -> TranscriptionResult:
         return TranscriptionResult(text=await dictation.transcribe(audio_input))

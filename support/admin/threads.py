@@ -20,6 +20,7 @@ from authn.admin.search import by_email
 from authn.admin.users import UserAdmin
 from authn.models import User
 from support.admin import activity, transcript
+from support.conf import PER_ORGANIZATION, conf
 from support.files import signed_urls
 from support.models import Attachment, Thread
 from support.storage.deletion import delete_threads
@@ -27,13 +28,31 @@ from support.storage.deletion import delete_threads
 UNTITLED = "Untitled"
 
 
-class OwnerFilter(admin.SimpleListFilter):
-    """Lists one user's conversations.
+class LinkedFilter(admin.SimpleListFilter):
+    """Lists the conversations of one user or organization.
 
-    The filter offers no list of users, because there may be millions. The links in the column "person" set
-    the filter.
+    The filter offers no list of them, because there may be millions. Links in the list's columns set it.
     """
 
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        value = self.value()
+        return [(value, value)] if value else []
+
+    def has_output(self) -> bool:
+        return self.value() is not None
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
+        value = self.value()
+        if value is None:
+            return queryset
+        # PostgreSQL raises an error for a NUL character in text.
+        return queryset.none() if "\0" in value else self.of(value, queryset)
+
+    def of(self, value: str, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
+        raise NotImplementedError
+
+
+class OwnerFilter(LinkedFilter):
     title, parameter_name = "user", "user"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -43,15 +62,16 @@ class OwnerFilter(admin.SimpleListFilter):
         user = _users(request, [user_id]).get(user_id)
         return [(user_id, user.email if user else user_id)]
 
-    def has_output(self) -> bool:
-        return self.value() is not None
+    def of(self, value: str, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
+        return queryset.filter(user_id=value)
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
-        user_id = self.value()
-        if user_id is None:
-            return queryset
-        # PostgreSQL raises an error for a NUL character in text.
-        return queryset.none() if "\0" in user_id else queryset.filter(user_id=user_id)
+
+class OrganizationFilter(LinkedFilter):
+    title, parameter_name = "organization", "organization"
+
+    def of(self, value: str, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
+        # The second condition lets PostgreSQL use the partial index.
+        return queryset.filter(organization_id=value).exclude(organization_id="")
 
 
 class StartedFilter(admin.DateFieldListFilter):
@@ -63,12 +83,12 @@ class StartedFilter(admin.DateFieldListFilter):
 @admin.register(Thread)
 class ThreadAdmin(ReadOnly, LargeTableAdmin):
     list_display = ["titled", "person", "messages", "feedback", "last_activity", "short_id"]
-    list_filter = [OwnerFilter, ("created_at", StartedFilter)]
+    list_filter = [OwnerFilter, OrganizationFilter, ("created_at", StartedFilter)]
     search_fields = ["thread_id", "user_id"]
     search_help_text = "By a complete conversation id, user id or email address."
     nothing_found = "Only whole email addresses and ids are searched, and no names, titles or messages."
     fields = ["user_link", "started", "last_activity_at", "thread_id"]
-    readonly_fields = ["user_link", "started", "last_activity_at"]
+    readonly_fields = ["user_link", "started", "last_activity_at", "organization"]
     change_form_template = "support/admin/thread.html"
 
     class Media:
@@ -81,7 +101,8 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
         return super().get_queryset(request).defer("data")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup in (OwnerFilter.parameter_name, "created_at__gte", "created_at__lt")
+        linked = (OwnerFilter.parameter_name, OrganizationFilter.parameter_name)
+        return lookup in (*linked, "created_at__gte", "created_at__lt")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Thread], search_term: str
@@ -100,6 +121,25 @@ class ThreadAdmin(ReadOnly, LargeTableAdmin):
             thread.activity = activities.get(thread.pk)  # None if it was deleted meanwhile
 
     # --- Columns and fields ---
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self._with_organization(self.list_display, after="person")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self._with_organization(self.fields, after="user_link")
+
+    def _with_organization(self, names: Any, after: str) -> list[str]:
+        if conf.SUPPORT_CONVERSATIONS != PER_ORGANIZATION:
+            return list(names)
+        position = names.index(after) + 1
+        return [*names[:position], "organization", *names[position:]]
+
+    @admin.display(description="organization")
+    def organization(self, thread: Thread) -> SafeString | str:
+        if not thread.organization_id:
+            return "-"
+        url = admin_url(Thread, "changelist", **{OrganizationFilter.parameter_name: thread.organization_id})
+        return format_html('<a href="{}">{}</a>', url, display.short_id(thread.organization_id))
 
     @admin.display(description="title")
     def titled(self, thread: Thread) -> str:

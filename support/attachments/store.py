@@ -26,6 +26,7 @@ from django.db.models import Sum
 from runtime.database_calls import on_database
 from support import media_types
 from support.conf import conf
+from support.context import Owner
 from support.files import signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.storage.serialization import attachment_from, serialize_attachment
@@ -75,12 +76,12 @@ class AttachmentStore(ChatKitAttachmentStore[OwnerT]):
         This method deletes nothing. The ChatKit SDK calls ``Store.delete_attachment`` after it, and that
         method deletes the row and the file.
         """
-        await require_owned(context.user_id, attachment_id)
+        await require_owned(Owner.of(context), attachment_id)
 
 
 @on_database
-def require_owned(user_id: str, attachment_id: str) -> None:
-    if not AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id).exists():
+def require_owned(owner: Owner, attachment_id: str) -> None:
+    if not AttachmentRow.objects.visible_to(owner).filter(attachment_id=attachment_id).exists():
         raise NotFoundError(attachment_id)
 
 
@@ -117,22 +118,22 @@ def _saved_file(user_id: str, content: IO[bytes], size: int) -> Iterator[str]:
         raise
 
 
-def load(user_id: str, attachment_id: str) -> Attachment:
-    return attachment_from(_row(user_id, attachment_id))
+def load(owner: Owner, attachment_id: str) -> Attachment:
+    return attachment_from(_row(owner, attachment_id))
 
 
-def receive(user_id: str, attachment_id: str, content: IO[bytes]) -> Attachment:
+def receive(owner: Owner, attachment_id: str, content: IO[bytes]) -> Attachment:
     """Store the file of an announced attachment, and return the attachment.
 
     A client may send the same bytes again, for example if it did not get our response.
 
     Raises ``NotFoundError``, ``AlreadyUploaded`` or ``validation.FileRefused``.
     """
-    row = _row(user_id, attachment_id)
+    row = _row(owner, attachment_id)
     try:
         return _receive(row, content)
     except AlreadyUploaded:
-        row = _row(user_id, attachment_id)
+        row = _row(owner, attachment_id)
         if not stored_files.has_content(row.file, content):
             raise
         return attachment_from(row)
@@ -152,26 +153,27 @@ def _receive(row: AttachmentRow, content: IO[bytes]) -> Attachment:
     with _saved_file(row.user_id, content, validated.size) as file:
         attachment.metadata = (attachment.metadata or {}) | _metadata(file, validated)
         # Meanwhile, the user may have deleted the attachment, or uploaded it from a second window.
-        without_file = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id, file="")
+        rows = AttachmentRow.objects.owned_by(row.user_id).filter(id=row.id)
         data = serialize_attachment(attachment)
-        updated = without_file.update(file=file, size=validated.size, data=data)
+        updated = rows.filter(file="").update(file=file, size=validated.size, data=data)
         if not updated:
-            _row(row.user_id, row.attachment_id)  # raises NotFoundError if the attachment was deleted
+            if not rows.exists():  # the attachment was deleted
+                raise NotFoundError(row.attachment_id)
             raise AlreadyUploaded
     return attachment
 
 
-def add(user_id: str, name: str, mime_type: str, content: IO[bytes]) -> Attachment:
+def add(owner: Owner, name: str, mime_type: str, content: IO[bytes]) -> Attachment:
     """Store a file that was not announced, and return its attachment.
 
     ``mime_type``: the media type in the client's request. Raises ``validation.FileRefused``.
     """
     validated = validation.validate(content, safe_name(name), mime_type)
-    attachment = _attachment(user_id, new_id("attachment"), name, validated.mime_type)
-    with _saved_file(user_id, content, validated.size) as file:
+    attachment = _attachment(owner.user_id, new_id("attachment"), name, validated.mime_type)
+    with _saved_file(owner.user_id, content, validated.size) as file:
         attachment.metadata = _metadata(file, validated)
         AttachmentRow.objects.create(
-            user_id=user_id,
+            **owner.columns,
             attachment_id=attachment.id,
             file=file,
             size=validated.size,
@@ -186,9 +188,9 @@ def _metadata(file: str, validated: validation.ValidatedFile) -> dict[str, Any]:
     return {"file": file, "size": validated.size} | charset
 
 
-def _row(user_id: str, attachment_id: str) -> AttachmentRow:
-    """Return the user's attachment. Raises ``NotFoundError``."""
-    rows = AttachmentRow.objects.owned_by(user_id).filter(attachment_id=attachment_id)
+def _row(owner: Owner, attachment_id: str) -> AttachmentRow:
+    """Return the owner's attachment. Raises ``NotFoundError``."""
+    rows = AttachmentRow.objects.visible_to(owner).filter(attachment_id=attachment_id)
     # The id comes from the URL's path, and PostgreSQL raises an error for a NUL character in text.
     row = None if "\0" in attachment_id else rows.first()
     if row is None:

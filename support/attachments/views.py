@@ -31,6 +31,7 @@ from support.attachments import store
 from support.chat import server_errors
 from support.chat.configured_server import chatkit_server
 from support.conf import conf
+from support.context import Owner
 from support.files import detection, signed_urls, stored_files, validation
 from support.models import Attachment as AttachmentRow
 from support.throttling import PerUserThrottle
@@ -68,7 +69,7 @@ class DirectUploadView(AttachmentView):
     def post(self, request: Request) -> HttpResponse:
         with _refusals(request), _form_file(request) as content:
             name, mime_type = str(content.name or ""), str(content.content_type or "")
-            return _json_response(store.add(_user_id(request), name, mime_type, content))
+            return _json_response(store.add(_owner(request), name, mime_type, content))
 
 
 class UploadView(AttachmentView):
@@ -83,7 +84,7 @@ class UploadView(AttachmentView):
     def post(self, request: Request, attachment_id: str) -> HttpResponse:
         is_form = (request.content_type or "").lower().startswith("multipart/")
         with _refusals(request), _form_file(request) if is_form else _body(request) as content:
-            return _json_response(store.receive(_user_id(request), attachment_id, content))
+            return _json_response(store.receive(_owner(request), attachment_id, content))
 
     put = post
 
@@ -96,8 +97,8 @@ class DetailView(AttachmentView):
 
     def get(self, request: Request, attachment_id: str) -> HttpResponse:
         with _refusals(request):
-            attachment = store.load(_user_id(request), attachment_id)
-            content_url = signed_urls.content_url(_user_id(request), attachment_id)
+            attachment = store.load(_owner(request), attachment_id)
+            content_url = signed_urls.content_url(_owner(request).user_id, attachment_id)
         return _json_response(attachment, content_url=str(content_url))
 
 
@@ -209,8 +210,8 @@ def _check_length(request: Request, limit: int) -> None:
         raise validation.FileTooLarge
 
 
-def _user_id(request: Request) -> str:
-    return cast(Identity, request.auth).user_id
+def _owner(request: Request) -> Owner:
+    return Owner.of(cast(Identity, request.auth))
 
 
 def _json_response(attachment: Attachment, **more: str) -> HttpResponse:

@@ -13,6 +13,7 @@ from chatkit.types import ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.db import transaction
 
 from runtime.database_calls import on_database
+from support.context import Owner
 from support.models import Attachment, Thread
 from support.storage import known_thread
 
@@ -67,14 +68,14 @@ async def _undo(request: ThreadsCreateReq | ThreadsAddUserMessageReq) -> None:
 
 
 @on_database
-def _undo_writes(user_id: str, thread_id: str, attachment_ids: list[str], is_new: bool) -> None:
+def _undo_writes(owner: Owner, thread_id: str, attachment_ids: list[str], is_new: bool) -> None:
     """Release the attachments from the thread. Delete the thread if it is new and empty."""
-    thread = Thread.objects.owned_by(user_id).filter(thread_id=thread_id)
+    thread = Thread.objects.visible_to(owner).filter(thread_id=thread_id)
     with transaction.atomic():
         # This lock waits for a concurrent insert of an item. An insert that comes later waits for this
         # transaction, and then finds no thread.
         keys = list(thread.select_for_update().values_list("id", flat=True))
-        attached = Attachment.objects.owned_by(user_id).filter(thread__in=keys)
+        attached = Attachment.objects.owned_by(owner.user_id).filter(thread__in=keys)
         attached.filter(attachment_id__in=attachment_ids).release()
         if is_new:
             thread.filter(items=None).delete()

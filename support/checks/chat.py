@@ -8,7 +8,8 @@ from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
 from authn import throttling
-from support.conf import DEFAULT_SERVER, conf
+from authn.conf import conf as authn_conf
+from support.conf import DEFAULT_SERVER, PER_ORGANIZATION, PER_USER, conf
 
 MODEL_APIS = ("responses", "chat_completions")
 
@@ -109,4 +110,31 @@ def _instructions() -> list[CheckMessage]:
     return [Error(f"SUPPORT_INSTRUCTIONS_FILE cannot be used: {fault}.", hint=hint, id="support.E007")]
 
 
-CHECKS = (_dotted_paths, _rate, _limits, _model, _models, _base_url, _model_api, _instructions)
+def _conversations() -> list[CheckMessage]:
+    if conf.SUPPORT_CONVERSATIONS not in (PER_USER, PER_ORGANIZATION):
+        hint = f"Write {PER_USER} or {PER_ORGANIZATION}."
+        return [Error("SUPPORT_CONVERSATIONS has an unknown value.", hint=hint, id="support.E025")]
+    if (
+        conf.SUPPORT_CONVERSATIONS == PER_ORGANIZATION
+        and "organization" not in authn_conf.BETTER_AUTH_PLUGINS
+    ):
+        hint = (
+            "Add organization to BETTER_AUTH_PLUGINS, if your Better Auth has this plugin. Otherwise write "
+            f"SUPPORT_CONVERSATIONS={PER_USER}."
+        )
+        fault = f"SUPPORT_CONVERSATIONS is {PER_ORGANIZATION}, but we do not read the organizations of users."
+        return [Error(fault, hint=hint, id="support.E026")]
+    return []
+
+
+CHECKS = (
+    _conversations,
+    _dotted_paths,
+    _rate,
+    _limits,
+    _model,
+    _models,
+    _base_url,
+    _model_api,
+    _instructions,
+)

@@ -9,16 +9,17 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from runtime.database_calls import on_database
+from support.context import Owner
 from support.models import Approval, ApprovalStatus, Item
 from support.storage import items
 
 
 @on_database
-def add(user_id: str, thread_id: str, widget: WidgetItem, approval: Approval) -> None:
+def add(owner: Owner, thread_id: str, widget: WidgetItem, approval: Approval) -> None:
     """Store the widget together with its approval. Raises ``NotFoundError`` if there is no such thread."""
     with transaction.atomic():
-        items.insert(user_id, thread_id, widget, "NOTHING")
-        item = Item.objects.of_thread(user_id, thread_id).filter(item_id=widget.id).first()
+        items.insert(owner, thread_id, widget, "NOTHING")
+        item = Item.objects.of_thread(owner, thread_id).filter(item_id=widget.id).first()
         if item is None:
             raise NotFoundError(thread_id)
         approval.item = item
@@ -26,9 +27,9 @@ def add(user_id: str, thread_id: str, widget: WidgetItem, approval: Approval) ->
 
 
 @on_database
-def find(user_id: str, thread_id: str, item_id: str) -> Approval:
+def find(owner: Owner, thread_id: str, item_id: str) -> Approval:
     """Return the approval of this widget. Raises ``NotFoundError``. Closes it first if it has expired."""
-    own = _of_widgets(user_id, thread_id, [item_id])
+    own = _of_widgets(owner, thread_id, [item_id])
     close_expired(own)
     approval = own.first()
     if approval is None:
@@ -47,14 +48,14 @@ def decide(approval: Approval, status: ApprovalStatus) -> bool:
 
 
 @on_database
-def withdraw(user_id: str, thread_id: str, item_ids: Collection[str]) -> dict[str, tuple[Approval, bool]]:
+def withdraw(owner: Owner, thread_id: str, item_ids: Collection[str]) -> dict[str, tuple[Approval, bool]]:
     """Close the approvals of these widgets, because the user has written a new message.
 
     Returns the approvals as they are now, and whether this call closed them. The keys are ChatKit's ids of
     the widgets.
     """
     result = {}
-    for approval in _of_widgets(user_id, thread_id, item_ids).select_related("item").defer("state"):
+    for approval in _of_widgets(owner, thread_id, item_ids).select_related("item").defer("state"):
         is_closed_here = bool(_close(Approval.objects.filter(pk=approval.pk), ApprovalStatus.WITHDRAWN))
         approval.refresh_from_db(fields=["status"])
         result[approval.item.item_id] = approval, is_closed_here
@@ -81,6 +82,6 @@ def _close(approvals: "QuerySet[Approval]", status: ApprovalStatus) -> int:
     return approvals.filter(status=ApprovalStatus.OPEN).update(status=status, state="")
 
 
-def _of_widgets(user_id: str, thread_id: str, item_ids: Collection[str]) -> "QuerySet[Approval]":
-    widgets = Item.objects.of_thread(user_id, thread_id).filter(item_id__in=item_ids)
+def _of_widgets(owner: Owner, thread_id: str, item_ids: Collection[str]) -> "QuerySet[Approval]":
+    widgets = Item.objects.of_thread(owner, thread_id).filter(item_id__in=item_ids)
     return Approval.objects.filter(item__in=widgets)

@@ -32,9 +32,10 @@ def export(user_id: str) -> Generator[str, None, Exported]:
     "attachments": [{…, "size": …, "content": …}]}``.
 
     Threads, items and attachments are as the ChatKit SDK wrote them. Hidden items are included. Only rated
-    items have ``feedback``. ``size`` is in bytes, and ``content`` is the file in base64. Both are null if
-    there is no file. All lists are in the order of insertion. At most a few hundred rows are in memory at the
-    same time. The generator returns the numbers of rows.
+    items have ``feedback``. Only threads and attachments of an organization have ``organization_id``.
+    ``size`` is in bytes, and ``content`` is the file in base64. Both are null if there is no file. All lists
+    are in the order of insertion. At most a few hundred rows are in memory at the same time. The generator
+    returns the numbers of rows.
     """
     exported = Exported()
     with transaction.atomic():  # server-side cursors need a transaction
@@ -42,7 +43,7 @@ def export(user_id: str) -> Generator[str, None, Exported]:
         threads = Thread.objects.owned_by(user_id).order_by(INSERTION_ORDER).iterator(chunk_size=100)
         for exported.threads, thread in enumerate(threads, 1):
             yield ",\n" if exported.threads > 1 else "\n"
-            yield json.dumps(thread.data)[:-1] + ', "items": ['
+            yield json.dumps(thread.data | _organization(thread))[:-1] + ', "items": ['
             items = thread.items.select_related("feedback").order_by(INSERTION_ORDER).iterator(chunk_size=100)
             for position, item in enumerate(items):
                 feedback = {"feedback": item.feedback.kind} if hasattr(item, "feedback") else {}
@@ -53,9 +54,14 @@ def export(user_id: str) -> Generator[str, None, Exported]:
         attachments = Attachment.objects.owned_by(user_id).order_by("id").iterator(chunk_size=100)
         for exported.attachments, attachment in enumerate(attachments, 1):
             yield ",\n" if exported.attachments > 1 else "\n"
-            yield json.dumps(attachment.data | {"size": attachment.size, "content": _content(attachment)})
+            of_file = {"size": attachment.size, "content": _content(attachment)}
+            yield json.dumps(attachment.data | _organization(attachment) | of_file)
         yield "]}\n"
     return exported
+
+
+def _organization(row: Thread | Attachment) -> dict[str, str]:
+    return {"organization_id": row.organization_id} if row.organization_id else {}
 
 
 def _content(attachment: Attachment) -> str | None:

@@ -5,6 +5,7 @@ from chatkit.types import FeedbackKind
 from django.db import IntegrityError
 
 from runtime.database_calls import on_database
+from support.context import Owner
 from support.models import Feedback, Item
 
 MAX_ITEMS = 100  # in one call; an answer has a few items, but ChatKit's protocol has no limit
@@ -21,8 +22,10 @@ class FeedbackRefused(ValueError):
 
 
 @on_database
-def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: FeedbackKind) -> None:
+def save_feedback(owner: Owner | str, thread_id: str, item_ids: list[str], kind: FeedbackKind) -> None:
     """Store the feedback on these items, in place of earlier feedback. ``item_ids``: ChatKit's ids.
+
+    ``owner``: ``Owner.of(context)``. A user id is an owner, too: of the user's threads in all organizations.
 
     Raises ``NotFoundError`` and stores nothing if one of the items is not in this thread of this user, or
     cannot be rated. Raises ``FeedbackRefused`` for more than ``MAX_ITEMS`` items.
@@ -32,7 +35,9 @@ def save_feedback(user_id: str, thread_id: str, item_ids: list[str], kind: Feedb
         raise FeedbackRefused
     if not wanted:
         return
-    items = Item.objects.of_thread(user_id, thread_id).filter(item_id__in=wanted)
+    items = Item.objects.of_thread(Owner(owner) if isinstance(owner, str) else owner, thread_id).filter(
+        item_id__in=wanted
+    )
     ratable = items.exclude(type__in=UNRATABLE_TYPES)
     keys = sorted(ratable.values_list("id", flat=True))  # sorted, so that concurrent calls cannot deadlock
     if len(keys) < len(wanted):

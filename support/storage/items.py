@@ -7,6 +7,7 @@ from chatkit.types import Page, ThreadItem, UserMessageItem
 from django.db import connection, transaction
 
 from runtime.database_calls import on_database, retry_on_outage
+from support.context import Owner
 from support.models import Attachment, Item, Thread
 from support.storage import attachments, reads
 from support.storage.serialization import as_utc, item_from, serialize
@@ -17,61 +18,64 @@ from support.storage.serialization import as_utc, item_from, serialize
 INSERT = f"""
     INSERT INTO "{Item._meta.db_table}" (thread_id, item_id, type, created_at, data)
     SELECT id, %s, %s, %s, %s FROM "{Thread._meta.db_table}"
-    WHERE user_id = %s AND thread_id = %s FOR KEY SHARE
-    ON CONFLICT (thread_id, item_id) DO """  # noqa: S608 - names of Django's
+    WHERE {{owned}} AND thread_id = %s FOR KEY SHARE
+    ON CONFLICT (thread_id, item_id) DO {{action}}"""  # noqa: S608 - names of Django's
 
 # Returns the primary key of the thread, and ChatKit's ids of the attachments that the item carried.
 DELETE = f"""
     DELETE FROM "{Item._meta.db_table}" WHERE item_id = %s AND thread_id = (
-        SELECT id FROM "{Thread._meta.db_table}" WHERE user_id = %s AND thread_id = %s
+        SELECT id FROM "{Thread._meta.db_table}" WHERE {{owned}} AND thread_id = %s
     )
-    RETURNING thread_id, ARRAY(SELECT jsonb_path_query(data, '$.attachments[*].id') #>> '{{}}')
+    RETURNING thread_id, ARRAY(SELECT jsonb_path_query(data, '$.attachments[*].id') #>> '{{{{}}}}')
 """  # noqa: S608 - names of Django's
 
 
 @retry_on_outage
-def load(user_id: str, thread_id: str, item_id: str) -> ThreadItem:
-    item = reads.item(user_id, thread_id, item_id)
+def load(owner: Owner, thread_id: str, item_id: str) -> ThreadItem:
+    item = reads.item(owner, thread_id, item_id)
     if item is None:
         raise NotFoundError(item_id)
-    return item_from(user_id, item)
+    return item_from(owner.user_id, item)
 
 
 @retry_on_outage
-def load_page(user_id: str, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
-    items, cursor = reads.items(user_id, thread_id, limit, after, order)
-    return Page(data=[item_from(user_id, item) for item in items], has_more=cursor is not None, after=cursor)
+def load_page(owner: Owner, thread_id: str, after: str | None, limit: int, order: str) -> Page[ThreadItem]:
+    items, cursor = reads.items(owner, thread_id, limit, after, order)
+    return Page(
+        data=[item_from(owner.user_id, item) for item in items], has_more=cursor is not None, after=cursor
+    )
 
 
 @retry_on_outage
-def save(user_id: str, thread_id: str, item: ThreadItem) -> None:
-    if not insert(user_id, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
+def save(owner: Owner, thread_id: str, item: ThreadItem) -> None:
+    if not insert(owner, thread_id, item, "UPDATE SET type = excluded.type, data = excluded.data"):
         raise NotFoundError(thread_id)
     if isinstance(item, UserMessageItem) and item.attachments:
         # The ChatKit SDK has already set the thread of the attachments. But another request may have released
         # them since (``AttachmentQuerySet.release``). So set the thread again.
-        attachments.update(user_id, [attachment.id for attachment in item.attachments], thread_id)
+        attachments.update(owner, [attachment.id for attachment in item.attachments], thread_id)
 
 
 @retry_on_outage
-def add_missing(user_id: str, thread_id: str, items: list[ThreadItem]) -> None:
+def add_missing(owner: Owner, thread_id: str, items: list[ThreadItem]) -> None:
     for item in items:
-        insert(user_id, thread_id, item, "NOTHING")
+        insert(owner, thread_id, item, "NOTHING")
 
 
 @on_database
-def delete(user_id: str, thread_id: str, item_id: str) -> None:
+def delete(owner: Owner, thread_id: str, item_id: str) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(DELETE, [item_id, user_id, thread_id])
+        cursor.execute(DELETE.format(owned=owner.condition), [item_id, *owner.columns.values(), thread_id])
         for thread, attachment_ids in cursor.fetchall():
-            attached = Attachment.objects.owned_by(user_id).filter(thread=thread)
+            attached = Attachment.objects.owned_by(owner.user_id).filter(thread=thread)
             attached.filter(attachment_id__in=attachment_ids).release()
 
 
-def insert(user_id: str, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
+def insert(owner: Owner, thread_id: str, item: ThreadItem, on_conflict: str) -> bool:
     """Insert the item. Returns whether a row was written. ``on_conflict``: SQL for an item that exists."""
     created_at = as_utc(item.created_at)
     data = json.dumps(serialize(item, created_at))
+    statement = INSERT.format(owned=owner.condition, action=on_conflict)
     with connection.cursor() as cursor:
-        cursor.execute(INSERT + on_conflict, [item.id, item.type, created_at, data, user_id, thread_id])
+        cursor.execute(statement, [item.id, item.type, created_at, data, *owner.columns.values(), thread_id])
         return bool(cursor.rowcount)

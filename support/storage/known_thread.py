@@ -9,20 +9,22 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import ref
 
-# (a weak reference to the task, user_id, thread_id). A new task inherits context variables, but a task must
+from support.context import Owner
+
+# (a weak reference to the task, owner, thread_id). A new task inherits context variables, but a task must
 # not use the value of another task. So the value contains its task.
 _known_thread: ContextVar[Any] = ContextVar("known_thread", default=None)
 
 
-def remember(user_id: str, thread_id: str) -> None:
-    _known_thread.set((_current_task(), user_id, thread_id))
+def remember(owner: Owner, thread_id: str) -> None:
+    _known_thread.set((_current_task(), owner, thread_id))
 
 
 def forget() -> None:
     _known_thread.set(None)
 
 
-def of_current_task() -> tuple[str, str] | None:
+def of_current_task() -> tuple[Owner, str] | None:
     """Return the owner and ChatKit's id of the thread, or ``None`` if this task knows no thread."""
     known = _known_thread.get()
     return known[1:] if known and known[0] == _current_task() else None

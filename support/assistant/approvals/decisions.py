@@ -13,7 +13,7 @@ from chatkit.store import NotFoundError
 from chatkit.types import ThreadMetadata, WidgetItem
 
 from support.assistant.approvals import requests, widgets
-from support.context import RequestContext
+from support.context import Owner, RequestContext
 from support.models import Approval, ApprovalStatus
 from support.storage import approvals
 from support.tools import calls
@@ -90,7 +90,7 @@ class Decision:
         if await approvals.decide(self.approval, status):
             requests.record(self.approval, self.context, outcome)
             return
-        approval = await approvals.find(self.context.user_id, self.widget.thread_id, self.widget.id)
+        approval = await approvals.find(Owner.of(self.context), self.widget.thread_id, self.widget.id)
         raise _already_closed(approval, self.widget, self.context)
 
 
@@ -109,7 +109,7 @@ async def read(
         # The payload has only the id. The calls come from the stored state.
         if sender is None or action.payload != {"approval": sender.id}:
             raise NotFoundError
-        approval = await approvals.find(context.user_id, thread.id, sender.id)
+        approval = await approvals.find(Owner.of(context), thread.id, sender.id)
     except NotFoundError:
         calls.record_approval("", context, "refused")
         raise CustomStreamError(UNKNOWN, allow_retry=False) from None

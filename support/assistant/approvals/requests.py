@@ -27,7 +27,7 @@ from chatkit.types import (
 from django.utils import timezone
 
 from support.assistant.approvals import widgets
-from support.context import RequestContext
+from support.context import Owner, RequestContext
 from support.models import Approval, ApprovalStatus
 from support.storage import approvals
 from support.tools import calls
@@ -70,9 +70,8 @@ async def ask(
         widget=widgets.make(item_id, asked),
         copy_text=widgets.summary(asked),
     )
-    owner = context.request_context
     # Store both before the event is sent, because the user may click at once.
-    await approvals.add(owner.user_id, context.thread.id, item, approval)
+    await approvals.add(Owner.of(context.request_context), context.thread.id, item, approval)
     yield ThreadItemDoneEvent(item=item)
 
 
@@ -86,7 +85,7 @@ async def withdraw(
     asking = [item.id for item in items if widgets.is_open(item)]
     if not asking:
         return
-    closed = await approvals.withdraw(context.user_id, thread.id, asking)
+    closed = await approvals.withdraw(Owner.of(context), thread.id, asking)
     for place, item in enumerate(items):
         if isinstance(item, WidgetItem) and item.id in closed:
             approval, is_closed_here = closed[item.id]

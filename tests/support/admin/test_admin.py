@@ -446,6 +446,23 @@ def test_a_list_says_what_each_conversation_is_about_and_how_it_went(staff: Clie
     assert untitled.startswith("Untitled nobody 0 - now")
 
 
+def test_staff_see_the_organization_of_a_conversation_and_list_those_of_one(
+    staff: Client, settings: Any
+) -> None:
+    thread, _ = create_thread("ada"), create_thread("ada", "thr_2")
+    Thread.objects.filter(pk=thread.pk).update(organization_id="acme")
+
+    without = staff.get(LIST).content.decode()
+    settings.SUPPORT_CONVERSATIONS = "user_and_organization"
+    page, shown = staff.get(LIST).content.decode(), page_of(thread, staff)
+
+    assert "acme" not in without
+    assert f'href="{LIST}?organization=acme"' in page
+    assert f'href="{LIST}?organization=acme"' in shown
+    assert listed(staff, organization="acme") == ["thr_1"]
+    assert listed(staff, organization="") == listed(staff, organization="acme\0") == []
+
+
 def rows_of(page: str) -> list[str]:
     """The text of each row of the list."""
     rows = re.findall(r"<tr>(<(?:td|th) class=.*?)</tr>", page, re.DOTALL)
@@ -507,8 +524,9 @@ def test_a_url_cannot_filter_by_other_columns(staff: Client, name: str) -> None:
 
 
 MANY = """
-INSERT INTO support_thread (user_id, thread_id, created_at, data)
-SELECT 'user' || n % 5000, 'thr_' || n, now() - n * interval '1 hour', '{}' FROM generate_series(1, 20000) n;
+INSERT INTO support_thread (user_id, organization_id, thread_id, created_at, data)
+SELECT 'user' || n % 5000, CASE WHEN n % 400 = 0 THEN 'acme' ELSE '' END,
+    'thr_' || n, now() - n * interval '1 hour', '{}' FROM generate_series(1, 20000) n;
 INSERT INTO support_item (thread_id, item_id, type, created_at, data)
 SELECT id, 'msg_' || n, 'end_of_turn', now(), '{"type": "end_of_turn"}'
 FROM support_thread, generate_series(1, 20000) n WHERE support_thread.thread_id = 'thr_7';
@@ -528,6 +546,7 @@ def test_a_page_reads_only_what_it_shows(staff: Client) -> None:
         ("support/thread/", {}),
         ("support/thread/", {"p": "3"}),
         ("support/thread/", {"user": "user7"}),
+        ("support/thread/", {"organization": "acme"}),
         ("support/thread/", {"q": "user7"}),
         ("support/thread/", {"q": "thr_7"}),
         ("support/thread/", {"created_at__gte": week_ago, "created_at__lt": "2999-01-01 00:00:00+00:00"}),

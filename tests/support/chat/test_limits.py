@@ -19,6 +19,7 @@ from support.admin import transcript
 from support.attachments import store
 from support.chat import streaming
 from support.chat.protocol import MAX_PARTS, MAX_TITLE, parse
+from support.context import Owner
 from support.files import stored_files, validation
 from support.models import Attachment, Item, Thread
 from support.storage.attachments import MAX_PER_MESSAGE
@@ -254,7 +255,7 @@ def test_of_two_concurrent_uploads_only_one_fits_into_the_quota(
 
     def upload(_: int) -> str:
         try:
-            store.add("ada", "a.txt", "text/plain", BytesIO(b"a" * 2000))
+            store.add(Owner("ada"), "a.txt", "text/plain", BytesIO(b"a" * 2000))
         except validation.QuotaExceeded:
             return "no room"
         finally:
@@ -276,7 +277,7 @@ def test_a_file_over_the_users_quota_is_never_written(settings: Any, monkeypatch
     monkeypatch.setattr(stored_files, "save", written.append)
 
     with pytest.raises(validation.QuotaExceeded):
-        store.add("ada", "a.txt", "text/plain", BytesIO(b"aa"))
+        store.add(Owner("ada"), "a.txt", "text/plain", BytesIO(b"aa"))
 
     assert written == []
 
@@ -286,7 +287,7 @@ def test_without_a_quota_a_file_of_any_user_is_stored(settings: Any) -> None:
     settings.ATTACHMENT_BYTES_PER_USER = 0
     Attachment.objects.create(user_id="ada", attachment_id="atc_1", file="x", size=10**15, data={})
 
-    assert store.add("ada", "a.txt", "text/plain", BytesIO(b"a")).id
+    assert store.add(Owner("ada"), "a.txt", "text/plain", BytesIO(b"a")).id
 
 
 @pytest.mark.django_db(transaction=True)

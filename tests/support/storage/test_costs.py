@@ -15,6 +15,7 @@ from django.db.backends.signals import connection_created
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
+from authn.sessions import Organization
 from support import models
 from support.files import signed_urls
 from tests.fixtures.accounts.people import Person
@@ -106,6 +107,9 @@ def test_every_operation_makes_the_expected_number_of_statements(
 # --- The owner in each statement ------------------------------------------------------------------
 
 
+ACME = Organization("acme", "member")
+
+
 @dataclass
 class Statement:
     sql: str
@@ -136,8 +140,19 @@ def executed(every_connection: WeakSet[Any]) -> Iterator[list[Statement]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_call_is_one_statement_that_filters_by_the_owner(ada: Owner, executed: list[Statement]) -> None:
-    ada.starts("thr_0")
+@pytest.mark.parametrize(
+    ("per", "owner", "organization_id"),
+    [
+        ("user", Owner("ada", ACME), None),
+        ("user_and_organization", Owner("ada", ACME), "acme"),
+        ("user_and_organization", Owner("ada"), ""),
+    ],
+)
+def test_every_call_is_one_statement_that_filters_by_the_owner(
+    settings: Any, executed: list[Statement], per: str, owner: Owner, organization_id: str | None
+) -> None:
+    settings.SUPPORT_CONVERSATIONS = per
+    owner.starts("thr_0")
     calls: list[tuple[str, list[Any]]] = [
         ("save_thread", [thread_metadata()]),
         ("save_thread", [thread_metadata(title="again")]),
@@ -159,11 +174,14 @@ def test_every_call_is_one_statement_that_filters_by_the_owner(ada: Owner, execu
     for method, arguments in calls:
         executed.clear()
 
-        getattr(ada, method)(*arguments)
+        getattr(owner, method)(*arguments)
 
         [statement] = executed
-        assert "user_id" in statement.sql.partition("WHERE")[2] + statement.sql.partition("CONFLICT")[2]
+        conditions = statement.sql.partition("WHERE")[2] + statement.sql.partition("CONFLICT")[2]
+        assert "user_id" in conditions
         assert "ada" in statement.params
+        assert ("organization_id" in conditions) == (per != "user")
+        assert organization_id is None or organization_id in statement.params
 
 
 @pytest.mark.django_db(transaction=True)
@@ -187,8 +205,9 @@ def picture() -> ImageAttachment:
 
 MANY, FEW = 100_000, 30
 THREADS = """
-    INSERT INTO support_thread (user_id, thread_id, created_at, data)
-    SELECT %s, 'thr_' || n, now(), jsonb_build_object('id', 'thr_' || n, 'created_at', '2026-03-01T12:30:15')
+    INSERT INTO support_thread (user_id, organization_id, thread_id, created_at, data)
+    SELECT %s, CASE WHEN n <= 30 THEN 'acme' ELSE '' END, 'thr_' || n, now(),
+        jsonb_build_object('id', 'thr_' || n, 'created_at', '2026-03-01T12:30:15')
     FROM generate_series(1, %s) n
 """
 ITEMS = """
@@ -207,7 +226,10 @@ FEEDBACK = """
 
 @pytest.fixture(scope="module")
 def histories(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Ada has 100,000 threads, and 100,000 items in one of them. Bob has 30 of each. Others have rows too."""
+    """Ada has 100,000 threads, and 100,000 items in one of them. Bob has 30 of each. Others have rows too.
+
+    The first 30 threads of each are those of an organization.
+    """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("TRUNCATE support_thread CASCADE")
         for user_id, number in [("eve", 20_000), ("ada", MANY), ("bob", FEW), ("mallory", 20_000)]:
@@ -249,26 +271,34 @@ def steps_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 LISTS = [
-    (method, order, first)
+    (method, order, first, per)
     for method in ("load_threads", "load_thread_items")
     for order in ("asc", "desc")
     for first in (True, False)
+    for per in ("user", "user_and_organization")
 ]
 
 
-@pytest.mark.parametrize(("method", "order", "first"), LISTS)
+@pytest.mark.parametrize(("method", "order", "first", "per"), LISTS)
 def test_a_page_costs_the_same_with_thirty_and_with_a_hundred_thousand_threads(
     histories: None,
     django_db_blocker: DjangoDbBlocker,
     ada: Owner,
     bob: Owner,
     executed: list[Statement],
+    settings: Any,
     method: str,
     order: str,
     first: bool,
+    per: str,
 ) -> None:
+    settings.SUPPORT_CONVERSATIONS = per
+    ada.organization = bob.organization = ACME
+
     def cost_of_a_page(owner: Owner, number: int) -> Cost:
         executed.clear()
+        if (method, per) == ("load_threads", "user_and_organization"):
+            number = FEW
         kind, of = ("thr", []) if method == "load_threads" else ("msg", ["thr_1"])
         middle = None if first else f"{kind}_{number // 2}"
         page = getattr(owner, method)(*of, limit=10, after=middle, order=order)

@@ -25,6 +25,7 @@ BEGUN_BY: dict[str, set[type[Model]]] = {
     "0004_threads_by_id": set(),
     "0005_feedback_negative": set(),
     "0006_approval": {Approval},
+    "0007_thread_organization": set(),
 }
 NAMES = sorted(BEGUN_BY)
 MODELS = [Thread, Item, Feedback, Attachment, Approval]

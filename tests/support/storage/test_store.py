@@ -5,6 +5,7 @@ import re
 import traceback
 from functools import partial
 from inspect import signature
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import psycopg
@@ -13,13 +14,16 @@ from asgiref.sync import async_to_sync
 from chatkit.store import NotFoundError, StoreItemType, default_generate_id
 from chatkit.store import Store as ChatKitStore
 from chatkit.types import (
+    FileAttachment,
     LockedStatus,
     Page,
     Thread,
 )
 
+from authn.sessions import Organization
 from runtime.database_calls import run_inline
 from support import models
+from support.context import Owner as StoredOwner
 from support.storage import known_thread
 from support.storage.feedback import save_feedback
 from support.storage.serialization import UnreadableRow
@@ -163,8 +167,27 @@ def test_a_new_title_is_stored_in_the_data_and_in_the_title_column(ada: Owner) -
     assert models.Thread.objects.get().title == "Ring"
 
 
+def test_an_id_of_another_organization_of_the_user_changes_nothing(ada: Owner, settings: Any) -> None:
+    settings.SUPPORT_CONVERSATIONS = "user_and_organization"
+    in_acme = Owner("ada", Organization("acme", "member"))
+    in_acme.starts(title="Ours")
+    picture = FileAttachment(id="atc_1", name="a.txt", mime_type="text/plain")
+    in_acme.save_attachment(picture)
+
+    with pytest.raises(NotFoundError):
+        ada.starts(title="Mine")
+    with pytest.raises(NotFoundError):
+        ada.save_attachment(picture.model_copy(update={"name": "b.txt"}))
+
+    with pytest.raises(AttributeError):  # a context without an organization sees nothing
+        async_to_sync(STORE.load_thread)("thr_1", SimpleNamespace(user_id="ada"))
+
+    assert in_acme.load_thread("thr_1").title == "Ours"
+    assert in_acme.load_attachment("atc_1").name == "a.txt"
+
+
 def test_a_task_knows_its_own_thread_even_if_saving_it_was_cancelled(ada: Owner, bob: Owner) -> None:
-    async def cancelled() -> tuple[str, str] | None:
+    async def cancelled() -> tuple[StoredOwner, str] | None:
         task = asyncio.current_task()
         assert task
         task.cancel()
@@ -181,10 +204,11 @@ def test_a_task_knows_its_own_thread_even_if_saving_it_was_cancelled(ada: Owner,
         await STORE.delete_thread("thr_1", ada)
         return [mine, nobodys, loaded, elsewhere, known_thread.of_current_task()]
 
-    async def later() -> tuple[str, str] | None:
+    async def later() -> tuple[StoredOwner, str] | None:
         return known_thread.of_current_task()
 
-    assert async_to_sync(work)() == [("ada", "thr_1"), None, ("ada", "thr_1"), None, None]
+    adas = (StoredOwner("ada"), "thr_1")
+    assert async_to_sync(work)() == [adas, None, adas, None, None]
 
 
 def test_a_task_that_knows_a_thread_can_save_another_one(ada: Owner) -> None:

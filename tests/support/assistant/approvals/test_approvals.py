@@ -24,6 +24,7 @@ from authn.sessions import Organization
 from support.assistant.approvals import decisions, requests, widgets
 from support.assistant.approvals.widgets import Call
 from support.assistant.provider.simpler_requests import HISTORY_NOT_READ
+from support.context import Owner
 from support.models import Approval, ApprovalStatus
 from support.storage import approvals
 from tests.fixtures.accounts.people import Person
@@ -269,7 +270,7 @@ def test_an_approval_is_decided_once_in_time_and_found_by_its_owner(
     assert asyncio.run(decide()) == [True, False, False]
     for owner, thread_id in ((other_person, questions[0].thread_id), (person, questions[1].thread_id)):
         with pytest.raises(NotFoundError):
-            async_to_sync(approvals.find)(owner.user_id, thread_id, questions[0].item["id"])
+            async_to_sync(approvals.find)(Owner(owner.user_id), thread_id, questions[0].item["id"])
 
 
 @pytest.mark.parametrize("forgery", ["payload", "none", "no sender", "another chat", "another user"])
