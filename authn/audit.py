@@ -22,6 +22,7 @@ from authn import client_address
 from authn.credentials.verified_credential import VerifiedCredential
 
 if TYPE_CHECKING:
+    from authn.jwt.access_tokens import AccessToken
     from authn.jwt.tokens import Claims
     from authn.models import Session
     from authn.sessions import Identity, Organization
@@ -41,12 +42,13 @@ class Attempt:
     """One attempt to authenticate. At its end, ``log_accepted`` or ``log_refused`` writes the log record.
 
     ``credential``: the kinds of the request's credentials, as in BETTER_AUTH_CREDENTIALS, joined with commas.
+    "oauth" for an OAuth access token.
     """
 
     def __init__(self, request: Request, credential: str | None = None) -> None:
         self.request, self.credential = request, credential
         self.started = time.perf_counter()
-        self.claims: Claims | None = None
+        self.claims: Claims | AccessToken | None = None
         # Set as soon as a signature is verified. Then a refused attempt counts for this credential.
         self.verified_credential: VerifiedCredential | None = None
 
@@ -98,6 +100,7 @@ class Attempt:
                 "user_id": session.user_id if session else (claims and claims.subject),
                 "session_id": session.id if session else (claims and claims.session_id),
                 "organization_id": organization.id if organization else None,  # of the organization() plugin
+                "client_id": getattr(claims, "client_id", None),  # the OAuth client that acts for the user
                 "impersonated_by": getattr(session, "impersonated_by", None),  # of the admin() plugin
                 "key_id": key_id or (claims and claims.key_id),
                 "algorithm": algorithm or (claims and claims.algorithm),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Iterable
+from typing import cast
 
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
@@ -23,7 +24,7 @@ from authn.errors import (
     Unavailable,
 )
 from authn.jwt import tokens
-from authn.models import User
+from authn.models import Session, User
 from authn.sessions import Identity
 
 # The whitespace of RFC 6265 §5.2 (WSP). Python's strip() without arguments also removes \xa0 and \x85. A
@@ -35,9 +36,10 @@ MAX_SESSION_COOKIES = 4
 NEXT_BEARER = re.compile(r", *bearer ", re.IGNORECASE)
 
 
-def challenge() -> str:
+def challenge(**parameters: str) -> str:
     """Returns the header WWW-Authenticate of a 401. Without it, DRF responds with 403 instead."""
-    return f'Bearer realm="{conf.BETTER_AUTH_REALM}"'
+    pairs = {"realm": conf.BETTER_AUTH_REALM} | parameters
+    return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in pairs.items())
 
 
 class Credential(BaseAuthentication):
@@ -70,7 +72,7 @@ class BetterAuthJWTAuthentication(Credential):
     name = "jwt"
 
     def find(self, request: Request) -> list[str]:
-        return _bearers(request, dots=(2,))
+        return bearers(request, dots=(2,))
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
@@ -96,7 +98,7 @@ class BetterAuthBearerAuthentication(Credential):
     name = "bearer"
 
     def find(self, request: Request) -> list[str]:
-        return _bearers(request, dots=(1,) if conf.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE else (0, 1))
+        return bearers(request, dots=(1,) if conf.BETTER_AUTH_BEARER_REQUIRE_SIGNATURE else (0, 1))
 
     @sensitive_variables("value")
     def identify(self, value: str, attempt: Attempt) -> Identity:
@@ -159,7 +161,7 @@ def _resolve_cookies(values: list[str], attempt: Attempt) -> Identity:
         except Refused as exc:
             refused.append((exc, attempt.verified_credential))
         else:
-            valid[identity.session.id] = identity
+            valid[cast(Session, identity.session).id] = identity
     if len(valid) > 1:
         # Count this attempt for the IP address and not for a cookie: each cookie alone is still valid.
         attempt.verified_credential = None
@@ -252,8 +254,8 @@ def _authenticate(request: Request, credentials: Iterable[Credential]) -> tuple[
     return identity.user, identity
 
 
-def _bearers(request: Request, dots: Container[int]) -> list[str]:
-    """Returns the values after ``Bearer`` that have one of these numbers of dots.
+def bearers(request: Request, dots: Container[int] | None = None) -> list[str]:
+    """Returns the values after ``Bearer`` that have one of these numbers of dots. ``None``: any number.
 
     A JWT has two dots, a signed session token has one dot, and an unsigned session token has none.
 
@@ -264,7 +266,7 @@ def _bearers(request: Request, dots: Container[int]) -> list[str]:
     if _scheme(request) != "bearer":
         return []
     values = NEXT_BEARER.split(request.META["HTTP_AUTHORIZATION"][len("bearer ") :])
-    return [value for value in values if len(values) > 1 or value.count(".") in dots]
+    return [value for value in values if len(values) > 1 or dots is None or value.count(".") in dots]
 
 
 def _scheme(request: Request) -> str:

@@ -121,11 +121,8 @@ class Conf(CachedSettings):
     @cached_property
     def BETTER_AUTH_JWKS_URL(self) -> str:
         """The URL of the key set. By default, ``/jwks`` under Better Auth's baseURL and its base path."""
-        given, base = cast(str, _setting("BETTER_AUTH_JWKS_URL", "")), origin(self.BETTER_AUTH_URL)
-        if given or not base:
-            return given
-        path = urlsplit(self.BETTER_AUTH_URL).path.rstrip("/") or "/api/auth"
-        return f"{base}{path}/jwks"
+        given, base = cast(str, _setting("BETTER_AUTH_JWKS_URL", "")), with_base_path(self.BETTER_AUTH_URL)
+        return given or (base and f"{base}/jwks")
 
     @cached_property
     def BETTER_AUTH_JWKS_PRIVATE(self) -> bool:
@@ -158,6 +155,35 @@ class Conf(CachedSettings):
     def BETTER_AUTH_REQUIRE_SID(self) -> bool:
         """Refuse tokens that name no session (``sid``)."""
         return bool(_setting("BETTER_AUTH_REQUIRE_SID", False))
+
+    @cached_property
+    def BETTER_AUTH_OAUTH_ISSUER(self) -> str:
+        """The expected ``iss`` of an OAuth access token, and the URL of the authorization server.
+
+        By default, as in Better Auth: the jwt() plugin's ``issuer``, or else its baseURL with its base path.
+        """
+        given = _setting("BETTER_AUTH_OAUTH_ISSUER", "") or _setting("BETTER_AUTH_ISSUER", "")
+        return cast(str, given) or with_base_path(self.BETTER_AUTH_URL)
+
+    @cached_property
+    def oauth_userinfo_url(self) -> str:
+        """The other audience that an access token may have. Not a setting: Better Auth cannot change it."""
+        return f"{with_base_path(self.BETTER_AUTH_URL)}/oauth2/userinfo"
+
+    @cached_property
+    def BETTER_AUTH_OAUTH_OFFLINE_ACCESS(self) -> bool:
+        """Whether a client with the scope ``offline_access`` may act for a user who has signed out."""
+        return bool(_setting("BETTER_AUTH_OAUTH_OFFLINE_ACCESS", False))
+
+    @cached_property
+    def BETTER_AUTH_OAUTH_REQUIRE_RESOURCE(self) -> bool:
+        """Refuse opaque access tokens that are made out to no resource: they are good for every API."""
+        return bool(_setting("BETTER_AUTH_OAUTH_REQUIRE_RESOURCE", True))
+
+    @cached_property
+    def BETTER_AUTH_OAUTH_TOKEN_PREFIX(self) -> str:
+        """The oauth-provider plugin's ``prefix.opaqueAccessToken``."""
+        return cast(str, _setting("BETTER_AUTH_OAUTH_TOKEN_PREFIX", ""))
 
     @cached_property
     def BETTER_AUTH_DATABASE(self) -> str:
@@ -236,6 +262,12 @@ def origin(url: str) -> str:
     if port in (None, DEFAULT_PORTS[parts.scheme]):
         return f"{parts.scheme}://{host}"
     return f"{parts.scheme}://{host}:{port}"
+
+
+def with_base_path(url: str) -> str:
+    """Better Auth's baseURL with its base path, ``/api/auth`` by default. "" if it is not an http(s) URL."""
+    base = origin(url)
+    return base and base + (urlsplit(url).path.rstrip("/") or "/api/auth")
 
 
 def _setting(name: str, default: Any) -> Any:

@@ -1,6 +1,6 @@
 """The exceptions of this app. ``authn.responses`` turns them into HTTP responses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,21 @@ class UserBanned(Refused):
     status_code = status.HTTP_403_FORBIDDEN
     default_detail = "User is banned"
     default_code = "user_banned"
+
+
+class InsufficientScope(APIException):
+    """The access token is good, but the user has not allowed the client to do this.
+
+    ``scopes``: all that the request needs. The client asks the user for them (RFC 6750 §3.1).
+    """
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = "The access token does not have a scope that this needs"
+    default_code = "insufficient_scope"
+
+    def __init__(self, scopes: Iterable[str], metadata_url: str) -> None:
+        super().__init__()
+        self.scopes, self.metadata_url = sorted(scopes), metadata_url
 
 
 class TooManyAttempts(Refused):

@@ -5,80 +5,18 @@ The models declare only the columns that we use, so a ``SELECT`` names no other 
 unmanaged, so this app has no migrations.
 """
 
-from datetime import UTC, datetime
-from typing import Any
-
-from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models import lookups
 from django.db.models.expressions import Col
 from django.utils import timezone
 
 from authn.conf import conf
+from authn.tables.fields import IdField, StringListField, UTCDateTimeField
 from authn.tables.naming import column, exists, table
 
 # The plugins of Better Auth whose columns the models declare.
-PLUGINS = ("admin", "anonymous", "organization", "two-factor")
+PLUGINS = ("admin", "anonymous", "oauth-provider", "organization", "two-factor")
 HAS_ORGANIZATIONS = "organization" in conf.BETTER_AUTH_PLUGINS
-
-
-class IdField(models.TextField):  # type: ignore[type-arg]  # generic only in the stubs
-    """A primary key of Better Auth: text, integer or uuid in the database, and always a ``str`` in Python."""
-
-    def from_db_value(self, value: Any, *_: Any) -> str | None:
-        return None if value is None else str(value)
-
-
-class CastToText:
-    """Mixin for lookups of an ``IdField``: compares the column as text.
-
-    Without the cast, PostgreSQL raises an error if it compares an integer column to "abc". If the column is
-    text, PostgreSQL drops the cast and can use the column's index.
-    """
-
-    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> tuple[str, Any]:
-        sql, params = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]
-        is_value: bool = self.rhs_is_direct_value()  # type: ignore[attr-defined]
-        return (f"CAST({sql} AS text)" if is_value else sql), params
-
-    def process_rhs(self, compiler: Any, connection: Any) -> Any:
-        values = self.rhs if isinstance(self.rhs, list | tuple | set) else [self.rhs]  # type: ignore[attr-defined]
-        if any("\0" in str(value) for value in values):
-            raise EmptyResultSet  # match no row: PostgreSQL raises an error for a NUL in text
-        return super().process_rhs(compiler, connection)  # type: ignore[misc]
-
-
-class Stored(lookups.In):
-    """``id__stored=[…]``: like ``id__in``, but without a cast, so that the column's index can be used.
-
-    Only for values that were read from the database, because they fit the column's type.
-    """
-
-    lookup_name = "stored"
-
-
-for lookup in (lookups.Exact, lookups.In):
-    IdField.register_lookup(type(lookup.__name__, (CastToText, lookup), {}))
-IdField.register_lookup(Stored)
-
-
-class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]  # generic only in the stubs
-    """An aware UTC ``datetime``, for each type of column that Better Auth's adapters create."""
-
-    def from_db_value(self, value: datetime | None, _expression: Any, connection: Any) -> datetime | None:
-        if value is None:
-            return None
-        # Drizzle, Prisma and older versions of Kysely create columns without a time zone. The TIME_ZONE of
-        # the database alias is the time zone of their values.
-        return (value if value.tzinfo else value.replace(tzinfo=connection.timezone)).astimezone(UTC)
-
-    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
-        if connection.vendor == "sqlite" and isinstance(value, datetime):
-            # SQLite compares times as text, so use Better Auth's format. Django's format has a space instead
-            # of the T. With that, a session would count as active until the end of the day on which it
-            # expired.
-            return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-        return super().get_db_prep_value(value, connection, prepared)
 
 
 def split_roles(text: str | None) -> set[str]:
@@ -224,3 +162,70 @@ if HAS_ORGANIZATIONS:
         @property
         def roles(self) -> set[str]:
             return split_roles(self.role)
+
+
+if "oauth-provider" in conf.BETTER_AUTH_PLUGINS:  # the mcp() plugin is this plugin, so it has the same id
+
+    class OAuthClient(models.Model):
+        """A program that acts for users, such as an MCP client. ``id``: its ``client_id``."""
+
+        id = models.TextField(primary_key=True, db_column=column("oauthClient", "clientId"))
+        disabled = models.BooleanField(null=True, db_column=column("oauthClient", "disabled"))
+        skip_consent = models.BooleanField(null=True, db_column=column("oauthClient", "skipConsent"))
+
+        class Meta:
+            managed = False
+            db_table = table("oauthClient")
+            default_permissions = ()  # not in the admin
+
+        def __str__(self) -> str:
+            return self.id
+
+    class OAuthConsent(models.Model):
+        """A user has allowed a client to act for them. Better Auth deletes the row if the user revokes it."""
+
+        id = IdField(primary_key=True, db_column=column("oauthConsent", "id"))
+        user = models.ForeignKey(
+            User, models.DO_NOTHING, db_column=column("oauthConsent", "userId"), related_name="+", null=True
+        )
+        client_id = models.TextField(db_column=column("oauthConsent", "clientId"))
+
+        class Meta:
+            managed = False
+            db_table = table("oauthConsent")
+            default_permissions = ()  # not in the admin
+
+        def __str__(self) -> str:
+            return str(self.id)
+
+    class OAuthAccessToken(models.Model):
+        """An opaque access token. The column ``token`` has its hash, and is no field of the model.
+
+        A sign-out sets ``revoked``, and deletes ``sessionId``.
+        """
+
+        id = IdField(primary_key=True, db_column=column("oauthAccessToken", "id"))
+        client_id = models.TextField(db_column=column("oauthAccessToken", "clientId"))
+        user_id = IdField(null=True, db_column=column("oauthAccessToken", "userId"))
+        session_id = IdField(null=True, db_column=column("oauthAccessToken", "sessionId"))
+        resources = StringListField(null=True, db_column=column("oauthAccessToken", "resources"))
+        scopes = StringListField(db_column=column("oauthAccessToken", "scopes"))
+        expires_at = UTCDateTimeField(db_column=column("oauthAccessToken", "expiresAt"))
+        revoked = UTCDateTimeField(null=True, db_column=column("oauthAccessToken", "revoked"))
+        # The key that a client must prove to have, as JSON.
+        confirmation = models.TextField(null=True, db_column=column("oauthAccessToken", "confirmation"))
+
+        class Meta:
+            managed = False
+            db_table = table("oauthAccessToken")
+            default_permissions = ()  # not in the admin
+
+        def __str__(self) -> str:
+            return str(self.id)
+
+        @classmethod
+        def with_hash(cls, token_hash: str) -> "models.QuerySet[OAuthAccessToken]":
+            return cls._default_manager.filter(lookups.Exact(Col(cls._meta.db_table, TOKEN_HASH), token_hash))
+
+    TOKEN_HASH: "models.TextField[str, str]" = models.TextField()
+    TOKEN_HASH.set_attributes_from_name(column("oauthAccessToken", "token"))

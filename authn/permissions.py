@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from authn import models
 from authn.conf import conf
 from authn.errors import unavailable_on_outage
-from authn.jwt.tokens import ID
+from authn.jwt.signed import ID
 from authn.sessions import Identity
 
 
@@ -123,7 +123,7 @@ class IsMember(IdentityPermission):
 
     def _organization_id(self, identity: Identity, request: Request, view: APIView) -> Any:
         if self.active:
-            return identity.session.active_organization_id
+            return identity.session and identity.session.active_organization_id
         if self.header:
             return request.headers.get(self.header)
         if self.kwarg not in view.kwargs:

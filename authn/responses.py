@@ -20,8 +20,9 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from authn import audit, throttling
+from authn.authentication import challenge
 from authn.conf import conf
-from authn.errors import BodyTooLarge, TokenRefused, TooManyAttempts, Unavailable
+from authn.errors import BodyTooLarge, InsufficientScope, TokenRefused, TooManyAttempts, Unavailable
 from runtime.outages import is_outage
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,11 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         return None
     if isinstance(exc, TokenRefused) and "WWW-Authenticate" in response:
         response["WWW-Authenticate"] += ', error="invalid_token"'
+    if isinstance(exc, InsufficientScope):
+        _log_insufficient_scope(context["request"])
+        response["WWW-Authenticate"] = challenge(
+            error=exc.default_code, scope=" ".join(exc.scopes), resource_metadata=exc.metadata_url
+        )
     is_logged = isinstance(exc, TooManyAttempts) or (isinstance(exc, Unavailable) and exc.is_logged)
     if is_logged:
         setattr(response, "_has_been_logged", True)  # noqa: B010 - otherwise Django logs the response again
@@ -57,6 +63,13 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     detail = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else ""
     response.data = error_body(str(detail) or response.reason_phrase, response.status_code)
     return response
+
+
+def _log_insufficient_scope(request: Any) -> None:
+    """Write an audit record. The one before it says that the token itself was accepted."""
+    attempt = audit.Attempt(request, "oauth")
+    attempt.claims = getattr(request.auth, "access_token", None)
+    attempt.log_refused(InsufficientScope.default_code, InsufficientScope.status_code)
 
 
 def _as_api_exception(exc: Exception) -> Exception:

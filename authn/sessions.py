@@ -38,19 +38,21 @@ class Organization:
 class Identity:
     """``request.auth``: the user, their active session, and the claims if the credential is a JWT.
 
+    ``session``: ``None`` only if an OAuth client acts for a user who has signed out, which needs the setting
+    BETTER_AUTH_OAUTH_OFFLINE_ACCESS.
     ``organization``: the session's active organization, or ``None`` if the user is not a member of it now.
     ``access_token``: only if an OAuth client acts for the user.
     """
 
     user: User
-    session: Session
+    session: Session | None
     claims: Claims | None
     organization: Organization | None = None
     access_token: AccessToken | None = None
 
     @property
     def user_id(self) -> str:
-        return cast(str, self.session.user_id)
+        return cast(str, self.user.id)
 
 
 def resolve(claims: Claims) -> Identity:
@@ -182,9 +184,12 @@ def _query(claims: Claims, field: str, value: str) -> Found | None:
         rows = _user_with_session(
             field, session_id is not None, now=timezone.now(), session_id=session_id, **{field: value}
         )
-    if not rows:
-        return None
-    user, rest = _user_from(rows[0]), rows[0][len(USER_COLUMNS) :]
+    return found_in(rows[0]) if rows else None
+
+
+def found_in(row: list[Any]) -> Found:
+    """``row``: the columns of ``queryset_with_session``."""
+    user, rest = _user_from(row), row[len(USER_COLUMNS) :]
     if rest[0] is None:
         return Found(user, None, has_other_session=bool(rest[len(SESSION_COLUMNS)]))
     session = _session_from(rest, user)
@@ -203,7 +208,9 @@ def _session_from(row: list[Any], user: User) -> Session:
     return session
 
 
-def _queryset(field: str, names_session: bool, now: datetime, session_id: str, **values: str) -> Any:
+def queryset_with_session(
+    field: str, names_session: bool, now: datetime, session_id: str, **values: str
+) -> Any:
     """Returns a queryset of one row: the user's columns, the session's columns, and ``has_other_session``.
 
     With the organization() plugin, the last column is the user's role in the session's active organization.
@@ -237,7 +244,7 @@ def _queryset(field: str, names_session: bool, now: datetime, session_id: str, *
 def _queryset_of_token(token: str) -> Any:
     """Returns a queryset of one row: the columns of the user and of the session with this token.
 
-    With the organization() plugin, the last column is the one that ``_queryset`` describes.
+    With the organization() plugin, the last column is the one that ``queryset_with_session`` describes.
     """
     columns = {"member_role": _member_role("user", "active_organization_id")} if HAS_ORGANIZATIONS else {}
     user_columns = [f"user__{name}" for name in USER_COLUMNS]
@@ -279,7 +286,7 @@ SESSION_COLUMNS = [field.attname for field in Session._meta.concrete_fields]
 
 _user_with_session = CompiledQuery(
     User,
-    _queryset,
+    queryset_with_session,
     email=User._meta.get_field("email"),
     id=User._meta.pk,
     now=Session._meta.get_field("expires_at"),

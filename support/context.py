@@ -24,7 +24,7 @@ class RequestContext:
 
     user_id: str
     user: User
-    session: Session
+    session: Session | None
     claims: Claims | None
     locale: str
     request_id: str

@@ -39,7 +39,12 @@ from tests.fixtures.servers.api import Api
 from tests.fixtures.servers.forkserver import uvicorn
 from tests.fixtures.servers.redis import redis_server
 
-pytest_plugins = ["tests.fixtures.assistant", "tests.fixtures.owner", "tests.fixtures.servers.tool_server"]
+pytest_plugins = [
+    "tests.fixtures.accounts.oauth_server",
+    "tests.fixtures.assistant",
+    "tests.fixtures.owner",
+    "tests.fixtures.servers.tool_server",
+]
 
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(TEST_BETTER_AUTH / 'light_passwords.mjs').as_uri()}"}
 

@@ -24,7 +24,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from authn.conf import conf
 from authn.errors import Unavailable
-from authn.jwt.tokens import ID
+from authn.jwt.signed import ID
 from authn.models import Session
 from runtime.circuit_breaker import CircuitBreaker
 

@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from authn.conf import conf
 from authn.errors import TokenRefused
-from authn.jwt.tokens import ID, MAX_TOKEN_LENGTH
+from authn.jwt.signed import ID, MAX_TOKEN_LENGTH
 
 SIGNED = re.compile(r"([!-~]+)\.([A-Za-z0-9+/]{43}=)")  # greedy, so it splits at the last dot
 

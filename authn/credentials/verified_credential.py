@@ -25,6 +25,12 @@ class VerifiedCredential:
         return cls(counter=name, token=name)
 
     @classmethod
+    def access_token(cls, token: str) -> Self:
+        """An opaque access token that was found."""
+        name = f"access-token:{token}"
+        return cls(counter=name, token=name)
+
+    @classmethod
     def jwt(cls, session_id: Any, user_id: Any, token: str = "") -> Self:
         """``token``: the JWT, if its user and session are looked up next. Otherwise ""."""
         counter = f"session:{session_id}" if session_id else f"user:{user_id}"

@@ -21,7 +21,8 @@ from authn.conf import conf
 from authn.credentials import session_tokens
 from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, TokenRefused
-from authn.jwt import keys, tokens
+from authn.jwt import keys, signed, tokens
+from authn.sessions import Identity
 
 # What each step requires. The steps are in the order in which ``authn.jwt.tokens`` and ``authn.sessions``
 # check a JWT. A test compares the two orders.
@@ -116,12 +117,17 @@ def _explain_jwt(token: str) -> Explanation:
     header, payload = _decode_unverified(token)
     contents = _contents(header, payload, show_sid=identity is not None)
     if identity is not None:
-        message = f"{identity.user.email} is accepted with session {identity.session.id}."
+        message = _accepted(identity)
         return Explanation(reason, "", message, "", status, True, contents)
     step = _step(reason, token, payload, has_key, was_verified=claims is not None)
     message = f"{REASONS[reason].meaning} {_detail(reason, token, header, payload)}".strip()
     is_genuine = claims is not None or payload is not None
     return Explanation(reason, step, message, REASONS[reason].remedy, status, is_genuine, contents)
+
+
+def _accepted(identity: Identity) -> str:
+    session = f"session {identity.session.id}" if identity.session else "no session"
+    return f"{identity.user.email} is accepted with {session}."
 
 
 def _is_session_token(token: str) -> bool:
@@ -151,7 +157,7 @@ def _explain_session_token(token: str) -> Explanation:
     except Exception:  # such as a missing table or column
         reason, status, step = "error", 500, "session"
     else:
-        message = f"{identity.user.email} is accepted with session {identity.session.id}."
+        message = _accepted(identity)
         return Explanation("ok", "", message, "", 200, True, all_steps=SESSION_TOKEN_STEPS)
     meaning = REASONS[reason].meaning if reason != "malformed" else "This is not a session token."
     is_genuine = step not in ("form", "signature")
@@ -177,7 +183,7 @@ def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool
     if reason != "malformed":
         return REASONS[reason].step
     if not has_key:
-        is_compact = "jwt" in conf.BETTER_AUTH_CREDENTIALS and tokens.COMPACT.fullmatch(token)
+        is_compact = "jwt" in conf.BETTER_AUTH_CREDENTIALS and signed.COMPACT.fullmatch(token)
         return "header" if is_compact else "form"
     if payload is None:
         return "payload"
@@ -187,7 +193,7 @@ def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool
 
 def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Returns the header and the payload, only to show them. ``({}, None)`` if they cannot be decoded."""
-    if len(token) > tokens.MAX_TOKEN_LENGTH or not tokens.COMPACT.fullmatch(token):
+    if len(token) > signed.MAX_TOKEN_LENGTH or not signed.COMPACT.fullmatch(token):
         return {}, None
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})

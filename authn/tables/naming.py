@@ -8,7 +8,7 @@ import re
 
 from authn.conf import conf
 
-MODELS = ("user", "session", "jwks", "member")
+MODELS = ("user", "session", "jwks", "member", "oauthAccessToken", "oauthClient", "oauthConsent")
 # All fields of our models, such as "session.expiresAt". These are the possible keys of BETTER_AUTH_COLUMNS.
 fields: set[str] = set()
 OPTIONAL_FIELDS = {"jwks.expiresAt", "jwks.alg"}  # since Better Auth 1.4.0 and 1.7.0
@@ -30,7 +30,7 @@ def exists(model: str, field: str) -> bool:
 
 
 def is_declared(model: str) -> bool:
-    """Whether we read this table. ``member`` is read only if BETTER_AUTH_PLUGINS lists the plugin."""
+    """Whether we read this table. Most are read only if BETTER_AUTH_PLUGINS lists their plugin."""
     return any(field.startswith(f"{model}.") for field in fields)
 
 

@@ -20,7 +20,7 @@ from django.test import Client
 from jwt.utils import base64url_decode
 
 from authn.errors import TokenRefused
-from authn.jwt import keys, tokens
+from authn.jwt import keys, signed, tokens
 from tests.fixtures.accounts.forgeries import (
     Forge,
     attacker,
@@ -464,7 +464,7 @@ def test_a_token_expires_exactly_at_the_end_of_the_leeway(
         def now(cls, tz: Any = None) -> datetime:
             return end
 
-    monkeypatch.setattr(tokens, "datetime", EndOfLeeway)
+    monkeypatch.setattr(signed, "datetime", EndOfLeeway)
 
     assert reason_for(token) == "expired"
 

@@ -14,15 +14,17 @@ const { toNodeHandler } = await import(`${better_auth}/node`);
 const available = await import(`${better_auth}/plugins`);
 
 // By their ids, each with its own options: {"jwt": {"jwks": {"jwksPath": "/keys"}}, "admin": {}}.
+const plugins = json("PLUGINS", { jwt: {} });
 const PLUGINS = {
   admin: available.admin,
   anonymous: available.anonymous,
   bearer: available.bearer,
   jwt,
+  mcp: await oauth("mcp", "mcp"),
+  "oauth-provider": await oauth("oauth-provider", "oauthProvider"),
   organization: available.organization,
   "two-factor": available.twoFactor,
 };
-const plugins = json("PLUGINS", { jwt: {} });
 const options = {
   baseURL: env.BETTER_AUTH_URL,
   secret: env.BETTER_AUTH_SECRET,
@@ -54,6 +56,22 @@ function jwt(given) {
     jwt: { ...(claims && { definePayload }), ...given.jwt },
     schema: renamed("jwks"),
   });
+}
+
+// An authorization server with its pages at /login and /consent. Clients may register themselves. The packages
+// need the newest Better Auth, and mcp() needs a resource: {"mcp": {"resource": "https://api.example.com/mcp"}}.
+async function oauth(id, name) {
+  if (!plugins[id]) return undefined;
+  const plugin = (await import(`@better-auth/${id}`))[name];
+  return (given) =>
+    plugin({
+      loginPage: "/login",
+      consentPage: "/consent",
+      allowDynamicClientRegistration: true,
+      allowUnauthenticatedClientRegistration: true,
+      silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true },
+      ...given,
+    });
 }
 
 // Tables and columns of other names, in the words of the backend's own settings:

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from jwt.algorithms import OKPAlgorithm
 
-from authn.jwt import keys, tokens
+from authn.jwt import keys, signed, tokens
 from tests.fixtures.accounts.forgeries import reason_for
 from tests.fixtures.accounts.signer import Signer
 
@@ -67,7 +67,7 @@ def test_a_cached_token_expires(signer: Signer, monkeypatch: pytest.MonkeyPatch)
     token = signer.token()
     tokens.verify(token)
 
-    monkeypatch.setattr(tokens, "datetime", Tomorrow)
+    monkeypatch.setattr(signed, "datetime", Tomorrow)
 
     assert reason_for(token) == "expired"
 
@@ -79,7 +79,7 @@ def test_the_leeway_applies_to_a_cached_token_too(
     token = signer.token()
     tokens.verify(token)
 
-    monkeypatch.setattr(tokens, "datetime", Tomorrow)
+    monkeypatch.setattr(signed, "datetime", Tomorrow)
 
     assert tokens.verify(token).expires_at < Tomorrow.now(UTC)
 
@@ -116,10 +116,10 @@ def test_refused_tokens_are_not_cached(signer: Signer, signatures: Callable[[], 
 
 
 def test_the_number_of_cached_tokens_is_limited(signer: Signer) -> None:
-    for number in range(tokens.MAX_CACHED + 1):
+    for number in range(signed.MAX_CACHED + 1):
         tokens.verify(signer.token(sub=f"user-{number}"))
 
-    assert tokens._verified.cache_info().currsize == tokens.MAX_CACHED
+    assert tokens._verified.cache_info().currsize == signed.MAX_CACHED
 
 
 def test_the_number_of_cached_headers_is_limited(signer: Signer) -> None:
@@ -129,4 +129,4 @@ def test_the_number_of_cached_headers_is_limited(signer: Signer) -> None:
         header = base64.urlsafe_b64encode(json.dumps({"kid": f"kid-{number}"}).encode()).decode().rstrip("=")
         assert reason_for(f"{header}.{rest}") == "unknown_kid"
 
-    assert tokens._header.cache_info().currsize <= 16
+    assert signed._header.cache_info().currsize <= 16

@@ -17,7 +17,7 @@ from jwt.api_jws import PyJWS
 from pytest_django import DjangoAssertNumQueries
 
 from authn.errors import TokenRefused
-from authn.jwt import keys, tokens
+from authn.jwt import keys, signed, tokens
 from tests.fixtures.accounts.forgeries import (
     FORGERIES,
     REQUIRED_CLAIMS,
@@ -95,7 +95,7 @@ def padded(signer: Signer, length: int) -> str:
         pytest.param(with_claims(email=" ada@example.com "), id="email-between-spaces"),
         pytest.param(with_claims(email="a" * 308 + "@example.com"), id="email-as-long-as-may-be"),
         pytest.param(with_claims(email="käthe@bücher.example"), id="email-beyond-ascii"),
-        pytest.param(lambda signer: padded(signer, tokens.MAX_TOKEN_LENGTH), id="as-long-as-may-be"),
+        pytest.param(lambda signer: padded(signer, signed.MAX_TOKEN_LENGTH), id="as-long-as-may-be"),
     ],
 )
 def test_a_token_at_the_limits_is_good(signer: Signer, issue: Forge) -> None:
@@ -234,7 +234,7 @@ def test_verifying_queries_the_keys_only_once(
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(keys, "find"), (PyJWS, "_verify_signature"), (jwt.PyJWT, "decode"), (tokens, "_datetime")],
+    [(keys, "find"), (PyJWS, "_verify_signature"), (jwt.PyJWT, "decode"), (signed, "_datetime")],
 )
 def test_an_error_report_shows_nothing_of_the_token(
     signer: Signer, monkeypatch: pytest.MonkeyPatch, place: Any, name: str

@@ -1,0 +1,20 @@
+"""Access tokens of a real Better Auth, at an endpoint of ours."""
+
+from tests.authn.oauth.conftest import Endpoint
+from tests.fixtures.accounts.oauth_clients import OAuthClient, Tokens
+from tests.fixtures.accounts.people import Person
+
+
+def test_a_client_acts_for_the_user_who_has_allowed_it(
+    endpoint: Endpoint, client_of_all: OAuthClient, user: Person, tokens: Tokens
+) -> None:
+    response = endpoint.get(tokens.access)
+
+    assert response.status_code == 200, endpoint.record(response)
+    assert response.json() == {
+        "user_id": user.user_id,
+        "client_id": client_of_all.client_id,
+        "scopes": ["offline_access", "tools:read"],
+        "session_id": user.session_id,
+        "statements": 1,
+    }
