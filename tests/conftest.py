@@ -40,7 +40,7 @@ from tests.fixtures.servers.forkserver import uvicorn
 from tests.fixtures.servers.redis import redis_server
 
 pytest_plugins = [
-    "tests.fixtures.accounts.oauth_server",
+    "tests.fixtures.oauth.better_auth",
     "tests.fixtures.assistant",
     "tests.fixtures.owner",
     "tests.fixtures.servers.tool_server",

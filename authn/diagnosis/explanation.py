@@ -4,25 +4,30 @@ The same functions as in a request accept or refuse the token. This module only 
 decodes the token without verifying it, to show the claims. Its texts repeat no secret part of a token.
 """
 
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Any
 
-import jwt
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from authn import sessions
 from authn.conf import conf
 from authn.credentials import session_tokens
+from authn.diagnosis.explained import (
+    Explanation,
+    acceptance,
+    decode_unverified,
+    failed_step,
+    printable,
+    shown_contents,
+    shown_date,
+)
+from authn.diagnosis.oauth_explanation import explain_access_token
 from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, TokenRefused
-from authn.jwt import keys, signed, tokens
-from authn.sessions import Identity
+from authn.jwt import keys, tokens
+
+ACCESS_TOKENS = "oauth-provider"  # the plugin in BETTER_AUTH_PLUGINS
 
 # What each step requires. The steps are in the order in which ``authn.jwt.tokens`` and ``authn.sessions``
 # check a JWT. A test compares the two orders.
@@ -50,52 +55,17 @@ SESSION_TOKEN_STEPS = {
     "ban": "the user must not be banned",
     "expiry": "the session must not have expired",
 }
-MAX_CLAIM_LENGTH = 120  # characters of a claim that are shown
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a token is accepted or refused.
-
-    ``reason``: a key of ``REASONS``, or "ok". ``stopped_at``: the failed step of ``all_steps``, or "".
-    ``status``: the HTTP status of a request with this token. ``is_genuine``: the signature is verified.
-    ``contents``: the header and the claims to show, even those of a forged token.
-    """
-
-    reason: str
-    stopped_at: str
-    message: str
-    remedy: str
-    status: int
-    is_genuine: bool = False
-    contents: dict[str, str] = field(default_factory=dict)
-    all_steps: dict[str, str] = field(default_factory=lambda: JWT_STEPS)
-
-    @property
-    def accepted(self) -> bool:
-        return self.reason == "ok"
-
-    def steps(self) -> Iterator[tuple[str, str]]:
-        """Yields each step's name and its outcome: "passed", "failed" or "not reached"."""
-        outcome = "passed"
-        for step in self.all_steps:
-            if step == self.stopped_at:
-                yield step, "failed"
-                outcome = "not reached"
-            else:
-                yield step, outcome
-
-    def passed(self, step: str) -> bool:
-        return dict(self.steps()).get(step) == "passed"
 
 
 @sensitive_variables()
 def explain(given: str) -> Explanation:
-    """Explain a JWT or a session token.
+    """Explain a JWT, a session token or an OAuth access token.
 
     ``given``: the token as somebody pasted it. The scheme or the name of the header may stand before it.
     """
     token = _without_header_name(given)
+    if ACCESS_TOKENS in conf.BETTER_AUTH_PLUGINS and (explained := explain_access_token(token)):
+        return explained
     return _explain_session_token(token) if _is_session_token(token) else _explain_jwt(token)
 
 
@@ -114,20 +84,19 @@ def _explain_jwt(token: str) -> Explanation:
         reason, status, has_key = "error", 500, False
     else:
         reason, status, has_key = "ok", 200, True
-    header, payload = _decode_unverified(token)
-    contents = _contents(header, payload, show_sid=identity is not None)
+    header, payload = decode_unverified(token)
+    contents = shown_contents(header, payload, show_sid=identity is not None)
     if identity is not None:
-        message = _accepted(identity)
-        return Explanation(reason, "", message, "", status, True, contents)
-    step = _step(reason, token, payload, has_key, was_verified=claims is not None)
+        message = acceptance(identity)
+        if ACCESS_TOKENS in conf.BETTER_AUTH_PLUGINS:
+            message += " It is for the chat. An MCP endpoint refuses it (not_an_access_token) by default."
+        return Explanation(reason, "", message, "", status, True, contents, JWT_STEPS)
+    accepts_jwts = "jwt" in conf.BETTER_AUTH_CREDENTIALS
+    step = failed_step(reason, token, payload, has_key, claims is not None, accepts_jwts)
     message = f"{REASONS[reason].meaning} {_detail(reason, token, header, payload)}".strip()
     is_genuine = claims is not None or payload is not None
-    return Explanation(reason, step, message, REASONS[reason].remedy, status, is_genuine, contents)
-
-
-def _accepted(identity: Identity) -> str:
-    session = f"session {identity.session.id}" if identity.session else "no session"
-    return f"{identity.user.email} is accepted with {session}."
+    remedy = REASONS[reason].remedy
+    return Explanation(reason, step, message, remedy, status, is_genuine, contents, JWT_STEPS)
 
 
 def _is_session_token(token: str) -> bool:
@@ -157,7 +126,7 @@ def _explain_session_token(token: str) -> Explanation:
     except Exception:  # such as a missing table or column
         reason, status, step = "error", 500, "session"
     else:
-        message = _accepted(identity)
+        message = acceptance(identity)
         return Explanation("ok", "", message, "", 200, True, all_steps=SESSION_TOKEN_STEPS)
     meaning = REASONS[reason].meaning if reason != "malformed" else "This is not a session token."
     is_genuine = step not in ("form", "signature")
@@ -174,48 +143,6 @@ def _without_header_name(given: str) -> str:
     return rest.strip() if scheme.lower() == "bearer" else token
 
 
-def _step(reason: str, token: str, payload: dict[str, Any] | None, has_key: bool, was_verified: bool) -> str:
-    """Returns the step at which the JWT failed. Some reasons occur at several steps."""
-    if was_verified:
-        return REASONS[reason].step or "user"
-    if reason == "error":
-        return "key"
-    if reason != "malformed":
-        return REASONS[reason].step
-    if not has_key:
-        is_compact = "jwt" in conf.BETTER_AUTH_CREDENTIALS and signed.COMPACT.fullmatch(token)
-        return "header" if is_compact else "form"
-    if payload is None:
-        return "payload"
-    dates = (payload.get(name) for name in ("iat", "nbf", "exp") if name in payload)
-    return "claims" if all(map(_is_number, dates)) else "times"
-
-
-def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Returns the header and the payload, only to show them. ``({}, None)`` if they cannot be decoded."""
-    if len(token) > signed.MAX_TOKEN_LENGTH or not signed.COMPACT.fullmatch(token):
-        return {}, None
-    try:
-        decoded = jwt.decode_complete(token, options={"verify_signature": False})
-    except (jwt.PyJWTError, ValueError, RecursionError):
-        return {}, None
-    return decoded["header"], decoded["payload"]
-
-
-def _contents(header: dict[str, Any], payload: dict[str, Any] | None, show_sid: bool) -> dict[str, str]:
-    claims = payload or {}
-    contents: dict[str, str] = {
-        name: _printable(header[name]) for name in ("alg", "kid", "typ") if name in header
-    }
-    contents |= {name: _printable(claims[name]) for name in ("iss", "aud", "sub", "email") if name in claims}
-    if "sid" in claims:
-        # Do not show a whole sid that is not verified as a session's id. It may be session.token, which is
-        # enough to log in: Better Auth's session cache has it here, and definePayload may have it by mistake.
-        sid = _printable(claims["sid"])
-        contents["sid"] = sid if show_sid else f"{sid[:4]}… ({len(sid)} characters)"
-    return contents | {name: _date(claims[name]) for name in ("iat", "nbf", "exp") if name in claims}
-
-
 def _detail(reason: str, token: str, header: dict[str, Any], payload: dict[str, Any] | None) -> str:
     """Returns a sentence about what the reason means for this token, or ""."""
     claims = payload or {}
@@ -227,26 +154,26 @@ def _detail(reason: str, token: str, header: dict[str, Any], payload: dict[str, 
         case "malformed" if payload is None:
             return next((text for form, text in LOOKALIKES if re.fullmatch(form, token, re.DOTALL)), "")
         case "type":
-            return f"Its typ is {_printable(header.get('typ'))}."
+            return f"Its typ is {printable(header.get('typ'))}."
         case "unknown_kid":
             known = ", ".join(keys.known_ids()) or "none"
-            return f"Its kid is {_printable(header.get('kid'))}. Known key ids: {known}."
+            return f"Its kid is {printable(header.get('kid'))}. Known key ids: {known}."
         case "algorithm":
             key = keys.find(str(header.get("kid"))) if conf.BETTER_AUTH_KEYS != "secret" else None
             expected = key.algorithm if key else "HS256"
-            return f"Its alg is {_printable(header.get('alg'))}, and its key's algorithm is {expected}."
+            return f"Its alg is {printable(header.get('alg'))}, and its key's algorithm is {expected}."
         case "expired" | "not_yet_valid":
             name = "exp" if reason == "expired" else "iat"
             now = f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC"
-            return f"Its {name} is {_date(claims.get(name))}, and now is {now}."
+            return f"Its {name} is {shown_date(claims.get(name))}, and now is {now}."
         case "issuer":
-            return f"Its iss is {_printable(claims.get('iss'))}, and {conf.BETTER_AUTH_ISSUER} is expected."
+            return f"Its iss is {printable(claims.get('iss'))}, and {conf.BETTER_AUTH_ISSUER} is expected."
         case "audience":
             expected = " or ".join(conf.BETTER_AUTH_AUDIENCE)
-            return f"Its aud is {_printable(claims.get('aud'))}, and {expected} is expected."
+            return f"Its aud is {printable(claims.get('aud'))}, and {expected} is expected."
         case "lifetime":
             limit = conf.BETTER_AUTH_MAX_TOKEN_LIFETIME.total_seconds()
-            begin, end = _date(claims.get("iat")), _date(claims.get("exp"))
+            begin, end = shown_date(claims.get("iat")), shown_date(claims.get("exp"))
             return f"It is valid from {begin} to {end}. The limit is {limit:g} s."
         case "no_active_session" if "sid" not in claims:
             return "The token names no session (sid), so any active session of the user would do."
@@ -269,35 +196,3 @@ LOOKALIKES = [
     (r".*\s.*", "It has a space or a line break in it."),
     (r"[^.]*(\.[^.]*)?", "It has fewer than three parts. The end may be cut off."),
 ]
-
-
-def _printable(value: Any) -> str:
-    """Returns the value as one short line of printable characters. It may come from an attacker."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= MAX_CLAIM_LENGTH else f"{text[:MAX_CLAIM_LENGTH]}…"
-
-
-def _date(value: Any) -> str:
-    if not _is_number(value):
-        return _printable(value)
-    try:
-        date = datetime.fromtimestamp(float(value), UTC)
-    except (ValueError, OverflowError, OSError):
-        return _printable(value)
-    return f"{date:%Y-%m-%d %H:%M:%S} UTC ({_distance(date - timezone.now())})"
-
-
-def _distance(from_now: timedelta) -> str:
-    seconds = abs(round(from_now.total_seconds()))
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
-    parts = [f"{days} d"] * (days > 0) + [f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0)
-    length = " ".join(parts[:2]) or f"{seconds} s"
-    return f"in {length}" if from_now > timedelta(0) else f"{length} ago"
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return isfinite(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return False

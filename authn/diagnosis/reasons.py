@@ -3,17 +3,8 @@
 The audit log's records hold the reason. ``docs/troubleshooting.md`` has the same table.
 """
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """``step``: a key of ``authn.diagnosis.explanation.JWT_STEPS``. "" for a reason of several steps."""
-
-    step: str
-    meaning: str
-    remedy: str
-
+from authn.diagnosis.oauth_reasons import OAUTH_REASONS
+from authn.diagnosis.reason import Reason
 
 # The reasons are in the order in which a request is checked.
 REASONS: dict[str, Reason] = {
@@ -111,6 +102,8 @@ REASONS: dict[str, Reason] = {
             "aud": "Let Better Auth set it: definePayload must not return it empty.",
             "sub": "Let Better Auth set it: getSubject must return the user's id.",
             "email": "Make definePayload return it: { email: user.email, sid: session.id }.",
+            "jti": "Let Better Auth issue the access token.",
+            "scope": "Let Better Auth issue the access token.",
         }.items()
     },
     "not_yet_valid": Reason(
@@ -224,6 +217,7 @@ REASONS: dict[str, Reason] = {
         "Sign in again. If it happens to all users, the sessions may be in another place: run manage.py "
         "betterauth doctor.",
     ),
+    **OAUTH_REASONS,
     "error": Reason(
         "",
         "The database does not match the settings, or there was another error on the server.",

@@ -65,10 +65,11 @@ def check_resources(resources: list[str], resource: str) -> None:
         raise TokenRefused("other_audience")
 
 
-def _check_type(typ: Any) -> str:
-    if typ in TYPES:
-        return ""
-    return "not_an_access_token" if typ == "JWT" else "type"
+def _check_type(typ: Any) -> None:
+    if typ == "JWT":
+        raise TokenRefused("not_an_access_token")
+    if typ not in TYPES:
+        raise TokenRefused("type")
 
 
 @lru_cache(maxsize=signed.MAX_CACHED)  # an exception is not cached, so only accepted tokens are cached

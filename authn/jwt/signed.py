@@ -54,11 +54,12 @@ V = TypeVar("V", bound=Verified)
 
 # This also hides the variables in PyJWT's frames, which hold the token under other names.
 @sensitive_variables()
-def verify(token: str, check_type: Callable[[Any], str], verified: Callable[[str, keys.Key], V]) -> V:
+def verify(token: str, check_type: Callable[[Any], None], verified: Callable[[str, keys.Key], V]) -> V:
     """Check a JWT (compact form) and return its claims.
 
-    ``check_type``: returns the reason to refuse a JWT with this ``typ`` (``None`` if the header has none), or
-    "". ``verified``: calls ``read``. It may cache the result: the same token with the same key always has the
+    ``check_type``: raises ``TokenRefused`` if a JWT with this ``typ`` is of another kind. A header without
+    ``typ`` counts as "JWT".
+    ``verified``: calls ``read``. It may cache the result: the same token with the same key always has the
     same result, except for its expiry, and this function checks the expiry again. Each refresh of the key set
     creates new Key objects, so entries from before the refresh are no longer used.
 
@@ -137,15 +138,14 @@ def dates(payload: dict[str, Any], key: keys.Key) -> tuple[datetime, datetime]:
     return issued_at, expires_at
 
 
-def _key(token: str, check_type: Callable[[Any], str]) -> keys.Key:
+def _key(token: str, check_type: Callable[[Any], None]) -> keys.Key:
     if len(token) > MAX_TOKEN_LENGTH:
         raise TokenRefused("too_long")
     if not COMPACT.fullmatch(token):
         raise TokenRefused("malformed")
     header = _header(token.partition(".")[0])
     # Better Auth's session caches, access tokens and logout tokens have a typ of their own (RFC 8725 §3.11).
-    if reason := check_type(header.get("typ", "JWT")):
-        raise TokenRefused(reason)
+    check_type(header.get("typ", "JWT"))
     if "b64" in header:  # the only crit extension that PyJWT supports
         raise TokenRefused("critical_header")
     # A secret needs no kid: there is only one, and most HS256 tokens have no kid.

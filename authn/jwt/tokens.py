@@ -57,8 +57,9 @@ def verify(token: str) -> Claims:
     return signed.verify(token, _check_type, _verified)
 
 
-def _check_type(typ: Any) -> str:
-    return "" if typ == "JWT" else "type"
+def _check_type(typ: Any) -> None:
+    if typ != "JWT":
+        raise TokenRefused("type")
 
 
 @lru_cache(maxsize=signed.MAX_CACHED)  # an exception is not cached, so only accepted tokens are cached

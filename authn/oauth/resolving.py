@@ -33,7 +33,9 @@ def resolve(token: AccessToken) -> Identity:
     if not grant.has_consent:
         raise TokenRefused("consent_revoked", session=session)
     if session is None and not _may_act_offline(token):
-        raise TokenRefused("signed_out" if token.session_id else "offline_token")
+        if token.session_id is None:
+            raise TokenRefused("offline_token")
+        raise TokenRefused("signed_out")
     return Identity(user, session, None, access_token=token)
 
 

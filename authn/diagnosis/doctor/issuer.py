@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from authn.conf import conf, origin
 from authn.diagnosis.doctor.deployment import Deployment
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, Outcome, failure, ok, warning
-from authn.diagnosis.explanation import explain
+from authn.diagnosis.explanation import JWT_STEPS, explain
 
 
 def issuer(deployment: Deployment) -> Iterator[Finding]:
@@ -25,7 +25,7 @@ def _compared(name: str, variable: str, expected: list[str], deployment: Deploym
     shown = ", ".join(expected)
     if expected == [default]:
         yield ok(f"{default} is Better Auth's default.")
-    elif deployment.token and explain(deployment.token).passed(name):
+    elif deployment.token and _passed(deployment.token, name):
         yield ok(f"{shown} is the token's {name}.")
     elif default not in expected and default in map(origin, expected):
         yield failure(
@@ -41,6 +41,12 @@ def _compared(name: str, variable: str, expected: list[str], deployment: Deploym
         )
     else:
         yield ok(f"{shown} includes Better Auth's default.")
+
+
+def _passed(given: str, step: str) -> bool:
+    """Whether a JWT of the jwt() plugin has passed the step. An access token has another issuer."""
+    explained = explain(given)
+    return explained.all_steps is JWT_STEPS and explained.passed(step)
 
 
 def token(deployment: Deployment) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from django.views.decorators.debug import sensitive_variables
 from authn.diagnosis.doctor import examine
 from authn.diagnosis.doctor.findings import Examination, Outcome
 from authn.diagnosis.doctor.report import Group, Report, report
-from authn.diagnosis.explanation import Explanation, explain
+from authn.diagnosis.explained import Explanation
+from authn.diagnosis.explanation import explain
 from authn.management.terminal import CommandWithExample, counted, epilog, printable
 
 FAILED, USAGE_ERROR = 1, 2  # exit statuses; FAILED also if a token is refused

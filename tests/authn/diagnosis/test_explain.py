@@ -18,9 +18,10 @@ from django.db import OperationalError, connection
 
 from authn import errors, sessions
 from authn.diagnosis.explanation import JWT_STEPS, explain
+from authn.diagnosis.oauth_explanation import ACCESS_TOKEN_STEPS, OPAQUE_TOKEN_STEPS
 from authn.diagnosis.reasons import REASONS
 from authn.errors import Refused, Unavailable
-from authn.jwt import tokens
+from authn.jwt import access_tokens, signed, tokens
 from tests.fixtures.accounts.forgeries import FORGERIES
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.accounts.session_tokens import COOKIE_NAME
@@ -47,11 +48,12 @@ def reasons_in_the_code() -> Iterator[str]:
                 case ast.Constant(value=str(reason)):
                     yield reason
                 case ast.JoinedStr():  # missing_{claim}
-                    yield from (f"missing_{claim}" for claim in tokens.REQUIRED)
+                    yield from (f"missing_{claim}" for claim in tokens.REQUIRED + access_tokens.REQUIRED)
                 case ast.Call():  # REASON_OF_EXCEPTION.get(type(exc), …)
-                    yield from tokens.REASON_OF_EXCEPTION.values()
+                    yield from signed.REASON_OF_EXCEPTION.values()
     yield from (kind.default_code for kind in map(vars(errors).get, kinds) if kind is not Refused)
-    yield from ("error", "no_credentials")  # of authn.authentication and authn.responses
+    # Of authn.authentication and authn.responses.
+    yield from ("error", "no_credentials", errors.InsufficientScope.default_code)
 
 
 def test_every_reason_has_its_step_its_meaning_and_its_remedy() -> None:
@@ -60,7 +62,7 @@ def test_every_reason_has_its_step_its_meaning_and_its_remedy() -> None:
     assert reasons == REASONS.keys()
     assert {row.values[1] for row in FORGERIES} <= REASONS.keys()
     for reason in REASONS.values():
-        assert reason.step in {"", *JWT_STEPS}
+        assert reason.step in {"", *JWT_STEPS, *ACCESS_TOKEN_STEPS, *OPAQUE_TOKEN_STEPS}
         assert reason.meaning.endswith(".")
         assert reason.remedy
 

@@ -1,47 +1,14 @@
-"""A server with endpoints for OAuth clients, and requests to it."""
+"""Fixtures: a server with endpoints for OAuth clients, and clients of Better Auth."""
 
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import httpx2
-import psycopg
 import pytest
 
-from tests.fixtures.accounts.oauth_clients import OAuthClient, Tokens
-from tests.fixtures.accounts.oauth_server import OAUTH_PLUGINS
 from tests.fixtures.accounts.people import BetterAuth, Person
-from tests.fixtures.servers.api import Api, http
-
-
-@dataclass
-class Endpoint:
-    """The running server. ``resource``: of all its endpoints for OAuth clients."""
-
-    api: Api
-    resource: str
-    database_url: str
-
-    def get(self, token: str | None, path: str = "mcp", **headers: str) -> httpx2.Response:
-        return self.send("GET", f"/support/{path}", token, **headers)
-
-    def send(self, method: str, path: str, token: str | None = None, **headers: str) -> httpx2.Response:
-        own = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        names = {"X-Request-ID": str(uuid.uuid4())} | own | headers
-        return http.request(method, f"{self.api.origin}{path}", headers=names, timeout=30)
-
-    def record(self, response: httpx2.Response) -> dict[str, Any]:
-        """The last audit record of this response's request."""
-        return self.api.audit_records(response.headers["X-Request-ID"])[-1]
-
-    def reason(self, token: str, path: str = "mcp") -> str:
-        return str(self.record(self.get(token, path))["reason"])
-
-    def sql(self, statement: str, *parameters: Any) -> Any:
-        with psycopg.connect(self.database_url) as database:
-            cursor = database.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else None
+from tests.fixtures.oauth.better_auth import OAUTH_PLUGINS
+from tests.fixtures.oauth.clients import OAuthClient, Tokens
+from tests.fixtures.oauth.endpoint import Endpoint
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +16,8 @@ def endpoint(
     oauth_auth: BetterAuth, oauth_database_url: str, mcp_resource: str, start_api: Callable[..., Any]
 ) -> Iterator[Endpoint]:
     with start_api(
-        "tests.fixtures.servers.oauth_endpoint:application",
-        DJANGO_SETTINGS_MODULE="tests.fixtures.servers.oauth_endpoint_settings",
+        "tests.fixtures.oauth.endpoint_server:application",
+        DJANGO_SETTINGS_MODULE="tests.fixtures.oauth.endpoint_settings",
         BETTER_AUTH_DATABASE_URL=oauth_database_url,
         BETTER_AUTH_URL=oauth_auth.origin,
         BETTER_AUTH_PLUGINS=OAUTH_PLUGINS,

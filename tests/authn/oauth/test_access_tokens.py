@@ -1,8 +1,8 @@
 """Access tokens of a real Better Auth, at an endpoint of ours."""
 
-from tests.authn.oauth.conftest import Endpoint
-from tests.fixtures.accounts.oauth_clients import OAuthClient, Tokens
 from tests.fixtures.accounts.people import Person
+from tests.fixtures.oauth.clients import OAuthClient, Tokens
+from tests.fixtures.oauth.endpoint import Endpoint
 
 
 def test_a_client_acts_for_the_user_who_has_allowed_it(
