@@ -20,8 +20,18 @@ def table(model: str) -> str:
     If the setting names a schema too, the returned name is already quoted. Django leaves such a name
     unchanged.
     """
-    schema, _, name = conf.BETTER_AUTH_TABLES.get(model, model).rpartition(".")
+    schema, name = schema_and_table(model)
     return f'"{schema}"."{name}"' if schema else name
+
+
+def schema_and_table(model: str) -> tuple[str, str]:
+    """Returns the schema ("" for the search path) and the name of a model's table in this database.
+
+    Drizzle's tables are named like its columns: ``oauth_access_token``.
+    """
+    default = convert(model, conf.BETTER_AUTH_NAMING)
+    schema, _, name = conf.BETTER_AUTH_TABLES.get(model, default).rpartition(".")
+    return schema, name
 
 
 def exists(model: str, field: str) -> bool:

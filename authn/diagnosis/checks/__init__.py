@@ -4,11 +4,12 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from authn.diagnosis.checks import credentials, project, tables, throttling, tokens
+from authn.diagnosis.checks import credentials, oauth, project, tables, throttling, tokens
 
 CHECKS = (
     *tokens.CHECKS,
     *credentials.CHECKS,
+    *oauth.CHECKS,
     *tables.CHECKS,
     *throttling.CHECKS,
     *project.CHECKS,

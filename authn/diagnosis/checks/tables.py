@@ -209,7 +209,9 @@ def _needed_models() -> list[type[Model]]:
     sessions = [Session] if conf.BETTER_AUTH_SESSION_SOURCE == "database" else []
     keys = [SigningKey] if conf.BETTER_AUTH_KEYS == "database" else []
     members = [models.Member] if naming.is_declared("member") else []
-    return [User, *sessions, *keys, *members]
+    is_oauth = naming.is_declared("oauthAccessToken")
+    oauth = [models.OAuthAccessToken, models.OAuthClient, models.OAuthConsent] if is_oauth else []
+    return [User, *sessions, *keys, *members, *oauth]
 
 
 def _error_code(model: type[Model]) -> str:
@@ -219,6 +221,8 @@ def _error_code(model: type[Model]) -> str:
             model._default_manager.first()
             if model is Session and SESSION_TOKEN_CREDENTIALS & set(conf.BETTER_AUTH_CREDENTIALS):
                 Session.with_token("-").first()
+            if model is getattr(models, "OAuthAccessToken", None):
+                models.OAuthAccessToken.with_hash("-").first()
     except (ProgrammingError, OperationalError) as exc:
         if "no such table" in str(exc):  # SQLite has no codes
             return UNDEFINED_TABLE

@@ -14,6 +14,7 @@ from authn.diagnosis.doctor import (
     grants,
     issuer,
     keys,
+    oauth,
     sessions,
     system_checks,
     tables,
@@ -44,6 +45,7 @@ EXAMINATIONS: dict[str, Callable[[Deployment], Iterator[Finding]]] = {
     "jwks": keys.jwks_url,
     "issuer": issuer.issuer,
     "audience": issuer.audience,
+    "access_tokens": oauth.access_tokens,
     "clock": database.clocks,
     "token": issuer.token,
 }

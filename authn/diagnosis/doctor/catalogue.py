@@ -6,7 +6,7 @@ It also finds Better Auth's tables if they have other names.
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from authn.conf import conf
+from authn.tables.naming import schema_and_table
 
 # A table with these columns is Better Auth's, whatever its name is. Case and underscores are ignored.
 TYPICAL_COLUMNS = {
@@ -14,6 +14,9 @@ TYPICAL_COLUMNS = {
     "session": {"token", "userid", "expiresat", "useragent"},
     "jwks": {"publickey", "privatekey"},
     "member": {"organizationid", "userid", "role"},
+    "oauthAccessToken": {"token", "clientid", "refreshid", "scopes"},
+    "oauthClient": {"clientid", "redirecturis", "skipconsent"},
+    "oauthConsent": {"clientid", "userid", "requesteduserinfoclaims", "updatedat"},
     "account": {"accountid", "providerid", "userid"},
     "verification": {"identifier", "value", "expiresat"},
 }
@@ -36,7 +39,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^(pg_|information
   AND (c.relname = ANY (%s) OR EXISTS (
       SELECT FROM pg_attribute m WHERE m.attrelid = c.oid
       AND lower(replace(m.attname, '_', '')) IN
-          ('emailverified', 'useragent', 'publickey', 'providerid', 'identifier', 'organizationid')))
+          ('emailverified', 'useragent', 'publickey', 'providerid', 'identifier', 'organizationid',
+           'refreshid', 'redirecturis', 'requesteduserinfoclaims')))
 ORDER BY n.nspname, c.relname, a.attnum LIMIT 20000
 """
 SQLITE = """
@@ -89,7 +93,7 @@ class Catalogue:
     def read(cls, cursor: Any, vendor: str) -> Self:
         tables: dict[tuple[str, str], Table] = {}
         if vendor == "postgresql":
-            names = [table for model in TYPICAL_COLUMNS for _, table in (configured(model),)]
+            names = [table for model in TYPICAL_COLUMNS for _, table in (schema_and_table(model),)]
             cursor.execute(POSTGRESQL, [names])
         else:
             cursor.execute(SQLITE)
@@ -103,7 +107,7 @@ class Catalogue:
 
     def configured(self, model: str) -> Table | None:
         """Returns the table with the name in the settings, or ``None``."""
-        schema, name = configured(model)
+        schema, name = schema_and_table(model)
         if schema:
             return next(
                 (table for table in self.tables if (table.schema, table.name) == (schema, name)), None
@@ -116,7 +120,7 @@ class Catalogue:
 
         Compares the columns first, and the names only if no table has the columns.
         """
-        names = {plain(model), PLURALS.get(model, f"{model}s")}
+        names = {plain(model), PLURALS.get(model, f"{plain(model)}s")}
         alike = [table for table in self.tables if TYPICAL_COLUMNS[model] <= set(map(plain, table.types))]
         alike = alike or [
             table for table in self.tables if plain(table.name) in names and "id" in table.types
@@ -129,11 +133,6 @@ class Catalogue:
 
     def found(self, model: str) -> Table | None:
         return self.configured(model) or self.likely(model)
-
-
-def configured(model: str) -> tuple[str, str]:
-    schema, _, name = conf.BETTER_AUTH_TABLES.get(model, model).rpartition(".")
-    return schema, name
 
 
 def plain(name: str) -> str:

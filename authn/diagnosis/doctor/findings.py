@@ -1,5 +1,10 @@
-"""The findings of an examination, and their outcome."""
+"""The findings of an examination, their outcome, and their order for people.
 
+The most important come first, and findings with the same remedy come together.
+"""
+
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,3 +54,51 @@ def warning(message: str, remedy: str) -> Finding:
 
 def failure(message: str, remedy: str) -> Finding:
     return Finding(Outcome.FAILURE, message, remedy)
+
+
+IMPORTANT_FIRST = (Outcome.FAILURE, Outcome.WARNING, Outcome.OK)
+SETTING = re.compile(r"\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)=")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Findings of one examination that have the same outcome and the same remedy."""
+
+    outcome: Outcome
+    examination: str
+    remedy: str
+    messages: list[str]
+
+    @property
+    def setting(self) -> str:
+        """The setting that the remedy changes, or ""."""
+        found = SETTING.search(self.remedy)
+        return found[1] if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``skipped``: the reasons by the names of the examinations."""
+
+    groups: list[Group]
+    skipped: dict[str, str]
+
+    def count(self, outcome: Outcome) -> int:
+        """Count the groups: findings with one remedy are one fault."""
+        return sum(group.outcome == outcome for group in self.groups)
+
+
+def report(examinations: Iterable[Examination]) -> Report:
+    groups: dict[tuple[Outcome, str, str], Group] = {}
+    skipped: dict[str, str] = {}
+    for each in examinations:
+        for number, finding in enumerate(each.findings):
+            if finding.outcome == Outcome.SKIPPED:
+                skipped[each.name] = finding.message
+                continue
+            # Only a remedy joins findings. Without one, each finding has its own line.
+            key = (finding.outcome, each.name, finding.remedy or str(number))
+            group = groups.setdefault(key, Group(finding.outcome, each.name, finding.remedy, []))
+            group.messages.append(finding.message)
+    ordered = sorted(groups.values(), key=lambda group: IMPORTANT_FIRST.index(group.outcome))
+    return Report(ordered, skipped)

@@ -10,8 +10,9 @@ from authn.diagnosis.doctor.deployment import Deployment, read_only_cursor
 from authn.diagnosis.doctor.findings import ExaminationSkipped, Finding, failure, ok, warning
 from authn.diagnosis.doctor.tables import columns_of, needed_models
 
-# Columns that we do not need to read: jwks.privateKey signs JWTs, and session.token is enough to log in.
-SECRETS = {"jwks": "privateKey", "session": "token"}
+# Columns that we do not need to read: jwks.privateKey signs JWTs, session.token is enough to log in, and
+# oauthClient.clientSecret is the password of an OAuth client.
+SECRETS = {"jwks": "privateKey", "session": "token", "oauthClient": "clientSecret"}
 
 # Selects those of our role, its groups and PUBLIC (0) that have grants on a table.
 GRANTEES = """

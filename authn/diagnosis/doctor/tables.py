@@ -19,13 +19,19 @@ PLUGIN_OF = {
 }
 
 
+PLUGIN_OF_TABLE = {
+    "member": "organization",
+    **dict.fromkeys(["oauthAccessToken", "oauthClient", "oauthConsent"], "oauth-provider"),
+}
+
+
 def needed_models() -> list[str]:
     """Returns the models whose tables we read, with these settings."""
     wanted = {
         "user": True,
         "session": conf.BETTER_AUTH_SESSION_SOURCE == "database",
         "jwks": conf.BETTER_AUTH_KEYS == "database",
-        "member": naming.is_declared("member"),
+        **{model: naming.is_declared(model) for model in PLUGIN_OF_TABLE},
     }
     return [model for model, is_wanted in wanted.items() if is_wanted]
 
@@ -45,7 +51,7 @@ def tables(deployment: Deployment) -> Iterator[Finding]:
     rename = f"BETTER_AUTH_TABLES={','.join(f'{model}={name}' for model, name in mapping.items())}"
     for model in needed_models():
         table = catalogue.configured(model)
-        wanted = conf.BETTER_AUTH_TABLES.get(model, model)
+        wanted = ".".join(filter(None, naming.schema_and_table(model)))
         if table is not None:
             yield ok(f"{model}: {table}.")
         elif model in likely and not likely[model].may_enter_schema:
@@ -70,6 +76,11 @@ REMEDIES = {
     "npx auth@latest migrate. If its keys are elsewhere, set BETTER_AUTH_KEYS=jwks",
     "member": "Run Better Auth's migration, npx auth@latest migrate. Or, if it has no organization plugin, "
     "remove organization from BETTER_AUTH_PLUGINS",
+    **dict.fromkeys(
+        ["oauthAccessToken", "oauthClient", "oauthConsent"],
+        "Run Better Auth's migration, npx auth@latest migrate. Or, if it has no mcp() or oauthProvider() "
+        "plugin, remove oauth-provider from BETTER_AUTH_PLUGINS",
+    ),
 }
 
 
@@ -132,7 +143,7 @@ def _remedy(model: str, name: str, plugins: set[str]) -> str:
 
 
 def _plugin_of(model: str, name: str) -> str | None:
-    return "organization" if model == "member" else PLUGIN_OF.get(name)
+    return PLUGIN_OF_TABLE.get(model) or PLUGIN_OF.get(name)
 
 
 def columns_of(model: str, table: Table) -> dict[str, str]:

@@ -25,7 +25,16 @@ IDS = [
     ("jwks", "id"),
     ("member", "userId"),
     ("member", "organizationId"),
+    ("oauthAccessToken", "userId"),
+    ("oauthAccessToken", "sessionId"),
+    ("oauthConsent", "userId"),
 ]
+# What happens without the index of the user's id.
+COSTS = {
+    "session": "every request reads all sessions",
+    "member": "every request reads all members",
+    "oauthConsent": "every request of an OAuth client reads all consents",
+}
 # An age of the newest session that shows that the time zone is right: a wrong one differs by 15 minutes or
 # more.
 MAX_AGE = timedelta(minutes=15)
@@ -112,6 +121,9 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
         ("session", "userId", False),
         ("user", "email", True),
         ("member", "userId", False),
+        ("oauthAccessToken", "token", True),
+        ("oauthClient", "clientId", True),
+        ("oauthConsent", "userId", False),
     ):
         table = found.get(model)
         column = columns_of(model, table).get(name) if table else None
@@ -134,12 +146,11 @@ def indexes(deployment: Deployment) -> Iterator[Finding]:
             )
         elif unique:
             yield failure(
-                f"{table}.{column} has no unique index: two users may have the same {column}.", statement
+                f"{table}.{column} has no unique index: two rows may have the same {column}.", statement
             )
         else:
             yield warning(
-                f"{table}.{column} has no index (Better Auth makes one since 1.4): every request reads all "
-                f"{model}s.",
+                f"{table}.{column} has no index (Better Auth makes one since 1.4): {COSTS[model]}.",
                 statement,
             )
 

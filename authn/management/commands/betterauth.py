@@ -11,8 +11,7 @@ from django.core.management.base import CommandParser
 from django.views.decorators.debug import sensitive_variables
 
 from authn.diagnosis.doctor import examine
-from authn.diagnosis.doctor.findings import Examination, Outcome
-from authn.diagnosis.doctor.report import Group, Report, report
+from authn.diagnosis.doctor.findings import Examination, Group, Outcome, Report, report
 from authn.diagnosis.explained import Explanation
 from authn.diagnosis.explanation import explain
 from authn.management.terminal import CommandWithExample, counted, epilog, printable

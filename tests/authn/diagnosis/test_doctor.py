@@ -658,9 +658,9 @@ def test_the_most_important_comes_first_and_a_next_step_last(token: str, databas
     assert outcomes == sorted(outcomes, key=["failure", "warning", "ok", "skipped"].index)
     assert any(line.startswith("failure     issuer") for line in lines)
     assert any(line.strip().startswith("→") and "BETTER_AUTH_ISSUER" in line for line in lines)
-    assert lines[-4] == "skipped     1 examination     secondary_storage (why: --all)"
+    assert lines[-4] == "skipped     2 examinations    secondary_storage, access_tokens (why: --all)"
     assert lines[-2:] == [
-        "19 examinations: 2 failures, 1 warning.",
+        "20 examinations: 2 failures, 1 warning.",
         "Next: do what the first arrow (→) says, and run this command again.",
     ]
     assert "no.such.token" not in done.stdout
@@ -699,7 +699,7 @@ def test_eleven_findings_of_one_wrong_setting_are_one_failure(token: str, databa
     assert first == "failure     columns           BETTER_AUTH_NAMING corrects 11 findings:"
     assert all(line.strip().startswith("- public.") for line in lines[:11])
     assert lines[11].strip() == "→ BETTER_AUTH_NAMING=camel"
-    assert lines[-2] == "19 examinations: 1 failure, 1 warning."
+    assert lines[-2] == "20 examinations: 1 failure, 1 warning."
     assert "42703" not in str(lines)  # the other examinations do not report the missing columns again
 
 

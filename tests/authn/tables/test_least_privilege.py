@@ -25,7 +25,7 @@ from tests.fixtures.servers.deployments import with_plugins
 PAGE = Path(__file__).parents[3] / "docs/compatibility.md"
 GRANT = re.compile(r"^GRANT SELECT \((?P<columns>.*)\) ON (?P<table>\S+) TO \w+;", re.MULTILINE)
 
-ROLE, _, GRANT_DELETE, INDEXES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+ROLE, _, _, GRANT_DELETE, INDEXES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
 GRANTS = [
     (found["table"], column) for found in GRANT.finditer(ROLE) for column in found["columns"].split(", ")
 ]
