@@ -26,17 +26,21 @@ STORE = [
     "tests/support/storage/test_costs.py",
 ]
 
+TOKENS = [
+    "tests/authn/jwt/test_tokens.py",
+    "tests/authn/test_attacks.py",
+    "tests/authn/jwt/test_token_cache.py",
+    "tests/authn/jwt/test_algorithms.py",
+    "tests/authn/jwt/test_secret.py",
+    "tests/authn/jwt/test_keys.py",
+    "tests/authn/diagnosis/test_error_reports.py",
+]
+
 # Each changed file, and the tests that run for it.
 TESTS = {
-    "authn/jwt/tokens.py": [
-        "tests/authn/jwt/test_tokens.py",
-        "tests/authn/test_attacks.py",
-        "tests/authn/jwt/test_token_cache.py",
-        "tests/authn/jwt/test_algorithms.py",
-        "tests/authn/jwt/test_secret.py",
-        "tests/authn/jwt/test_keys.py",
-        "tests/authn/diagnosis/test_error_reports.py",
-    ],
+    "authn/jwt/signed.py": [*TOKENS, "tests/authn/jwt/test_access_tokens.py"],
+    "authn/jwt/tokens.py": TOKENS,
+    "authn/jwt/access_tokens.py": ["tests/authn/jwt/test_access_tokens.py"],
     "authn/sessions.py": [
         "tests/authn/test_sessions.py",
         "tests/authn/test_refusals.py",

@@ -1,0 +1,109 @@
+"""``access_tokens.verify``: what a good access token says, and why each forgery is refused.
+
+tests/authn/oauth sends the same forgeries to a running server.
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from authn.errors import TokenRefused
+from authn.jwt import access_tokens
+from tests.fixtures.accounts.people import BetterAuth
+from tests.fixtures.accounts.signer import Signer
+from tests.fixtures.environment import BETTER_AUTH_URL
+from tests.fixtures.oauth.forgeries import AUDIENCES, CLAIMS, HEADERS, AccessTokenSigner, Forge
+
+pytestmark = pytest.mark.django_db
+
+RESOURCE = "https://api.example.com/support/mcp"
+
+
+@pytest.fixture
+def access_signer(signer: Signer) -> AccessTokenSigner:
+    """Signs access tokens with a key that is in Better Auth's table of keys."""
+    return AccessTokenSigner(signer.kid, signer.algorithm, signer.private_key, BETTER_AUTH_URL, RESOURCE)
+
+
+def reason_for(token: str, resource: str = RESOURCE) -> str:
+    with pytest.raises(TokenRefused) as refused:
+        access_tokens.verify(token, resource)
+    assert str(refused.value.detail) == "Invalid or expired JWT token"
+    return refused.value.reason
+
+
+def test_a_good_access_token_gives_what_it_says(access_signer: AccessTokenSigner) -> None:
+    exp = int(time.time()) + 3600
+
+    token = access_tokens.verify(access_signer.token(exp=exp), RESOURCE)
+
+    assert token == access_tokens.AccessToken(
+        subject="user-id",
+        client_id="client-id",
+        scopes=frozenset({"openid", "offline_access", "tools:read"}),
+        session_id="session-id",
+        expires_at=datetime.fromtimestamp(exp, UTC),
+        key_id=access_signer.kid,
+        algorithm="EdDSA",
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": RESOURCE},
+        {"aud": [RESOURCE]},
+        {"azp": None},
+        {"client_id": None},
+        {"client_id": "x" * 1024, "azp": "x" * 1024},
+        {"client_id": "https://client.example/metadata", "azp": "https://client.example/metadata"},
+        {"scope": ""},
+        {"scope": "x" * 4096},
+        {"scope": "!#[]~"},
+        {"sid": None},
+        {"jti": "x" * 128},
+    ],
+    ids=lambda changes: ",".join(changes),
+)
+def test_a_token_at_the_limits_is_good(access_signer: AccessTokenSigner, changes: dict[str, Any]) -> None:
+    assert access_tokens.verify(access_signer.token(**changes), RESOURCE).subject == "user-id"
+
+
+@pytest.mark.parametrize(("forge", "reason"), [*HEADERS, *AUDIENCES, *CLAIMS])
+def test_a_forged_access_token_is_refused_for_its_reason(
+    access_signer: AccessTokenSigner, forge: Forge, reason: str
+) -> None:
+    assert reason_for(forge(access_signer)) == reason
+
+
+def test_a_cached_token_is_still_for_its_own_resource_alone(access_signer: AccessTokenSigner) -> None:
+    token = access_signer.token()
+    access_tokens.verify(token, RESOURCE)
+
+    assert reason_for(token, f"{RESOURCE}/") == "audience"
+
+
+def test_a_verified_token_of_better_auth_that_has_expired_since_is_refused(
+    access_signer: AccessTokenSigner, settings: Any
+) -> None:
+    now = int(time.time())
+    token = access_signer.token(iat=now - 100, exp=now - 5)
+    access_tokens.verify(token, RESOURCE)  # within the leeway
+
+    settings.BETTER_AUTH_LEEWAY_SECONDS = 1.0
+
+    with pytest.raises(TokenRefused) as refused:
+        access_tokens.verify(token, RESOURCE)
+    assert refused.value.reason == "expired"
+    assert (refused.value.verified_payload or {})["sub"] == "user-id"
+
+
+def test_the_issuer_comes_from_the_setting(
+    auth: BetterAuth, access_signer: AccessTokenSigner, settings: Any
+) -> None:
+    settings.BETTER_AUTH_OAUTH_ISSUER = "https://issuer.example/x"
+
+    assert access_tokens.verify(access_signer.token(iss="https://issuer.example/x"), RESOURCE)
+    assert reason_for(access_signer.token()) == "issuer"
