@@ -68,5 +68,12 @@ def _scheme(credential: str) -> dict[str, Any]:
             "description": "A signed session token of Better Auth's `bearer()` plugin. Better Auth sends it "
             "in the response header `set-auth-token`.",
         },
+        "oauth": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "OAuth access token",
+            "description": "An access token of Better Auth's `mcp()` or `oauthProvider()` plugin for this "
+            "endpoint. The 401 names the metadata document (RFC 9728).",
+        },
     }
     return known[credential]

@@ -20,6 +20,8 @@ class RequestContext:
     JWT, or ``None`` if the caller sent a session token. ``locale``: a lower-case language tag, or empty.
     ``organization``: the user's active organization, or ``None``. The user is a member of it now.
     ``client_id``: the OAuth client that acts for the user, or empty if the user's own page sent the request.
+    ``session``: ``None`` only if such a client acts after the user has signed out. By default none may
+    (BETTER_AUTH_OAUTH_OFFLINE_ACCESS).
     """
 
     user_id: str

@@ -21,6 +21,8 @@ from rest_framework.views import APIView
 from authn.authentication import BetterAuthJWTAuthentication
 from authn.integrations.django import better_auth_required
 from authn.integrations.ninja import BetterAuth
+from authn.oauth.authentication import OAuthAccessTokenAuthentication
+from authn.oauth.metadata import metadata_url
 from authn.permissions import HasRole, IdentityPermission, IsEmailVerified, IsMember
 from tests.fixtures.accounts.people import Person
 
@@ -144,8 +146,20 @@ def test_a_plain_view_is_refused_by_the_arguments_that_it_gets(person: Person) -
     assert view(request, organization_id="another").status_code == 403
 
 
-def test_drf_spectacular_describes_the_authentication_class_of_a_view() -> None:
-    document = SchemaGenerator(patterns=[path("own", View.as_view())]).get_schema(public=True)
+class OAuthView(View):
+    def get_authenticators(self) -> list[Any]:
+        resource = "https://api.example.com/mcp"
+        return [OAuthAccessTokenAuthentication(resource, metadata_url(resource))]
+
+
+def test_drf_spectacular_describes_the_authentication_class_of_a_view(settings: Any) -> None:
+    settings.BETTER_AUTH_PLUGINS = ["oauth-provider"]
+    patterns = [path("own", View.as_view()), path("oauth", OAuthView.as_view())]
+
+    document = SchemaGenerator(patterns=patterns).get_schema(public=True)
 
     assert document["paths"]["/own"]["get"]["security"] == [{"betterAuth_jwt": []}]
-    assert document["components"]["securitySchemes"]["betterAuth_jwt"]["bearerFormat"] == "JWT"
+    assert document["paths"]["/oauth"]["get"]["security"] == [{"betterAuth_oauth": []}]
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["betterAuth_jwt"]["bearerFormat"] == "JWT"
+    assert schemes["betterAuth_oauth"]["bearerFormat"] == "OAuth access token"

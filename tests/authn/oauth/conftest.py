@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -38,19 +39,29 @@ def oauth_environment(oauth_auth: BetterAuth, oauth_database_url: str) -> dict[s
 
 
 @pytest.fixture(scope="session")
+def start_endpoint(mcp_resource: str, start_api: Callable[..., Any]) -> Callable[..., Any]:
+    """Start a server with endpoints for OAuth clients."""
+
+    @contextmanager
+    def start(database_url: str, **env: str) -> Iterator[Endpoint]:
+        with start_api(
+            "tests.fixtures.oauth.endpoint_server:application",
+            DJANGO_SETTINGS_MODULE="tests.fixtures.oauth.endpoint_settings",
+            RESOURCE=mcp_resource,
+            NUM_PROXIES="1",
+            **env,
+        ) as running:
+            yield Endpoint(running, mcp_resource, database_url)
+
+    return start
+
+
+@pytest.fixture(scope="session")
 def endpoint(
-    oauth_environment: dict[str, str],
-    oauth_database_url: str,
-    mcp_resource: str,
-    start_api: Callable[..., Any],
+    oauth_environment: dict[str, str], oauth_database_url: str, start_endpoint: Callable[..., Any]
 ) -> Iterator[Endpoint]:
-    with start_api(
-        "tests.fixtures.oauth.endpoint_server:application",
-        DJANGO_SETTINGS_MODULE="tests.fixtures.oauth.endpoint_settings",
-        RESOURCE=mcp_resource,
-        **oauth_environment,
-    ) as running:
-        yield Endpoint(running, mcp_resource, oauth_database_url)
+    with start_endpoint(oauth_database_url, **oauth_environment) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

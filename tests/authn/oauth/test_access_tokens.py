@@ -1,14 +1,19 @@
 """Access tokens of a real Better Auth, at endpoints of ours."""
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from jwt.utils import base64url_encode
 
+from chatbackend.dev.postgres import create_database
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.accounts.refusals import body_of
-from tests.fixtures.oauth.better_auth import OTHER_RESOURCE
+from tests.fixtures.oauth.better_auth import OAUTH_PLUGINS, OTHER_RESOURCE, plugins
 from tests.fixtures.oauth.clients import OAuthClient, Tokens, discover, revoke_consent
 from tests.fixtures.oauth.endpoint import Endpoint
 
@@ -153,6 +158,18 @@ def test_a_token_ends_with_what_it_depends_on_at_once(
         assert [watcher.introspect(each)["active"] for each in (jwt, opaque)] == oracle
 
 
+def test_the_session_of_another_user_does_not_count(
+    endpoint: Endpoint, client_of_all: OAuthClient, oauth_auth: BetterAuth, user: Person
+) -> None:
+    opaque = client_of_all.authorize(user, None, "tools:read").access
+    other = oauth_auth.sign_up()
+
+    change = 'UPDATE "oauthAccessToken" SET "sessionId" = %s WHERE "userId" = %s'
+    endpoint.sql(change, other.session_id, user.user_id)
+
+    assert endpoint.reason(opaque, "any-resource") == "signed_out"
+
+
 def test_a_client_revokes_its_own_opaque_token(
     endpoint: Endpoint, oauth_auth: BetterAuth, user: Person
 ) -> None:
@@ -255,6 +272,35 @@ def test_only_the_setting_and_the_scope_together_let_a_client_act_offline(
     assert endpoint.reason(refreshed.access, "offline") == "user_banned"
 
 
+def test_a_session_that_ended_in_redis_ends_its_tokens(
+    postgres_url: str,
+    redis_url: str,
+    mcp_resource: str,
+    start_other_better_auth: Callable[..., Any],
+    start_endpoint: Callable[..., Any],
+) -> None:
+    """Better Auth may keep the rows of ended sessions: only its secondaryStorage knows that they ended."""
+    url = create_database(postgres_url, "oauth_with_redis")
+    kept = {"session": {"storeSessionInDatabase": True, "preserveSessionInDatabase": True}}
+    server = {"DATABASE_URL": url, "SECONDARY_STORAGE_URL": redis_url, "OPTIONS": json.dumps(kept)}
+    ours = {"BETTER_AUTH_SESSION_SOURCE": redis_url, "BETTER_AUTH_SESSION_PREFIX": "better-auth:"}
+    with start_other_better_auth(**server, PLUGINS=plugins(mcp_resource)) as auth:
+        ours |= {"BETTER_AUTH_DATABASE_URL": url, "BETTER_AUTH_URL": auth.origin}
+        with start_endpoint(url, **ours, BETTER_AUTH_PLUGINS=OAUTH_PLUGINS) as endpoint:
+            person = auth.sign_up()
+            other = auth.sign_in(person.email)
+            session_id = person.session_id
+            token = OAuthClient.register(auth).authorize(person, mcp_resource).access
+            before = endpoint.get(token).json()["session_id"]
+            person.sign_out()
+            [(rows,)] = endpoint.sql('SELECT count(*) FROM "session" WHERE "id" = %s', session_id)
+            reason = endpoint.reason(token)
+            other.sign_out()
+
+    assert (before, rows) == (session_id, 1)
+    assert reason == "signed_out"  # the user's other session does not count
+
+
 # --- Other credentials -----------------------------------------------------------------------------
 
 
@@ -339,6 +385,43 @@ def test_refused_attempts_have_a_limit_for_each_token(
 
     assert statuses == [401, 401, 429, 429]
     assert endpoint.get(other.access, "limited").status_code == 200
+
+
+def test_a_refused_token_is_not_looked_up_again_past_the_limit(
+    endpoint: Endpoint, client_of_all: OAuthClient, user: Person, tokens: Tokens
+) -> None:
+    ban(user, client_of_all, endpoint)
+    statuses = [endpoint.get(tokens.access, "limited").status_code for _ in range(3)]
+
+    endpoint.sql('UPDATE "user" SET "banned" = false WHERE "id" = %s', user.user_id)
+
+    assert statuses == [403, 403, 429]
+    assert endpoint.get(tokens.access, "limited").status_code == 429
+    assert endpoint.get(tokens.access).status_code == 429  # the block is of the token, at each endpoint
+
+
+def test_invented_tokens_count_for_the_address_and_found_ones_for_themselves(
+    endpoint: Endpoint, client_of_all: OAuthClient, user: Person
+) -> None:
+    """An address over its limit gets no opaque token looked up. Its JWTs are still accepted."""
+    good, jwt = (
+        client_of_all.authorize(user, each, "tools:read").access for each in (None, endpoint.resource)
+    )
+    ended = client_of_all.authorize(user, None, "tools:read").access
+    endpoint.sql('UPDATE "oauthAccessToken" SET "resources" = jsonb_build_array(%s::text)', endpoint.resource)
+    revoke_row = 'UPDATE "oauthAccessToken" SET "revoked" = now() WHERE "token" = %s'
+    endpoint.sql(revoke_row, base64url_encode(hashlib.sha256(ended.encode()).digest()).decode())
+    here = {"X-Forwarded-For": "198.51.100.7"}
+
+    def statuses(token: str, number: int = 1) -> list[int]:
+        return [endpoint.get(token, "limited", **here).status_code for _ in range(number)]
+
+    assert statuses(ended, 3) == [401, 401, 429]
+    assert statuses(good) == [200]
+    assert statuses("an-invented-token-of-somebody", 3) == [401, 401, 429]
+    assert statuses(good) == [429]
+    assert statuses(jwt) == [200]
+    assert endpoint.get(good, "limited").status_code == 200  # at another address
 
 
 def test_the_log_has_no_part_of_a_token_and_no_hash(
