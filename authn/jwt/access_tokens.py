@@ -91,7 +91,6 @@ def _access_token(resource: str, payload: dict[str, Any], key: keys.Key) -> Acce
     session_id = signed.session_id(payload)
     if not signed.ID.fullmatch(payload["jti"]):
         raise TokenRefused("jti")
-    _, expires_at = signed.dates(payload, key)
     # RFC 9449 §6, RFC 8705 §3: only a request with a proof of the client's key may use such a token. We check
     # no proofs, and without one the token may be stolen.
     if "cnf" in payload:
@@ -99,6 +98,7 @@ def _access_token(resource: str, payload: dict[str, Any], key: keys.Key) -> Acce
     # A token of the grant client_credentials has the client's id in place of a user's id.
     if subject == client_id:
         raise TokenRefused("no_user")
+    _, expires_at = signed.dates(payload, key)
     return AccessToken(subject, client_id, scopes, session_id, expires_at, key.kid, key.algorithm)
 
 
