@@ -158,6 +158,18 @@ def test_a_token_ends_with_what_it_depends_on_at_once(
         assert [watcher.introspect(each)["active"] for each in (jwt, opaque)] == oracle
 
 
+def test_a_client_that_acts_for_itself_is_nobody(endpoint: Endpoint, user: Person) -> None:
+    """Its JWT has the client's id as ``sub``. Somebody could register a client with the id of a user."""
+    client = OAuthClient.confidential(user, grant_types=["authorization_code", "client_credentials"])
+    allow = """UPDATE "oauthClient" SET "clientCredentialsScopes" = '["tools:read"]' WHERE "clientId" = %s"""
+    endpoint.sql(allow, client.client_id)
+
+    jwt, opaque = (client.as_itself(each, "tools:read").access for each in (endpoint.resource, None))
+
+    assert client.introspect(jwt)["active"]
+    assert [endpoint.reason(jwt), endpoint.reason(opaque, "any-resource")] == ["no_user", "no_user"]
+
+
 def test_the_session_of_another_user_does_not_count(
     endpoint: Endpoint, client_of_all: OAuthClient, oauth_auth: BetterAuth, user: Person
 ) -> None:

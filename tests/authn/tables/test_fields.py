@@ -23,7 +23,7 @@ def test_a_list_of_strings_is_read_from_each_type_of_column(value: str) -> None:
 @pytest.mark.parametrize("stored", ["{}", '"a"', "[1]", "[null]", "true", "a b", ["a", None], {"a": 1}])
 def test_anything_else_is_an_error_and_no_empty_list(stored: Any) -> None:
     """Read as an empty list, the column ``resources`` would make a token good for every API."""
-    with pytest.raises(ValueError, match="not a list of strings|Expecting value"):
+    with pytest.raises(ValueError, match=r"not a list of strings|Expecting value"):
         StringListField().from_db_value(stored)
 
     assert StringListField().from_db_value(None) is None
