@@ -3,14 +3,16 @@
 tests/authn/oauth sends the same forgeries to a running server.
 """
 
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
 from authn.errors import TokenRefused
-from authn.jwt import access_tokens
+from authn.jwt import access_tokens, signed
 from tests.fixtures.accounts.people import BetterAuth
 from tests.fixtures.accounts.signer import Signer
 from tests.fixtures.environment import BETTER_AUTH_URL
@@ -19,6 +21,7 @@ from tests.fixtures.oauth.forgeries import AUDIENCES, CLAIMS, HEADERS, AccessTok
 pytestmark = pytest.mark.django_db
 
 RESOURCE = "https://api.example.com/support/mcp"
+USERINFO = f"{BETTER_AUTH_URL}/api/auth/oauth2/userinfo"
 
 
 @pytest.fixture
@@ -76,6 +79,62 @@ def test_a_forged_access_token_is_refused_for_its_reason(
     access_signer: AccessTokenSigner, forge: Forge, reason: str
 ) -> None:
     assert reason_for(forge(access_signer)) == reason
+
+
+def test_either_name_of_the_type_is_good(access_signer: AccessTokenSigner) -> None:
+    token = access_signer.token({"typ": "application/at+jwt"})
+
+    assert access_tokens.verify(token, RESOURCE).subject == "user-id"
+
+
+@pytest.mark.parametrize(
+    ("resources", "reason"),
+    [
+        ([RESOURCE], None),
+        ([RESOURCE, USERINFO], None),
+        ([], "audience"),
+        ([USERINFO], "audience"),
+        ([RESOURCE, "https://other.example.com/mcp"], "other_audience"),
+    ],
+)
+def test_an_opaque_token_has_the_same_rule_for_its_resources(
+    resources: list[str], reason: str | None
+) -> None:
+    if reason is None:
+        access_tokens.check_resources(resources, RESOURCE)
+    else:
+        with pytest.raises(TokenRefused) as refused:
+            access_tokens.check_resources(resources, RESOURCE)
+        assert refused.value.reason == reason
+
+
+def test_a_token_is_verified_once_and_few_are_cached(access_signer: AccessTokenSigner) -> None:
+    token = access_signer.token()
+
+    assert access_tokens.verify(token, RESOURCE) is access_tokens.verify(token, RESOURCE)
+    assert access_tokens._verified.cache_info().maxsize == signed.MAX_CACHED
+
+
+def test_an_error_report_shows_nothing_of_the_token(
+    access_signer: AccessTokenSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_error(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("unforeseen")
+
+    token = access_signer.token()
+    monkeypatch.setattr(signed, "_datetime", raise_error)
+
+    try:
+        access_tokens.verify(token, RESOURCE)
+    except RuntimeError:
+        report = ExceptionReporter(None, *sys.exc_info())  # type: ignore[arg-type]
+
+    report.filter = SafeExceptionReporterFilter()  # Django's default, as in a team's own project
+    frames = [frame for frame in report.get_traceback_frames() if frame["filename"] != __file__]
+    shown = "\n".join(str(value) for frame in frames for _, value in frame["vars"])
+    assert len(frames) > 2
+    for secret in [*token.split("."), access_signer.kid]:
+        assert secret not in shown
 
 
 def test_a_cached_token_is_still_for_its_own_resource_alone(access_signer: AccessTokenSigner) -> None:
