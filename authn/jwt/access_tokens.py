@@ -43,6 +43,7 @@ class AccessToken:
     algorithm: str | None = None
 
 
+# This also hides the variables in PyJWT's frames, which hold the token under other names.
 @sensitive_variables()
 def verify(token: str, resource: str) -> AccessToken:
     """Check an access token (compact form) for this resource, and return what it says.

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import jwt
-from django.views.decorators.debug import sensitive_variables
 from jwt.exceptions import InvalidSubjectError
 
 from authn.conf import conf
@@ -52,10 +51,8 @@ class Verified(Protocol):
 V = TypeVar("V", bound=Verified)
 
 
-# This also hides the variables in PyJWT's frames, which hold the token under other names.
-@sensitive_variables()
 def verify(token: str, check_type: Callable[[Any], None], verified: Callable[[str, keys.Key], V]) -> V:
-    """Check a JWT (compact form) and return its claims.
+    """Check a JWT (compact form) and return its claims. The caller hides its variables from error reports.
 
     ``check_type``: raises ``TokenRefused`` if a JWT with this ``typ`` is of another kind. A header without
     ``typ`` counts as "JWT".

@@ -47,6 +47,7 @@ class Claims:
         return claims
 
 
+# This also hides the variables in PyJWT's frames, which hold the token under other names.
 @sensitive_variables()
 def verify(token: str) -> Claims:
     """Check a Better Auth JWT (compact form) and return its claims.

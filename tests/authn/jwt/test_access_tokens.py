@@ -156,7 +156,7 @@ def test_a_verified_token_of_better_auth_that_has_expired_since_is_refused(
     with pytest.raises(TokenRefused) as refused:
         access_tokens.verify(token, RESOURCE)
     assert refused.value.reason == "expired"
-    assert (refused.value.verified_payload or {})["sub"] == "user-id"
+    assert refused.value.verified_payload == {"sub": "user-id", "sid": "session-id"}
 
 
 def test_the_issuer_comes_from_the_setting(
