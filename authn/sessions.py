@@ -128,7 +128,7 @@ def _with_token(token: str) -> tuple[Session, Organization | None] | None:
     if user is None:
         raise UserNotFound(session=session)
     session.user = user
-    return session, _organization_of(session)
+    return session, organization_of(session)
 
 
 class Found(NamedTuple):
@@ -160,7 +160,7 @@ def _look_up(claims: Claims, field: str, value: str) -> Found | None:
     for session in _secondary_storage().active_sessions(user.id):
         if claims.session_id in (None, session.id):
             session.user = user
-            return Found(user, session, organization=_organization_of(session))
+            return Found(user, session, organization=organization_of(session))
         has_other_session = True
     return Found(user, None, has_other_session)
 
@@ -271,7 +271,7 @@ def _organization(session: Session, member_role: str | None) -> Organization | N
     return None if member_role is None else Organization(session.active_organization_id, member_role)
 
 
-def _organization_of(session: Session) -> Organization | None:
+def organization_of(session: Session) -> Organization | None:
     """Does what ``_organization`` does, for a session from Redis. Takes an SQL statement of its own."""
     if not HAS_ORGANIZATIONS or not ID.fullmatch(session.active_organization_id or ""):
         return None

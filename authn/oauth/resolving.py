@@ -11,7 +11,7 @@ from authn.conf import conf
 from authn.errors import TokenRefused, UserBanned, unavailable_on_outage
 from authn.jwt.access_tokens import AccessToken
 from authn.models import Session, User
-from authn.sessions import Found, Identity, found_in, queryset_with_session
+from authn.sessions import Found, Identity, found_in, organization_of, queryset_with_session
 from authn.tables.compiled import CompiledQuery
 
 
@@ -36,7 +36,7 @@ def resolve(token: AccessToken) -> Identity:
         if token.session_id is None:
             raise TokenRefused("offline_token")
         raise TokenRefused("signed_out")
-    return Identity(user, session, None, access_token=token)
+    return Identity(user, session, None, grant.found.organization, token)
 
 
 def _may_act_offline(token: AccessToken) -> bool:
@@ -64,18 +64,18 @@ def _look_up(token: AccessToken) -> Grant | None:
     *columns, client_is_enabled, has_consent = rows[0]
     found = found_in(columns)
     if conf.BETTER_AUTH_SESSION_SOURCE != "database":
-        found = found._replace(session=_in_secondary_storage(found.user, session_id))
+        found = _in_secondary_storage(found.user, session_id)
     return Grant(found, bool(client_is_enabled), bool(has_consent))
 
 
-def _in_secondary_storage(user: User, session_id: str) -> Session | None:
+def _in_secondary_storage(user: User, session_id: str) -> Found:
     from authn.credentials import secondary_storage  # imported here, because it loads the Redis client
 
     for session in secondary_storage.active_sessions(user.id):
         if session.id == session_id:
             session.user = user
-            return session
-    return None
+            return Found(user, session, organization=organization_of(session))
+    return Found(user, None)
 
 
 def _queryset(now: datetime, session_id: str, client_id: str, **values: str) -> Any:
