@@ -13,6 +13,7 @@ from chatbackend import database_url
 from chatbackend.environment import env, flag, from_json, mapping, names, number
 from chatbackend.logs.configuration import logging_configuration
 from support import media_types
+from support.conf import MCP_HEADERS, MCP_TOOLS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -221,6 +222,10 @@ SUPPORT_MCP_SERVERS = from_json("SUPPORT_MCP_SERVERS", "[]")
 SUPPORT_TOOLS = names("SUPPORT_TOOLS", [])
 SUPPORT_AGENT = env.str("SUPPORT_AGENT", default="")
 SUPPORT_CONVERSATIONS = env.str("SUPPORT_CONVERSATIONS", default="user")
+SUPPORT_MCP = flag("SUPPORT_MCP", False)
+SUPPORT_MCP_URL = env.str("SUPPORT_MCP_URL", default="")
+SUPPORT_MCP_TOOLS = names("SUPPORT_MCP_TOOLS", MCP_TOOLS)
+SUPPORT_MCP_ACCEPT_SESSION_TOKENS = flag("SUPPORT_MCP_ACCEPT_SESSION_TOKENS", False)
 SUPPORT_TRACING = flag("SUPPORT_TRACING", False)
 SUPPORT_RATE_PER_USER = env.str("SUPPORT_RATE_PER_USER", default="120/min")
 SUPPORT_STREAMS_PER_USER = number("SUPPORT_STREAMS_PER_USER", 5)
@@ -262,6 +267,7 @@ CORS_ALLOW_HEADERS = [
     "tracestate",
     "baggage",
     "sentry-trace",
+    *MCP_HEADERS,
     *names("CORS_ALLOW_HEADERS", []),
 ]
 CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "www-authenticate"]

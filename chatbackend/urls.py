@@ -12,6 +12,7 @@ admin.site.site_url = None  # no "View site" link: the site is on another server
 handler500 = "chatbackend.web.overload.server_error_or_unavailable"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("support/", include("support.urls")),
+    path("", include("support.mcp.well_known")),
     path("admin/", admin.site.admin_view(start_page)),  # in place of the site's own index
     path("admin/", admin.site.urls),
 ]

@@ -15,6 +15,9 @@ from support import media_types
 
 DEFAULT_SERVER = "support.server.SupportServer"
 PER_USER, PER_ORGANIZATION = "user", "user_and_organization"  # the values of SUPPORT_CONVERSATIONS
+# An MCP client in a browser sends these. With older versions of the protocol, it sends only some of them.
+MCP_HEADERS = ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id", "last-event-id"]
+MCP_TOOLS = ["list_conversations", "read_conversation", "ask_assistant"]
 
 
 class Conf(CachedSettings):
@@ -101,6 +104,26 @@ class Conf(CachedSettings):
         """``user``: users see all their conversations. ``user_and_organization``: users see those that they
         have begun in the organization that is active now."""
         return cast(str, _setting("SUPPORT_CONVERSATIONS", PER_USER))
+
+    @cached_property
+    def SUPPORT_MCP(self) -> bool:
+        """Whether MCP clients may call our own endpoint, in the name of their users."""
+        return bool(_setting("SUPPORT_MCP", False))
+
+    @cached_property
+    def SUPPORT_MCP_URL(self) -> str:
+        """The URL of the endpoint as MCP clients see it. Empty: PUBLIC_URL and the path of the endpoint."""
+        return cast(str, _setting("SUPPORT_MCP_URL", ""))
+
+    @cached_property
+    def SUPPORT_MCP_TOOLS(self) -> list[str]:
+        """Our own tools that the endpoint offers, in addition to those of SUPPORT_TOOLS."""
+        return cast(list[str], _setting("SUPPORT_MCP_TOOLS", MCP_TOOLS))
+
+    @cached_property
+    def SUPPORT_MCP_ACCEPT_SESSION_TOKENS(self) -> bool:
+        """Whether the endpoint also accepts the JWTs of Better Auth's jwt() plugin, with every scope."""
+        return bool(_setting("SUPPORT_MCP_ACCEPT_SESSION_TOKENS", False))
 
     @cached_property
     def SUPPORT_TRACING(self) -> bool:

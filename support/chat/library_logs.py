@@ -10,6 +10,8 @@ LEVELS = {
     # conversation. support.assistant.mcp_servers.connections logs the failures without the answers.
     "mcp": logging.CRITICAL,
     "client": logging.CRITICAL,
+    # It logs each call of a tool with its arguments. support.tools.calls writes our own record.
+    "django_mcpz": logging.WARNING,
 }
 
 

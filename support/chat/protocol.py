@@ -62,7 +62,7 @@ def parse(body: bytes, allow_unknown_types: bool = False) -> ChatKitReq | OtherO
             raise ParseError(_error_text(exc)) from None  # the text of ``exc`` quotes the body
         request = OtherOperation()
     # PostgreSQL cannot store NUL in text or JSON. Refuse it before anything is stored.
-    if b"\\u0000" in body and _has_nul(json.loads(body)):
+    if b"\\u0000" in body and has_nul(json.loads(body)):
         raise ParseError("The request contains a NUL character")
     if isinstance(request, InputTranscribeReq) and not _is_base64(request.params.audio_base64):
         raise ParseError("params.audio_base64 is not valid")
@@ -174,13 +174,13 @@ def _is_base64(text: str) -> bool:
     return True
 
 
-def _has_nul(value: Any) -> bool:
+def has_nul(value: Any) -> bool:
     """Whether a string or a key anywhere in the JSON value has a NUL character."""
     match value:
         case str():
             return "\0" in value
         case list():
-            return any(map(_has_nul, value))
+            return any(map(has_nul, value))
         case dict():
-            return any(_has_nul(part) for pair in value.items() for part in pair)
+            return any(has_nul(part) for pair in value.items() for part in pair)
     return False

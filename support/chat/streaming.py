@@ -73,13 +73,13 @@ class EventStream:
     def __init__(
         self, task: "asyncio.Task[None]", events: "asyncio.Queue[bytes | None]", first: bytes
     ) -> None:
-        self._task, self._events, self._first = task, events, first
+        self._task, self._queue, self._first = task, events, first
         # If the client leaves before the response is sent, nothing iterates over the events. The finalizer
         # then cancels the task when this object is freed.
         weakref.finalize(self, _cancel_threadsafe, weakref.ref(task)).atexit = False
 
     def response(self) -> StreamingHttpResponse:
-        response = StreamingHttpResponse(self._iterate(), headers=HEADERS)
+        response = StreamingHttpResponse(self.events(), headers=HEADERS)
         # Ends the stream: if this response is not sent (``deferred_response.abandon_replaced``), or if the
         # server cancels the request (``graceful_shutdown.shielded``). The reference to the task is weak. A
         # normal one would be a reference cycle: request → ``abandon`` → task → its context → request.
@@ -87,7 +87,8 @@ class EventStream:
         response.abandon = end_stream  # type: ignore[attr-defined]
         return response
 
-    async def _iterate(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield the events. If the caller is cancelled meanwhile, so is the stream."""
         try:
             yield self._first
             while (event := await self._next()) is not None:
@@ -101,11 +102,11 @@ class EventStream:
         No comment can come before the first event, because ``start`` waits for that event before it returns.
         The wait is short: the ChatKit SDK sends its first event before it calls a model.
         """
-        if not self._events.empty():
-            return self._events.get_nowait()  # faster than with a timeout
+        if not self._queue.empty():
+            return self._queue.get_nowait()  # faster than with a timeout
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                return await self._events.get()
+                return await self._queue.get()
         except TimeoutError:
             return KEEP_ALIVE
 

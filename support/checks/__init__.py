@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from support.checks import agent, attachments, chat, project, tools
+from support.checks import agent, attachments, chat, mcp, project, tools
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    checks = (*chat.CHECKS, *tools.CHECKS, *agent.CHECKS, *attachments.CHECKS, *project.CHECKS)
+    checks = (*chat.CHECKS, *tools.CHECKS, *agent.CHECKS, *mcp.CHECKS, *attachments.CHECKS, *project.CHECKS)
     return [message for check in checks for message in check()]
 
 

@@ -79,8 +79,8 @@ async def _result(tool: Tool, context: Any, arguments: dict[str, Any]) -> Result
     except ToolError as exc:
         return Result(_shortened(str(exc)), "refused")
     except TimeoutError:
-        logger.warning("The tool %s did not end within %d seconds", tool.name, TIMEOUT_SECONDS)
-        return Result(f"{UNKNOWN_EFFECT} It took more than {TIMEOUT_SECONDS} seconds.", "timeout")
+        logger.warning("The tool %s did not end within %d seconds", tool.name, _timeout(tool))
+        return Result(f"{UNKNOWN_EFFECT} It took more than {_timeout(tool)} seconds.", "timeout")
     except Exception:
         logger.exception("The tool %s failed", tool.name)
         return Result(UNKNOWN_EFFECT, "failed")
@@ -88,11 +88,11 @@ async def _result(tool: Tool, context: Any, arguments: dict[str, Any]) -> Result
 
 async def _run(tool: Tool, context: Any, positional: list[Any], named: dict[str, Any]) -> Any:
     if inspect.iscoroutinefunction(tool.function):
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(_timeout(tool)):
             return await tool.function(context, *positional, **named)
     running = asyncio.ensure_future(on_database(tool.function)(context, *positional, **named))
     try:
-        done, _ = await asyncio.wait([running], timeout=TIMEOUT_SECONDS)
+        done, _ = await asyncio.wait([running], timeout=_timeout(tool))
     except asyncio.CancelledError:
         # The thread runs on. Wait for it, as every call of the database does.
         await asyncio.wait([running])
@@ -101,6 +101,10 @@ async def _run(tool: Tool, context: Any, positional: list[Any], named: dict[str,
         running.add_done_callback(_forget_late_result)
         raise TimeoutError
     return running.result()
+
+
+def _timeout(tool: Tool) -> float:
+    return TIMEOUT_SECONDS if tool.timeout_seconds is None else tool.timeout_seconds
 
 
 def _forget_late_result(running: "asyncio.Future[Any]") -> None:

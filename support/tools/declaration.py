@@ -44,6 +44,7 @@ class Tool:
     ``scope``: the OAuth scope that an MCP client needs, or "". The chat needs no scope.
     ``needs_approval``: in the chat, the tool runs only after the user's approval.
     ``is_read_only``: the tool changes nothing. MCP clients may then call it without asking the user.
+    ``timeout_seconds``: ``None`` is the limit of ``support.tools.calls``.
     """
 
     function: Callable[..., Any]
@@ -54,6 +55,7 @@ class Tool:
     scope: str
     needs_approval: bool
     is_read_only: bool
+    timeout_seconds: float | None = None
 
 
 @overload

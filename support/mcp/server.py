@@ -1,0 +1,131 @@
+"""The MCP server. django-mcpz speaks the protocol, and this module runs the tools.
+
+django-mcpz turns each exception of a tool into a result for the model. Some exceptions need an HTTP status in
+its place. ``Caller.failures`` carries these past django-mcpz.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django_mcpz.server import MCPServer, ToolError
+
+from authn.errors import InsufficientScope
+from authn.jwt.access_tokens import AccessToken
+from runtime.deferred_response import wait_for_response
+from support.conf import conf
+from support.files import signed_urls
+from support.mcp import ask, resource, tools
+from support.storage.serialization import replace_unstorable
+from support.tools import calls
+from support.tools.declaration import Tool
+
+INSTRUCTIONS = "These tools act for the user who has connected this client. They see only this user's data."
+CALLER = "mcp_caller"  # the attribute of a request with its ``Caller``
+
+
+@dataclass(slots=True)
+class Caller:
+    """The user of a request.
+
+    ``access_token``: ``None`` if the credential is a token of the user's own session, which has every scope.
+    ``failures``: an exception that the view must raise. ``closed``: the response if the client has left.
+    """
+
+    user_id: str
+    context: Any
+    access_token: AccessToken | None
+    failures: list[Exception] = field(default_factory=list)
+    closed: HttpResponseBase | None = None
+
+
+def respond(request: HttpRequest, caller: Caller) -> HttpResponseBase:
+    """Return the response to an MCP request. Raises ``InsufficientScope`` and ``TooManyWaiting``."""
+    setattr(request, CALLER, caller)
+    try:
+        response = _server(tuple(conf.SUPPORT_TOOLS), tuple(conf.SUPPORT_MCP_TOOLS))(request)
+    finally:
+        delattr(request, CALLER)
+    if caller.failures:
+        raise caller.failures.pop()
+    return caller.closed or response
+
+
+class _Server(MCPServer):
+    def _origin_allowed(self, request: HttpRequest) -> bool:
+        # The view has checked the origin. django-mcpz allows the hosts of ALLOWED_HOSTS: with any port, and
+        # without the pages of CORS_ALLOWED_ORIGINS.
+        return True
+
+
+@cache
+def _server(*setting: tuple[str, ...]) -> MCPServer:
+    """Return the server with the tools that are offered. ``setting``: the names that decide which ones."""
+    server = _Server(
+        name="support",
+        title=resource.NAME,
+        version="1",
+        instructions=INSTRUCTIONS,
+        auth=lambda request: None,  # the view has authenticated the caller
+    )
+    for tool in tools.offered().values():
+        server.tool(
+            name=tool.name,
+            title=tool.title,
+            description=tool.description,
+            input_schema=tool.schema.params_json_schema,
+            read_only=True if tool.is_read_only else None,
+            destructive=True if tool.needs_approval else None,
+        )(partial(_call, tool))
+    return server
+
+
+def _call(tool: Tool, request: HttpRequest, arguments: dict[str, Any]) -> Any:
+    """Run the tool and return its result for django-mcpz. Raises django-mcpz's ``ToolError``."""
+    caller: Caller = getattr(request, CALLER)
+    try:
+        result = _result(tool, request, arguments, caller)
+    except Exception as exc:
+        caller.failures.append(exc)
+        raise ToolError from None
+    text = replace_unstorable(result.text) if result else ""  # UTF-8 has no lone surrogates either
+    if result is None or result.is_error:
+        raise ToolError(text)
+    return _structured(text)
+
+
+def _result(
+    tool: Tool, request: HttpRequest, arguments: dict[str, Any], caller: Caller
+) -> calls.Result | None:
+    """Return the result, or ``None`` if the client has left."""
+    if tool.scope and caller.access_token and tool.scope not in caller.access_token.scopes:
+        # Also name our scopes that the token has. A client that asks for this one alone would lose them.
+        granted = caller.access_token.scopes & set(tools.scopes_supported())
+        raise InsufficientScope({tool.scope} | granted, resource.metadata_url())
+    results: list[calls.Result] = []
+
+    async def call() -> HttpResponse:
+        ask.current_user_id.set(caller.user_id)
+        results.append(await calls.call(tool, caller.context, arguments, "mcp"))
+        return HttpResponse()
+
+    with signed_urls.use_host_of(request):
+        response = wait_for_response(request, call)
+    if not results:
+        caller.closed = response
+        return None
+    return results[0]
+
+
+def _structured(text: str) -> Any:
+    """Return the text. If it is a JSON object, return it in the form that django-mcpz also sends as JSON."""
+    if text.startswith("{"):
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            return text
+        return msgspec.Raw(text.encode())
+    return text
