@@ -9,6 +9,7 @@ from django.urls import include, path
 
 from support.checks.mcp import check_mcp
 from support.mcp import resource
+from tests.fixtures.code_blocks import TOP
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
@@ -128,3 +129,11 @@ def test_a_missing_package_is_named(settings: Any, monkeypatch: pytest.MonkeyPat
     (message,) = found(settings, {})
 
     assert message.id == "support.E017"
+
+
+def test_the_documented_hook_is_the_one_that_the_tests_run() -> None:
+    document, hook = (TOP / "docs/mcp.md").read_text(), TOP / "tests/better_auth/native_clients.mjs"
+    code = hook.read_text().partition("\n\n")[2]
+
+    assert len(code) > 100
+    assert code in document
