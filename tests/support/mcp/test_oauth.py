@@ -198,6 +198,26 @@ def test_a_missing_scope_is_named_with_those_that_the_client_has(
     assert record["reason"] == "insufficient_scope"
 
 
+def test_the_official_client_asks_its_user_for_a_missing_scope(
+    mcp_api: Api, mcp_resource: str, oauth_auth: BetterAuth
+) -> None:
+    person, redirects = oauth_auth.sign_up(), [*REGISTRATION["redirect_uris"], CALLBACK]
+    registered = OAuthClient.register(oauth_auth, redirect_uris=redirects)
+    narrow = registered.authorize(person, mcp_resource, "conversations:read").access
+    official = OfficialClient(mcp_resource, person)
+    official.storage.tokens = OAuthToken(access_token=narrow, scope="conversations:read")
+    official.storage.client_info = OAuthClientInformationFull.model_validate(
+        OF_A_DESKTOP | {"client_id": registered.client_id, "token_endpoint_auth_method": "none"}
+    )
+
+    listed = official.call("list_conversations")
+    added = official.call("add_todo", text="Milk")
+
+    assert listed == {"conversations": [], "next_page": None}
+    assert added == "Added (low). The list: ['Milk']"
+    assert [{"conversations:read", "todo:write"} <= set(each) for each in official.asked] == [True]
+
+
 # --- Refused access tokens ------------------------------------------------------------------------
 
 Refusal = Callable[[OAuthClient, Person, str], str]
