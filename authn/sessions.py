@@ -17,7 +17,8 @@ from authn import models
 from authn.conf import conf
 from authn.errors import NoActiveSession, TokenRefused, UserBanned, UserNotFound, unavailable_on_outage
 from authn.jwt.access_tokens import AccessToken
-from authn.jwt.tokens import ID, Claims, normalize_email
+from authn.jwt.signed import ID
+from authn.jwt.tokens import Claims, normalize_email
 from authn.models import HAS_ORGANIZATIONS, SESSION_TOKEN, Session, User, split_roles
 from authn.tables.compiled import CompiledQuery
 
