@@ -5,7 +5,7 @@ tests/authn/oauth sends the same forgeries to a running server.
 
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -144,14 +144,16 @@ def test_a_cached_token_is_still_for_its_own_resource_alone(access_signer: Acces
     assert reason_for(token, f"{RESOURCE}/") == "audience"
 
 
-def test_a_verified_token_of_better_auth_that_has_expired_since_is_refused(
-    access_signer: AccessTokenSigner, settings: Any
-) -> None:
-    now = int(time.time())
-    token = access_signer.token(iat=now - 100, exp=now - 5)
-    access_tokens.verify(token, RESOURCE)  # within the leeway
+def test_a_cached_token_expires(access_signer: AccessTokenSigner, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = access_signer.token()
+    end = access_tokens.verify(token, RESOURCE).expires_at + timedelta(seconds=10)
 
-    settings.BETTER_AUTH_LEEWAY_SECONDS = 1.0
+    class EndOfLeeway(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return end
+
+    monkeypatch.setattr(signed, "datetime", EndOfLeeway)
 
     with pytest.raises(TokenRefused) as refused:
         access_tokens.verify(token, RESOURCE)
