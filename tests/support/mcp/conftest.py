@@ -74,7 +74,7 @@ def mcp_api(
     with start_assistant(
         port=mcp_port,
         SUPPORT_MCP="True",
-        SUPPORT_TOOLS=SHOP,
+        SUPPORT_TOOLS=f"{SHOP},{SHOP}.add_todo_if_approved",
         SUPPORT_STREAMS_PER_USER=str(STREAMS_PER_USER),
         WORKER_THREADS=str(WORKER_THREADS),
         BETTER_AUTH_DATABASE_URL=oauth_database_url,

@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from support.mcp.ask import TOO_MANY
 from support.mcp.conversations import NOT_FOUND
 from tests.fixtures.accounts.people import BetterAuth, Person
-from tests.fixtures.conversations import items_of, texts_of
+from tests.fixtures.conversations import events_of_type, items_of, texts_of, thread_id_of
 from tests.fixtures.model.server import Model
 from tests.fixtures.oauth.clients import OAuthClient
 from tests.fixtures.oauth.mcp_requests import STREAMS_PER_USER, WORKER_THREADS, post, records, tool_call
@@ -95,19 +95,40 @@ def test_a_client_lists_the_tools_and_calls_one_as_its_user(mcp_api: Api, ada: C
     assert result == {"user_id": ada.user_id, "organization": None, "client_id": ada.client_id}
 
 
-def test_one_function_serves_the_model_and_the_client(mcp_api: Api, ada: Caller, model: Model) -> None:
+def test_one_function_serves_the_model_an_approval_and_the_client(
+    mcp_api: Api, ada: Caller, model: Model
+) -> None:
     model.will_answer(tools=[("add_todo", {"text": "Milk"})]).then("Done")
     mcp_api.events(create("Remind me of the milk"), ada.person.token())
+    by_model = model.calls[1].tool_outputs
     by_client = call(mcp_api, ada, "add_todo", text="Milk")
+    model.will_answer(tools=[("add_todo_if_approved", {"text": "Milk"})]).then("Done")
+    asked = mcp_api.events(create("Remind me of the milk"), ada.person.token())
+    before = todos(ada.user_id)
+    mcp_api.events(approval(asked), ada.person.token())
 
-    assert model.calls[1].tool_outputs == ["Added (low). The list: ['Milk']"]
+    assert by_model == ["Added (low). The list: ['Milk']"]
     assert by_client == "Added (low). The list: ['Milk', 'Milk']"
-    assert todos(ada.user_id) == ["Milk", "Milk"]
-    by_model, by_mcp = records(mcp_api, user_id=ada.user_id, tool="add_todo")
-    assert (by_model["via"], by_model["client_id"]) == ("chat", None)
-    assert (by_mcp["via"], by_mcp["client_id"]) == ("mcp", ada.client_id)
-    equal = ("message", "outcome", "session_id", "organization_id")
-    assert [by_model[name] for name in equal] == [by_mcp[name] for name in equal]
+    assert before == ["Milk"] * 2
+    assert model.calls[-1].tool_outputs == ["Added (low). The list: ['Milk', 'Milk', 'Milk']"]
+    assert todos(ada.user_id) == ["Milk"] * 3
+    calls = [
+        each for each in records(mcp_api, user_id=ada.user_id, outcome="ok") if "add_todo" in each["tool"]
+    ]
+    assert [each["via"] for each in calls] == ["chat", "mcp", "approval"]
+    assert [each["client_id"] for each in calls] == [None, ada.client_id, None]
+    equal = ("session_id", "organization_id")
+    assert len({tuple(each[name] for name in equal) for each in calls}) == 1
+
+
+def approval(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """The request that the client sends if the user approves the call in this answer."""
+    item = events_of_type(events, "thread.item.done")[-1]["item"]
+    buttons = {each["label"]: each["onClickAction"] for each in item["widget"]["children"][-1]["children"]}
+    action = {name: buttons["Approve"][name] for name in ("type", "payload")}
+    return operation(
+        "threads.custom_action", thread_id=thread_id_of(events), item_id=item["id"], action=action
+    )
 
 
 # --- The three tools of ours ----------------------------------------------------------------------
