@@ -226,8 +226,8 @@ def test_a_guardrail_removes_the_answer_and_the_next_message_works(
     added = [event["item"]["id"] for event in events_of_type(events, "thread.item.added")]
     removed = [event["item_id"] for event in events_of_type(events, "thread.item.removed")]
     assert removed == added
-    # no_weather runs before the model, no_secrets after it, and no_politics beside it.
-    assert guardrail == "no_politics" or bool(added) is (guardrail == "no_secrets")
+    # no_weather runs before the model. no_politics runs beside it, and may be quicker.
+    assert guardrail == "no_politics" or bool(added) is (guardrail != "no_weather")
     if guardrail == "no_politics":
         assert model.calls[0].abandoned.wait(10)
     stored = items_of(person, thread_id)
