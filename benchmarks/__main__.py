@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
             # Imported here, because it imports all that our server needs.
             from benchmarks.measuring.profile import profile
 
-            say(profile(environment, options.requests))
+            say(profile(environment, options.operation, options.requests))
         else:
             _run(environment, options)
 
@@ -158,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write the result to this file (default: docs/benchmarks.md)",
     )
     profile = parser.add_argument_group("profile")
+    profile.add_argument("--operation", choices=["threads.list", "threads.create"], default="threads.list")
     profile.add_argument("--requests", type=int, default=5000)
     return parser
 

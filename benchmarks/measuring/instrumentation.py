@@ -2,8 +2,8 @@
 
 Each wrapped function is the boundary between two layers. A layer costs the time in its function, less the
 time in wrapped functions that it calls. We measure the thread's CPU time, so other programs and threads do
-not count. ``async`` functions are measured step by step, as the event loop runs them. A call that is
-submitted to a thread counts for the layer that submitted it.
+not count. ``async`` functions and generators are measured step by step, as the event loop runs them. A call
+that is submitted to a thread counts for the layer that submitted it.
 """
 
 import importlib
@@ -11,8 +11,9 @@ import inspect
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import reduce, wraps
@@ -99,6 +100,22 @@ class Instrumentation:
             finally:
                 layer_now.reset(token)
 
+        @wraps(call)
+        async def timed_events(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            self._called.add(boundary.name)
+            async with aclosing(call(*args, **kwargs)) as events:
+                while True:
+                    token = layer_now.set(boundary.layer)
+                    try:
+                        event = await _TimedSteps(anext(events), boundary.layer, self)
+                    except StopAsyncIteration:
+                        return
+                    finally:
+                        layer_now.reset(token)
+                    yield event
+
+        if inspect.isasyncgenfunction(call):
+            return timed_events
         return timed_async if inspect.iscoroutinefunction(call) else timed
 
     def _timed(self, layer: str, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The CPU time of one ``threads.list`` request by layer, beside the minimum cost of each layer.
+"""The CPU time of one request by layer, beside the minimum cost of each layer.
 
 Our application runs in this process, on uvicorn and with production settings. A process on another core
 sends requests one after another.
@@ -13,14 +13,17 @@ import threading
 import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 import uvicorn
 
+from benchmarks.cases import DELTAS
 from benchmarks.data import reset_chats
 from benchmarks.environment import FOLDER, LIST, PATH, Environment
 from benchmarks.measuring import machine
+from benchmarks.measuring.client import create
 from benchmarks.measuring.instrumentation import Boundary, Cost, Instrumentation, cost_by_layer
 from benchmarks.targets import OURS
 from chatbackend.dev.processes import TOP, StartError
@@ -32,8 +35,9 @@ MIDDLEWARE, VIEW, THROTTLE = "middleware, URLs", "DRF, view", "rate limit"
 IDENTITY, CONNECTION, AUDIT = "identity", "connections", "audit log"
 TOKEN, PARSING = "token, already verified", "our check of the body"
 CHATKIT, STORE = "ChatKit", "store"
+STREAM, SERIALIZATION, ANSWER = "stream", "ChatKit's JSON of the events", "the benchmark's own answer"
 
-BOUNDARIES = [
+COMMON = [
     Boundary("django.core.handlers.base.BaseHandler.get_response", MIDDLEWARE),
     Boundary("support.views.ChatKitView.dispatch", VIEW),
     Boundary("rest_framework.throttling.SimpleRateThrottle.allow_request", THROTTLE),
@@ -42,7 +46,6 @@ BOUNDARIES = [
     Boundary("authn.audit.Attempt.log_accepted", AUDIT),
     Boundary("support.chat.protocol.parse", PARSING),
     Boundary("chatkit.server.ChatKitServer.process", CHATKIT),
-    Boundary("support.storage.threads.load_page", STORE),
     Boundary("psycopg.Cursor.execute", "SQL statement"),
     Boundary(
         "django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", CONNECTION, is_optional=True
@@ -53,17 +56,32 @@ BOUNDARIES = [
         is_optional=True,
     ),
 ]
+BOUNDARIES = {
+    "threads.list": [*COMMON, Boundary("support.storage.threads.load_page", STORE)],
+    "threads.create": [
+        *COMMON,
+        Boundary("support.chat.streaming._run", STREAM),
+        Boundary("support.chat.streaming.EventStream._iterate", STREAM),
+        Boundary("support.chat.unstored_messages.undo_unless_stored", STREAM),
+        Boundary("chatkit.server.ChatKitServer._process_streaming", CHATKIT),
+        Boundary("chatkit.server.ChatKitServer._serialize", SERIALIZATION),
+        Boundary("benchmarks.servers.script.respond", ANSWER),
+        Boundary("support.storage.threads.upsert", STORE),
+        Boundary("support.storage.items.save", STORE),
+    ],
+}
+BODIES = {"threads.list": LIST, "threads.create": create(DELTAS, 0)}
 THREAD_LAYERS = {"": HANDLER, STORE: STORE}
 STORE_STATEMENT = f"SQL statement of {STORE}"
 IDENTITY_STATEMENT = f"SQL statement of {IDENTITY}"
 ORDER = [
     *[SERVER, HANDLER, MIDDLEWARE, VIEW, THROTTLE, TOKEN, IDENTITY, IDENTITY_STATEMENT, CONNECTION],
-    *[AUDIT, PARSING, CHATKIT, STORE, STORE_STATEMENT],
+    *[AUDIT, PARSING, CHATKIT, SERIALIZATION, ANSWER, STREAM, STORE, STORE_STATEMENT],
 ]
 
 
-def profile(environment: Environment, requests: int) -> str:
-    """Returns Markdown. ``requests``: in all blocks together."""
+def profile(environment: Environment, operation: str, requests: int) -> str:
+    """Returns Markdown. ``operation``: a key of BODIES. ``requests``: in all blocks together."""
     reset_chats(environment.database_url, environment.issuer.population)
     machine.pin(os.getpid(), environment.reserve_cores(OURS))
     known = {"DATABASE_URL": environment.database_url, "BETTER_AUTH_URL": environment.issuer.origin}
@@ -73,17 +91,16 @@ def profile(environment: Environment, requests: int) -> str:
 
         credentials = environment.issuer.credentials("eddsa").good
         block = max(1, requests // BLOCKS)
-        bare = _measured(application, credentials, block, Instrumentation(THREAD_LAYERS))
-        hello = _measured(_hello, credentials, block, Instrumentation(THREAD_LAYERS))
+        measured = partial(_measured, BODIES[operation], credentials, block)
+        bare = measured(application, Instrumentation(THREAD_LAYERS))
+        hello = measured(_hello, Instrumentation(THREAD_LAYERS))
         instrumentation = Instrumentation(THREAD_LAYERS)
-        instrumentation.install(BOUNDARIES)
-        whole = _measured(
-            instrumentation.application(HANDLER, application), credentials, block, instrumentation
-        )
+        instrumentation.install(BOUNDARIES[operation])
+        whole = measured(instrumentation.application(HANDLER, application), instrumentation)
         instrumentation.check()
-    return _report(
-        environment, whole, bare.total, hello.total, instrumentation, credentials[0].rpartition(" ")[2], block
-    )
+    text = f"One `{operation}` request: medians of {BLOCKS} blocks of {block} requests."
+    token = credentials[0].rpartition(" ")[2]
+    return _report(text, environment, whole, bare.total, hello.total, instrumentation, token, block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,7 @@ class _CPUTime:
 
 
 def _measured(
-    application: Any, credentials: list[str], block: int, instrumentation: Instrumentation
+    body: str, credentials: list[str], block: int, application: Any, instrumentation: Instrumentation
 ) -> Profile:
     """Medians over the blocks."""
     profiles: list[Profile] = []
@@ -126,7 +143,7 @@ def _measured(
             count += 1
         await application(scope, receive, send)
 
-    _serve(counted, credentials, (1 + BLOCKS) * block + 1)
+    _serve(counted, body, credentials, (1 + BLOCKS) * block + 1)
     names = {name for each in profiles for name in each.layers}
     return Profile(
         median(each.total for each in profiles),
@@ -154,12 +171,12 @@ def _profile(
     return Profile(process / block / 1000, layers)
 
 
-def _serve(application: Any, credentials: list[str], requests: int) -> None:
+def _serve(application: Any, body: str, credentials: list[str], requests: int) -> None:
     """Run the application on this thread until the client has its answers."""
     config = uvicorn.Config(application, ws="none", lifespan="off", access_log=False, log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        request = {"port": listener.getsockname()[1], "path": PATH, "body": LIST}
+        request = {"port": listener.getsockname()[1], "path": PATH, "body": body}
         client = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.measuring.client"], cwd=TOP, stdin=subprocess.PIPE
         )
@@ -183,6 +200,7 @@ async def _hello(scope: Any, receive: Any, send: Any) -> None:
 
 
 def _report(
+    title: str,
     environment: Environment,
     whole: Profile,
     bare: float,
@@ -207,6 +225,8 @@ def _report(
     }
     waits: list[tuple[str, float, float, float]] = []
     for layer in (IDENTITY_STATEMENT, STORE_STATEMENT):
+        if not instrumentation.statements[layer][0].lstrip().startswith("SELECT"):
+            continue  # a write cannot be repeated with the same keys
         sql, parameters = instrumentation.statements[layer]
         cpu, elapsed = minimum_costs.statement(environment, sql, parameters, count)
         minimum_of[layer] = (cpu, "psycopg alone, prepared")
@@ -234,7 +254,7 @@ def _report(
     ]
     return "\n\n".join(
         [
-            f"One `threads.list` request: medians of {BLOCKS} blocks of {count} requests.",
+            title,
             _markdown(rows),
             f"A request takes {bare:.0f} µs of CPU without instrumentation and {whole.total:.0f} µs with it.",
             _markdown(waiting),

@@ -85,16 +85,22 @@ def test_a_target_without_authentication_is_found(
     }
 
 
-def test_the_profile_shows_every_layer_with_its_minimum(environment: Environment, database: str) -> None:
-    size = ["--users", str(USERS), "--sessions", str(SESSIONS)]
+@pytest.mark.parametrize(
+    ("operation", "layer_of_the_operation"),
+    [("threads.list", "SQL statement of store"), ("threads.create", "ChatKit")],
+)
+def test_the_profile_shows_every_layer_with_its_minimum(
+    environment: Environment, database: str, operation: str, layer_of_the_operation: str
+) -> None:
+    options = ["--operation", operation, "--users", str(USERS), "--sessions", str(SESSIONS)]
 
-    output = benchmarks("profile", "--database", database, "--requests", "10", *size)
+    output = benchmarks("profile", "--database", database, "--requests", "10", *options)
 
     for layer in (
         "server and event loop",
         "token, already verified",
         "SQL statement of identity",
-        "SQL statement of store",
+        layer_of_the_operation,
     ):
         row = next(line for line in output.splitlines() if line.startswith(f"| {layer} |"))
         cpu, calls, minimum = map(float, row.split("|")[2:5])

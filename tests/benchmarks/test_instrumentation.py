@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -36,7 +36,13 @@ def layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
         await asyncio.sleep(0.05)
         await asyncio.get_running_loop().run_in_executor(None, spin, 50)
 
-    module.inner, module.outer, module.waiting = inner, outer, waiting  # type: ignore[attr-defined]
+    async def events() -> AsyncIterator[int]:
+        for number in range(2):
+            spin(25)
+            yield number
+
+    for function in (inner, outer, waiting, events):
+        setattr(module, function.__name__, function)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(ThreadPoolExecutor, "submit", ThreadPoolExecutor.submit)
     return module
@@ -79,3 +85,17 @@ def test_the_error_names_a_boundary_that_is_never_called(layers: types.ModuleTyp
 
     with pytest.raises(StartError, match=r"layers_of_the_tests\.inner"):
         instrumentation.check()
+
+
+def test_the_reader_of_an_async_generator_is_not_part_of_its_layer(layers: types.ModuleType) -> None:
+    instrumentation = Instrumentation({"": "hop"})
+    instrumentation.install([boundary("events"), boundary("outer")])
+
+    async def read() -> list[int]:
+        return [number async for number in layers.events() if layers.outer() is None]
+
+    numbers = asyncio.run(read())
+
+    costs = cost_by_layer(instrumentation.drain(), requests=1)
+    assert numbers == [0, 1]
+    assert costs["outer"].cpu > 1.5 * costs["events"].cpu > 5000
