@@ -1,5 +1,5 @@
-"""Builds all streaming responses. Each stream runs in an asyncio task of its own and puts its events into a
-queue. The response reads the queue.
+"""Builds all streaming responses. Each stream runs in an asyncio task of its own and collects its events. The
+response sends all events that have come together in one piece.
 
 There are four reasons for the task:
 
@@ -29,6 +29,7 @@ from runtime import worker_threads
 from runtime.database_calls import stream_has_begun
 from runtime.outages import is_outage
 from support.chat import server_errors
+from support.chat.unsent_events import KEEP_ALIVE, UnsentEvents
 from support.conf import conf
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,6 @@ HEADERS = {
 }
 SHUTDOWN_TIMEOUT_SECONDS = 10  # for storing the partial answers
 ERROR = b'data: {"type":"error"'  # the first bytes of the ChatKit SDK's error event
-
-# After this time without an event, the response sends a comment of the SSE format. Some proxies and platforms
-# close a connection that is idle for 30 seconds, and a model may think for longer. No empty line follows the
-# comment: some clients would read an empty line as a message without data.
-KEEP_ALIVE_SECONDS = 12
-KEEP_ALIVE = b": keep-alive\n"
 
 # Sent for metrics. ``seconds`` counts from the start of the stream.
 opened = Signal()
@@ -65,15 +60,10 @@ class StreamLimitReached(Exception):
 
 
 class EventStream:
-    """A running stream, whose first event has been read from the queue.
+    """A running stream, whose first events have been taken."""
 
-    ``events``: the queue of the other events. ``None`` in the queue marks the end of the stream.
-    """
-
-    def __init__(
-        self, task: "asyncio.Task[None]", events: "asyncio.Queue[bytes | None]", first: bytes
-    ) -> None:
-        self._task, self._queue, self._first = task, events, first
+    def __init__(self, task: "asyncio.Task[None]", unsent: UnsentEvents, first: bytes) -> None:
+        self._task, self._unsent, self._first = task, unsent, first
         # If the client leaves before the response is sent, nothing iterates over the events. The finalizer
         # then cancels the task when this object is freed.
         weakref.finalize(self, _cancel_threadsafe, weakref.ref(task)).atexit = False
@@ -88,27 +78,13 @@ class EventStream:
         return response
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Yield the events. If the caller is cancelled meanwhile, so is the stream."""
+        """Yield the events, several together if they came together. A cancelled caller cancels the stream."""
         try:
             yield self._first
-            while (event := await self._next()) is not None:
-                yield event
+            while events := await self._unsent.take():
+                yield events
         finally:
             await _cancel_and_wait(self._task)
-
-    async def _next(self) -> bytes | None:
-        """Return the next event, a keep-alive comment if there is none for a while, or ``None`` at the end.
-
-        No comment can come before the first event, because ``start`` waits for that event before it returns.
-        The wait is short: the ChatKit SDK sends its first event before it calls a model.
-        """
-        if not self._queue.empty():
-            return self._queue.get_nowait()  # faster than with a timeout
-        try:
-            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                return await self._queue.get()
-        except TimeoutError:
-            return KEEP_ALIVE
 
 
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
@@ -124,7 +100,7 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     Any other failure becomes an ``error`` event: a fault, a refusal with a 5xx, and a ``CustomStreamError``.
     After a response with a 5xx, ChatKit's client would send the message again, up to five times.
     """
-    events: asyncio.Queue[bytes | None] = asyncio.Queue()
+    events = UnsentEvents()
     early_errors: list[Exception] = []  # at most one: see ``_run``
     _acquire_slot(user_id)
     task = asyncio.create_task(_run(source, events, early_errors))
@@ -133,14 +109,17 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     # starts.
     task.add_done_callback(lambda _: _on_done(task, user_id))
     try:
-        first = await events.get()
+        # No comment can come before the first event. The wait is short: the ChatKit SDK sends its first event
+        # before it calls a model.
+        while (first := await events.take()) == KEEP_ALIVE:
+            pass
     except asyncio.CancelledError:
         await _cancel_and_wait(task)
         raise
     if early_errors:
         # ``pop``, because the exception's traceback refers to this list: a reference cycle.
         raise early_errors.pop()
-    if first is None:
+    if not first:
         raise NotFoundError  # the ChatKit SDK sends no event if the item to retry does not exist
     return EventStream(task, events, first)
 
@@ -186,10 +165,8 @@ def _release_slot(user_id: str) -> None:
         del _slots_in_use[user_id]
 
 
-async def _run(
-    source: AsyncIterable[bytes], events: "asyncio.Queue[bytes | None]", early_errors: list[Exception]
-) -> None:
-    """Put the events of ``source`` into the queue, and ``None`` at the end.
+async def _run(source: AsyncIterable[bytes], events: UnsentEvents, early_errors: list[Exception]) -> None:
+    """Add the events of ``source`` to ``events``.
 
     Puts an exception that ``start`` should raise into ``early_errors``. There is at most one, and only before
     the first event.
@@ -199,9 +176,7 @@ async def _run(
     try:
         async with worker_threads.use_worker_threads():
             async for event in source:
-                # The queue is unbounded, so this task awaits only the ChatKit SDK. The queue cannot grow
-                # longer than the answer.
-                events.put_nowait(event)
+                events.add(event)
                 if not has_begun:
                     has_begun, ending = True, "complete"
                     stream_has_begun.set(True)
@@ -210,7 +185,7 @@ async def _run(
                     ending = "error"
     except asyncio.CancelledError:
         ending = "cancelled"
-        events.put_nowait(_error_event())  # a shutdown cancels streams whose clients are still connected
+        events.add(_error_event())  # a shutdown cancels streams whose clients are still connected
         raise
     except Exception as exc:
         is_expected = server_errors.is_expected(exc)
@@ -220,9 +195,9 @@ async def _run(
             ending = "error"
             if not is_expected:
                 logger.exception("A stream failed")
-            events.put_nowait(_error_event(server_errors.custom_stream_error(exc)))
+            events.add(_error_event(server_errors.custom_stream_error(exc)))
     finally:
-        events.put_nowait(None)
+        events.end()
         closed.send(None, seconds=time.perf_counter() - opened_at, ending=ending)
 
 

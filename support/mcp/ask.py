@@ -79,10 +79,7 @@ def _request(message: str, conversation_id: str) -> bytes:
 async def _answer(events: AsyncIterator[bytes], conversation_id: str) -> dict[str, Any]:
     """Return the answer and the id of its conversation. Raises ``ToolError`` if the assistant failed."""
     texts, notes, failure = list[str](), list[str](), ""
-    async for line in events:
-        if not line.startswith(b"data: "):
-            continue  # a keep-alive comment
-        event = json.loads(line.removeprefix(b"data: "))
+    async for event in _parsed(events):
         match event:
             case {"type": "thread.created", "thread": {"id": str() as created}}:
                 conversation_id = created
@@ -102,3 +99,11 @@ async def _answer(events: AsyncIterator[bytes], conversation_id: str) -> dict[st
         text = text[:MAX_ANSWER_LENGTH] + CUT_OFF
     answer = {"answer": text, "conversation_id": conversation_id}
     return answer | ({"notes": list(dict.fromkeys(notes))} if notes else {})
+
+
+async def _parsed(stream: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    """Yield the events of a stream as JSON. Its chunks may have several events, and comments."""
+    async for chunk in stream:
+        for line in chunk.split(b"\n"):
+            if line.startswith(b"data: "):
+                yield json.loads(line.removeprefix(b"data: "))

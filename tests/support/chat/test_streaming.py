@@ -14,7 +14,7 @@ from chatkit.store import NotFoundError
 from django.core.exceptions import PermissionDenied
 from django.db import DataError, InterfaceError, OperationalError
 
-from support.chat import streaming
+from support.chat import streaming, unsent_events
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import deltas_of
 from tests.fixtures.servers.api import Api, add, arrive_one_by_one, create, eventually, http, operation
@@ -146,7 +146,7 @@ def test_keep_alive_comments_are_not_messages(few_threads: Api, person: Person) 
 def test_keep_alive_comments_lose_no_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(unsent_events, "KEEP_ALIVE_SECONDS", 0.01)
 
     async def source(go_on: asyncio.Event) -> AsyncIterator[bytes]:
         for number in range(3):
@@ -160,17 +160,35 @@ def test_keep_alive_comments_lose_no_event(
         before, parts = asyncio.all_tasks(), []
         async for part in stream.response():
             parts.append(part)
-            if parts[-2:] == [streaming.KEEP_ALIVE] * 2:
+            if parts[-2:] == [unsent_events.KEEP_ALIVE] * 2:
                 go_on.set()
         return parts, asyncio.all_tasks() - before
 
     parts, tasks = asyncio.run(read())
 
-    assert [part for part in parts if part != streaming.KEEP_ALIVE] == [
+    assert [part for part in parts if part != unsent_events.KEEP_ALIVE] == [
         b"data: %d\n\n" % number for number in range(3)
     ]
-    assert parts.count(streaming.KEEP_ALIVE) >= 6
+    assert parts.count(unsent_events.KEEP_ALIVE) >= 6
     assert tasks == set()
+
+
+def test_events_that_come_together_are_sent_together_and_in_order() -> None:
+    events = [b"data: %d\n\n" % number for number in range(100)]
+
+    async def source() -> AsyncIterator[bytes]:
+        for event in events:
+            yield event
+            await asyncio.sleep(0)
+
+    async def read() -> list[bytes]:
+        return [part async for part in (await streaming.start(source(), "ada")).response()]
+
+    parts = asyncio.run(read())
+
+    assert b"".join(parts) == b"".join(events)
+    assert parts[0] == events[0]  # it does not wait for others
+    assert len(parts) < 10
 
 
 def test_a_stream_without_a_reader_is_cancelled() -> None:
