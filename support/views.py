@@ -186,7 +186,7 @@ async def _respond(
     if hasattr(result, "json"):
         return _json(bytes(result.json))
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
-        result = unstored_messages.undo_unless_stored(result, operation)
+        result = unstored_messages.undo_unless_stored(result, operation, _uses_only_our_store(server))
     return (await streaming.start(result, user_id)).response()
 
 

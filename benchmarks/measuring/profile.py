@@ -66,7 +66,7 @@ BOUNDARIES = {
         Boundary("chatkit.server.ChatKitServer._process_streaming", CHATKIT),
         Boundary("chatkit.server.ChatKitServer._serialize", SERIALIZATION),
         Boundary("benchmarks.servers.script.respond", ANSWER),
-        Boundary("support.storage.threads.upsert", STORE),
+        Boundary("support.storage.items.save_first", STORE),
         Boundary("support.storage.items.save", STORE),
     ],
 }

@@ -1,8 +1,10 @@
 """Cleans up after a request that ended before its message was stored.
 
-The ChatKit SDK stores a new thread first, then it sets the thread of the attachments, and then it stores the
+The ChatKit SDK saves a new thread first, then it sets the thread of the attachments, and then it saves the
 message. A client that leaves before the end sends the message and the attachments again later. Without this
 cleanup, an empty thread would remain, and the attachments would belong to the empty thread.
+
+A message without attachments needs no cleanup: our store writes it and its new thread in one statement.
 """
 
 import asyncio
@@ -25,7 +27,9 @@ MESSAGE_STORED = b'data: {"type":"thread.item.done"'
 
 
 async def undo_unless_stored(
-    events: AsyncIterable[bytes], request: ThreadsCreateReq | ThreadsAddUserMessageReq
+    events: AsyncIterable[bytes],
+    request: ThreadsCreateReq | ThreadsAddUserMessageReq,
+    uses_only_our_store: bool,
 ) -> AsyncIterator[bytes]:
     """Yield the events. If the stream fails or is cancelled before the message is stored, undo its writes.
 
@@ -34,7 +38,11 @@ async def undo_unless_stored(
     - If the request fails, a client that knows the new thread would send the message to that thread again,
       but this function has deleted it.
     - Until the first event is yielded, a failure can still be answered with a status.
+
+    ``uses_only_our_store``: whether the ChatKit SDK's own code saves the thread and the message.
     """
+    if uses_only_our_store and isinstance(request, ThreadsCreateReq) and not request.params.input.attachments:
+        known_thread.stores_with_first_message()
     thread_created = b""
     is_stored = False
     try:

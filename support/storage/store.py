@@ -43,6 +43,8 @@ class Store(ChatKitStore[OwnerT]):
 
     async def save_thread(self, thread: ThreadMetadata, context: OwnerT) -> None:
         """Save the whole thread. If two requests change a thread at the same time, the last one wins."""
+        if known_thread.hold_back(thread):
+            return
         owner = Owner.of(context)
         is_known = known_thread.of_current_task() == (owner, thread.id)
         save = threads.update if is_known else threads.upsert
@@ -70,7 +72,16 @@ class Store(ChatKitStore[OwnerT]):
     # The ChatKit SDK may add an item twice: a workflow that continues, or the last item of a stream if the
     # stream is cancelled while the item is stored. So the second call overwrites the item.
     async def add_thread_item(self, thread_id: str, item: ThreadItem, context: OwnerT) -> None:
-        await items.save(Owner.of(context), thread_id, item)
+        owner, new_thread = Owner.of(context), known_thread.take_held_back(thread_id)
+        if new_thread is None:
+            await items.save(owner, thread_id, item)
+            return
+        try:
+            await items.save_first(owner, new_thread, item)
+        except asyncio.CancelledError:
+            known_thread.remember(owner, thread_id)  # the query completes even so
+            raise
+        known_thread.remember(owner, thread_id)
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: OwnerT) -> None:
         await items.save(Owner.of(context), thread_id, item)

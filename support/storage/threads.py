@@ -1,6 +1,7 @@
 """Loads, saves and deletes threads for ChatKit's ``Store``."""
 
 import json
+from typing import Any
 
 from chatkit.store import NotFoundError
 from chatkit.types import Page, ThreadMetadata
@@ -45,16 +46,22 @@ def load_page(owner: Owner, limit: int, after: str | None, order: str) -> Page[T
 @retry_on_outage
 def upsert(owner: Owner, thread: ThreadMetadata) -> None:
     """Save a thread. Raises ``NotFoundError`` if the user has it in another organization."""
-    created_at = as_utc(thread.created_at)
-    data = serialize(thread, created_at)
-    values = [owner.user_id, thread.id, data["title"], created_at, json.dumps(data)]
     with connection.cursor() as cursor:
-        if owner.organization_id is None:
-            cursor.execute(UPSERT, values)
-            return
-        cursor.execute(UPSERT_IN_ORGANIZATION, [*values, owner.organization_id])
+        cursor.execute(upsert_statement(owner), values(owner, thread))
         if not cursor.rowcount:
             raise NotFoundError(thread.id)
+
+
+def upsert_statement(owner: Owner) -> str:
+    """Return the SQL that saves a thread. Its parameters are ``values``."""
+    return UPSERT if owner.organization_id is None else UPSERT_IN_ORGANIZATION
+
+
+def values(owner: Owner, thread: ThreadMetadata) -> list[Any]:
+    created_at = as_utc(thread.created_at)
+    data = serialize(thread, created_at)
+    organization = [] if owner.organization_id is None else [owner.organization_id]
+    return [owner.user_id, thread.id, data["title"], created_at, json.dumps(data), *organization]
 
 
 @retry_on_outage

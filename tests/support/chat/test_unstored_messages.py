@@ -75,7 +75,7 @@ def test_a_message_with_a_file_can_be_sent_again_after_a_disconnect_at_any_write
     assert http.get(attachment["preview_url"]).content == PNG
 
 
-@pytest.mark.parametrize(("table", "files"), [(TABLES[0], 0), (TABLES[0], 1), (TABLES[1], 2)])
+@pytest.mark.parametrize(("table", "files"), [(TABLES[0], 1), (TABLES[1], 2)])
 def test_a_disconnect_before_the_message_is_stored_leaves_no_thread(
     api: Api, person: Person, database_url: str, table: str, files: int
 ) -> None:
@@ -100,6 +100,15 @@ def test_a_disconnect_after_the_message_is_stored_keeps_the_thread_and_its_file(
     eventually(lambda: Item.objects.owned_by(person.user_id).count(), lambda count: count == 1)
     (thread,) = threads_of(person)
     assert attachment_row(attachment).thread == thread
+
+
+def test_a_disconnect_while_a_message_without_files_is_stored_leaves_no_empty_thread(
+    api: Api, person: Person, database_url: str
+) -> None:
+    disconnect_during_write(api, person, create(), database_url, "support_thread")
+
+    eventually(lambda: Item.objects.owned_by(person.user_id).count(), lambda count: count == 1)
+    assert len(threads_of(person)) == 1
 
 
 def test_the_file_of_a_message_that_was_not_stored_is_released(

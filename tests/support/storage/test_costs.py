@@ -61,7 +61,7 @@ def test_every_operation_makes_the_expected_number_of_statements(
     thread = {"thread_id": thread_id}
     turn = ["INSERT support_item", "INSERT support_item"]
     budgets = [
-        (create(), ["INSERT support_thread", *turn]),
+        (create(), ["WITH support_thread", "INSERT support_item"]),
         (add(thread_id), ["SELECT support_thread", *turn]),
         (operation("threads.list"), ["SELECT support_thread"]),
         (operation("threads.list", after=thread_id, order="asc"), ["SELECT support_thread"]),
