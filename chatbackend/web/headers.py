@@ -21,6 +21,7 @@ PAGE_HEADERS = {
 API_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
+    "X-Frame-Options": "DENY",  # pages get it from Django's middleware
 }
 
 
