@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from functools import cache
 from typing import Any
 
-from psycopg import DataError
+from psycopg import DataError, adapters
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.pq import Format
@@ -18,11 +18,14 @@ from psycopg.pq import Format
 EARLIEST, LATEST = datetime(1, 1, 2), datetime(9999, 12, 30)
 
 
-def clamp_out_of_range_dates(adapters: AdaptersMap, timezone: tzinfo | None) -> None:
-    """Wrap the connection's loaders of timestamps. ``timezone``: the one that Django gives the connection."""
+def clamp_out_of_range_dates(connection_adapters: AdaptersMap, timezone: tzinfo | None) -> None:
+    """Wrap psycopg's own loaders of timestamps. ``timezone``: the one that Django gives the connection.
+
+    psycopg's loaders are in C, and Django's loader is in Python.
+    """
     for name, zone in (("timestamptz", timezone), ("timestamp", None)):
         loader: Any = adapters.get_loader(adapters.types[name].oid, Format.TEXT)
-        adapters.register_loader(name, _clamping(loader, zone))
+        connection_adapters.register_loader(name, _clamping(loader, zone))
 
 
 @cache
@@ -36,7 +39,7 @@ def _clamping(loader: Callable[..., Loader], zone: tzinfo | None) -> type[Loader
 
         def load(self, data: Buffer) -> Any:
             try:
-                return self._load(data)
+                return self._load(data).replace(tzinfo=zone)  # as Django's loader does
             except DataError:
                 text = bytes(data)
                 nearest = EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
