@@ -1,6 +1,7 @@
 """The client's IP address, as seen by the outermost of our own proxies."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -42,6 +43,7 @@ def network(meta: Mapping[str, Any]) -> str:
     return str(ip_network((client, 64), strict=False)) if isinstance(parsed, IPv6Address) else client
 
 
+@lru_cache(maxsize=256)  # the audit log needs the address of every request
 def _parse(entry: str) -> str:
     """Returns the IP address in an entry of X-Forwarded-For, or "" if the entry is not an IP address.
 
