@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple, cast
 
 from django.db import connections, router
-from django.db.models import DateTimeField, Field, IntegerField, Model, QuerySet
+from django.db.models import CharField, DateTimeField, Field, IntegerField, Model, QuerySet, TextField
 
 # Values that stand for the arguments while a queryset is compiled. No queryset has them as constants.
 PLACEHOLDER_DATETIME = datetime(1000, 1, 1, tzinfo=UTC)
@@ -58,18 +58,19 @@ class CompiledQuery:
         **fields: "Field[Any, Any]",
     ) -> None:
         self._model, self._make_queryset, self._fields = model, make_queryset, fields
+        # Django converts the values of these fields with ``str``, and the arguments are strings or ``None``.
+        self._text = {name for name, field in fields.items() if type(field) in (CharField, TextField)}
         self._statement = cache(self._compile)
 
     def __call__(self, *shape: Any, **arguments: Any) -> list[list[Any]]:
         alias = router.db_for_read(self._model)
         sql, params, converters = self._statement(alias, *shape)
         connection = connections[alias]
-        values = [
-            self._fields[param.name].get_db_prep_value(arguments[param.name], connection)
-            if isinstance(param, Parameter)
-            else param
-            for param in params
-        ]
+        prepared = {
+            name: value if name in self._text else self._fields[name].get_db_prep_value(value, connection)
+            for name, value in arguments.items()
+        }
+        values = [prepared[param.name] if type(param) is Parameter else param for param in params]
         rows = [[*row] for row in _fetch_rows(connection, sql, values)]
         for index, (functions, expression) in converters.items():
             for row in rows:

@@ -5,7 +5,7 @@ Django compiles each query to SQL once (``CompiledQuery``). Each query filters b
 ``thread_id`` and ``item_id`` are ChatKit's ids, which the client knows. ``id`` is the primary key.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatkit.store import NotFoundError
 from django.db.models import BigIntegerField, QuerySet, Subquery
@@ -22,13 +22,21 @@ THREAD_COLUMNS = ("id", "thread_id", "data")
 ITEM_COLUMNS = ("id", "item_id", "data")
 
 
-def thread(owner: Owner, thread_id: str) -> Thread | None:
+class Row(NamedTuple):
+    """A thread or an item. An object of the model would take as long to make as its SQL takes to run."""
+
+    pk: int
+    chatkit_id: str
+    data: Any
+
+
+def thread(owner: Owner, thread_id: str) -> Row | None:
     """Return the thread, or ``None`` if this owner has no such thread."""
     rows = _thread(*owner.columns, **owner.columns, chatkit_id=thread_id)
-    return Thread.from_db("default", THREAD_COLUMNS, rows[0]) if rows else None
+    return Row(*rows[0]) if rows else None
 
 
-def threads(owner: Owner, limit: int, after: str | None, order: str) -> tuple[list[Thread], str | None]:
+def threads(owner: Owner, limit: int, after: str | None, order: str) -> tuple[list[Row], str | None]:
     """Return a page of the owner's threads, in the order of insertion, and a cursor for the next page.
 
     The cursor is ``None`` if no more threads follow.
@@ -39,24 +47,24 @@ def threads(owner: Owner, limit: int, after: str | None, order: str) -> tuple[li
     Otherwise this function raises ``NotFoundError``.
     """
     rows, cursor = _page(_threads, _thread, limit, order, after, owner)
-    return [Thread.from_db("default", THREAD_COLUMNS, row) for row in rows], cursor
+    return [Row(*row) for row in rows], cursor
 
 
-def item(owner: Owner, thread_id: str, item_id: str) -> Item | None:
+def item(owner: Owner, thread_id: str, item_id: str) -> Row | None:
     """Return the item, or ``None`` if this owner has no such item in this thread."""
     rows = _item(*owner.columns, **owner.columns, thread_id=thread_id, chatkit_id=item_id)
-    return Item.from_db("default", ITEM_COLUMNS, rows[0]) if rows else None
+    return Row(*rows[0]) if rows else None
 
 
 def items(
     owner: Owner, thread_id: str, limit: int, after: str | None, order: str
-) -> tuple[list[Item], str | None]:
+) -> tuple[list[Row], str | None]:
     """Return a page of the thread's items and a cursor, as ``threads`` does.
 
     The page is empty if the thread does not exist.
     """
     rows, cursor = _page(_items, _item, limit, order, after, owner, thread_id=thread_id)
-    return [Item.from_db("default", ITEM_COLUMNS, row) for row in rows], cursor
+    return [Row(*row) for row in rows], cursor
 
 
 def _page(

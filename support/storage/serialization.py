@@ -1,7 +1,7 @@
 """Converts stored rows to objects of the ChatKit SDK, and these objects to JSON for the rows."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from chatkit.types import Attachment, ThreadItem, ThreadMetadata, UserMessageItem, WidgetItem
 from chatkit.widgets import DynamicWidgetRoot
@@ -14,18 +14,25 @@ THREAD_ITEM: TypeAdapter[ThreadItem] = TypeAdapter(ThreadItem)
 ATTACHMENT: TypeAdapter[Attachment] = TypeAdapter(Attachment)
 
 
+class Row(Protocol):
+    @property
+    def pk(self) -> Any: ...
+    @property
+    def data(self) -> Any: ...
+
+
 class UnreadableRow(Exception):
     """The ChatKit SDK cannot read a stored row. A newer version of the SDK may have written the row."""
 
 
-def thread_from(row: models.Thread) -> ThreadMetadata:
+def thread_from(row: Row) -> ThreadMetadata:
     try:
         return ThreadMetadata.model_validate(row.data)
     except ValidationError:
         raise UnreadableRow(f"thread {row.pk}") from None  # pydantic's message quotes the row
 
 
-def item_from(user_id: str, row: models.Item) -> ThreadItem:
+def item_from(user_id: str, row: Row) -> ThreadItem:
     try:
         item = THREAD_ITEM.validate_python(row.data)
         if isinstance(item, WidgetItem) and item.widget.model_dump(mode="json") != row.data["widget"]:
