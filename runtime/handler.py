@@ -14,6 +14,7 @@ The handler differs from Django's documentation in two points:
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -28,7 +29,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from runtime.deferred_response import Receive, abandon_replaced, wait_for_response, while_connected
-from runtime.worker_threads import use_worker_threads, workers
+from runtime.worker_threads import Requests, use_worker_threads, workers
 
 # A key in the ASGI scope. Value: when the request was queued (time.monotonic()).
 QUEUED_AT = "runtime.queued_at"
@@ -52,7 +53,9 @@ class WorkerThreadHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._respond_in_worker = _in_worker(self._respond)  # created once, because ``_in_worker`` is slow
+        # Created once, because ``_in_worker`` is slow.
+        self._respond_in_worker = _in_worker(self._respond, Requests())
+        self._close_in_worker = _in_worker(_close, workers)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
@@ -116,8 +119,12 @@ class WorkerThreadHandler(ASGIHandler):
         finally:
             # Outside ``while_connected``: some servers report a disconnect even after a complete response,
             # and it would cancel this call.
-            await _in_worker(response.close)()
+            await self._close_in_worker(response)
 
 
-def _in_worker(call: Callable[..., Any]) -> Any:
-    return sync_to_async(call, thread_sensitive=False, executor=cast(Any, workers))
+def _close(response: HttpResponseBase) -> None:
+    response.close()
+
+
+def _in_worker(call: Callable[..., Any], executor: Executor) -> Any:
+    return sync_to_async(call, thread_sensitive=False, executor=cast(Any, executor))

@@ -46,20 +46,29 @@ class WorkerThreads(Executor):
         self._threads = ThreadPoolExecutor(size + MAX_WAITING, thread_name_prefix="worker")
         self._lock = threading.Lock()
         self._free_places: list[Place] = [{} for _ in range(size)]
-        # Two queues for a place. Threads that resume their call come before new calls.
+        # Three queues for a place, the first one first. Work that has begun comes before new requests. So in
+        # a burst of requests, few threads wait for a call of their own.
         self._resuming: deque[Future[Place]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
         self._waiting = 0  # number of threads in a ``waiting`` block
         # ``begun_at``: when this thread began or resumed its call. Only worker threads have this attribute.
         self._current = threading.local()
 
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        return self._submit(self._calls, partial(call, *args, **kwargs))
+
+    def submit_request(self, call: Callable[[], R]) -> Future[R]:
+        """Like ``submit``, for a new request. It waits until no other call waits."""
+        return self._submit(self._requests, call)
+
+    def _submit(self, queue: "deque[Callable[[], None]]", call: Callable[[], R]) -> Future[R]:
         future: Future[R] = Future()
-        run = partial(self._run, future, partial(call, *args, **kwargs))
+        run = partial(self._run, future, call)
         with self._lock:
             place = self._free_places.pop() if self._free_places else None
             if place is None:
-                self._calls.append(run)
+                queue.append(run)
         if place is not None:
             self._threads.submit(self._work, place, [run])
         return future
@@ -98,7 +107,8 @@ class WorkerThreads(Executor):
 
     def load(self) -> tuple[int, int]:
         """Return two numbers: threads that work, and calls and threads that wait for a place."""
-        return self.size - len(self._free_places), len(self._calls) + len(self._resuming)
+        waiting = len(self._resuming) + len(self._calls) + len(self._requests)
+        return self.size - len(self._free_places), waiting
 
     def is_worker(self) -> bool:
         """Whether the current thread is a worker thread."""
@@ -146,8 +156,8 @@ class WorkerThreads(Executor):
         If no call waits, or if a thread waits to resume, give the place away and return ``None``.
         """
         with self._lock:
-            if self._calls and not self._resuming:
-                return self._calls.popleft()
+            if not self._resuming and (queue := self._calls or self._requests):
+                return queue.popleft()
         self._give_away(_remove_connections())
         return None
 
@@ -157,10 +167,11 @@ class WorkerThreads(Executor):
             if self._resuming:
                 self._resuming.popleft().set_result(place)
                 return
-            if not self._calls:
+            queue = self._calls or self._requests
+            if not queue:
                 self._free_places.append(place)
                 return
-            call = self._calls.popleft()
+            call = queue.popleft()
         self._threads.submit(self._work, place, [call])
 
     def _next_place(self) -> Place:
@@ -218,6 +229,13 @@ def _close_open_transactions() -> None:
 
 
 workers = WorkerThreads(getattr(settings, "WORKER_THREADS", DEFAULT_WORKER_THREADS))
+
+
+class Requests(Executor):
+    """Runs new requests in ``workers``."""
+
+    def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        return workers.submit_request(partial(call, *args, **kwargs))
 
 
 @asynccontextmanager

@@ -101,7 +101,7 @@ def test_a_request_takes_two_sql_statements_and_one_worker_call_and_compiles_no_
 
         monkeypatch.setattr(owner, name, counting)
 
-    count(type(workers), "submit")
+    count(type(workers), "_submit")
     count(SQLCompiler, "as_sql")
     count(connection_created, "send")
     modules = set(sys.modules)
@@ -110,7 +110,7 @@ def test_a_request_takes_two_sql_statements_and_one_worker_call_and_compiles_no_
 
     assert statuses == [200] * 10
     assert len(statements) == 20
-    assert calls == {"submit": 10}  # no call of as_sql, and no new connection
+    assert calls == {"_submit": 10}  # no call of as_sql, and no new connection
     assert set(sys.modules) == modules  # no request imports a module
 
 

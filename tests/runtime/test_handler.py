@@ -507,13 +507,13 @@ def test_middleware_can_handle_an_exception_in_a_deferred_response(
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The calls that are submitted to the worker threads during the test."""
     calls: list[Any] = []
-    submit = type(workers).submit
+    submit = type(workers)._submit
 
-    def note_and_submit(pool: Any, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def note_and_submit(pool: Any, queue: Any, call: Callable[[], Any]) -> Any:
         calls.append(call)
-        return submit(pool, call, *args, **kwargs)
+        return submit(pool, queue, call)
 
-    monkeypatch.setattr(type(workers), "submit", note_and_submit)
+    monkeypatch.setattr(type(workers), "_submit", note_and_submit)
     return calls
 
 

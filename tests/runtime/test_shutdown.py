@@ -120,11 +120,10 @@ def test_a_server_without_the_lifespan_protocol_ends_a_stream_when_it_cancels_th
         await request.wait(10)
         return parts
 
-    _, first, *_, last = asyncio.run(cancel_in_mid_stream())
+    events = events_in(asyncio.run(cancel_in_mid_stream()))
 
-    thread_id = thread_id_of([json.loads(first.removeprefix(b"data: "))])
-    failure = {"type": "error", "code": "stream.error", "allow_retry": True}
-    assert json.loads(last.removeprefix(b"data: ")) == failure
+    thread_id = thread_id_of(events[:1])
+    assert events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
     assert types_of(items_of(person, thread_id)) == [
         "user_message",
         "assistant_message",
@@ -139,17 +138,22 @@ def test_a_request_that_is_cancelled_before_its_stream_begins_ends_its_stream_to
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     settings.CHATKIT_SERVER = "tests.fixtures.chatkit.servers.SlowServer"
 
-    async def cancel_at_once() -> bytes:
+    async def cancel_at_once() -> list[bytes]:
         request = await endpoint.begin(shielded(handler()), create("until I leave"), person.token())
         await asyncio.sleep(0)
         request.future.cancel()
         await request.receive_output(10)  # the status and the headers
-        last = b""
+        parts = []
         while (message := await request.receive_output(10)).get("more_body"):
-            last = message["body"]
+            parts.append(message["body"])
         await request.wait(10)
-        return last
+        return parts
 
-    last = asyncio.run(cancel_at_once())
+    events = events_in(asyncio.run(cancel_at_once()))
 
-    assert json.loads(last.removeprefix(b"data: "))["type"] == "error"
+    assert events[-1]["type"] == "error"
+
+
+def events_in(parts: list[bytes]) -> list[Any]:
+    lines = b"".join(parts).splitlines()
+    return [json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]

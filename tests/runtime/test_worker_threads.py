@@ -385,6 +385,18 @@ def test_threads_resume_in_the_order_in_which_their_waits_end() -> None:
     assert order == [0, 1, 2, 3]
 
 
+def test_a_call_of_a_request_that_has_begun_comes_before_new_requests() -> None:
+    pool, release, order = worker_threads.WorkerThreads(1), threading.Event(), list[str]()
+    first = pool.submit(release.wait, 10)
+
+    ends = [pool.submit_request(lambda: order.append("new request")), pool.submit(order.append, "call")]
+    release.set()
+    for end in (first, *ends):
+        end.result(10)
+
+    assert order == ["call", "new request"]
+
+
 def test_a_long_call_before_a_wait_counts_as_a_long_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_threads, "LONG_CALL_SECONDS", -1.0)
     before, during_wait = workers.last_long_call_at, []
