@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cases import Case, Sample, cases, wrk_or_stop
@@ -12,11 +11,10 @@ from benchmarks.environment import Environment, peers_python, prepare
 from benchmarks.measuring import machine
 from benchmarks.results import report
 from benchmarks.results.table import table
-from benchmarks.targets import OURS, PEERS, Target
+from benchmarks.targets import ALL, CACHED_PARSER, OURS, Target
 from chatbackend.dev.processes import TOP, StartError, say
 
-ALL = {target.name: target for target in (OURS, *PEERS)}
-CACHED_PARSER = "+parser"
+MAIN_CASES = ["list", "stream", "slow"]
 
 
 def main(arguments: list[str]) -> None:
@@ -36,21 +34,23 @@ def main(arguments: list[str]) -> None:
 def _run(environment: Environment, options: argparse.Namespace) -> None:
     wrk_or_stop()
     python, load = peers_python(), os.getloadavg()[0]
-    targets = [ALL[name] for name in options.targets]
-    if options.cached_parser:
-        targets += [
-            _with_cached_parser(target) for target in targets if target.has_chatkit and not target.is_ours
-        ]
+    all_cases = cases(options.concurrency, options.streams, options.seconds)
+    chosen = options.targets or {name: None for case in options.cases for name in all_cases[case].usual}
+    targets = [ALL[name] for name in ALL if name in chosen]
     wrongly_accepted = {}
     for target in targets:
         with environment.running(target) as server:
             wrongly_accepted[target.name] = server.wrongly_accepted()
             _log(f"{target.name} wrongly accepts: {', '.join(wrongly_accepted[target.name]) or 'nothing'}")
     parts = [report.legend(targets, wrongly_accepted)]
-    all_cases = cases(options.concurrency, options.streams, options.seconds)
     try:
         for name in options.cases:
-            parts += _tables(name, all_cases[name], targets, environment, options.rounds)
+            case = all_cases[name]
+            names = options.targets or case.usual
+            participants = case.targets or [
+                each for each in targets if each.name in names and name in each.cases
+            ]
+            parts += _tables(case, participants, environment, options.rounds)
     finally:  # also report what was measured before a failure
         head = report.head(environment, python, options.users, options.sessions, options.rounds, load)
         text = "\n\n".join([head, *parts]) + "\n"
@@ -60,13 +60,10 @@ def _run(environment: Environment, options: argparse.Namespace) -> None:
             say(text)
 
 
-def _tables(
-    name: str, case: Case, targets: list[Target], environment: Environment, rounds: int
-) -> Iterator[str]:
+def _tables(case: Case, targets: list[Target], environment: Environment, rounds: int) -> Iterator[str]:
     yield f"## {case.title}"
     yield case.reading
-    participants = case.targets or [target for target in targets if name in target.cases]
-    for cell, measured in _measured(case, participants, environment, rounds).items():
+    for cell, measured in _measured(case, targets, environment, rounds).items():
         as_shipped = {
             target: samples for target, samples in measured.items() if not target.endswith(CACHED_PARSER)
         }
@@ -83,40 +80,31 @@ def _tables(
 def _measured(
     case: Case, targets: list[Target], environment: Environment, rounds: int
 ) -> dict[str, dict[str, list[Sample]]]:
-    """For each cell and target, one sample per round.
+    """For each cell and target, one sample per round. One start of a server measures all cells.
 
     The order is A B C, then C B A, so that a slow minute of the machine affects all targets.
     """
-    measured: dict[str, dict[str, list[Sample]]] = {}
-    for cell, measure in case.cells.items():
-        samples = measured.setdefault(cell, {target.name: [] for target in targets})
-        for number in range(rounds):
-            for target in targets[:: 1 if number % 2 == 0 else -1]:
-                with environment.running(target) as server:
+    measured: dict[str, dict[str, list[Sample]]] = {
+        cell: {target.name: [] for target in targets} for cell in case.cells
+    }
+    for number in range(rounds):
+        for target in targets[:: 1 if number % 2 == 0 else -1]:
+            with environment.running(target) as server:
+                for cell, measure in case.cells.items():
                     stolen, ticks = machine.stolen()
                     sample = measure(server, environment)
                     now_stolen, now_ticks = machine.stolen()
                     sample["steal"] = 100 * (now_stolen - stolen) / max(1, now_ticks - ticks)
                     sample["stalled"] = float(server.is_stalled())
-                samples[target.name].append(sample)
-                figures = ", ".join(f"{key} {value:.1f}" for key, value in sample.items())
-                _log(f"{case.title}, {cell}, round {number + 1}: {target.name}: {figures}")
+                    measured[cell][target.name].append(sample)
+                    figures = ", ".join(f"{key} {value:.1f}" for key, value in sample.items())
+                    _log(f"{case.title}, {cell}, round {number + 1}: {target.name}: {figures}")
     return measured
 
 
 def _log(line: str) -> None:
     """Print progress to stderr. The result goes to stdout."""
     print(line, file=sys.stderr, flush=True)
-
-
-def _with_cached_parser(target: Target) -> Target:
-    env = target.env | {"BENCHMARK_CACHED_PARSER": "1"}
-    return replace(
-        target,
-        name=target.name + CACHED_PARSER,
-        about=f"`{target.name}`, but it keeps ChatKit's request parser between requests, as we do",
-        env=env,
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,15 +129,14 @@ def _parser() -> argparse.ArgumentParser:
         "--database", default="", metavar="URL", help="an empty database to use instead of a local PostgreSQL"
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--targets", type=known(list(ALL)), default=list(ALL), help=",".join(ALL))
-    run.add_argument("--cases", type=known(every_case), default=every_case, help=",".join(every_case))
+    run.add_argument(
+        "--targets", type=known(list(ALL)), help=f"default: those that a case is for. All: {', '.join(ALL)}"
+    )
+    run.add_argument("--cases", type=known(every_case), default=MAIN_CASES, help=",".join(every_case))
     run.add_argument("--rounds", type=int, default=5)
-    run.add_argument("--seconds", type=float, default=4, help="duration of each measurement")
+    run.add_argument("--seconds", type=float, default=2, help="duration of each measurement")
     run.add_argument("--concurrency", type=whole_numbers, default=[1, 16, 64], metavar="1,16,64")
     run.add_argument("--streams", type=int, default=1000, help="number of streams in the case slow")
-    run.add_argument(
-        "--cached-parser", action="store_true", help="add each peer once more, with a cached ChatKit parser"
-    )
     run.add_argument(
         "--write",
         type=Path,

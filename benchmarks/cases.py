@@ -16,11 +16,12 @@ from benchmarks.environment import LIST, Environment, Server
 from benchmarks.measuring import machine
 from benchmarks.measuring.client import Load, create
 from benchmarks.results.table import Column, percentile
+from benchmarks.servers.pgbouncer import POOL_SIZE
 from benchmarks.targets import BASELINE, OURS, Target
 from chatbackend.dev.processes import TOP, StartError
 
 DELTAS = 20
-WARM_UP_SECONDS = 2
+WARM_UP_SECONDS = 1
 STREAM_END = "thread.item.done"
 STREAM_DELTA = "assistant_message.content_part.text_delta"
 PACED_PER_SECOND, PACED_CONNECTIONS = 50, 16
@@ -38,14 +39,19 @@ COST = [
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``reading``: how to read its tables. ``ratio``: the column that is compared with the baseline."""
+    """``reading``: how to read its tables. ``ratio``: the column that is compared with the baseline.
+
+    ``usual``: the names of the targets that are measured by default. ``targets``: if the case has targets of
+    its own.
+    """
 
     title: str
     reading: str
     columns: list[Column]
     ratio: str
     cells: dict[str, Measure]
-    targets: list[Target] | None = None  # default: all targets that have this case
+    usual: tuple[str, ...] = ()
+    targets: list[Target] | None = None
     baseline: str = BASELINE.name
 
 
@@ -64,6 +70,7 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             ],
             "per_second",
             {f"{n} connections": partial(_list, n, seconds) for n in concurrency},
+            ("ours", "bridge_jwt_db", "bridge_jwt", "careful", "better_auth", "bridge_jwt_db+parser"),
         ),
         "stream": Case(
             f"`threads.create` with {DELTAS} deltas",
@@ -76,6 +83,8 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             ],
             "per_second",
             {f"{n} clients": partial(_stream, n, seconds) for n in concurrency},
+            ("ours", "sample", "sample+parser", "bridge_jwt_db+parser"),
+            baseline="sample",
         ),
         "slow": Case(
             f"{streams:,} slow streams, and other requests meanwhile",
@@ -96,6 +105,7 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             ],
             "p99",
             {f"{streams:,} streams": partial(_slow, streams, seconds)},
+            ("ours",),
         ),
         "resolve": Case(
             "Identifying a user: token and SQL statement",
@@ -127,11 +137,33 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             targets=[workers(1), workers(2)],
             baseline=workers(1).name,
         ),
+        "pooler": Case(
+            "Four workers, and PgBouncer in transaction mode",
+            f"PgBouncer has {POOL_SIZE} connections to PostgreSQL. It is a process of its own, and its CPU "
+            "time is not in the table. Behind it, no statement may be prepared: the benchmark looks for "
+            "prepared statements after each measurement.",
+            [
+                Column("per_second", "requests/s", 0, spread=True),
+                Column("p99", "p99 ms", 1),
+                *COST,
+            ],
+            "per_second",
+            {
+                "`threads.list`, 64 connections": partial(_list, 64, seconds),
+                "`threads.create`, 16 clients": partial(_stream, 16, seconds),
+            },
+            targets=[workers(4), pooled(workers(4))],
+            baseline=workers(4).name,
+        ),
     }
 
 
 def workers(count: int) -> Target:
     return replace(OURS, name=f"{OURS.name}, {count} worker{'s' * (count > 1)}", workers=count, cores=2)
+
+
+def pooled(target: Target) -> Target:
+    return replace(target, name=f"{target.name}, PgBouncer", is_pooled=True)
 
 
 def wrk_or_stop() -> None:
@@ -158,8 +190,8 @@ def _stream(clients: int, seconds: float, server: Server, environment: Environme
 
 
 def _slow(streams: int, seconds: float, server: Server, environment: Environment) -> Sample:
-    # Time for a server that opens 40 streams a second, for the measurement after that, and a margin.
-    length = streams / 40 + 2 * seconds + 5
+    # Time for a server that opens 80 streams a second, for the measurement after that, and a margin.
+    length = streams / 80 + 2 * seconds + 5
     load = Load(
         server.url,
         server.credentials.good,

@@ -5,7 +5,7 @@ import secrets
 import sys
 import venv
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +17,7 @@ from benchmarks import data
 from benchmarks.credentials import Credentials, Issuer
 from benchmarks.measuring import machine
 from benchmarks.measuring.client import create
+from benchmarks.servers.pgbouncer import pgbouncer, prepared_statements
 from benchmarks.targets import Target
 from chatbackend.dev.frontend import node_and_npm
 from chatbackend.dev.postgres import create_database, postgres_process
@@ -97,7 +98,8 @@ class Environment:
         cores, command = self.reserve_cores(target), self._command(target, port)
         with (
             log.open("w") as output,
-            child(command, env=self._env(target, port), cwd=TOP, stdout=output) as process,
+            pgbouncer(self.database_url) if target.is_pooled else nullcontext("") as pooled_url,
+            child(command, env=self._env(target, port, pooled_url), cwd=TOP, stdout=output) as process,
         ):
             wait_until_it_answers(process, port, PATH, target.name, log.read_text)
             if target.workers > 1:  # only one of them has answered until now
@@ -105,6 +107,8 @@ class Environment:
                 wait_until(started, process, target.name, log.read_text)
             machine.pin(process.pid, cores)
             yield Server(target, process.pid, port, log, tokens, credentials)
+            if pooled_url and (count := prepared_statements(pooled_url)):
+                raise StartError(f"{target.name} has prepared {count} statements in PgBouncer's connections.")
 
     def _command(self, target: Target, port: int) -> list[str]:
         if "/" in target.application:
@@ -112,12 +116,12 @@ class Environment:
         python = sys.executable if target.is_ours else peers_python()
         return [python, *UVICORN.format(target.application, port, target.workers).split()]
 
-    def _env(self, target: Target, port: int) -> dict[str, str]:
+    def _env(self, target: Target, port: int, pooled_url: str) -> dict[str, str]:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "PORT": str(port),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "DATABASE_URL": self.database_url,
+            "DATABASE_URL": pooled_url or self.database_url,
             "BETTER_AUTH_URL": self.issuer.origin,
             "BETTER_AUTH_SECRET": self.issuer.secret,
             **target.env,

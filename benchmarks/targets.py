@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 OUR_PRODUCTION = {
     "ENV_FILE": os.devnull,
@@ -15,11 +15,15 @@ OUR_PRODUCTION = {
 }
 
 
+CACHED_PARSER = "+parser"  # the end of the name of a peer that has our own trick, too
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """``application``: an ASGI application for uvicorn, or the folder of a Node server.
 
     ``credential``: a kind of ``credentials.Issuer.credentials``. ``cases``: those that the target supports.
+    ``is_pooled``: whether PgBouncer is in front of PostgreSQL.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Target:
     has_chatkit: bool = True
     workers: int = 1
     cores: int = 1
+    is_pooled: bool = False
 
 
 OURS = Target("ours", "this project", "chatbackend.asgi:application", env=OUR_PRODUCTION, is_ours=True)
@@ -76,3 +81,18 @@ PEERS = [
         cases=("stream", "slow"),
     ),
 ]
+
+
+def _with_cached_parser(target: Target) -> Target:
+    return replace(
+        target,
+        name=target.name + CACHED_PARSER,
+        about=f"`{target.name}`, but it keeps ChatKit's request parser between requests, as we do",
+        env=target.env | {"BENCHMARK_CACHED_PARSER": "1"},
+    )
+
+
+ALL = {
+    target.name: target
+    for target in [OURS, *PEERS, *(_with_cached_parser(peer) for peer in PEERS if peer.has_chatkit)]
+}

@@ -106,7 +106,7 @@ def _home(folder: Path) -> tuple[Path, Path]:
         folder.unlink(missing_ok=True)  # a link to a folder that no longer exists
         folder.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            user = _system_user()
+            user = system_user()
             os.chown(folder, user.pw_uid, user.pw_gid)
             as_user = _run_as(user.pw_uid, user.pw_gid)
             if not _test("-w", folder, as_user):
@@ -125,7 +125,7 @@ def _test(condition: str, path: Path, as_user: dict[str, Any]) -> bool:
     return subprocess.run(["test", condition, str(path)], check=False, cwd="/", **as_user).returncode == 0
 
 
-def _system_user() -> pwd.struct_passwd:
+def system_user() -> pwd.struct_passwd:
     with suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
     run_command(["useradd", "--system", "--no-create-home", SYSTEM_USER])

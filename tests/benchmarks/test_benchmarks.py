@@ -10,6 +10,7 @@ import pytest
 from benchmarks import environment as environment_module
 from benchmarks.data import build
 from benchmarks.environment import Environment, prepare
+from benchmarks.servers.pgbouncer import PGBOUNCER, pgbouncer, prepared_statements
 from benchmarks.targets import OURS, Target
 from chatbackend.dev.postgres import create_database
 from chatbackend.dev.processes import StartError
@@ -107,6 +108,16 @@ def test_the_profile_shows_every_layer_with_its_minimum(
         assert calls >= 1
         assert isfinite(cpu)
         assert isfinite(minimum)
+
+
+@pytest.mark.skipif(not PGBOUNCER, reason="PgBouncer is missing: apt install pgbouncer")
+def test_a_statement_that_is_prepared_through_the_pooler_is_found(database: str) -> None:
+    with pgbouncer(database) as url:
+        nothing = prepared_statements(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SELECT 1", prepare=True)
+
+        assert (nothing, prepared_statements(url)) == (0, 1)
 
 
 def test_help_lists_the_targets_and_the_cases() -> None:
