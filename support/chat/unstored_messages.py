@@ -10,6 +10,8 @@ A message without attachments needs no cleanup: our store writes it and its new 
 import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator
+from functools import partial
+from typing import Any
 
 from chatkit.types import ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.db import transaction
@@ -44,13 +46,15 @@ async def undo_unless_stored(
     if uses_only_our_store and isinstance(request, ThreadsCreateReq) and not request.params.input.attachments:
         known_thread.stores_with_first_message()
     thread_created = b""
-    is_stored = False
+    undo: Any = partial(_undo, request)
+    del request  # an answer may take minutes: let the memory of the request go
     try:
         async for event in events:
             if event.startswith(THREAD_CREATED):
                 thread_created = event
                 continue
-            is_stored = is_stored or event.startswith(MESSAGE_STORED)
+            if event.startswith(MESSAGE_STORED):
+                undo = None
             if thread_created:
                 yield thread_created
                 thread_created = b""
@@ -58,8 +62,8 @@ async def undo_unless_stored(
         if thread_created:
             yield thread_created
     except (asyncio.CancelledError, Exception):
-        if not is_stored:
-            await _undo(request)
+        if undo is not None:
+            await undo()
         raise
 
 
