@@ -2,6 +2,7 @@
 
 import gc
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatbackend.settings")
 
@@ -15,7 +16,7 @@ from django.utils.module_loading import import_string
 from servestatic import ServeStaticASGI
 
 from chatbackend.metrics import exposition
-from chatbackend.web.probes import answering_probes
+from chatbackend.web.probes import Probes, is_probe
 from support.asgi import wrap
 
 # Python's default thresholds (700, 10, 10) start a full garbage collection every few seconds under load. With
@@ -36,16 +37,26 @@ def start() -> None:
 
 # The limit applies to all bodies: an attacker can send a long body to the admin's pages too.
 handler = wrap(import_string(settings.ASGI_HANDLER)(), limits_body_of=lambda scope: True, on_startup=start)
-# Static files need no middleware, so they are served outside Django. This costs each API request one
-# dictionary look-up.
+# Static files need no middleware, so they are served outside Django.
 with_static_files = ServeStaticASGI(
     handler,
     allow_all_origins=False,
     add_headers_function=lambda headers, path, url: headers.add_header("X-Content-Type-Options", "nosniff"),
 )
+static_prefix = f"/{settings.STATIC_URL.lstrip('/')}"
 for finder in get_finders():
-    for path, storage in finder.list([]):
-        with_static_files.add_file_to_dictionary(
-            f"/{settings.STATIC_URL.lstrip('/')}{path}", storage.path(path)
-        )
-application = answering_probes(with_static_files)
+    for name, storage in finder.list([]):
+        with_static_files.add_file_to_dictionary(f"{static_prefix}{name}", storage.path(name))
+probes = Probes()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Pass each request on after one look at its path: a request for Django passes no other application."""
+    if scope["type"] != "http":
+        await handler(scope, receive, send)
+    elif scope["path"].startswith(static_prefix):
+        await with_static_files(scope, receive, send)
+    elif is_probe(scope):
+        await probes(scope, receive, send)
+    else:
+        await handler(scope, receive, send)

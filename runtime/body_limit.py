@@ -41,7 +41,7 @@ def limited(
                     limit = float("inf")
                 if length <= limit:
                     if not message.get("more_body"):
-                        scope["headers"] = _with_content_length(scope["headers"], length)
+                        _set_content_length(scope, length)
                     return message
 
         await application(scope, receive_within_limit, send)
@@ -55,6 +55,8 @@ def exceeded(request: HttpRequest) -> int | None:
     return limit
 
 
-def _with_content_length(headers: Any, length: int) -> list[tuple[bytes, bytes]]:
-    others = [(name, value) for name, value in headers if name.lower() != b"content-length"]
-    return [*others, (b"content-length", str(length).encode())]
+def _set_content_length(scope: Any, length: int) -> None:
+    measured = str(length).encode()
+    if [value for name, value in scope["headers"] if name.lower() == b"content-length"] != [measured]:
+        others = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
+        scope["headers"] = [*others, (b"content-length", measured)]

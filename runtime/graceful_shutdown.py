@@ -12,19 +12,24 @@ IS_CANCELLED = "runtime.is_cancelled"
 _running: set["asyncio.Task[None]"] = set()
 
 
-def shielded(application: Any) -> Any:
-    """Wrap the ASGI application so that its requests ignore a cancellation.
+async def run_shielded(request: Coroutine[Any, Any, None], scope: Any) -> None:
+    """Run the request of an ASGI application, and ignore a cancellation.
 
     A server cancels a request only at its shutdown. If Django's handler were cancelled, it would leave two
     tasks behind, and the client would see a broken connection. If the response is a stream, a cancellation
     ends the stream: its partial answer is stored, and its last event is an error. Servers without the
     lifespan protocol, such as Daphne, announce a shutdown in no other way.
     """
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await _shielded(application(scope, receive, send), scope)
-
-    return serve
+    task = asyncio.create_task(request)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            scope[IS_CANCELLED] = True
+            end_cancelled_stream(scope)
+    task.result()
 
 
 def end_cancelled_stream(scope: Any) -> None:
@@ -41,16 +46,3 @@ async def wait_for_requests(seconds: float) -> None:
     """Wait until all requests have ended, but no longer than ``seconds``."""
     if _running:
         await asyncio.wait(_running, timeout=seconds)
-
-
-async def _shielded(request: Coroutine[Any, Any, None], scope: Any) -> None:
-    task = asyncio.create_task(request)
-    _running.add(task)
-    task.add_done_callback(_running.discard)
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            scope[IS_CANCELLED] = True
-            end_cancelled_stream(scope)
-    task.result()

@@ -73,7 +73,7 @@ def wrap(
     """
     statement_timeout.timeout_seconds = conf.DATABASE_TIMEOUT_SECONDS
     _prepare()
-    serving = graceful_shutdown.shielded(limited(application, longest_body, limits_body_of))
+    serving = limited(application, longest_body, limits_body_of)
     has_started = False
 
     def start() -> None:
@@ -89,7 +89,7 @@ def wrap(
             if not has_started:  # the server has no lifespan protocol
                 has_started = True
                 await _start_late(start)
-            await serving(scope, receive, send)
+            await graceful_shutdown.run_shielded(serving(scope, receive, send), scope)
         else:
             await application(scope, receive, send)  # such as a WebSocket of the project
 

@@ -10,12 +10,11 @@ Django does not see these requests, for two reasons:
 """
 
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from chatbackend.web.readiness import Readiness
 
-Application = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+PATHS = ("/healthz", "/readyz")
 
 HEADERS = [
     (b"content-type", b"application/json"),
@@ -24,28 +23,28 @@ HEADERS = [
 ]
 
 
-def answering_probes(application: Application) -> Application:
-    """Return an ASGI application that answers /healthz and /readyz, and passes other requests on."""
-    readiness = Readiness()
+def is_probe(scope: Any) -> bool:
+    # With uvicorn's --root-path, every path begins with the root path.
+    path = scope["path"]
+    return path.endswith(PATHS) and path.removeprefix(scope.get("root_path", "")) in PATHS
 
-    async def ready() -> tuple[int, Any]:
-        checks = await readiness.checks()
-        if all(result == "ok" for result in checks.values()):
-            return 200, {"status": "ready", "checks": checks}
-        return 503, {"status": "unavailable", "checks": checks}
 
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        # With uvicorn's --root-path, every path begins with the root path.
-        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
-        if path not in ("/healthz", "/readyz"):
-            await application(scope, receive, send)
-        elif scope["method"] not in ("GET", "HEAD"):
+class Probes:
+    """An ASGI application for the requests that ``is_probe`` recognizes."""
+
+    def __init__(self) -> None:
+        self._readiness = Readiness()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
             await _send(send, 405, {"status": "method not allowed"}, (b"allow", b"GET, HEAD"))
+        elif scope["path"].endswith("/healthz"):
+            await _send(send, 200, {"status": "alive"})
         else:
-            status, report = await ready() if path == "/readyz" else (200, {"status": "alive"})
-            await _send(send, status, report)
-
-    return serve
+            checks = await self._readiness.checks()
+            is_ready = all(result == "ok" for result in checks.values())
+            status, word = (200, "ready") if is_ready else (503, "unavailable")
+            await _send(send, status, {"status": word, "checks": checks})
 
 
 async def _send(send: Any, status: int, report: Any, *headers: tuple[bytes, bytes]) -> None:

@@ -71,8 +71,8 @@ class EventStream:
     def response(self) -> StreamingHttpResponse:
         response = StreamingHttpResponse(self.events(), headers=HEADERS)
         # Ends the stream: if this response is not sent (``deferred_response.abandon_replaced``), or if the
-        # server cancels the request (``graceful_shutdown.shielded``). The reference to the task is weak. A
-        # normal one would be a reference cycle: request → ``abandon`` → task → its context → request.
+        # server cancels the request (``graceful_shutdown.run_shielded``). The reference to the task is weak.
+        # A normal one would be a reference cycle: request → ``abandon`` → task → its context → request.
         end_stream = partial(_cancel_threadsafe, weakref.ref(self._task))
         response.abandon = end_stream  # type: ignore[attr-defined]
         return response

@@ -16,7 +16,7 @@ from django.urls import path
 from psycopg.errors import ReadOnlySqlTransaction
 
 from chatbackend.web import overload
-from chatbackend.web.probes import answering_probes
+from chatbackend.web.probes import Probes, is_probe
 from runtime import handler, worker_threads
 from runtime.deferred_response import wait_for_response
 from runtime.handler import WorkerThreadHandler
@@ -107,12 +107,11 @@ def test_middleware_adds_to_the_vary_header_of_a_deferred_response(
 
 @pytest.mark.parametrize("probe", ["/healthz", "/readyz"])
 def test_probes_are_answered_below_a_root_path(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unused_application(*_: Any) -> None:
-        raise AssertionError
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert is_probe(scope)
+        await Probes()(scope, receive, send)
 
     monkeypatch.setattr("chatbackend.web.probes.Readiness.checks", all_checks_pass)
-    application = answering_probes(unused_application)
-
     status, _, _ = get(application, f"/api{probe}", root_path="/api")
 
     assert status == 200

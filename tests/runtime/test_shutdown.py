@@ -14,7 +14,7 @@ import pytest
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 
-from runtime.graceful_shutdown import shielded
+from runtime.graceful_shutdown import run_shielded
 from runtime.handler import WorkerThreadHandler
 from support.models import Attachment
 from tests.fixtures.accounts.people import Person
@@ -152,6 +152,13 @@ def test_a_request_that_is_cancelled_before_its_stream_begins_ends_its_stream_to
     events = events_in(asyncio.run(cancel_at_once()))
 
     assert events[-1]["type"] == "error"
+
+
+def shielded(handler: ASGIHandler) -> Any:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await run_shielded(handler(scope, receive, send), scope)
+
+    return application
 
 
 def events_in(parts: list[bytes]) -> list[Any]:
