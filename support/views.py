@@ -18,7 +18,6 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from pydantic import ValidationError
@@ -61,15 +60,18 @@ class TooManyStreams(APIException):
     wait = 10
 
 
-# With ATOMIC_REQUESTS, a waiting view would be in a transaction. Its locks could block the queries of the
-# ChatKit server, which run on other connections.
-@method_decorator(transaction.non_atomic_requests, name="dispatch")
 class ChatKitView(MeasuredView):
     """ChatKit's only endpoint. It answers with JSON or with a stream of server-sent events."""
 
     http_method_names = ["post"]
     authentication_classes = [BetterAuthAuthentication]
     throttle_classes = [PerUserThrottle]
+
+    # With ATOMIC_REQUESTS, a waiting view would be in a transaction. Its locks could block the queries of the
+    # ChatKit server, which run on other connections.
+    @transaction.non_atomic_requests
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return super().dispatch(request, *args, **kwargs)
 
     def post(self, request: Request) -> HttpResponseBase:
         server = chatkit_server()
@@ -79,9 +81,8 @@ class ChatKitView(MeasuredView):
             raise NotSupported("The assistant needs an ASGI server")
         if operation.type.startswith("attachments.") and server.attachment_store is None:
             raise NotSupported
-        with _api_exceptions():
-            context = context_builder()(request)
         with _api_exceptions(), signed_urls.use_host_of(request._request):
+            context = context_builder()(request)
             # Run in this thread, because this is a third faster than in the event loop.
             if operation.type in STORE_OPERATIONS and _uses_only_our_store(server):
                 return _json(run_inline(server.process(body, context)).json)
