@@ -90,6 +90,7 @@ def _measured(
     for number in range(rounds):
         for target in targets[:: 1 if number % 2 == 0 else -1]:
             with environment.running(target) as server:
+                case.warm_up(server)
                 for cell, measure in case.cells.items():
                     stolen, ticks = machine.stolen()
                     sample = measure(server, environment)

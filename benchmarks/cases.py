@@ -52,6 +52,7 @@ class Case:
     cells: dict[str, Measure]
     usual: tuple[str, ...] = ()
     targets: list[Target] | None = None
+    warm_up: Callable[[Server], Any] = lambda server: None  # once after the start of a server
     baseline: str = BASELINE.name
 
 
@@ -71,6 +72,7 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             "per_second",
             {f"{n} connections": partial(_list, n, seconds) for n in concurrency},
             ("ours", "bridge_jwt_db", "bridge_jwt", "careful", "better_auth", "bridge_jwt_db+parser"),
+            warm_up=_warm_up,
         ),
         "stream": Case(
             f"`threads.create` with {DELTAS} deltas",
@@ -135,6 +137,7 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
             "per_second",
             {"64 connections": partial(_list, 64, seconds)},
             targets=[workers(1), workers(2)],
+            warm_up=_warm_up,
             baseline=workers(1).name,
         ),
         "pooler": Case(
@@ -153,6 +156,7 @@ def cases(concurrency: Sequence[int], streams: int, seconds: float) -> dict[str,
                 "`threads.create`, 16 clients": partial(_stream, 16, seconds),
             },
             targets=[workers(4), pooled(workers(4))],
+            warm_up=_warm_up,
             baseline=workers(4).name,
         ),
     }
@@ -171,8 +175,11 @@ def wrk_or_stop() -> None:
         raise StartError("wrk is missing. Debian and Ubuntu have it: apt install wrk")
 
 
+def _warm_up(server: Server) -> None:
+    _wrk(server, 16, WARM_UP_SECONDS)
+
+
 def _list(connections: int, seconds: float, server: Server, environment: Environment) -> Sample:
-    _wrk(server, connections, WARM_UP_SECONDS)
     with _with_cpu_time(server, environment) as sample:
         sample |= _wrk(server, connections, seconds)
     return sample
