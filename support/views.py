@@ -37,8 +37,8 @@ from support.chat import protocol, server_errors, streaming, unstored_messages
 from support.chat.configured_server import (
     chatkit_server,
     context_builder,
-    overrides_internals,
     overrides_process,
+    uses_only_our_store,
 )
 from support.conf import conf
 from support.files import signed_urls, validation
@@ -84,7 +84,7 @@ class ChatKitView(MeasuredView):
         with _api_exceptions(), signed_urls.use_host_of(request._request):
             context = context_builder()(request)
             # Run in this thread, because this is a third faster than in the event loop.
-            if operation.type in STORE_OPERATIONS and _uses_only_our_store(server):
+            if operation.type in STORE_OPERATIONS and uses_only_our_store(server):
                 return _json(run_inline(server.process(body, context)).json)
             user_id = cast(Identity, request.auth).user_id
             respond = partial(_respond, server, operation, body, context, user_id)
@@ -127,11 +127,6 @@ def _can_stream(request: HttpRequest) -> bool:
     Django's test client is like WSGI, but collects the whole stream. Only its requests have this attribute.
     """
     return isinstance(request, ASGIRequest) or hasattr(request, "_dont_enforce_csrf_checks")
-
-
-def _uses_only_our_store(server: Any) -> bool:
-    """Whether a team has replaced neither our store nor the ChatKit SDK's code for ``STORE_OPERATIONS``."""
-    return type(server.store) is Store and not overrides_internals(server)
 
 
 def _json(content: bytes) -> HttpResponse:
@@ -187,7 +182,7 @@ async def _respond(
     if hasattr(result, "json"):
         return _json(bytes(result.json))
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
-        result = unstored_messages.undo_unless_stored(result, operation, _uses_only_our_store(server))
+        result = unstored_messages.undo_unless_stored(result, operation, uses_only_our_store(server))
     return (await streaming.start(result, user_id)).response()
 
 

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 
 from support.chat import protocol, server_errors
 from support.conf import conf
+from support.storage.store import Store
 
 
 def chatkit_server() -> Any:
@@ -58,3 +59,8 @@ def overrides_internals(server: Any) -> bool:
         for name, method in vars(ChatKitServer).items()
         if isfunction(method) and name.startswith("_") and name != "__init__"
     )
+
+
+def uses_only_our_store(server: Any) -> bool:
+    """Whether a team has replaced neither our store nor the ChatKit SDK's code that calls it."""
+    return type(server.store) is Store and not overrides_internals(server)

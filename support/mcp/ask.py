@@ -9,7 +9,7 @@ from chatkit.store import NotFoundError
 from rest_framework.exceptions import ParseError
 
 from support.chat import protocol, server_errors, streaming, unstored_messages
-from support.chat.configured_server import chatkit_server
+from support.chat.configured_server import chatkit_server, uses_only_our_store
 from support.mcp import scopes
 from support.mcp.conversations import NOT_FOUND
 from support.storage.store import Store
@@ -47,7 +47,7 @@ async def ask_assistant(context: Any, message: str, conversation_id: str = "") -
         server = chatkit_server()
         result = await server.process(body, context)
         if isinstance(server.store, Store):
-            result = unstored_messages.undo_unless_stored(result, operation)
+            result = unstored_messages.undo_unless_stored(result, operation, uses_only_our_store(server))
         stream = await streaming.start(result, current_user_id.get())
     except ParseError as exc:
         raise ToolError(str(exc.detail)) from None
