@@ -193,6 +193,7 @@ def size_of(folder: Path) -> float:
     return round(sum(path.stat().st_size for path in files) / 1e6, 1)
 
 
+@pytest.mark.slow
 def test_the_example_runs(
     tmp_path: Path, installed: Path, team_database: str, team_auth: BetterAuth, person: Person
 ) -> None:

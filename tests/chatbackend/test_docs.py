@@ -145,7 +145,7 @@ def test_the_server_conforms_to_the_document(documented: Api, person: Person, tm
     amount = (
         ["--max-time", seconds]
         if seconds
-        else ["--phases", "examples,coverage,fuzzing", "--max-examples", "10"]
+        else ["--phases", "examples,coverage,fuzzing", "--max-examples", "5"]
     )
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(DOCUMENT), "--url", documented.origin]
     command += ["--header", f"Authorization: Bearer {person.token()}", "--workers", "2", *amount]

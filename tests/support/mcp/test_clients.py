@@ -21,7 +21,7 @@ from tests.fixtures.oauth.mcp_requests import STREAMS_PER_USER, WORKER_THREADS, 
 from tests.fixtures.servers.api import Api, create, eventually, http, operation
 from tests.fixtures.shop.tools import todos
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("model")]
 
 # The client's ways to connect: with initialize, as clients of 2025 do, and without.
 MODES = ["legacy", "2026-07-28"]
