@@ -6,9 +6,10 @@ import { admin } from "better-auth/plugins/admin";
 import { jwt } from "better-auth/plugins/jwt";
 import pg from "pg";
 import { StartError } from "./config.mjs";
+import { authorizationServer, registerLocalClientsAsNative } from "./oauth.mjs";
 
 // The values of BETTER_AUTH_PLUGINS. The plugin jwt is always on.
-const PLUGINS = { admin };
+const PLUGINS = { admin, "oauth-provider": authorizationServer };
 
 export function createAuth({
   databaseUrl,
@@ -19,6 +20,7 @@ export function createAuth({
   jwtExpiration = "15m",
   jwtRotationSeconds, // undefined: no rotation
   plugins = [],
+  oauth = {}, // for the plugin oauth-provider
   changeEmail = false,
   deleteUser = false,
 }) {
@@ -38,8 +40,9 @@ export function createAuth({
         jwks: { keyPairConfig: { alg: jwtAlgorithm }, rotationInterval: jwtRotationSeconds },
         jwt: { expirationTime: jwtExpiration, definePayload },
       }),
-      ...plugins.map(pluginNamed),
+      ...plugins.map((name) => pluginNamed(name, oauth)),
     ],
+    hooks: plugins.includes("oauth-provider") ? { before: registerLocalClientsAsNative } : {},
     telemetry: { enabled: false },
     // Rate limits keep Better Auth's default: on with NODE_ENV=production, otherwise off.
   });
@@ -52,8 +55,8 @@ function definePayload({ user, session }) {
   return { email: user.email, emailVerified: user.emailVerified, name: user.name, sid: session.id };
 }
 
-function pluginNamed(name) {
-  if (Object.hasOwn(PLUGINS, name)) return PLUGINS[name]();
+function pluginNamed(name, oauth) {
+  if (Object.hasOwn(PLUGINS, name)) return PLUGINS[name](name === "oauth-provider" ? oauth : undefined);
   throw new StartError(`BETTER_AUTH_PLUGINS: "${name}" is unknown here. Known: ${Object.keys(PLUGINS).join(", ")}.`);
 }
 

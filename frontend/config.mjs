@@ -12,10 +12,11 @@ export function readConfig(env = process.env) {
   const port = wholeNumber(env, "FRONTEND_PORT", 3000);
   if (port < 1 || port > 65535) throw new StartError("FRONTEND_PORT should be a port between 1 and 65535.");
   const baseURL = httpAddress(env, "BETTER_AUTH_URL", `http://localhost:${port}`);
+  const chatkitUrl = httpAddress(env, "CHATKIT_URL", "http://localhost:8000/support/chatkit").href;
   return {
     port,
     host: env.HOST || "127.0.0.1",
-    chatkitUrl: httpAddress(env, "CHATKIT_URL", "http://localhost:8000/support/chatkit").href,
+    chatkitUrl,
     page: {
       suggestions: suggestions(env, "PAGE_SUGGESTIONS"),
       // The backend reads the same three variables. Its own checks decide; the page only offers them.
@@ -31,6 +32,11 @@ export function readConfig(env = process.env) {
       jwtExpiration: duration(env, "BETTER_AUTH_JWT_EXPIRATION"),
       jwtRotationSeconds: wholeNumber(env, "BETTER_AUTH_JWT_ROTATION_SECONDS", undefined),
       plugins: list(env, "BETTER_AUTH_PLUGINS"),
+      oauth: {
+        // Without the URL parser: a token must be made out to exactly the text that the backend reads.
+        mcpUrl: env.SUPPORT_MCP_URL || new URL("mcp", chatkitUrl).href,
+        toolScopes: list(env, "OAUTH_TOOL_SCOPES"),
+      },
       changeEmail: flag(env, "BETTER_AUTH_CHANGE_EMAIL"),
       deleteUser: flag(env, "BETTER_AUTH_DELETE_USER"),
     },

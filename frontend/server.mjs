@@ -1,4 +1,4 @@
-// Serves Better Auth at /api/auth/, and the page in public/. `node server.mjs --migrate` only migrates.
+// Serves Better Auth at /api/auth/, the metadata of its plugins at /.well-known/, and the page in public/. `node server.mjs --migrate` only migrates.
 
 import { createServer } from "node:http";
 import { toNodeHandler } from "better-auth/node";
@@ -61,7 +61,7 @@ function requestListener(auth, servePage) {
   return async (request, response) => {
     try {
       const path = request.url.split("?")[0];
-      if (path.startsWith("/api/auth/")) await answerAuth(serveAuth, request, response);
+      if (path.startsWith("/api/auth/") || path.startsWith("/.well-known/")) await answerAuth(serveAuth, request, response);
       else if (path === "/healthz") await answerHealth(auth.options.database, response);
       else await servePage(path, request, response);
     } catch (error) {

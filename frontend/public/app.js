@@ -66,7 +66,7 @@ async function start() {
     config = await answer.json();
     allowImagesUnder(new URL("attachments/", config.chatkitUrl).href);
     composer.offer(config);
-    if (known) enter(known);
+    if (known && !session.clientRequest) enter(known);
     else showSignIn();
   } catch (error) {
     console.error(error);

@@ -7,6 +7,9 @@ export class SessionEnded extends Error {}
 /** The statuses of a server that is down, and may come back. An error without a response has `isOutage` too. */
 export const OUTAGES = [502, 503, 504];
 
+/** The request of an OAuth client that needs the user's sign-in or consent. Better Auth has signed it in the URL. */
+export const clientRequest = new URLSearchParams(location.search).has("sig") ? location.search.slice("?".length) : "";
+
 const ENDED = "Your session has ended. Sign in again to go on.";
 const SOMEBODY_ELSE = "Somebody else has signed in with this browser. Sign in again to go on.";
 
@@ -45,7 +48,20 @@ export async function confirm(userId) {
 }
 
 async function enter(path, credentials) {
-  return (await call(path, credentials)).user;
+  const answer = await call(path, clientRequest ? { ...credentials, oauth_query: clientRequest } : credentials);
+  if (!answer.url) return answer.user;
+  location.replace(answer.url); // to the consent, or back to the client
+  return new Promise(() => {}); // this page ends here
+}
+
+/** What users may know of a client. */
+export function clientNamed(id) {
+  return call(`/oauth2/public-client?client_id=${encodeURIComponent(id)}`);
+}
+
+/** Allows or refuses the request of the client, and returns the URL that tells the client. */
+export async function consent(accept) {
+  return (await call("/oauth2/consent", { accept, oauth_query: clientRequest })).url;
 }
 
 // The backend verifies the signature.

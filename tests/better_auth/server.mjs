@@ -35,7 +35,7 @@ const options = {
   ...json("OPTIONS", {}), // of betterAuth() itself: {"advanced": {"cookiePrefix": "acme"}}
 };
 if (plugins.mcp) {
-  options.hooks = { before: (await import("./native_clients.mjs")).registerLocalClientsAsNative };
+  options.hooks = { before: (await import("../../frontend/oauth.mjs")).registerLocalClientsAsNative };
 }
 if (SECONDARY_STORAGE_URL) options.secondaryStorage = await secondaryStorage(SECONDARY_STORAGE_URL);
 const { database, migrate } = await connect({ adapter: ADAPTER, url: env.DATABASE_URL, plural: env.PLURAL, options, better_auth });

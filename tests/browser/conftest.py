@@ -58,6 +58,7 @@ def stack(
     # The page offers these. TalkingServer takes any model, and has its own dictation.
     offered = {"SUPPORT_MODELS": "gpt-5-mini,gpt-5", "SUPPORT_TRANSCRIPTION_MODEL": "whisper-1"}
     page = {"BETTER_AUTH_URL": page_origin, "CHATKIT_URL": chatkit_url} | offered
+    page |= {"BETTER_AUTH_PLUGINS": "oauth-provider", "OAUTH_TOOL_SCOPES": "todo:write"}
     with start_better_auth(page_port, **page) as auth:
         stack = Stack(auth, our_server)
         with stack.running:

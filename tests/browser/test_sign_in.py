@@ -1,13 +1,16 @@
 """Users who sign in and out on the chat page, and the tokens that the page sends."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from tests.fixtures.accounts.people import PASSWORD, Person
+from tests.fixtures.browser import axe
 from tests.fixtures.browser.chat import button, expect_answer, field, messages, say
 from tests.fixtures.browser.stack import Stack
+from tests.fixtures.oauth.clients import CALLBACK, OAuthClient
 
 OpenPage = Callable[..., Page]
 
@@ -16,6 +19,40 @@ def sign_in(page: Page, email: str) -> None:
     page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
+
+
+def test_an_app_gets_a_token_only_after_the_user_has_allowed_it(
+    open_page: OpenPage, visitor: Person, stack: Stack
+) -> None:
+    client = OAuthClient.register(stack.auth, client_name="<b>Reader</b>")
+    request = {
+        "response_type": "code",
+        "client_id": client.client_id,
+        "redirect_uri": CALLBACK,
+        "resource": f"{stack.api.origin}/support/mcp",
+        "scope": "conversations:read todo:write",
+        "state": "a-state",
+        "code_challenge": "x" * 43,
+        "code_challenge_method": "S256",
+    }
+    question = f"{client.metadata['authorization_endpoint']}?{urlencode(request)}"
+    page = open_page()
+    page.route(f"{CALLBACK}?**", lambda route: route.fulfill(body="Go back to your app"))
+
+    page.goto(question)
+    sign_in(page, visitor.email)
+
+    expect(page.get_by_role("heading")).to_have_text("Connect <b>Reader</b>?")
+    expect(page.get_by_role("listitem")).to_have_text(["Read your conversations", "todo:write"])
+    expect(page.locator("form")).to_contain_text(f"You are signed in as {visitor.email}.")
+    assert axe.faults(page) == []
+    button(page, "Refuse").click()
+    page.wait_for_url(f"{CALLBACK}?error=access_denied**")
+    page.goto(question)
+    button(page, "Allow").click()
+    page.wait_for_url(f"{CALLBACK}?code=**")
+    page.goto(f"{stack.auth.origin}/consent.html")
+    expect(page.get_by_role("alert")).to_have_text("This request has ended. Connect again in your app.")
 
 
 def test_after_sign_out_the_page_shows_no_chat_until_the_next_sign_in(

@@ -39,6 +39,7 @@ NOT_OURS = {
     "NEW_DATABASE_URL": "of the shell, in an example",
     "NEXT_PUBLIC_CHATKIT_DOMAIN_KEY": "of a Next.js page",
     "NEXT_PUBLIC_CHATKIT_URL": "of a Next.js page",
+    "OAUTH_TOOL_SCOPES": "of the page's server",
     "PAGE_SUGGESTIONS": "of the page's server",
     "POSTGRES_PASSWORD": "of compose.yaml",
     "PROMETHEUS_MULTIPROC_DIR": "prometheus_client's",

@@ -132,8 +132,8 @@ def test_a_missing_package_is_named(settings: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_documented_hook_is_the_one_that_the_tests_run() -> None:
-    document, hook = (TOP / "docs/mcp.md").read_text(), TOP / "tests/better_auth/native_clients.mjs"
-    code = hook.read_text().partition("\n\n")[2]
+    document, hook = (TOP / "docs/mcp.md").read_text(), TOP / "frontend/oauth.mjs"
+    code = "".join(hook.read_text().partition("const LOOPBACK")[1:])
 
     assert len(code) > 100
     assert code in document
