@@ -15,7 +15,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from authn import sessions
 from authn.jwt import tokens
-from authn.models import Session
+from authn.tables import compiled
 from tests.fixtures.accounts.people import Person
 
 
@@ -50,9 +50,10 @@ def test_an_error_report_of_the_verification_holds_no_token(
     assert [part for part in token.split(".") if part in report] == []
 
 
+@pytest.mark.django_db
 def test_an_error_report_of_the_look_up_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     token = uuid.uuid4().hex
-    monkeypatch.setattr(Session, "with_token", raise_error)
+    monkeypatch.setattr(compiled, "_fetch_rows", raise_error)
 
     report = report_of(sessions.resolve_token, token, is_signed=True)
 
