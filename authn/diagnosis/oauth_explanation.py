@@ -125,12 +125,10 @@ def _resource(audience: Any) -> str:
 
 
 def _accepted(acceptance: str, client_id: str, resource: str) -> str:
-    where = (
-        f"by the endpoint {printable(resource)} alone" if resource else "by each endpoint for OAuth clients"
-    )
+    where = f"Only the endpoint {printable(resource)}" if resource else "Each endpoint for OAuth clients"
     return (
-        f"{acceptance} It is an access token of the client {printable(client_id)}. It is accepted {where}, "
-        "and never by the chat."
+        f"{acceptance} It is an access token of the client {printable(client_id)}. {where} accepts it. "
+        "The chat never does."
     )
 
 

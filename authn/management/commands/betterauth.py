@@ -150,8 +150,9 @@ class Command(CommandWithExample):
                 "" if explanation.is_genuine else ", which may be forged: its signature was not verified"
             )
             self.stdout.write(f"The token{warning}:")
+            width = max(map(len, explanation.contents)) + 1
             for name, value in explanation.contents.items():
-                self.stdout.write(f"  {name:6}{value}")
+                self.stdout.write(f"  {name:{width}}{value}")
             self.stdout.write("")
         for step, outcome in explanation.steps():
             self._row(outcome, step, explanation.all_steps[step])

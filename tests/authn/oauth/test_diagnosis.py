@@ -46,7 +46,7 @@ def test_each_kind_of_token_is_explained_as_what_it_is(
 
     assert access["accepted"]
     assert f"access token of the client {client_of_all.client_id}" in access["message"]
-    assert f"by the endpoint {endpoint.resource} alone, and never by the chat" in access["message"]
+    assert f"Only the endpoint {endpoint.resource} accepts it. The chat never does." in access["message"]
     assert access["token"]["scope"] == "offline_access tools:read"
     assert chat["accepted"]
     assert "An MCP endpoint refuses it (not_an_access_token)" in chat["message"]
