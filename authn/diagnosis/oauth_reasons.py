@@ -20,7 +20,7 @@ OAUTH_REASONS: dict[str, Reason] = {
     ),
     "no_resource": Reason(
         "audience",
-        "The opaque access token is made out to no resource, so it is good for every API.",
+        "The opaque access token is issued for no resource, so every API would accept it.",
         "Let the client send the parameter resource, as MCP requires. For clients that cannot, set "
         "BETTER_AUTH_OAUTH_REQUIRE_RESOURCE=False.",
     ),
