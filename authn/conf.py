@@ -177,7 +177,7 @@ class Conf(CachedSettings):
 
     @cached_property
     def BETTER_AUTH_OAUTH_REQUIRE_RESOURCE(self) -> bool:
-        """Refuse opaque access tokens that are made out to no resource: they are good for every API."""
+        """Refuse opaque access tokens that are issued for no resource: every API would accept them."""
         return bool(_setting("BETTER_AUTH_OAUTH_REQUIRE_RESOURCE", True))
 
     @cached_property

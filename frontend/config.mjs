@@ -33,7 +33,7 @@ export function readConfig(env = process.env) {
       jwtRotationSeconds: wholeNumber(env, "BETTER_AUTH_JWT_ROTATION_SECONDS", undefined),
       plugins: list(env, "BETTER_AUTH_PLUGINS"),
       oauth: {
-        // Without the URL parser: a token must be made out to exactly the text that the backend reads.
+        // Not parsed: the token must name exactly the text that the backend reads.
         mcpUrl: env.SUPPORT_MCP_URL || new URL("mcp", chatkitUrl).href,
         toolScopes: list(env, "OAUTH_TOOL_SCOPES"),
       },

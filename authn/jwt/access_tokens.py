@@ -1,7 +1,7 @@
 """Verifies OAuth access tokens in the form of JWTs, as Better Auth issues them to MCP clients.
 
 Better Auth signs them with the same keys as the JWTs of the jwt() plugin, but their ``typ`` is ``at+jwt``,
-and each is made out to one resource. The chat endpoint accepts no access token (``authn.jwt.tokens``).
+and each is issued for one resource. The chat endpoint accepts no access token (``authn.jwt.tokens``).
 """
 
 import re

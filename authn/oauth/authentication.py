@@ -27,8 +27,8 @@ class OAuthAccessTokenAuthentication(Credential):
 
     ``resource``: the URL of the endpoint, exactly as the metadata document and Better Auth's option
     ``resource`` write it. ``metadata_url``: of the metadata document. ``scopes``: what a client should ask
-    the user for, if it has no token. ``accept_session_tokens``: also accept JWTs of the jwt() plugin. These
-    are made out to all of our endpoints, so a client that gets one can also use the chat.
+    the user for, if it has no token. ``accept_session_tokens``: also accept JWTs of the jwt() plugin. All of
+    our endpoints accept these, so a client that gets one can also use the chat.
     """
 
     name = "oauth"

@@ -23,19 +23,19 @@ from authn.jwt.access_tokens import AccessToken
 if TYPE_CHECKING:
     from authn.models import OAuthAccessToken
 
-# Better Auth's own are 32 letters. A team may generate others, such as with hyphens.
+# Better Auth generates 32 letters. A team's own generator may use other characters, such as hyphens.
 OPAQUE = re.compile(r"[A-Za-z0-9_~+/=-]{16,512}")
 
 
 def is_opaque(value: str) -> bool:
-    """Whether the value has the form of an opaque token and of no JWT: it has no dots after its prefix."""
+    """Whether the value looks like an opaque token. A JWT has dots, and does not."""
     prefix = conf.BETTER_AUTH_OAUTH_TOKEN_PREFIX
     return value.startswith(prefix) and OPAQUE.fullmatch(value[len(prefix) :]) is not None
 
 
 @sensitive_variables()
 def look_up(value: str) -> "OAuthAccessToken":
-    """Returns the row of a token, even of one that is not valid any more.
+    """Returns the row of a token, even if the token has expired or is revoked.
 
     Raises ``TokenRefused`` if there is none: the client may have invented the token.
     """

@@ -1,4 +1,4 @@
-"""Finds the user of an access token, the session in which they allowed the client, and their consent."""
+"""Finds the user, the session and the consent that an access token depends on."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ def _may_act_offline(token: AccessToken) -> bool:
 
 
 class Grant(NamedTuple):
-    """``client_is_enabled``: the client may act for users. ``has_consent``: for this user too."""
+    """``client_is_enabled``: it is not disabled in Better Auth. ``has_consent``: the user allows it."""
 
     found: Found
     client_is_enabled: bool
@@ -81,7 +81,7 @@ def _in_secondary_storage(user: User, session_id: str) -> Found:
 def _queryset(now: datetime, session_id: str, client_id: str, **values: str) -> Any:
     """Returns ``queryset_with_session`` with two more columns: ``client_is_enabled`` and ``has_consent``.
 
-    A client whom Better Auth's administrators trust needs no consent (``skipConsent``).
+    A client with ``skipConsent`` needs no consent.
     """
     client = models.OAuthClient._default_manager.filter(id=client_id)
     is_enabled = Exists(client.filter(Q(disabled=False) | Q(disabled=None)))

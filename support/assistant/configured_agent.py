@@ -19,7 +19,7 @@ from support.conf import conf
 from support.context import RequestContext
 from support.tools.configured import configured
 
-# These may run commands, change files or move a mouse, in this process or wherever the team's code does it.
+# These tools may run commands, change files or control a browser. The team's code does it, and not OpenAI.
 LOCAL_TOOLS = ("ComputerTool", "LocalShellTool", "ShellTool", "ApplyPatchTool")
 
 

@@ -82,7 +82,7 @@ def error_for_user(exc: Exception) -> CustomStreamError | None:
 
 
 def withholds_answer(exc: Exception, agent: Agent[Any], run: RunResultStreaming, is_resumed: bool) -> bool:
-    """Whether a guardrail was tripped, has failed, or had not ended when something else failed.
+    """Whether the user must not see this answer: a guardrail tripped, failed, or had not ended yet.
 
     ``is_resumed``: the run goes on after an approval. The input guardrails ended before the user was asked.
     """

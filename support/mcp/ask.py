@@ -16,20 +16,20 @@ from support.storage.store import Store
 from support.tools import ToolError, tool
 from support.tools.calls import CUT_OFF
 
-# A model that calls tools may need longer than a tool. Most clients wait for one minute or more.
+# An answer may call several tools, so its limit is longer. Most clients wait for a minute or more.
 TIMEOUT_SECONDS = 120
 MAX_ANSWER_LENGTH = 15_000  # characters. As JSON, it must fit into MAX_OUTPUT_LENGTH of a tool's result
 
 TOO_MANY = "There are too many answers at once. Wait for one of them to end."
 FAILED = "The assistant could not answer. Try again later."
 NEEDS_CHAT = (
-    "The assistant now waits for the user, for example for an approval. This is not possible here: the user "
+    "The assistant waits for the user, for example for an approval. An MCP client cannot give it: the user "
     "must open this conversation in the chat."
 )
 
 CHAT_ONLY = {"widget", "client_tool_call", "structured_input"}  # items that wait for the user in the chat
 
-# The user of the request. A team's own context may not have this attribute. The stream limit needs it.
+# The user of the request, for the limit of streams. A context of a team's own may have no user_id.
 current_user_id: ContextVar[str] = ContextVar("current_user_id")
 
 

@@ -11,7 +11,7 @@ NAME = "Support"  # clients show it to their users
 
 
 def url() -> str:
-    """Return the resource identifier: an access token must be made out to it.
+    """Return the resource identifier: an access token must be issued for it.
 
     Without SUPPORT_MCP_URL, it is PUBLIC_URL and the path of the endpoint. A check demands one of the two.
     """

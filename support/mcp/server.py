@@ -1,7 +1,7 @@
 """The MCP server. django-mcpz speaks the protocol, and this module runs the tools.
 
-django-mcpz turns each exception of a tool into a result for the model. Some exceptions need an HTTP status in
-its place. ``Caller.failures`` carries these past django-mcpz.
+django-mcpz turns each exception of a tool into a result for the model. But some must become an HTTP status.
+``_call`` keeps these in ``Caller.failures``, and ``respond`` raises them after django-mcpz has ended.
 """
 
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class _Server(MCPServer):
 
 @cache
 def _server(*setting: tuple[str, ...]) -> MCPServer:
-    """Return the server with the tools that are offered. ``setting``: the names that decide which ones."""
+    """Return the server with the offered tools. ``setting``: the settings that choose them."""
     server = _Server(
         name="support",
         title=resource.NAME,
@@ -102,7 +102,7 @@ def _result(
 ) -> calls.Result | None:
     """Return the result, or ``None`` if the client has left."""
     if tool.scope and caller.access_token and tool.scope not in caller.access_token.scopes:
-        # Also name our scopes that the token has. A client that asks for this one alone would lose them.
+        # Also name the scopes that the client has now. A client that asks for one scope loses the others.
         granted = caller.access_token.scopes & set(tools.scopes_supported())
         raise InsufficientScope({tool.scope} | granted, resource.metadata_url())
     results: list[calls.Result] = []

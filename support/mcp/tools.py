@@ -22,7 +22,7 @@ def scopes_supported() -> list[str]:
 
 @cache
 def own_tools() -> dict[str, Tool]:
-    quick = (conversations.list_conversations, conversations.read_conversation)
-    tools = [make_tool(function) for function in quick]
+    readers = (conversations.list_conversations, conversations.read_conversation)
+    tools = [make_tool(function) for function in readers]
     tools.append(replace(make_tool(ask.ask_assistant), timeout_seconds=ask.TIMEOUT_SECONDS))
     return {tool.name: tool for tool in tools}

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 audit_logger = logging.getLogger("authn.audit.tools")
 
 TIMEOUT_SECONDS = 30
-MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result; each character makes the model's call dearer
+MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result. The provider charges for each of them
 CUT_OFF = " … (cut off here)"
 
 # How a call began: a model called the tool, a user approved a model's call, or an MCP client called it.
@@ -133,7 +133,7 @@ def _describe(exc: ValidationError) -> str:
 
 
 def record_approval(tool: str, context: Any, outcome: str) -> None:
-    """Write the audit record of what became of an approval. ``tool``: its name, or empty if unknown."""
+    """Write the audit record of an approval's outcome. ``tool``: its name, or empty if unknown."""
     facts = {"outcome": outcome, "tool": tool or None} | _facts(context)
     audit_logger.info("%s: %s", "tool_approval", tool or "unknown", extra=facts)
 

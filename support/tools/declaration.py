@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")  # OpenAI allows 64 characters
 SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749, section 3.3: a scope-token
 OPTIONS = "support_tool"  # the attribute of a function with its options
-# A first parameter of one of these types is an argument, and not the context.
+# A first parameter with one of these types cannot be the context.
 ARGUMENT_TYPES = (str, int, float, bool, list, dict)
 
 

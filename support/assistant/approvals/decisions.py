@@ -20,7 +20,7 @@ from support.tools import calls
 
 STATUSES = {widgets.APPROVE: ApprovalStatus.APPROVED, widgets.DENY: ApprovalStatus.DENIED}
 
-# One answer for everything that the user has no approval for: missing, forged, another conversation's.
+# The same answer for an approval that is missing, forged, another user's or another conversation's.
 UNKNOWN = "There is nothing to approve here."
 DECIDED = "This was decided before."
 EXPIRED = "This was asked too long ago, so it was not done. Please ask the assistant again."
@@ -28,7 +28,7 @@ OUTDATED = "This can no longer be done as it was asked, so it was not done. Plea
 
 
 class CannotResume(Exception):
-    """Nothing runs. ``widget``: shows what became of the calls. The exception's message is for the user."""
+    """The tools do not run. ``widget``: shows the outcome. The exception's message is for the user."""
 
     def __init__(self, message: str, widget: WidgetItem) -> None:
         super().__init__(message)
@@ -37,7 +37,10 @@ class CannotResume(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the user decided about an approval. ``widget``: asked for it. ``saved``: the approval's state."""
+    """The user's decision about an approval. ``saved``: the parsed state of the interrupted answer.
+
+    ``widget``: the stored widget that asked the user.
+    """
 
     approval: Approval
     saved: dict[str, Any]
@@ -55,9 +58,9 @@ class Decision:
         return int(self.saved["earlier_count"])
 
     async def take(self, agent: Agent[Any], context: AgentContext[RequestContext]) -> RunState[Any]:
-        """Return the state with which the answer goes on. The decision is used up, whatever happens next.
+        """Close the approval, and return the state from which the answer goes on.
 
-        Raises ``CannotResume``.
+        The approval stays closed even if the answer then fails. Raises ``CannotResume``.
         """
         state = await self._restore(agent, context)
         for item in state.get_interruptions():
@@ -74,7 +77,7 @@ class Decision:
 
     async def _restore(self, agent: Agent[Any], context: AgentContext[RequestContext]) -> RunState[Any]:
         run = self.saved["run"]
-        run["original_input"] = [_as_we_wrote_it(item) for item in run["original_input"]]
+        run["original_input"] = [_without_parts(item) for item in run["original_input"]]
         override = RunContextWrapper(context)
         try:
             state = await RunState.from_json(agent, run, context_override=override)
@@ -123,7 +126,7 @@ async def read(
     return decision
 
 
-def _as_we_wrote_it(item: dict[str, Any]) -> dict[str, Any]:
+def _without_parts(item: dict[str, Any]) -> dict[str, Any]:
     """Undo a change of ``RunState.to_json``, which gives earlier answers parts and a status.
 
     Chat Completions does not accept such a message. A message with an id is the provider's own.

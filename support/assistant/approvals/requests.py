@@ -34,7 +34,7 @@ from support.tools import calls
 from support.tools.configured import configured
 
 LIFETIME = timedelta(hours=1)
-MAX_CALLS = 10  # in one question; the user should read all of it
+MAX_CALLS = 10  # in one question. With more, users would approve without reading
 # A state of another version is not resumed: nobody has tested what the Agents SDK would do with it.
 VERSION = f"{agents.__version__} {CURRENT_SCHEMA_VERSION}"
 TOO_MANY = "The assistant wanted to do too much at once. Please ask for less at once."

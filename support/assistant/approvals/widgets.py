@@ -1,4 +1,4 @@
-"""The widget that asks the user to approve calls of tools, and later says what became of them.
+"""The widget that asks the user to approve calls of tools, and later shows the outcome.
 
 A model chose the arguments, so nothing in them is trusted. Each text is in a component ``Text``, which shows
 it unchanged: no Markdown, no link, no image.
@@ -128,10 +128,10 @@ def _readable(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with escapes in place of characters that cannot be seen, such as bidi controls.
+    """Return the text with escapes in place of invisible characters, and at most one empty line in a row.
 
-    They could make the user see other arguments than those that the tool gets. Of several empty lines one
-    remains: they could push the rest out of sight.
+    Invisible characters, such as bidi controls, could make the user see other arguments than the tool gets.
+    Many empty lines could hide the rest of the text.
     """
     text = re.sub(r"\n\s*\n", "\n\n", text)
     return "".join(

@@ -120,7 +120,7 @@ def test_a_bad_header_is_refused(
 
 
 def test_the_chat_refuses_every_access_token(endpoint: Endpoint, signer: AccessTokenSigner) -> None:
-    """Also one that is made out to the chat: its typ alone says that it is for another endpoint."""
+    """Also one with the chat's audience: its typ says that it is for another endpoint."""
     chat = signer.origin
     for token in (
         signer.token(),
