@@ -377,10 +377,11 @@ local = Agent(
     ],
 )
 structured = Agent(name="Structured", model="a-model", output_type=list[str], instructions="Be short.")
+caller: Any = SimpleNamespace(user_id="user-id", organization=None)
 connected = Agent(
     name="Connected",
     model="a-model",
-    mcp_servers=[Connection(ToolServer("todo", "http://localhost/mcp"), SimpleNamespace(user_id=""), None)],  # type: ignore[arg-type]
+    mcp_servers=[Connection(ToolServer("todo", "http://localhost/mcp"), caller, None)],  # type: ignore[arg-type]
 )
 
 
