@@ -18,7 +18,7 @@ async function start() {
   const request = new URLSearchParams(session.clientRequest);
   try {
     const user = await session.current();
-    if (!user || !session.clientRequest) throw new Error("This request has ended. Connect again in your app.");
+    if (!user || !session.clientRequest) throw new Error(session.REQUEST_ENDED);
     const { client_name: name, client_id: id } = await session.clientNamed(request.get("client_id"));
     $("client-name").textContent = name || id;
     $("client-host").textContent = placeOf(request.get("redirect_uri"));

@@ -10,6 +10,7 @@ export const OUTAGES = [502, 503, 504];
 /** The request of an OAuth client that needs the user's sign-in or consent. Better Auth has signed it in the URL. */
 export const clientRequest = new URLSearchParams(location.search).has("sig") ? location.search.slice("?".length) : "";
 
+export const REQUEST_ENDED = "This request has ended. Connect again in your app.";
 const ENDED = "Your session has ended. Sign in again to go on.";
 const SOMEBODY_ELSE = "Somebody else has signed in with this browser. Sign in again to go on.";
 
@@ -88,6 +89,7 @@ async function call(path, body) {
   }
   const answer = await response.json().catch(() => null);
   if (response.ok) return answer;
-  const error = new Error(answer?.message || `The sign-in service failed (${response.status}). Try again in a moment.`);
+  const failed = `The sign-in service failed (${response.status}). Try again in a moment.`;
+  const error = new Error(answer?.error === "invalid_signature" ? REQUEST_ENDED : answer?.message || failed);
   throw Object.assign(error, { status: response.status, isOutage: OUTAGES.includes(response.status) });
 }

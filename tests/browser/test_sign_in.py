@@ -13,6 +13,7 @@ from tests.fixtures.browser.stack import Stack
 from tests.fixtures.oauth.clients import CALLBACK, OAuthClient
 
 OpenPage = Callable[..., Page]
+ENDED = "This request has ended. Connect again in your app."
 
 
 def sign_in(page: Page, email: str) -> None:
@@ -46,13 +47,17 @@ def test_an_app_gets_a_token_only_after_the_user_has_allowed_it(
     expect(page.get_by_role("listitem")).to_have_text(["Read your conversations", "todo:write"])
     expect(page.locator("form")).to_contain_text(f"You are signed in as {visitor.email}.")
     assert axe.faults(page) == []
+    changed = page.url.replace("todo%3Awrite", "openid")
     button(page, "Refuse").click()
     page.wait_for_url(f"{CALLBACK}?error=access_denied**")
     page.goto(question)
     button(page, "Allow").click()
     page.wait_for_url(f"{CALLBACK}?code=**")
     page.goto(f"{stack.auth.origin}/consent.html")
-    expect(page.get_by_role("alert")).to_have_text("This request has ended. Connect again in your app.")
+    expect(page.get_by_role("alert")).to_have_text(ENDED)
+    page.goto(changed)
+    button(page, "Allow").click()
+    expect(page.locator("#consent-alert")).to_have_text(ENDED)
 
 
 def test_after_sign_out_the_page_shows_no_chat_until_the_next_sign_in(
