@@ -322,6 +322,12 @@ def test_a_function_that_fails_is_an_error_event_and_is_logged(
 # --- The team's object ----------------------------------------------------------------------------
 
 
+def connection() -> Connection:
+    """A connection to an MCP server that nobody has opened."""
+    context: Any = SimpleNamespace(user_id="user-id", organization=None)
+    return Connection(ToolServer("todo", "http://localhost/mcp"), context, None)  # type: ignore[arg-type]
+
+
 def make(settings: Any, path: str = f"{SHOP}.support", servers: Any = (), chosen: str = "") -> Agent[Any]:
     settings.SUPPORT_AGENT, settings.SUPPORT_TOOLS = path, ["tests.fixtures.shop.tools"]
     settings.OPENAI_API_KEY, settings.SUPPORT_MODEL = "key", "model-of-the-tests"
@@ -330,7 +336,7 @@ def make(settings: Any, path: str = f"{SHOP}.support", servers: Any = (), chosen
 
 
 def test_the_teams_agent_is_never_changed(settings: Any) -> None:
-    server = Connection(ToolServer("todo", "http://localhost/mcp"), SimpleNamespace(user_id="a"), None)  # type: ignore[arg-type]
+    server = connection()
     before = shop.support.clone(tools=[*shop.support.tools])
 
     copy = make(settings, servers=[server], chosen="another-model")
@@ -377,12 +383,7 @@ local = Agent(
     ],
 )
 structured = Agent(name="Structured", model="a-model", output_type=list[str], instructions="Be short.")
-caller: Any = SimpleNamespace(user_id="user-id", organization=None)
-connected = Agent(
-    name="Connected",
-    model="a-model",
-    mcp_servers=[Connection(ToolServer("todo", "http://localhost/mcp"), caller, None)],  # type: ignore[arg-type]
-)
+connected = Agent(name="Connected", model="a-model", mcp_servers=[connection()])
 
 
 def found(settings: Any, path: str, **changes: Any) -> list[str | None]:
