@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -34,6 +35,14 @@ UNKNOWN_EFFECT = "This did not work, and nothing is known of its effect."
 
 class ToolError(Exception):
     """A tool raises it with a sentence for the model, such as "The list is full". It is not a fault."""
+
+
+class ToolFailed(Exception):
+    """The tool's function has raised the exception in ``__cause__``.
+
+    Some exceptions mean something to the event loop. ``SystemExit`` would end the server. ``StopIteration``
+    never arrives from a thread, so the call would never end. A ``TimeoutError`` of the function is not ours.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +90,17 @@ async def _result(tool: Tool, context: Any, arguments: dict[str, Any]) -> Result
     except TimeoutError:
         logger.warning("The tool %s did not end within %d seconds", tool.name, _timeout(tool))
         return Result(f"{UNKNOWN_EFFECT} It took more than {_timeout(tool)} seconds.", "timeout")
-    except Exception:
-        logger.exception("The tool %s failed", tool.name)
+    except Exception as exc:
+        failure = exc.__cause__ if isinstance(exc, ToolFailed) else exc
+        logger.error("The tool %s failed", tool.name, exc_info=failure)
         return Result(UNKNOWN_EFFECT, "failed")
 
 
 async def _run(tool: Tool, context: Any, positional: list[Any], named: dict[str, Any]) -> Any:
     if inspect.iscoroutinefunction(tool.function):
         async with asyncio.timeout(_timeout(tool)):
-            return await tool.function(context, *positional, **named)
-    running = asyncio.ensure_future(on_database(tool.function)(context, *positional, **named))
+            return await _awaited(tool.function(context, *positional, **named))
+    running = asyncio.ensure_future(on_database(_in_thread)(tool.function, context, *positional, **named))
     try:
         done, _ = await asyncio.wait([running], timeout=_timeout(tool))
     except asyncio.CancelledError:
@@ -103,13 +113,37 @@ async def _run(tool: Tool, context: Any, positional: list[Any], named: dict[str,
     return running.result()
 
 
+async def _awaited(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except ToolError:
+        raise
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ToolFailed from exc  # the function has awaited a cancelled task of its own
+    except (Exception, SystemExit) as exc:
+        raise ToolFailed from exc
+
+
+def _in_thread(function: Callable[..., Any], *positional: Any, **named: Any) -> Any:
+    try:
+        return function(*positional, **named)
+    except ToolError:
+        raise
+    except BaseException as exc:
+        raise ToolFailed from exc
+
+
 def _timeout(tool: Tool) -> float:
     return TIMEOUT_SECONDS if tool.timeout_seconds is None else tool.timeout_seconds
 
 
 def _forget_late_result(running: "asyncio.Future[Any]") -> None:
     if not running.cancelled() and (exc := running.exception()):
-        logger.warning("A tool that took too long has failed: %s", type(exc).__name__)
+        kind = type(exc.__cause__ or exc).__name__
+        logger.warning("A tool that took too long has failed: %s", kind)
 
 
 def _as_text(output: Any) -> str:

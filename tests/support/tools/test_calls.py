@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from typing import Any
 
@@ -64,6 +65,53 @@ def test_the_text_of_a_fault_is_in_the_log_and_not_in_the_result(caplog: pytest.
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert record.getMessage() == "The tool fail failed"
     assert record.exc_info
+
+
+def leave(context: Any) -> None:
+    """End the process."""
+    sys.exit("the secret of the shop")
+
+
+async def leave_the_loop(context: Any) -> None:
+    """End the process."""
+    sys.exit("the secret of the shop")
+
+
+def find_nothing(context: Any) -> str:
+    """Raise an exception that no future can hold."""
+    return next(iter(()))
+
+
+def wait_in_vain(context: Any) -> None:
+    """Wait for another service that does not answer."""
+    raise TimeoutError
+
+
+async def await_a_cancelled_task(context: Any) -> None:
+    """Await a task that somebody has cancelled."""
+    task = asyncio.create_task(asyncio.sleep(0))
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (leave, SystemExit),
+        (leave_the_loop, SystemExit),
+        (find_nothing, StopIteration),
+        (wait_in_vain, TimeoutError),
+        (await_a_cancelled_task, asyncio.CancelledError),
+    ],
+)
+def test_no_exception_of_a_tool_ends_the_server_or_passes_for_one_of_ours(
+    function: Any, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(calls, "TIMEOUT_SECONDS", 5)
+
+    assert call(function) == Result(calls.UNKNOWN_EFFECT, "failed")
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.exc_info and record.exc_info[0] is kind
 
 
 @pytest.mark.parametrize(
