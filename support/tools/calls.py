@@ -7,12 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 from django.dispatch import Signal
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from runtime.database_calls import on_database
+from runtime.worker_threads import workers
 from support.tools.declaration import Tool
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 audit_logger = logging.getLogger("authn.audit.tools")
 
 TIMEOUT_SECONDS = 30
+PLACE_TIMEOUT_SECONDS = 5  # for a sync tool that waits until another one ends
 MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result. The provider charges for each of them
 CUT_OFF = " … (cut off here)"
 
@@ -31,6 +34,10 @@ OUTCOMES = ("ok", "invalid_arguments", "refused", "timeout", "failed", "cancelle
 called = Signal()  # sent for metrics after each call, with ``via``, ``outcome`` and ``seconds``
 
 UNKNOWN_EFFECT = "This did not work, and nothing is known of its effect."
+NO_PLACE = "This was not done, because the server is busy. Try again later."
+
+# The places of sync tools, by event loop. See ``_places_of_sync_tools``.
+_places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 class ToolError(Exception):
@@ -100,7 +107,15 @@ async def _run(tool: Tool, context: Any, positional: list[Any], named: dict[str,
     if inspect.iscoroutinefunction(tool.function):
         async with asyncio.timeout(_timeout(tool)):
             return await _awaited(tool.function(context, *positional, **named))
+    places = _places_of_sync_tools()
+    try:
+        async with asyncio.timeout(PLACE_TIMEOUT_SECONDS):
+            await places.acquire()
+    except TimeoutError:
+        logger.warning("The tool %s was not called: others hold half of the worker threads", tool.name)
+        raise ToolError(NO_PLACE) from None
     running = asyncio.ensure_future(on_database(_in_thread)(tool.function, context, *positional, **named))
+    running.add_done_callback(lambda _: places.release())  # also if the thread ends after the time limit
     try:
         done, _ = await asyncio.wait([running], timeout=_timeout(tool))
     except asyncio.CancelledError:
@@ -111,6 +126,14 @@ async def _run(tool: Tool, context: Any, positional: list[Any], named: dict[str,
         running.add_done_callback(_forget_late_result)
         raise TimeoutError
     return running.result()
+
+
+def _places_of_sync_tools() -> asyncio.Semaphore:
+    """Return the semaphore with half of the worker threads.
+
+    A sync tool may hang, and a user may call it again and again. All other requests need worker threads too.
+    """
+    return _places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(max(workers.size // 2, 1)))
 
 
 async def _awaited(work: Awaitable[Any]) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import threading
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from authn.sessions import Organization
+from runtime.worker_threads import workers
 from support.tools import calls
 from support.tools.calls import CUT_OFF, MAX_OUTPUT_LENGTH, Result
 from support.tools.declaration import make_tool
@@ -133,6 +135,35 @@ def test_a_tool_that_takes_too_long_does_not_hold_up_the_answer(
 
     assert result.outcome == "timeout"
     assert took < 0.25  # the thread takes 0.3 seconds, and the coroutine an hour
+
+
+def test_sync_tools_that_hang_leave_half_of_the_worker_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(calls, "PLACE_TIMEOUT_SECONDS", 0.05)
+    half, go_on = workers.size // 2, threading.Event()
+
+    def block(context: Any) -> None:
+        """Block a thread."""
+        go_on.wait(10)
+
+    async def called(function: Any) -> Result:
+        return await calls.call(make_tool(function), Caller(), {}, "mcp")
+
+    async def many() -> tuple[list[Result], int, Result]:
+        try:
+            held = await asyncio.gather(*(called(block) for _ in range(workers.size + 1)))
+            working = workers.load()[0]
+        finally:
+            go_on.set()
+        await asyncio.sleep(0.05)  # the threads end
+        return held, working, await called(shop.show_todos)
+
+    held, working, later = asyncio.run(many())
+
+    assert [each.outcome for each in held] == ["timeout"] * half + ["refused"] * (workers.size + 1 - half)
+    assert {each.text for each in held[half:]} == {calls.NO_PLACE}
+    assert working == half
+    assert later.outcome == "ok"
 
 
 def test_a_long_result_is_cut_off() -> None:
