@@ -28,9 +28,9 @@ CLIENT_CLOSED_REQUEST = 499  # nginx logs this status if the client has left
 
 
 def wait_for_response(
-    request: HttpRequest, respond: Callable[[], Coroutine[Any, Any, HttpResponseBase]]
+    request: HttpRequest, respond: Callable[[], Coroutine[Any, Any, HttpResponseBase]], share: float = 1
 ) -> HttpResponseBase:
-    """Run ``respond`` in the event loop and return its response.
+    """Run ``respond`` in the event loop and return its response. ``share``: see ``WorkerThreads.waiting``.
 
     Raises the exceptions of ``respond``, and ``TooManyWaiting``.
 
@@ -62,7 +62,7 @@ def wait_for_response(
             failures.append(exc)
         return HttpResponse()
 
-    with workers.waiting():
+    with workers.waiting(share):
         response = async_to_sync(respond_in_event_loop)()
     if failures:
         raise failures.pop()

@@ -33,7 +33,7 @@ Place = dict[str, Any]  # database connections by alias
 
 
 class TooManyWaiting(Exception):
-    """``MAX_WAITING`` threads already wait for the event loop."""
+    """As many threads as are allowed already wait for the event loop."""
 
 
 class WorkerThreads(Executor):
@@ -74,8 +74,10 @@ class WorkerThreads(Executor):
         return future
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self, share: float = 1) -> Iterator[None]:
         """In this ``with`` block the worker thread must only wait. Another thread can use its place.
+
+        ``share``: the part of ``MAX_WAITING`` that this wait may fill. A long wait leaves a part for others.
 
         The block has no effect in a thread that is not a worker. Raises ``TooManyWaiting``.
         """
@@ -83,8 +85,8 @@ class WorkerThreads(Executor):
             yield
             return
         with self._lock:
-            if self._waiting >= MAX_WAITING:
-                raise TooManyWaiting(f"{MAX_WAITING} threads already wait for the event loop")
+            if self._waiting >= MAX_WAITING * share:
+                raise TooManyWaiting(f"{self._waiting} threads already wait for the event loop")
             self._waiting += 1
         # A thread whose call has changed a connection keeps its connections. The next thread gets an empty
         # place and opens new connections.

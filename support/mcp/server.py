@@ -24,6 +24,9 @@ from support.tools import calls
 from support.tools.declaration import Tool
 
 INSTRUCTIONS = "These tools act for the user who has connected this client. They see only this user's data."
+# A call may take minutes, and the chat waits only for the first event of an answer. So that many calls do not
+# stop the chat, they leave it half of the threads that may wait.
+SHARE_OF_WAITING = 0.5
 CALLER = "mcp_caller"  # the attribute of a request with its ``Caller``
 
 
@@ -113,7 +116,7 @@ def _result(
         return HttpResponse()
 
     with signed_urls.use_host_of(request):
-        response = wait_for_response(request, call)
+        response = wait_for_response(request, call, SHARE_OF_WAITING)
     if not results:
         caller.closed = response
         return None

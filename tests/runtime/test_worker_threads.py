@@ -425,14 +425,17 @@ def test_a_thread_over_the_maximum_of_waiting_threads_gets_an_exception(
     monkeypatch.setattr(worker_threads, "MAX_WAITING", 2)
     go_on, all_wait = threading.Event(), threading.Semaphore(0)
 
-    def wait() -> None:
-        with workers.waiting():
+    def wait(share: float = 1) -> None:
+        with workers.waiting(share):
             all_wait.release()
             go_on.wait(10)
 
-    waiting = [workers.submit(wait) for _ in range(2)]
-    for _ in waiting:
-        all_wait.acquire(timeout=10)
+    waiting = [workers.submit(wait, 0.5)]
+    all_wait.acquire(timeout=10)
+    with pytest.raises(worker_threads.TooManyWaiting):
+        workers.submit(wait, 0.5).result(10)  # the other half is for others
+    waiting.append(workers.submit(wait))
+    all_wait.acquire(timeout=10)
     with pytest.raises(worker_threads.TooManyWaiting):
         workers.submit(wait).result(10)
     go_on.set()

@@ -263,12 +263,17 @@ def test_a_database_that_does_not_answer_is_a_503(send: Send) -> None:
 
 
 def test_too_many_waiting_calls_are_a_503(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any) -> None:
+    shares: list[float] = []
+
+    def full(request: Any, call: Any, share: float = 1) -> None:
+        shares.append(share)
         raise TooManyWaiting
 
     monkeypatch.setattr(server, "wait_for_response", full)
 
     response = send(tool_call("who_am_i"))
+
+    assert shares == [0.5]  # the chat has the other half
 
     assert (response.status_code, response.json()["status"]) == (503, 503)
     assert int(response["Retry-After"]) > 0
