@@ -112,7 +112,13 @@ def _result(
 
     async def call() -> HttpResponse:
         ask.current_user_id.set(caller.user_id)
-        results.append(await calls.call(tool, caller.context, arguments, "mcp"))
+        # The assistant may not do for a client what the client itself may not do.
+        granted = caller.access_token.scopes if caller.access_token else None
+        former = calls.client_scopes.set(granted)
+        try:
+            results.append(await calls.call(tool, caller.context, arguments, "mcp"))
+        finally:
+            calls.client_scopes.reset(former)  # under WSGI, the thread keeps it for its next request
         return HttpResponse()
 
     with signed_urls.use_host_of(request):

@@ -5,6 +5,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
@@ -34,7 +35,12 @@ OUTCOMES = ("ok", "invalid_arguments", "refused", "timeout", "failed", "cancelle
 called = Signal()  # sent for metrics after each call, with ``via``, ``outcome`` and ``seconds``
 
 UNKNOWN_EFFECT = "This did not work, and nothing is known of its effect."
+NO_SCOPE = "This was not done. The user asks through a client that lacks the scope"
 NO_PLACE = "This was not done, because the server is busy. Try again later."
+
+# The scopes of the OAuth client for which tools are called, also by the assistant that the client has asked.
+# ``None``: the user's own page or token, which has every scope.
+client_scopes: ContextVar[frozenset[str] | None] = ContextVar("client_scopes", default=None)
 
 # The places of sync tools, by event loop. See ``_places_of_sync_tools``.
 _places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
@@ -81,6 +87,9 @@ async def call(tool: Tool, context: Any, arguments: dict[str, Any], via: Via) ->
 
 
 async def _result(tool: Tool, context: Any, arguments: dict[str, Any]) -> Result:
+    scopes = client_scopes.get()
+    if tool.scope and scopes is not None and tool.scope not in scopes:
+        return Result(f"{NO_SCOPE} {tool.scope}.", "refused")
     try:
         validated = tool.schema.params_pydantic_model.model_validate(arguments)
     except ValidationError as exc:

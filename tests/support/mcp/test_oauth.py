@@ -8,14 +8,17 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import psycopg
 import pytest
+from django.contrib.auth import get_user_model
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
 from authn.oauth.metadata import metadata_url
+from support.tools import calls
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.accounts.refusals import BAD_TOKEN, body_of
+from tests.fixtures.model.server import Model
 from tests.fixtures.oauth.better_auth import OTHER_RESOURCE
 from tests.fixtures.oauth.clients import (
     REGISTRATION,
@@ -196,6 +199,23 @@ def test_a_missing_scope_is_named_with_those_that_the_client_has(
     assert len(records(mcp_api, user_id=user.user_id)) == before
     (*_, record) = records(mcp_api, "authn.audit", outcome="refused", client_id=client.client_id)
     assert record["reason"] == "insufficient_scope"
+
+
+def test_the_assistant_calls_no_tool_for_which_the_client_lacks_the_scope(
+    mcp_api: Api, user: Person, token_with: Callable[[str], str], model: Model
+) -> None:
+    question, outputs = tool_call("ask_assistant", message="Milk"), []
+
+    for scopes in ("assistant:ask", "assistant:ask todo:write"):
+        model.will_answer(tools=[("add_todo", {"text": scopes})]).then("Done.")
+        post(mcp_api, token_with(scopes), question)
+        outputs += model.calls[-1].tool_outputs
+
+    assert outputs[0] == f"{calls.NO_SCOPE} todo:write."
+    assert todos(user.user_id) == ["assistant:ask todo:write"]
+    (refused, done) = records(mcp_api, user_id=user.user_id, tool="add_todo", via="chat")
+    assert (refused["outcome"], done["outcome"]) == ("refused", "ok")
+    get_user_model().objects.filter(username__startswith=user.user_id).delete()
 
 
 def test_the_official_client_asks_its_user_for_a_missing_scope(
