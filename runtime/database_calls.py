@@ -43,7 +43,11 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
         def run() -> R:
             set_script_prefix(prefix)
-            return query(*args, **kwargs)
+            try:
+                return query(*args, **kwargs)
+            except StopIteration as exc:
+                # No future of asyncio can hold it, so the caller would wait for ever. A generator does the same.
+                raise RuntimeError("The function raised StopIteration") from exc
 
         # The query is submitted here and not in a task, because a task may be cancelled before it begins. For
         # example, a partial answer is stored while tasks are being cancelled.

@@ -229,6 +229,20 @@ def test_run_inline_runs_the_queries_in_the_current_thread() -> None:
     assert run_inline(thread_ids()) == (threading.get_ident(), threading.get_ident())
 
 
+def test_a_function_that_raises_stop_iteration_ends_its_call() -> None:
+    @on_database
+    def find_nothing() -> None:
+        next(iter(()))
+
+    loop = asyncio.new_event_loop()
+    call = loop.create_task(find_nothing())
+    loop.run_until_complete(asyncio.wait([call], timeout=5))
+    loop.close()
+
+    assert call.done()
+    assert isinstance(call.exception(), RuntimeError)
+
+
 def test_run_inline_refuses_a_coroutine_that_awaits_something_else() -> None:
     async def pause() -> None:
         await Pause()
