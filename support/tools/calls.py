@@ -25,6 +25,7 @@ audit_logger = logging.getLogger("authn.audit.tools")
 TIMEOUT_SECONDS = 30
 PLACE_TIMEOUT_SECONDS = 5  # for a sync tool that waits until another one ends
 MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result. The provider charges for each of them
+MAX_FAULTS = 100  # that are described
 CUT_OFF = " … (cut off here)"
 
 # How a call began: a model called the tool, a user approved a model's call, or an MCP client called it.
@@ -191,6 +192,10 @@ def _shortened(text: str) -> str:
 
 
 def _describe(exc: ValidationError) -> str:
+    # pydantic can only describe all faults. For a long list of wrong values, this would take seconds, in the
+    # event loop, and hundreds of megabytes.
+    if (count := exc.error_count()) > MAX_FAULTS:
+        return f"Invalid arguments: there are {count} faults."
     faults = [
         f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
         for error in exc.errors(include_input=False, include_url=False, include_context=False)

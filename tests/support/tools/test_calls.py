@@ -54,6 +54,18 @@ def test_wrong_arguments_become_a_sentence_and_nothing_runs(arguments: dict[str,
     assert fault in result.text
 
 
+def add_up(context: Any, numbers: list[int]) -> int:
+    """Add up."""
+    return sum(numbers)
+
+
+def test_many_wrong_arguments_are_only_counted() -> None:
+    few, many = (call(add_up, numbers=["a"] * count).text for count in (2, calls.MAX_FAULTS + 1))
+
+    assert few.count("Input should be a valid integer") == 2
+    assert many == f"Invalid arguments: there are {calls.MAX_FAULTS + 1} faults."
+
+
 def test_a_tool_error_is_read_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shop, "MAX_LENGTH", 0)
 
