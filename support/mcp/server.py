@@ -19,7 +19,6 @@ from runtime.deferred_response import wait_for_response
 from support.conf import conf
 from support.files import signed_urls
 from support.mcp import ask, resource, tools
-from support.storage.serialization import replace_unstorable
 from support.tools import calls
 from support.tools.declaration import Tool
 
@@ -94,10 +93,9 @@ def _call(tool: Tool, request: HttpRequest, arguments: dict[str, Any]) -> Any:
     except Exception as exc:
         caller.failures.append(exc)
         raise ToolError from None
-    text = replace_unstorable(result.text) if result else ""  # UTF-8 has no lone surrogates either
     if result is None or result.is_error:
-        raise ToolError(text)
-    return _structured(text)
+        raise ToolError(result.text if result else "")
+    return _structured(result.text)
 
 
 def _result(

@@ -97,7 +97,8 @@ async def _result(tool: Tool, context: Any, arguments: dict[str, Any]) -> Result
         return Result(_describe(exc), "invalid_arguments")
     unknown = arguments.keys() - tool.schema.signature.parameters.keys()
     if unknown:
-        return Result(f"Invalid arguments: there is no {', '.join(sorted(unknown))}.", "invalid_arguments")
+        sentence = f"Invalid arguments: there is no {', '.join(sorted(unknown))}."
+        return Result(_shortened(sentence), "invalid_arguments")
     positional, named = tool.schema.to_call_args(validated)
     try:
         output = await _run(tool, context, positional, named)
@@ -187,7 +188,8 @@ def _as_text(output: Any) -> str:
 
 
 def _shortened(text: str) -> str:
-    text = text.replace("\0", "")  # PostgreSQL cannot store it
+    # PostgreSQL cannot store a NUL. A lone surrogate has no form in UTF-8, so no request could carry it.
+    text = text.replace("\0", "").encode(errors="replace").decode()
     return text if len(text) <= MAX_OUTPUT_LENGTH else text[:MAX_OUTPUT_LENGTH] + CUT_OFF
 
 

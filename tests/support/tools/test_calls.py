@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 
 from authn.sessions import Organization
 from runtime.worker_threads import workers
-from support.tools import calls
+from support.tools import ToolError, calls
 from support.tools.calls import CUT_OFF, MAX_OUTPUT_LENGTH, Result
 from support.tools.declaration import make_tool
 from tests.fixtures.shop import tools as shop
@@ -79,6 +79,17 @@ def test_the_text_of_a_fault_is_in_the_log_and_not_in_the_result(caplog: pytest.
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert record.getMessage() == "The tool fail failed"
     assert record.exc_info
+
+
+def recite(context: Any, fails: bool) -> str:
+    """Return a text that neither PostgreSQL nor UTF-8 can hold."""
+    if fails:
+        raise ToolError("a\0\ud800")
+    return "a\0\ud800"
+
+
+def test_a_result_has_only_characters_that_a_request_can_carry() -> None:
+    assert [call(recite, fails=each).text for each in (False, True)] == ["a?", "a?"]
 
 
 def leave(context: Any) -> None:
