@@ -46,7 +46,7 @@ def on_database(query: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
             try:
                 return query(*args, **kwargs)
             except StopIteration as exc:
-                # No future of asyncio can hold it, so the caller would wait for ever. A generator does the same.
+                # No future of asyncio can hold it, so the caller would wait for ever.
                 raise RuntimeError("The function raised StopIteration") from exc
 
         # The query is submitted here and not in a task, because a task may be cancelled before it begins. For

@@ -1,6 +1,5 @@
 """Gives the functions of SUPPORT_TOOLS to the Agents SDK, which calls them for the model."""
 
-import json
 from copy import deepcopy
 from typing import Any
 
@@ -28,13 +27,7 @@ def _function_tool(tool: Tool) -> FunctionTool:
     async def invoke(context: ToolContext[AgentContext[RequestContext]], arguments: str) -> str:
         # The client sees the tool's title. It does not see the arguments.
         await context.context.stream(ProgressUpdateEvent(text=tool.title))
-        try:
-            parsed = json.loads(arguments or "{}")
-        except ValueError:
-            return "Invalid arguments: they are not JSON."
-        if not isinstance(parsed, dict):
-            return "Invalid arguments: they are not an object."
-        return (await calls.call(tool, context.context.request_context, parsed, via)).text
+        return (await calls.call(tool, context.context.request_context, arguments, via)).text
 
     schema, is_strict = _strict(tool.schema.params_json_schema)
     return FunctionTool(

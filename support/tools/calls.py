@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from django.dispatch import Signal
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from runtime.database_calls import on_database
 from runtime.worker_threads import workers
@@ -71,9 +71,10 @@ class Result:
         return self.outcome != "ok"
 
 
-async def call(tool: Tool, context: Any, arguments: dict[str, Any], via: Via) -> Result:
+async def call(tool: Tool, context: Any, arguments: Any, via: Via) -> Result:
     """Call the tool and return its result. An exception of the tool becomes a sentence for the model.
 
+    ``arguments``: parsed JSON, or the JSON itself as a ``str``.
     A sync function runs in a worker thread, so it may use the ORM. A thread cannot be interrupted: after
     ``TIMEOUT_SECONDS`` the model gets a result, and the function runs on.
     """
@@ -87,14 +88,20 @@ async def call(tool: Tool, context: Any, arguments: dict[str, Any], via: Via) ->
         _record(tool, context, via, outcome, time.perf_counter() - started)
 
 
-async def _result(tool: Tool, context: Any, arguments: dict[str, Any]) -> Result:
+async def _result(tool: Tool, context: Any, arguments: Any) -> Result:
     scopes = client_scopes.get()
     if tool.scope and scopes is not None and tool.scope not in scopes:
         return Result(f"{NO_SCOPE} {tool.scope}.", "refused")
     try:
+        if isinstance(arguments, str):
+            arguments = from_json(arguments or "{}")
+        if not isinstance(arguments, dict):
+            return Result("Invalid arguments: they are not an object.", "invalid_arguments")
         validated = tool.schema.params_pydantic_model.model_validate(arguments)
     except ValidationError as exc:
         return Result(_describe(exc), "invalid_arguments")
+    except ValueError:
+        return Result("Invalid arguments: they are not JSON.", "invalid_arguments")
     unknown = arguments.keys() - tool.schema.signature.parameters.keys()
     if unknown:
         sentence = f"Invalid arguments: there is no {', '.join(sorted(unknown))}."
