@@ -61,7 +61,7 @@ BOUNDARIES = {
     "threads.create": [
         *COMMON,
         Boundary("support.chat.streaming._run", STREAM),
-        Boundary("support.chat.streaming.EventStream._iterate", STREAM),
+        Boundary("support.chat.streaming.EventStream.events", STREAM),
         Boundary("support.chat.unstored_messages.undo_unless_stored", STREAM),
         Boundary("chatkit.server.ChatKitServer._process_streaming", CHATKIT),
         Boundary("chatkit.server.ChatKitServer._serialize", SERIALIZATION),

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User as Staff
 from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
 from chatbackend.dev.processes import free_port
@@ -36,7 +38,10 @@ def chromium_program() -> str:
 
 @pytest.fixture(scope="package")
 def stack(
-    start_better_auth: Callable[..., Any], start_api: Callable[..., Any], running_model: Model
+    start_better_auth: Callable[..., Any],
+    start_api: Callable[..., Any],
+    running_model: Model,
+    database_url: str,
 ) -> Iterator[Stack]:
     page_port, api_port = free_port(), free_port()
     page_origin, api_origin = f"http://localhost:{page_port}", f"http://localhost:{api_port}"
@@ -65,6 +70,15 @@ def stack(
             stack.start()
             yield stack
             stack.running.close()
+    drop_oauth_tables(database_url)
+
+
+def drop_oauth_tables(database_url: str) -> None:
+    """Remove the tables of the plugin that only this Better Auth has. Other tests share the database."""
+    with psycopg.connect(database_url) as database:
+        found = database.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'oauth%'").fetchall()
+        for (name,) in found:
+            database.execute(sql.SQL("DROP TABLE {} CASCADE").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="package")
