@@ -194,7 +194,7 @@ def test_the_model_is_stopped_when_the_user_leaves(any_api: Api, person: Person,
 
 # --- Guardrails -----------------------------------------------------------------------------------
 
-LONG = {"tokens": [*"A long answer about the candidates"]}
+LONG = {"tokens": [*"A long answer about the candidates. "] * 5}  # the guardrail cuts it off
 STOPPED: list[Any] = [
     pytest.param("How is the weather?", {}, "no_weather", guardrails.INPUT_STOPPED, id="input"),
     pytest.param("The next election?", LONG, "no_politics", "We only talk about orders.", id="parallel"),

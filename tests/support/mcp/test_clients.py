@@ -201,9 +201,9 @@ def test_a_failure_of_the_model_is_told_and_the_message_is_stored(
 # --- Clients that leave, and many calls -----------------------------------------------------------
 
 
-def leave(api: Api, caller: Caller, body: Any) -> None:
+def leave(api: Api, caller: Caller, body: Any, after_seconds: float = 0.5) -> None:
     with pytest.raises(httpx2.ReadTimeout):
-        post(api, caller.token, body, seconds=0.5)
+        post(api, caller.token, body, seconds=after_seconds)
 
 
 def test_a_client_that_leaves_cancels_its_tool(mcp_api: Api, ada: Caller) -> None:
@@ -219,7 +219,7 @@ def test_a_client_that_leaves_cancels_the_answer_and_its_beginning_is_stored(
 ) -> None:
     model.will_answer("Once ", "upon ", ending="silence")
 
-    leave(mcp_api, ada, tool_call("ask_assistant", message="A story"))
+    leave(mcp_api, ada, tool_call("ask_assistant", message="A story"), after_seconds=3)
 
     eventually(lambda: records(mcp_api, tool="ask_assistant", outcome="cancelled"), len)
     newest = call(mcp_api, ada, "list_conversations", limit=1)["conversations"][0]["id"]

@@ -107,8 +107,8 @@ def other_replica(assistants: Callable[[str], Api]) -> Api:
 
 def audited(api: Api, person: Person) -> list[tuple[str, str, str | None]]:
     """The message, the outcome and ``via`` of the user's audit records about tools."""
-    lines = map(json.loads, api.log.read_text().splitlines())
-    own = [each for each in lines if each["logger"] == "authn.audit.tools"]
+    lines = [line for line in api.log.read_text().splitlines() if '"authn.audit.tools"' in line]
+    own = map(json.loads, lines)
     return [
         (each["message"], each["outcome"], each.get("via"))
         for each in own
