@@ -50,6 +50,7 @@ pytest_plugins = [
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(TEST_BETTER_AUTH / 'light_passwords.mjs').as_uri()}"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
