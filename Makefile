@@ -24,7 +24,7 @@ setup: $(PACKAGES)  ## install what `make run` and `make test` need
 	@$(RUN) chatbackend.dev setup
 
 test: setup  ## run all tests; a part: make test ARGS="-k audit"
-	$(STRICT) pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(STRICT) pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 matrix: setup  ## run the core of the tests with each Python of the machine and each Django; a part: ARGS="3.13"
 	@$(RUN) chatbackend.dev matrix $(ARGS)

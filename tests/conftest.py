@@ -27,7 +27,6 @@ from chatbackend.dev.postgres import postgres
 from chatbackend.dev.processes import free_port
 from tests.fixtures.accounts.people import BetterAuth, Person
 from tests.fixtures.accounts.signer import Signer
-from tests.fixtures.code_blocks import TOP
 from tests.fixtures.environment import (
     BETTER_AUTH_PORT,
     BETTER_AUTH_SECRET,
@@ -35,7 +34,7 @@ from tests.fixtures.environment import (
     process_environment,
 )
 from tests.fixtures.programs import missing_line
-from tests.fixtures.run_order import SLOWEST_FIRST, group_of
+from tests.fixtures.run_order import SLOWEST_FIRST
 from tests.fixtures.servers.api import Api
 from tests.fixtures.servers.forkserver import uvicorn
 from tests.fixtures.servers.redis import redis_server
@@ -50,12 +49,9 @@ pytest_plugins = [
 LIGHT_PASSWORDS = {"NODE_OPTIONS": f"--import={(TEST_BETTER_AUTH / 'light_passwords.mjs').as_uri()}"}
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(str(item.path.relative_to(TOP)))))
 
 
 def pytest_collection_finish() -> None:

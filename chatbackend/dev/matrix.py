@@ -29,7 +29,7 @@ PYTHONS = {
 }
 # Without the tests of the page, documents, image and benchmarks. They hardly depend on the versions.
 CORE = ["tests/authn", "tests/support", "tests/runtime"]
-PYTEST = ["-q", "-p", "no:cacheprovider", "-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"]
+PYTEST = ["-q", "-p", "no:cacheprovider", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 STRICT = {"PYTHONDEVMODE": "1", "PYTHONMALLOC": "default"}  # as in the Makefile
 
 FOLDER = TOP / ".local" / "matrix"
