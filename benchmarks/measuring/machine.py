@@ -24,7 +24,8 @@ class Use:
 
 
 def use(pid: int) -> Use:
-    stats = [_stat(process) for process in _process_tree(pid)]
+    # A process that has ended meanwhile has no figures.
+    stats = [stat for process in _process_tree(pid) if (stat := _stat(process))]
     # proc_pid_stat(5): the fields from the third on. 13 and 14 are of children that have ended.
     cpu = sum(int(stat[field]) for stat in stats for field in (11, 12, 13, 14)) / TICKS
     return Use(cpu, sum(int(stat[21]) for stat in stats) * PAGE_KB, sum(int(stat[17]) for stat in stats))
