@@ -1,6 +1,7 @@
 """A team's own agent, on a real server and over both APIs. tests/fixtures/shop/agents.py has the agents."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -194,7 +195,7 @@ def test_the_model_is_stopped_when_the_user_leaves(any_api: Api, person: Person,
 
 # --- Guardrails -----------------------------------------------------------------------------------
 
-LONG = {"tokens": [*"A long answer about the candidates. "] * 5}  # the guardrail cuts it off
+LONG = {"tokens": [*"A long answer about the candidates. "] * 10}  # the guardrail cuts it off
 STOPPED: list[Any] = [
     pytest.param("How is the weather?", {}, "no_weather", guardrails.INPUT_STOPPED, id="input"),
     pytest.param("The next election?", LONG, "no_politics", "We only talk about orders.", id="parallel"),
@@ -216,9 +217,12 @@ STOPPED: list[Any] = [
 def test_a_guardrail_removes_the_answer_and_the_next_message_works(
     api: Api, person: Person, model: Model, question: str, turn: Any, guardrail: str, message: str
 ) -> None:
-    model.will_answer().turns = [Turn(**{"tokens": ["My ", "secret"], "pause": 0.05} | turn)]
+    scripted = Turn(**{"tokens": ["My ", "secret"], "pause": 0.05} | turn)
+    model.will_answer().turns = [scripted]
+    started = time.monotonic()
 
     events = ask(api, person, create(question), "guarded")
+    took = time.monotonic() - started
 
     thread_id = thread_id_of(events)
     [error] = events_of_type(events, "error")
@@ -228,8 +232,8 @@ def test_a_guardrail_removes_the_answer_and_the_next_message_works(
     assert removed == added
     # no_weather runs before the model. no_politics runs beside it, and may be quicker.
     assert guardrail == "no_politics" or bool(added) is (guardrail != "no_weather")
-    if guardrail == "no_politics":
-        assert model.calls[0].abandoned.wait(10)
+    if guardrail == "no_politics":  # the answer of the model would take longer
+        assert took < 0.5 * len(scripted.tokens) * scripted.pause
     stored = items_of(person, thread_id)
     assert types_of(stored) == ["user_message", "sdk_hidden_context"]
     log = api.log.read_text()
