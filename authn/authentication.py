@@ -79,10 +79,7 @@ class BetterAuthJWTAuthentication(Credential):
         try:
             attempt.claims = claims = tokens.verify(value)
         except TokenRefused as refused:
-            if refused.verified_payload is not None:
-                attempt.verified_credential = VerifiedCredential.jwt(
-                    refused.verified_payload.get("sid"), refused.verified_payload.get("sub")
-                )
+            attempt.verified_credential = VerifiedCredential.refused_jwt(refused.verified_payload)
             raise
         attempt.verified_credential = VerifiedCredential.jwt(claims.session_id, claims.subject, value)
         throttling.check_token(attempt)

@@ -1,5 +1,6 @@
 """A verified credential, as ``authn.throttling`` counts and blocks it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -37,3 +38,11 @@ class VerifiedCredential:
         # The name leaves out the signature: each ECDSA signature has a second valid form, and anybody can
         # compute it.
         return cls(counter=counter, token=f"jwt:{token.rpartition('.')[0]}" if token else "")
+
+    @classmethod
+    def refused_jwt(cls, payload: Mapping[str, Any] | None) -> Self | None:
+        """Return the credential of a JWT that is refused before its look-up.
+
+        ``payload``: ``TokenRefused.verified_payload``. Without it, the JWT is not verified: returns ``None``.
+        """
+        return None if payload is None else cls.jwt(payload.get("sid"), payload.get("sub"))

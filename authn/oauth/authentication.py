@@ -64,10 +64,7 @@ class OAuthAccessTokenAuthentication(Credential):
         except TokenRefused as refused:
             if refused.reason == "not_an_access_token" and self.accept_session_tokens:
                 return _identify_session_token(value, attempt)
-            if refused.verified_payload is not None:
-                attempt.verified_credential = VerifiedCredential.jwt(
-                    refused.verified_payload.get("sid"), refused.verified_payload.get("sub")
-                )
+            attempt.verified_credential = VerifiedCredential.refused_jwt(refused.verified_payload)
             raise
         attempt.verified_credential = VerifiedCredential.jwt(token.session_id, token.subject, value)
         throttling.check_token(attempt)
