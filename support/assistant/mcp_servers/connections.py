@@ -17,6 +17,7 @@ from mcp.types import CallToolResult, ContentBlock, TextContent
 
 from support.assistant.mcp_servers.servers import ToolServer, configured
 from support.context import RequestContext
+from support.tools.calls import CUT_OFF, MAX_OUTPUT_LENGTH, UNKNOWN_EFFECT
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,6 @@ CALL_TIMEOUT_SECONDS = 30
 CLOSE_TIMEOUT_SECONDS = 1
 MAX_IDLE_SECONDS = 1  # a connection that was idle for longer is not used again: its server may be closing it
 MAX_LIST_PAGES = 10  # of the list of one server's tools
-MAX_OUTPUT_LENGTH = 20_000  # characters of a tool's result; each character makes the model's call dearer
 MAX_TITLE_LENGTH = 80  # characters of a tool's title
 
 SendEvent = Callable[[ThreadStreamEvent], Awaitable[None]]
@@ -146,7 +146,7 @@ def _shortened(result: CallToolResult) -> CallToolResult:
         if part.type != "image":
             text = part.text if part.type == "text" else part.model_dump_json()
             if len(text) > left:
-                kept.append(TextContent(type="text", text=f"{text[:left]} … (cut off here)"))
+                kept.append(TextContent(type="text", text=text[:left] + CUT_OFF))
                 break
             left -= len(text)
         kept.append(part)
@@ -155,4 +155,4 @@ def _shortened(result: CallToolResult) -> CallToolResult:
 
 def _error_for_model(context: RunContextWrapper[Any], exc: Exception) -> str:
     reason = str(exc) if isinstance(exc, UserError) else "The tool is not available at the moment."
-    return f"This did not work, and nothing is known of its effect. {reason}"
+    return f"{UNKNOWN_EFFECT} {reason}"
