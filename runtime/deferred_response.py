@@ -9,6 +9,7 @@ duration. While a worker thread waits, another thread can use its database conne
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import async_to_sync
@@ -66,12 +67,32 @@ def wait_for_response(
         response = async_to_sync(respond_in_event_loop)()
     if failures:
         raise failures.pop()
+    _let_request_end_stream(request, response)
+    return response
+
+
+def stream_in_context(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Return the response of a view that has not waited. Its stream runs when our ASGI handler sends it.
+
+    The stream then sees the context variables as they are now, and not as middleware leaves them.
+    """
+    response.view_context = copy_context()  # type: ignore[attr-defined]  # for ``restore_context``
+    _let_request_end_stream(request, response)
+    return response
+
+
+def restore_context(response: HttpResponseBase) -> None:
+    """Set the context variables for the stream in this thread. asgiref takes them to the event loop."""
+    for variable, value in vars(response).pop("view_context", {}).items():
+        variable.set(value)
+
+
+def _let_request_end_stream(request: HttpRequest, response: HttpResponseBase) -> None:
     if isinstance(request, ASGIRequest) and hasattr(response, "abandon"):
         cast(Any, request.scope)[END_STREAM] = response.abandon
         end_cancelled_stream(request.scope)
-    if receive:
+    if hasattr(request, "receive"):
         request.deferred_response = response  # type: ignore[attr-defined]  # for ``abandon_replaced``
-    return response
 
 
 def abandon_replaced(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -11,6 +11,7 @@ The handler differs from Django's documentation in two points:
 - A sync view continues after its client has left, because a thread cannot be interrupted.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -28,7 +29,13 @@ from django.http import FileResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from runtime.deferred_response import Receive, abandon_replaced, wait_for_response, while_connected
+from runtime.deferred_response import (
+    Receive,
+    abandon_replaced,
+    restore_context,
+    wait_for_response,
+    while_connected,
+)
 from runtime.worker_threads import Requests, use_worker_threads, workers
 
 # A key in the ASGI scope. Value: when the request was queued (time.monotonic()).
@@ -39,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 class Request(ASGIRequest):
     receive: Receive  # ``wait_for_response`` reads it
+    event_loop: asyncio.AbstractEventLoop  # the one that sends the response
 
     def __init__(self, scope: Any, body_file: Any) -> None:
         # If the query string has bytes that are not UTF-8, Django answers 400 before any middleware runs.
@@ -81,13 +89,16 @@ class WorkerThreadHandler(ASGIHandler):
             return
         with body_file:
             scope[QUEUED_AT] = time.monotonic()
-            response = await self._respond_in_worker(scope, body_file, receive)
+            loop = asyncio.get_running_loop()
+            response = await self._respond_in_worker(scope, body_file, receive, loop)
             if response.closed:  # ``_respond`` closes each response that is not a stream
                 await self.send_response(response, send)
             else:
                 await self._stream(response, receive, send)
 
-    def _respond(self, scope: Any, body_file: Any, receive: Receive) -> HttpResponseBase:
+    def _respond(
+        self, scope: Any, body_file: Any, receive: Receive, event_loop: asyncio.AbstractEventLoop
+    ) -> HttpResponseBase:
         """Run the sync part of the request, and close the response if it is not a stream.
 
         Closing it here saves a second call in a worker thread.
@@ -98,9 +109,10 @@ class WorkerThreadHandler(ASGIHandler):
         response: Any
         request, response = self.create_request(scope, body_file)
         if request is not None:
-            request.receive = receive
+            request.receive, request.event_loop = receive, event_loop
             response = self.get_response(request)
             abandon_replaced(request, response)
+            restore_context(response)
         response._handler_class = self.__class__
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size

@@ -1,6 +1,6 @@
 """``POST /support/chatkit``: passes a request to the ChatKit server and returns its response."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
@@ -29,11 +29,12 @@ from authn.authentication import BetterAuthAuthentication
 from authn.errors import BodyTooLarge, Unavailable
 from authn.sessions import Identity
 from runtime.database_calls import run_inline
-from runtime.deferred_response import wait_for_response
+from runtime.deferred_response import stream_in_context, wait_for_response
+from runtime.handler import Request as WorkerRequest
 from runtime.worker_threads import TooManyWaiting
 from support.api_view import NO_STORE, MeasuredView, NotSupported
 from support.assistant import dictation, model_choice
-from support.chat import protocol, server_errors, streaming, unstored_messages
+from support.chat import protocol, server_errors, slots, streaming, unstored_messages
 from support.chat.configured_server import (
     chatkit_server,
     context_builder,
@@ -50,6 +51,7 @@ from support.throttling import PerUserThrottle
 STORE_OPERATIONS = {"threads.list", "threads.get_by_id", "threads.update", "threads.delete", "items.list"}
 
 Operation = ChatKitReq | protocol.OtherOperation
+Start = Callable[[AsyncIterable[bytes], str], Awaitable[streaming.EventStream]]
 
 
 class TooManyStreams(APIException):
@@ -88,7 +90,11 @@ class ChatKitView(MeasuredView):
                 return _json(run_inline(server.process(body, context)).json)
             user_id = cast(Identity, request.auth).user_id
             respond = partial(_respond, server, operation, body, context, user_id)
-            return wait_for_response(request._request, respond)
+            if _begins_in_thread(server, operation, request._request):
+                event_loop = cast(WorkerRequest, request._request).event_loop
+                begin = partial(streaming.begin_in_thread, event_loop=event_loop)
+                return stream_in_context(request._request, run_inline(respond(begin)))
+            return wait_for_response(request._request, partial(respond, streaming.start))
 
 
 @contextmanager
@@ -100,7 +106,7 @@ def _api_exceptions() -> Iterator[None]:
     try:
         with server_errors.refusals_as_api_exceptions():
             yield
-    except streaming.StreamLimitReached as exc:
+    except slots.StreamLimitReached as exc:
         raise TooManyStreams from exc
     except (
         dictation.AudioRefused,
@@ -160,10 +166,24 @@ def _check_length(length: int, limit: int) -> None:
         raise BodyTooLarge.over(limit)
 
 
+def _begins_in_thread(server: Any, operation: Operation, request: HttpRequest) -> bool:
+    """Whether ``streaming.begin_in_thread`` may begin the stream of this operation.
+
+    Before the first event of a message without attachments, the ChatKit SDK only calls the store. The
+    attachments take more queries, and a client that leaves must be able to stop between them.
+    """
+    return (
+        isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq)
+        and not operation.params.input.attachments
+        and isinstance(request, WorkerRequest)
+        and uses_only_our_store(server)
+    )
+
+
 async def _respond(
-    server: Any, operation: Operation, body: bytes, context: Any, user_id: str
+    server: Any, operation: Operation, body: bytes, context: Any, user_id: str, start: Start
 ) -> HttpResponseBase:
-    """Return the response of the ChatKit server.
+    """Return the response of the ChatKit server. ``start``: begins a stream, and returns it.
 
     A stream is returned after its first event. If it fails before that, the exception is raised here, so the
     response has the status of the error.
@@ -176,14 +196,14 @@ async def _respond(
     # While a recording is transcribed, memory holds several copies of it. So the limits on streams count a
     # dictation as a stream.
     is_dictation = isinstance(operation, InputTranscribeReq)
-    with streaming.slot(user_id) if is_dictation else nullcontext():
+    with slots.held(user_id) if is_dictation else nullcontext():
         result = await _process(server, operation, body, context)
     # ``json`` marks a NonStreamingResult. An import of this class would import the agent libraries.
     if hasattr(result, "json"):
         return _json(bytes(result.json))
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
         result = unstored_messages.undo_unless_stored(result, operation, uses_only_our_store(server))
-    return (await streaming.start(result, user_id)).response()
+    return (await start(result, user_id)).response()
 
 
 async def _process(server: Any, operation: Operation, body: bytes, context: Any) -> Any:

@@ -60,7 +60,8 @@ BOUNDARIES = {
     "threads.list": [*COMMON, Boundary("support.storage.threads.load_page", STORE)],
     "threads.create": [
         *COMMON,
-        Boundary("support.chat.streaming._run", STREAM),
+        Boundary("support.chat.streaming.begin_in_thread", STREAM),
+        Boundary("support.chat.streaming._Stream.go_on", STREAM),
         Boundary("support.chat.streaming.EventStream.events", STREAM),
         Boundary("support.chat.unstored_messages.undo_unless_stored", STREAM),
         Boundary("chatkit.server.ChatKitServer._process_streaming", CHATKIT),

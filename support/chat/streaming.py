@@ -1,23 +1,22 @@
 """Builds all streaming responses. Each stream runs in an asyncio task of its own and collects its events. The
 response sends all events that have come together in one piece.
 
-There are four reasons for the task:
+There are two reasons for the task:
 
-- The task starts before the headers are sent. So the answer to a missing conversation can still be a 404.
-- The ChatKit SDK's context variables need one task for the whole stream.
 - A slow client does not slow down the stream.
 - If the client leaves, the task is cancelled at an ``await`` of the ChatKit SDK. The SDK stores the partial
   answer only if it is cancelled there.
+
+The headers are sent only after the first event, so the answer to a missing conversation can still be a 404.
+There are two ways to the first event: ``start`` takes it in the task, and ``begin_in_thread`` takes it before
+the task, in the thread of the view. The second way is faster, but not every stream may use it.
 """
 
 import asyncio
 import logging
 import time
 import weakref
-from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
 from chatkit.errors import CustomStreamError, ErrorCode
 from chatkit.store import NotFoundError
@@ -28,9 +27,8 @@ from django.http import StreamingHttpResponse
 from runtime import worker_threads
 from runtime.database_calls import stream_has_begun
 from runtime.outages import is_outage
-from support.chat import server_errors
-from support.chat.unsent_events import KEEP_ALIVE, UnsentEvents
-from support.conf import conf
+from support.chat import server_errors, slots
+from support.chat.unsent_events import UnsentEvents
 
 logger = logging.getLogger(__name__)
 
@@ -52,43 +50,37 @@ STREAM_ENDINGS = ("complete", "error", "cancelled", "refused")
 
 # The tasks of the running streams. This set keeps the tasks alive: asyncio has only weak references to them.
 _tasks: set["asyncio.Task[None]"] = set()
-_slots_in_use: Counter[str] = Counter()  # by user id
-
-
-class StreamLimitReached(Exception):
-    """The user already has as many streams in this process as SUPPORT_STREAMS_PER_USER allows."""
 
 
 class EventStream:
-    """A running stream, whose first events have been taken."""
+    """A stream that has begun."""
 
-    def __init__(self, task: "asyncio.Task[None]", unsent: UnsentEvents, first: bytes) -> None:
-        self._task, self._unsent, self._first = task, unsent, first
-        # If the client leaves before the response is sent, nothing iterates over the events. The finalizer
-        # then cancels the task when this object is freed.
-        weakref.finalize(self, _cancel_threadsafe, weakref.ref(task)).atexit = False
+    def __init__(self, stream: "_Stream", event_loop: asyncio.AbstractEventLoop) -> None:
+        self._stream = stream
+        # If the client leaves before the response is sent, nothing iterates over the events. The stream is
+        # then cancelled when this object is freed.
+        self._cancel = weakref.finalize(self, _cancel_threadsafe, stream, event_loop)
+        self._cancel.atexit = False
 
     def response(self) -> StreamingHttpResponse:
         response = StreamingHttpResponse(self.events(), headers=HEADERS)
         # Ends the stream: if this response is not sent (``deferred_response.abandon_replaced``), or if the
-        # server cancels the request (``graceful_shutdown.run_shielded``). The reference to the task is weak.
-        # A normal one would be a reference cycle: request → ``abandon`` → task → its context → request.
-        end_stream = partial(_cancel_threadsafe, weakref.ref(self._task))
-        response.abandon = end_stream  # type: ignore[attr-defined]
+        # server cancels the request (``graceful_shutdown.run_shielded``).
+        response.abandon = self._cancel  # type: ignore[attr-defined]
         return response
 
     async def events(self) -> AsyncIterator[bytes]:
         """Yield the events, several together if they came together. A cancelled caller cancels the stream."""
+        self._stream.ensure_task()
         try:
-            yield self._first
-            while events := await self._unsent.take():
+            while events := await self._stream.unsent.take():
                 yield events
         finally:
-            await _cancel_and_wait(self._task)
+            await self._stream.cancel_and_wait()
 
 
 async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
-    """Start the stream and wait for its first event.
+    """Start the stream in its task and wait for its first event.
 
     Raises ``StreamLimitReached`` before the stream starts. If the stream fails before its first event, this
     function raises three kinds of exceptions, because their responses have a status:
@@ -100,41 +92,45 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     Any other failure becomes an ``error`` event: a fault, a refusal with a 5xx, and a ``CustomStreamError``.
     After a response with a 5xx, ChatKit's client would send the message again, up to five times.
     """
-    events = UnsentEvents()
-    early_errors: list[Exception] = []  # at most one: see ``_run``
-    _acquire_slot(user_id)
-    task = asyncio.create_task(_run(source, events, early_errors))
-    _tasks.add(task)
-    # A done callback always runs. A ``finally`` in ``_run`` would not run if the task was cancelled before it
-    # starts.
-    task.add_done_callback(lambda _: _on_done(task, user_id))
+    stream, has_begun, early_errors = _Stream(source, user_id), asyncio.Event(), list[Exception]()
+
+    async def begin_and_go_on() -> None:
+        try:
+            await stream.begin()
+        except Exception as exc:
+            early_errors.append(exc)
+            return
+        finally:
+            has_begun.set()
+        await stream.go_on()
+
+    stream.start_task(begin_and_go_on)
     try:
-        # No comment can come before the first event. The wait is short: the ChatKit SDK sends its first event
-        # before it calls a model.
-        while (first := await events.take()) == KEEP_ALIVE:
-            pass
+        await has_begun.wait()
     except asyncio.CancelledError:
-        await _cancel_and_wait(task)
+        await stream.cancel_and_wait()
         raise
     if early_errors:
         # ``pop``, because the exception's traceback refers to this list: a reference cycle.
         raise early_errors.pop()
-    if not first:
-        raise NotFoundError  # the ChatKit SDK sends no event if the item to retry does not exist
-    return EventStream(task, events, first)
+    return EventStream(stream, asyncio.get_running_loop())
 
 
-@contextmanager
-def slot(user_id: str) -> Iterator[None]:
-    """Count the work in the block as one of the user's streams. Raises ``StreamLimitReached``.
+async def begin_in_thread(
+    source: AsyncIterable[bytes], user_id: str, event_loop: asyncio.AbstractEventLoop
+) -> EventStream:
+    """Take the first event in the current thread, in ``run_inline``. Raises the same exceptions as ``start``.
 
-    It is for slow answers that are not streamed, such as a dictation.
+    The task starts in ``event_loop`` when the response is sent. So before its first event, ``source`` may
+    await only the database, and may not set context variables for later.
     """
-    _acquire_slot(user_id)
+    stream = _Stream(source, user_id)
     try:
-        yield
-    finally:
-        _release_slot(user_id)
+        await stream.begin()
+    except Exception:
+        stream.end()
+        raise
+    return EventStream(stream, event_loop)
 
 
 async def cancel_all() -> None:
@@ -148,57 +144,101 @@ async def cancel_all() -> None:
         await asyncio.wait(_tasks, timeout=SHUTDOWN_TIMEOUT_SECONDS)
 
 
-def _on_done(task: "asyncio.Task[None]", user_id: str) -> None:
-    _tasks.discard(task)
-    _release_slot(user_id)
+class _Stream:
+    """Adds the events of ``source`` to ``unsent``: first ``begin``, then ``go_on`` in the stream's task."""
 
+    def __init__(self, source: AsyncIterable[bytes], user_id: str) -> None:
+        slots.acquire(user_id)
+        self.unsent = UnsentEvents()
+        self._source, self._user_id = aiter(source), user_id
+        self._opened_at, self._ending = time.perf_counter(), "refused"
+        self._has_ended = self._has_failed = False
+        self._task: asyncio.Task[None] | None = None
+        opened.send(None)
 
-def _acquire_slot(user_id: str) -> None:
-    if _slots_in_use[user_id] >= conf.SUPPORT_STREAMS_PER_USER:
-        raise StreamLimitReached
-    _slots_in_use[user_id] += 1
+    async def begin(self) -> None:
+        """Wait for the first event. Raises the exceptions that ``start`` describes."""
+        try:
+            first = await anext(self._source, None)
+        except Exception as exc:
+            if (server_errors.is_expected(exc) or is_outage(exc)) and not isinstance(exc, CustomStreamError):
+                raise
+            self._fail(exc)
+            return
+        if first is None:
+            raise NotFoundError  # the ChatKit SDK sends no event if the item to retry does not exist
+        self._ending = "complete"
+        self._add(first)
+        began.send(None, seconds=time.perf_counter() - self._opened_at)
 
+    async def go_on(self) -> None:
+        if self._has_failed:
+            return
+        stream_has_begun.set(True)
+        try:
+            async for event in self._source:
+                self._add(event)
+        except Exception as exc:
+            self._fail(exc)
 
-def _release_slot(user_id: str) -> None:
-    _slots_in_use[user_id] -= 1
-    if not _slots_in_use[user_id]:
-        del _slots_in_use[user_id]
+    @property
+    def is_open(self) -> bool:
+        return not self._has_ended
 
+    def ensure_task(self) -> None:
+        if not self._task and not self._has_ended:
+            self.start_task(self.go_on)
 
-async def _run(source: AsyncIterable[bytes], events: UnsentEvents, early_errors: list[Exception]) -> None:
-    """Add the events of ``source`` to ``events``.
+    def start_task(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._task = asyncio.create_task(_in_worker_threads(work))
+        _tasks.add(self._task)
+        # A done callback always runs. A ``finally`` in the task would not run if the task was cancelled
+        # before it starts.
+        self._task.add_done_callback(self._on_done)
 
-    Puts an exception that ``start`` should raise into ``early_errors``. There is at most one, and only before
-    the first event.
-    """
-    has_begun, ending, opened_at = False, "refused", time.perf_counter()
-    opened.send(None)
-    try:
-        async with worker_threads.use_worker_threads():
-            async for event in source:
-                events.add(event)
-                if not has_begun:
-                    has_begun, ending = True, "complete"
-                    stream_has_begun.set(True)
-                    began.send(None, seconds=time.perf_counter() - opened_at)
-                if event.startswith(ERROR):
-                    ending = "error"
-    except asyncio.CancelledError:
-        ending = "cancelled"
-        events.add(_error_event())  # a shutdown cancels streams whose clients are still connected
-        raise
-    except Exception as exc:
-        is_expected = server_errors.is_expected(exc)
-        if not has_begun and (is_expected or is_outage(exc)) and not isinstance(exc, CustomStreamError):
-            early_errors.append(exc)
+    def cancel(self) -> None:
+        if self._task:
+            self._task.cancel()
         else:
-            ending = "error"
-            if not is_expected:
-                logger.exception("A stream failed")
-            events.add(_error_event(server_errors.custom_stream_error(exc)))
-    finally:
-        events.end()
-        closed.send(None, seconds=time.perf_counter() - opened_at, ending=ending)
+            self.end(is_cancelled=True)
+
+    async def cancel_and_wait(self) -> None:
+        """Cancel the task and wait until it has stored the partial answer. Does nothing if it is done."""
+        self.cancel()
+        if self._task:
+            await asyncio.wait([self._task])
+
+    def end(self, *, is_cancelled: bool = False) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if is_cancelled:
+            self._ending = "cancelled"
+            self.unsent.add(_error_event())  # a shutdown cancels streams whose clients are still connected
+        self.unsent.end()
+        slots.release(self._user_id)
+        closed.send(None, seconds=time.perf_counter() - self._opened_at, ending=self._ending)
+
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        _tasks.discard(task)
+        self._task = None
+        self.end(is_cancelled=task.cancelled())
+
+    def _add(self, event: bytes) -> None:
+        self.unsent.add(event)
+        if event.startswith(ERROR):
+            self._ending = "error"
+
+    def _fail(self, error: Exception) -> None:
+        self._has_failed, self._ending = True, "error"
+        if not server_errors.is_expected(error):
+            logger.error("A stream failed", exc_info=error)
+        self.unsent.add(_error_event(server_errors.custom_stream_error(error)))
+
+
+async def _in_worker_threads(work: Callable[[], Awaitable[None]]) -> None:
+    async with worker_threads.use_worker_threads():
+        await work()
 
 
 def _error_event(error: CustomStreamError | None = None) -> bytes:
@@ -209,14 +249,7 @@ def _error_event(error: CustomStreamError | None = None) -> bytes:
     return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
 
 
-def _cancel_threadsafe(reference: "weakref.ref[asyncio.Task[None]]") -> None:
-    """Cancel the task from any thread: the garbage collector may run a finalizer in any of them."""
-    task = reference()
-    if task is not None and not task.done():
-        task.get_loop().call_soon_threadsafe(task.cancel)
-
-
-async def _cancel_and_wait(task: "asyncio.Task[None]") -> None:
-    """Cancel the task and wait until it has stored the partial answer. Does nothing if the task is done."""
-    task.cancel()
-    await asyncio.wait([task])
+def _cancel_threadsafe(stream: _Stream, event_loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the stream from any thread: the garbage collector may run a finalizer in any of them."""
+    if stream.is_open and not event_loop.is_closed():
+        event_loop.call_soon_threadsafe(stream.cancel)

@@ -53,12 +53,15 @@ async def undo_unless_stored(
             if event.startswith(THREAD_CREATED):
                 thread_created = event
                 continue
-            if event.startswith(MESSAGE_STORED):
-                undo = None
+            stored_in = None
+            if undo is not None and event.startswith(MESSAGE_STORED):
+                undo, stored_in = None, known_thread.of_current_task()
             if thread_created:
                 yield thread_created
                 thread_created = b""
             yield event
+            if stored_in:
+                known_thread.remember(*stored_in)  # the stream may have begun outside of its task
         if thread_created:
             yield thread_created
     except (asyncio.CancelledError, Exception):

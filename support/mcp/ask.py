@@ -8,7 +8,7 @@ from typing import Any
 from chatkit.store import NotFoundError
 from rest_framework.exceptions import ParseError
 
-from support.chat import protocol, server_errors, streaming, unstored_messages
+from support.chat import protocol, server_errors, slots, streaming, unstored_messages
 from support.chat.configured_server import chatkit_server, uses_only_our_store
 from support.mcp import scopes
 from support.mcp.conversations import NOT_FOUND
@@ -53,7 +53,7 @@ async def ask_assistant(context: Any, message: str, conversation_id: str = "") -
         raise ToolError(str(exc.detail)) from None
     except NotFoundError:
         raise ToolError(NOT_FOUND) from None
-    except streaming.StreamLimitReached:
+    except slots.StreamLimitReached:
         raise ToolError(TOO_MANY) from None
     except Exception as exc:
         refusal = server_errors.refusal_of(exc)

@@ -15,9 +15,10 @@ from django.db import OperationalError, connections
 from rest_framework.exceptions import NotFound, ParseError
 
 from chatbackend.web.body_limit import MAX_HEADERS_LENGTH
+from runtime.database_calls import run_inline
 from support.admin import transcript
 from support.attachments import store
-from support.chat import streaming
+from support.chat import slots, streaming
 from support.chat.protocol import MAX_PARTS, MAX_TITLE, parse
 from support.context import Owner
 from support.files import stored_files, validation
@@ -30,6 +31,7 @@ from tests.fixtures.servers.api import Api, create, eventually, http, message, o
 STREAMS, LENGTH, QUOTA, FILE = 2, 1000, 2500, 1000  # LENGTH: characters; QUOTA, FILE: bytes
 
 TOO_MANY = "Too many answers at once. Wait for one of them to end"
+FIRST = b"data: {}\n\n"
 NO_ROOM = "There is no room: all your files may have 0.0025 MB together. Delete a conversation with files"
 
 
@@ -109,7 +111,7 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 async def first_then(then: Callable[[], Any]) -> AsyncIterator[bytes]:
-    yield b"data: {}\n\n"
+    yield FIRST
     await then()
 
 
@@ -125,6 +127,57 @@ async def waits() -> AsyncIterator[bytes]:
 
 async def broken() -> None:
     raise RuntimeError
+
+
+def begin_in_thread(source: AsyncIterator[bytes]) -> streaming.EventStream:
+    """Begin the stream in another thread, as the view does."""
+    begin = streaming.begin_in_thread(source, "ada", asyncio.get_running_loop())
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run_inline, begin).result()
+
+
+async def check_slot_of_stream_that_begins_in_thread(ending: str) -> None:
+    match ending:
+        case "the stream is complete":
+            answer = begin_in_thread(first_then(lambda: asyncio.sleep(0))).response()
+            assert slots._in_use["ada"] == 1
+            assert [part async for part in answer] == [FIRST]
+        case "the stream fails":
+            answer = begin_in_thread(first_then(broken)).response()
+            [first, error] = [part async for part in answer]
+            assert (first, b'"type":"error"' in error) == (FIRST, True)
+        case "the stream fails before its first event":
+            [error] = [part async for part in begin_in_thread(fails(RuntimeError())).response()]
+            assert b'"type":"error"' in error
+        case "the request is refused":
+            with pytest.raises(NotFound):
+                begin_in_thread(fails(NotFound()))
+        case "the database is down":
+            with pytest.raises(OperationalError):
+                begin_in_thread(fails(OperationalError()))
+        case "there are no events":
+            with pytest.raises(NotFoundError):
+                begin_in_thread(nothing())
+        case "the client leaves before the response":
+            stream = begin_in_thread(first_then(lambda: asyncio.sleep(60)))
+            assert slots._in_use["ada"] == 1
+            del stream
+        case "middleware replaces the response":
+            replaced = begin_in_thread(first_then(lambda: asyncio.sleep(60))).response()
+            replaced.abandon()  # type: ignore[attr-defined]
+        case "the client leaves during the answer":
+            events = begin_in_thread(first_then(lambda: asyncio.sleep(60))).events()
+            assert await anext(events) == FIRST
+            await events.aclose()
+        case "the server is shut down before the response":
+            answer = begin_in_thread(first_then(lambda: asyncio.sleep(60))).response()
+            answer.abandon()  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+            [events] = [part async for part in answer]
+            assert events.startswith(FIRST + b'data: {"type":"error"')
+    await asyncio.sleep(0.01)
+    assert "ada" not in slots._in_use
+    assert not streaming._tasks
 
 
 async def check_slot_after(ending: str) -> None:
@@ -147,7 +200,7 @@ async def check_slot_after(ending: str) -> None:
         case "the client leaves before the first event":
             request = asyncio.create_task(streaming.start(waits(), "ada"))
             await asyncio.sleep(0)
-            assert streaming._slots_in_use["ada"] == 1
+            assert slots._in_use["ada"] == 1
             request.cancel()
             await asyncio.wait([request])
         case "the client leaves before the response":
@@ -155,11 +208,11 @@ async def check_slot_after(ending: str) -> None:
             await asyncio.wait(streaming._tasks)
         case "the server is shut down":
             answer = (await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")).response()
-            assert streaming._slots_in_use["ada"] == 1
+            assert slots._in_use["ada"] == 1
             await streaming.cancel_all()
             [part async for part in answer]
     await asyncio.sleep(0)
-    assert "ada" not in streaming._slots_in_use
+    assert "ada" not in slots._in_use
 
 
 @pytest.mark.parametrize(
@@ -179,15 +232,55 @@ def test_a_slot_is_released_after_every_ending(ending: str) -> None:
     asyncio.run(check_slot_after(ending))
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "the stream is complete",
+        "the stream fails",
+        "the stream fails before its first event",
+        "the request is refused",
+        "the database is down",
+        "there are no events",
+        "the client leaves before the response",
+        "middleware replaces the response",
+        "the client leaves during the answer",
+        "the server is shut down before the response",
+    ],
+)
+def test_a_stream_that_begins_in_a_thread_releases_its_slot_after_every_ending(ending: str) -> None:
+    asyncio.run(check_slot_of_stream_that_begins_in_thread(ending))
+
+
+def test_threads_that_begin_streams_at_the_same_time_share_the_limit(settings: Any) -> None:
+    settings.SUPPORT_STREAMS_PER_USER = 3
+
+    async def begin_twenty() -> int:
+        loop = asyncio.get_running_loop()
+        start = threading.Barrier(20)
+
+        def begin(_: int) -> streaming.EventStream | None:
+            start.wait()
+            try:
+                return run_inline(streaming.begin_in_thread(first_then(broken), "ada", loop))
+            except slots.StreamLimitReached:
+                return None
+
+        with ThreadPoolExecutor(20) as threads:
+            return len([stream for stream in threads.map(begin, range(20)) if stream])
+
+    assert asyncio.run(begin_twenty()) == 3
+    slots._in_use.clear()  # the event loop has ended, so nothing else releases them
+
+
 def test_a_slot_counts_as_a_stream_and_is_released_after_an_exception(settings: Any) -> None:
     settings.SUPPORT_STREAMS_PER_USER = 1
 
-    with streaming.slot("ada"), pytest.raises(streaming.StreamLimitReached):
+    with slots.held("ada"), pytest.raises(slots.StreamLimitReached):
         asyncio.run(streaming.start(nothing(), "ada"))
-    with pytest.raises(ValueError, match="of the model"), streaming.slot("ada"):
+    with pytest.raises(ValueError, match="of the model"), slots.held("ada"):
         raise ValueError("of the model")
 
-    assert "ada" not in streaming._slots_in_use
+    assert "ada" not in slots._in_use
 
 
 def test_a_stream_over_the_limit_is_never_started(settings: Any) -> None:

@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import resolve
+from django.utils import translation
 
 from runtime.handler import WorkerThreadHandler
 from support.chat import streaming
 from support.server import SupportServer
+from support.storage.store import Store
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.chatkit import endpoint
 from tests.fixtures.servers.api import add, create, operation
@@ -127,6 +130,57 @@ def test_a_stream_that_middleware_does_not_return_is_cancelled(
         assert asyncio.run(post()) == status
     finally:
         gc.enable()
+
+
+LANGUAGE_OF_VIEW: ContextVar[str] = ContextVar("language_of_view", default="")
+
+
+class LanguageMiddleware(ObservingMiddleware):
+    """Middleware that sets Django's language and a context variable, only for the view."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        token = LANGUAGE_OF_VIEW.set("fr")
+        with translation.override("fr"):
+            response = self.get_response(request)
+        LANGUAGE_OF_VIEW.reset(token)
+        return response
+
+
+LANGUAGES_OF_ANSWERS: list[tuple[str | None, str]] = []
+
+
+class LanguageServer(SupportServer):
+    async def respond(self, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
+        await asyncio.sleep(0)
+        LANGUAGES_OF_ANSWERS.append((translation.get_language(), LANGUAGE_OF_VIEW.get()))
+        yield ProgressUpdateEvent(text="Bonjour")
+
+
+class LanguageServerWithOwnStore(LanguageServer):
+    """Its stream cannot begin in the thread of the view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = StoreThatAwaits()
+
+
+class StoreThatAwaits(Store[Any]):
+    async def save_thread(self, *args: Any, **kwargs: Any) -> None:
+        await asyncio.sleep(0.001)
+        await super().save_thread(*args, **kwargs)
+
+
+@pytest.mark.parametrize("server", [LanguageServer, LanguageServerWithOwnStore])
+def test_an_answer_has_the_context_variables_of_the_view(
+    person: Person, settings: Any, server: type[SupportServer]
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.LanguageMiddleware"]
+    settings.CHATKIT_SERVER = f"{__name__}.{server.__name__}"
+    LANGUAGES_OF_ANSWERS.clear()
+
+    assert post_with(WorkerThreadHandler)(create("Hello"), person.token()) == 200
+
+    assert LANGUAGES_OF_ANSWERS == [("fr", "fr")]
 
 
 class OverridingServer(SupportServer):

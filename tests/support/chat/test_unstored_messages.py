@@ -107,7 +107,8 @@ def test_a_disconnect_while_a_message_without_files_is_stored_leaves_no_empty_th
 ) -> None:
     disconnect_during_write(api, person, create(), database_url, "support_thread")
 
-    eventually(lambda: Item.objects.owned_by(person.user_id).count(), lambda count: count == 1)
+    messages = Item.objects.owned_by(person.user_id).filter(type="user_message")
+    eventually(lambda: messages.count(), lambda count: count == 1)
     assert len(threads_of(person)) == 1
 
 
