@@ -22,7 +22,7 @@ from support.conf import conf
 
 SALT = "support.addresses"  # a signature that was made for another purpose has another salt, and is not valid
 
-_origin: ContextVar[str] = ContextVar("origin", default="")  # scheme and host, such as "https://example.com"
+_request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 
 
 class InvalidUrl(Exception):
@@ -36,11 +36,11 @@ def use_host_of(request: HttpRequest) -> Iterator[None]:
     This also applies to asyncio tasks that the block starts. The host is safe: ``get_host`` raises an
     exception for a host that is not in ALLOWED_HOSTS.
     """
-    token = _origin.set(conf.PUBLIC_URL.rstrip("/") or f"{request.scheme}://{request.get_host()}")
+    token = _request.set(request)
     try:
         yield
     finally:
-        _origin.reset(token)
+        _request.reset(token)
 
 
 def upload_url(attachment_id: str) -> AnyUrl:
@@ -72,7 +72,7 @@ def with_fresh_url(user_id: str, attachment: Attachment) -> Attachment:
 
     A ``preview_url`` that is not one of our URLs stays, because a team's server may have set it.
     """
-    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _origin.get()):
+    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _request.get()):
         return attachment
     try:
         our_path = _content_path(attachment.id)
@@ -88,7 +88,9 @@ def _content_path(attachment_id: str) -> str:
 
 
 def _base() -> str:
-    origin = conf.PUBLIC_URL.rstrip("/") or _origin.get()
-    if not origin:
+    if conf.PUBLIC_URL:
+        return conf.PUBLIC_URL.rstrip("/")
+    request = _request.get()
+    if request is None:
         raise ImproperlyConfigured("PUBLIC_URL is not set, and there is no request to take the host from.")
-    return origin
+    return f"{request.scheme}://{request.get_host()}"
