@@ -146,7 +146,6 @@ class WorkerThreads(Executor):
             return call()
         finally:
             self._note_long_call()
-            _close_open_transactions()
 
     def _note_long_call(self) -> None:
         if (now := time.monotonic()) - self._current.begun_at > LONG_CALL_SECONDS:
@@ -200,7 +199,7 @@ def _has_state_of_its_call(connection: Any) -> bool:
 
 
 def _close_unusable_connections() -> None:
-    for connection in connections.all(initialized_only=True):
+    for connection in _connections():
         connection.close_if_unusable_or_obsolete()
 
 
@@ -212,7 +211,7 @@ def _use_connections(place: Place) -> None:
 def _remove_connections() -> Place:
     """Remove all connections from the current thread and return them."""
     place = {}
-    for connection in connections.all(initialized_only=True):
+    for connection in _connections():
         if not connection.allow_thread_sharing:
             connection.inc_thread_sharing()  # several threads use it, but never at the same time
         place[connection.alias] = connection
@@ -220,14 +219,19 @@ def _remove_connections() -> Place:
     return place
 
 
-def _close_open_transactions() -> None:
+def _connections() -> Iterator[Any]:
+    """Yield the connections of the current thread. A connection with an open transaction is closed instead.
+
+    A call that begins a transaction must also end it. A later call may get another connection, and other
+    calls would write into the open transaction.
+    """
     for connection in connections.all(initialized_only=True):
-        # A call that begins a transaction must also end it. A later call may get another connection, and
-        # other calls would write into the open transaction.
         if connection.in_atomic_block:
             logger.error("A transaction was left open, and is rolled back")
             connection.close()
             del connections[connection.alias]
+        else:
+            yield connection
 
 
 workers = WorkerThreads(getattr(settings, "WORKER_THREADS", DEFAULT_WORKER_THREADS))
