@@ -6,7 +6,7 @@ import math
 # Events that follow faster than this are sent together. The first event is sent at once, and so is the end. A
 # browser draws every 16 ms, so nobody sees the difference. Each piece costs the server a call of the kernel
 # and the client a message.
-SEND_EVERY_SECONDS = 0.01
+SEND_EVERY_SECONDS = 0.016
 
 # After this time without an event, the response sends a comment of the SSE format. Some proxies and platforms
 # close a connection that is idle for 30 seconds, and a model may think for longer. No empty line follows the
