@@ -74,17 +74,12 @@ def wait_for_response(
 def stream_in_context(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Return the response of a view that has not waited. Its stream runs when our ASGI handler sends it.
 
-    The stream then sees the context variables as they are now, and not as middleware leaves them.
+    The stream then sees the context variables as they are now, and not as middleware leaves them. The
+    response is closed before the stream runs, so the stream may not need the request.
     """
-    response.view_context = copy_context()  # type: ignore[attr-defined]  # for ``restore_context``
+    request.view_context = copy_context()  # type: ignore[attr-defined]  # the handler reads it
     _let_request_end_stream(request, response)
     return response
-
-
-def restore_context(response: HttpResponseBase) -> None:
-    """Set the context variables for the stream in this thread. asgiref takes them to the event loop."""
-    for variable, value in vars(response).pop("view_context", {}).items():
-        variable.set(value)
 
 
 def _let_request_end_stream(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -7,7 +7,7 @@ event loop.
 The handler differs from Django's documentation in two points:
 
 - If a response is not a stream, the signal ``request_finished`` is sent before the response. Django sends the
-  signal after the response.
+  signal after the response. The same is true for a stream of ``stream_in_context``, such as an answer.
 - A sync view continues after its client has left, because a thread cannot be interrupted.
 """
 
@@ -32,7 +32,6 @@ from django.urls import set_script_prefix
 from runtime.deferred_response import (
     Receive,
     abandon_replaced,
-    restore_context,
     wait_for_response,
     while_connected,
 )
@@ -91,15 +90,15 @@ class WorkerThreadHandler(ASGIHandler):
             scope[QUEUED_AT] = time.monotonic()
             loop = asyncio.get_running_loop()
             response = await self._respond_in_worker(scope, body_file, receive, loop)
-            if response.closed:  # ``_respond`` closes each response that is not a stream
-                await self.send_response(response, send)
-            else:
+            if response.streaming:
                 await self._stream(response, receive, send)
+            else:
+                await self.send_response(response, send)
 
     def _respond(
         self, scope: Any, body_file: Any, receive: Receive, event_loop: asyncio.AbstractEventLoop
     ) -> HttpResponseBase:
-        """Run the sync part of the request, and close the response if it is not a stream.
+        """Run the sync part of the request, and close the response unless it is a stream of the request.
 
         Closing it here saves a second call in a worker thread.
         """
@@ -107,20 +106,24 @@ class WorkerThreadHandler(ASGIHandler):
         signals.request_started.send(sender=self.__class__, scope=scope)
         request: Any
         response: Any
+        view_context: Any = {}
         request, response = self.create_request(scope, body_file)
         if request is not None:
             request.receive, request.event_loop = receive, event_loop
             response = self.get_response(request)
             abandon_replaced(request, response)
-            restore_context(response)
+            view_context = vars(request).pop("view_context", {})
         response._handler_class = self.__class__
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
-        if not response.streaming:
+        # Middleware may have put the stream into a response of its own, which has to stay open.
+        if not response.streaming or (view_context and hasattr(response, "abandon")):
             try:
                 response.close()
             except Exception:  # a receiver of ``request_finished`` has failed
                 logger.exception("Closing the response failed. The response is sent anyway")
+        for variable, value in view_context.items():  # asgiref takes the variables to the event loop
+            variable.set(value)
         return cast(HttpResponseBase, response)
 
     async def _stream(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
@@ -129,9 +132,10 @@ class WorkerThreadHandler(ASGIHandler):
                 with suppress(RequestAborted):
                     await while_connected(receive, self.send_response(response, send))
         finally:
-            # Outside ``while_connected``: some servers report a disconnect even after a complete response,
-            # and it would cancel this call.
-            await self._close_in_worker(response)
+            if not response.closed:
+                # Outside ``while_connected``: some servers report a disconnect even after a complete
+                # response, and it would cancel this call.
+                await self._close_in_worker(response)
 
 
 def _close(response: HttpResponseBase) -> None:

@@ -89,6 +89,8 @@ class ChatKitView(MeasuredView):
             if operation.type in STORE_OPERATIONS and uses_only_our_store(server):
                 return _json(run_inline(server.process(body, context)).json)
             user_id = cast(Identity, request.auth).user_id
+            if is_streaming_req(operation):  # type: ignore[arg-type]
+                signed_urls.keep_only_host()
             respond = partial(_respond, server, operation, body, context, user_id)
             if _begins_in_thread(server, operation, request._request):
                 event_loop = cast(WorkerRequest, request._request).event_loop

@@ -22,7 +22,8 @@ from support.conf import conf
 
 SALT = "support.addresses"  # a signature that was made for another purpose has another salt, and is not valid
 
-_request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
+# A request, or the scheme and host of one, such as "https://example.com".
+_host: ContextVar[HttpRequest | str] = ContextVar("host", default="")
 
 
 class InvalidUrl(Exception):
@@ -36,11 +37,16 @@ def use_host_of(request: HttpRequest) -> Iterator[None]:
     This also applies to asyncio tasks that the block starts. The host is safe: ``get_host`` raises an
     exception for a host that is not in ALLOWED_HOSTS.
     """
-    token = _request.set(request)
+    token = _host.set(request)
     try:
         yield
     finally:
-        _request.reset(token)
+        _host.reset(token)
+
+
+def keep_only_host() -> None:
+    """Let the memory of the request go, because a stream may take minutes. For inside ``use_host_of``."""
+    _host.set(_base())
 
 
 def upload_url(attachment_id: str) -> AnyUrl:
@@ -72,7 +78,7 @@ def with_fresh_url(user_id: str, attachment: Attachment) -> Attachment:
 
     A ``preview_url`` that is not one of our URLs stays, because a team's server may have set it.
     """
-    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _request.get()):
+    if not isinstance(attachment, ImageAttachment) or not (conf.PUBLIC_URL or _host.get()):
         return attachment
     try:
         our_path = _content_path(attachment.id)
@@ -90,7 +96,7 @@ def _content_path(attachment_id: str) -> str:
 def _base() -> str:
     if conf.PUBLIC_URL:
         return conf.PUBLIC_URL.rstrip("/")
-    request = _request.get()
-    if request is None:
+    host = _host.get()
+    if not host:
         raise ImproperlyConfigured("PUBLIC_URL is not set, and there is no request to take the host from.")
-    return f"{request.scheme}://{request.get_host()}"
+    return host if isinstance(host, str) else f"{host.scheme}://{host.get_host()}"

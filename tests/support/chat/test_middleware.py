@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -170,17 +171,64 @@ class StoreThatAwaits(Store[Any]):
         await super().save_thread(*args, **kwargs)
 
 
+class WrappingMiddleware(ObservingMiddleware):
+    """Middleware that puts the events into a response of its own."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response: Any = self.get_response(request)
+        return StreamingHttpResponse(response.streaming_content, headers=response.headers)
+
+
 @pytest.mark.parametrize("server", [LanguageServer, LanguageServerWithOwnStore])
+@pytest.mark.parametrize("outer", [ObservingMiddleware, WrappingMiddleware])
 def test_an_answer_has_the_context_variables_of_the_view(
-    person: Person, settings: Any, server: type[SupportServer]
+    person: Person, settings: Any, server: type[SupportServer], outer: type[ObservingMiddleware]
 ) -> None:
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.LanguageMiddleware"]
+    own = [f"{__name__}.{outer.__name__}", f"{__name__}.LanguageMiddleware"]
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, *own]
     settings.CHATKIT_SERVER = f"{__name__}.{server.__name__}"
     LANGUAGES_OF_ANSWERS.clear()
 
     assert post_with(WorkerThreadHandler)(create("Hello"), person.token()) == 200
 
     assert LANGUAGES_OF_ANSWERS == [("fr", "fr")]
+
+
+REQUESTS: list[weakref.ref[HttpRequest]] = []
+
+
+class RequestMiddleware(ObservingMiddleware):
+    """Middleware that notes each request."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        REQUESTS.append(weakref.ref(request))
+        return self.get_response(request)
+
+
+REQUESTS_DURING_ANSWERS: list[HttpRequest | None] = []
+
+
+class RequestServer(SupportServer):
+    async def respond(self, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
+        yield ProgressUpdateEvent(text="The headers are sent")
+        await asyncio.sleep(0.05)
+        REQUESTS_DURING_ANSWERS.extend(reference() for reference in REQUESTS)
+
+
+def test_an_answer_does_not_keep_its_request_in_memory(
+    person: Person, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)  # otherwise pytest keeps the log records and their requests
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.RequestMiddleware"]
+    settings.CHATKIT_SERVER = f"{__name__}.RequestServer"
+    gc.disable()
+
+    try:
+        assert post_with(WorkerThreadHandler)(create("Hello"), person.token()) == 200
+    finally:
+        gc.enable()
+
+    assert REQUESTS_DURING_ANSWERS == [None]
 
 
 class OverridingServer(SupportServer):
