@@ -203,9 +203,12 @@ async def _respond(
     # ``json`` marks a NonStreamingResult. An import of this class would import the agent libraries.
     if hasattr(result, "json"):
         return _json(bytes(result.json))
+    is_only_our_store = uses_only_our_store(server)
+    # The ChatKit SDK's result only passes these events on. A team's own result may change them.
+    events = result.json_events if is_only_our_store else result
     if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
-        result = unstored_messages.undo_unless_stored(result, operation, uses_only_our_store(server))
-    return (await start(result, user_id)).response()
+        events = unstored_messages.undo_unless_stored(events, operation, is_only_our_store)
+    return (await start(events, user_id)).response()
 
 
 async def _process(server: Any, operation: Operation, body: bytes, context: Any) -> Any:

@@ -16,7 +16,8 @@ import asyncio
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from typing import Any
 
 from chatkit.errors import CustomStreamError, ErrorCode
 from chatkit.store import NotFoundError
@@ -95,16 +96,17 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     stream, has_begun, early_errors = _Stream(source, user_id), asyncio.Event(), list[Exception]()
 
     async def begin_and_go_on() -> None:
-        try:
-            await stream.begin()
-        except Exception as exc:
-            early_errors.append(exc)
-            return
-        finally:
-            has_begun.set()
-        await stream.go_on()
+        async with worker_threads.use_worker_threads():
+            try:
+                await stream.begin()
+            except Exception as exc:
+                early_errors.append(exc)
+                return
+            finally:
+                has_begun.set()
+            await stream.go_on()
 
-    stream.start_task(begin_and_go_on)
+    stream.start_task(begin_and_go_on())
     try:
         await has_begun.wait()
     except asyncio.CancelledError:
@@ -167,8 +169,8 @@ class _Stream:
             return
         if first is None:
             raise NotFoundError  # the ChatKit SDK sends no event if the item to retry does not exist
-        self._ending = "complete"
-        self._add(first)
+        self._ending = "error" if first.startswith(ERROR) else "complete"
+        self.unsent.add(first)
         began.send(None, seconds=time.perf_counter() - self._opened_at)
 
     async def go_on(self) -> None:
@@ -177,7 +179,9 @@ class _Stream:
         stream_has_begun.set(True)
         try:
             async for event in self._source:
-                self._add(event)
+                self.unsent.add(event)
+                if event.startswith(ERROR):
+                    self._ending = "error"
         except Exception as exc:
             self._fail(exc)
 
@@ -187,10 +191,10 @@ class _Stream:
 
     def ensure_task(self) -> None:
         if not self._task and not self._has_ended:
-            self.start_task(self.go_on)
+            self.start_task(self.go_on())  # our ASGI handler sends the response in ``use_worker_threads``
 
-    def start_task(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._task = asyncio.create_task(_in_worker_threads(work))
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.create_task(work)
         _tasks.add(self._task)
         # A done callback always runs. A ``finally`` in the task would not run if the task was cancelled
         # before it starts.
@@ -224,21 +228,11 @@ class _Stream:
         self._task = None
         self.end(is_cancelled=task.cancelled())
 
-    def _add(self, event: bytes) -> None:
-        self.unsent.add(event)
-        if event.startswith(ERROR):
-            self._ending = "error"
-
     def _fail(self, error: Exception) -> None:
         self._has_failed, self._ending = True, "error"
         if not server_errors.is_expected(error):
             logger.error("A stream failed", exc_info=error)
         self.unsent.add(_error_event(server_errors.custom_stream_error(error)))
-
-
-async def _in_worker_threads(work: Callable[[], Awaitable[None]]) -> None:
-    async with worker_threads.use_worker_threads():
-        await work()
 
 
 def _error_event(error: CustomStreamError | None = None) -> bytes:

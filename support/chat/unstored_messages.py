@@ -45,6 +45,7 @@ async def undo_unless_stored(
     """
     if uses_only_our_store and isinstance(request, ThreadsCreateReq) and not request.params.input.attachments:
         known_thread.stores_with_first_message()
+    events = aiter(events)
     thread_created = b""
     undo: Any = partial(_undo, request)
     del request  # an answer may take minutes: let the memory of the request go
@@ -53,17 +54,22 @@ async def undo_unless_stored(
             if event.startswith(THREAD_CREATED):
                 thread_created = event
                 continue
-            stored_in = None
-            if undo is not None and event.startswith(MESSAGE_STORED):
+            if is_stored := event.startswith(MESSAGE_STORED):
                 undo, stored_in = None, known_thread.of_current_task()
             if thread_created:
                 yield thread_created
                 thread_created = b""
             yield event
-            if stored_in:
-                known_thread.remember(*stored_in)  # the stream may have begun outside of its task
-        if thread_created:
-            yield thread_created
+            if is_stored:
+                break
+        else:
+            if thread_created:
+                yield thread_created
+            return
+        if stored_in:
+            known_thread.remember(*stored_in)  # the stream may have begun outside of its task
+        async for event in events:
+            yield event
     except (asyncio.CancelledError, Exception):
         if undo is not None:
             await undo()

@@ -191,6 +191,40 @@ def test_events_that_come_together_are_sent_together_and_in_order() -> None:
     assert len(parts) < 10
 
 
+ERROR_EVENT = b'data: {"type":"error","code":"stream.error"}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("events", "ending"),
+    [
+        ([b"data: 1\n\n", b"data: 2\n\n"], "complete"),
+        ([b"data: 1\n\n", ERROR_EVENT], "error"),
+        ([ERROR_EVENT], "error"),  # an action on something that is not a widget
+    ],
+)
+def test_the_ending_of_a_stream_is_an_error_if_the_sdk_sends_an_error_event(
+    events: list[bytes], ending: str
+) -> None:
+    endings = []
+
+    def note(ending: str, **_: Any) -> None:
+        endings.append(ending)
+
+    async def source() -> AsyncIterator[bytes]:
+        for event in events:
+            yield event
+
+    async def read() -> list[bytes]:
+        return [part async for part in (await streaming.start(source(), "ada")).response()]
+
+    streaming.closed.connect(note)
+    parts = asyncio.run(read())
+    streaming.closed.disconnect(note)
+
+    assert b"".join(parts) == b"".join(events)
+    assert endings == [ending]
+
+
 def test_a_stream_without_a_reader_is_cancelled() -> None:
     ended = []
 
