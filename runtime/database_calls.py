@@ -107,7 +107,7 @@ def _submit(call: Callable[[], R]) -> "asyncio.Future[R]":
     if waiting_thread is not None:
         with suppress(RuntimeError):  # ``submit`` raises it if the thread no longer waits
             return asyncio.wrap_future(waiting_thread.submit(_run_in_worker, call))
-    return asyncio.wrap_future(workers.submit(call))
+    return workers.call(call)
 
 
 def _run_in_worker(call: Callable[[], R]) -> R:

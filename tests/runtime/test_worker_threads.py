@@ -401,14 +401,59 @@ def test_threads_resume_in_the_order_in_which_their_waits_end() -> None:
 
 def test_a_call_of_a_request_that_has_begun_comes_before_new_requests() -> None:
     pool, release, order = worker_threads.WorkerThreads(1), threading.Event(), list[str]()
-    first = pool.submit(release.wait, 10)
 
-    ends = [pool.submit_request(lambda: order.append("new request")), pool.submit(order.append, "call")]
-    release.set()
-    for end in (first, *ends):
-        end.result(10)
+    async def submit_both() -> None:
+        first = pool.submit(release.wait, 10)
+        request = pool.call_for_request(lambda: order.append("new request"))
+        call = pool.call(lambda: order.append("call"))
+        release.set()
+        await asyncio.gather(asyncio.wrap_future(first), request, call)
+
+    asyncio.run(submit_both())
 
     assert order == ["call", "new request"]
+
+
+def test_a_call_that_is_cancelled_before_it_starts_does_not_run() -> None:
+    pool, release, ran = worker_threads.WorkerThreads(1), threading.Event(), list[str]()
+
+    async def cancel_one_of_two() -> None:
+        first = pool.submit(release.wait, 10)
+        cancelled, other = pool.call(lambda: ran.append("cancelled")), pool.call(lambda: ran.append("other"))
+        cancelled.cancel()
+        release.set()
+        await asyncio.gather(asyncio.wrap_future(first), other)
+
+    asyncio.run(cancel_one_of_two())
+
+    assert ran == ["other"]
+
+
+def test_a_call_may_end_after_its_event_loop() -> None:
+    pool, started, release = worker_threads.WorkerThreads(1), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        release.wait(10)
+
+    async def leave() -> None:
+        pool.call(wait)
+        await asyncio.to_thread(started.wait, 10)
+
+    asyncio.run(leave())
+    release.set()
+
+    assert pool.submit(lambda: "the next call").result(10) == "the next call"
+
+
+def test_an_exception_of_a_call_is_raised_where_it_is_awaited() -> None:
+    pool = worker_threads.WorkerThreads(1)
+
+    async def fail() -> None:
+        await pool.call(lambda: 1 / 0)  # type: ignore[arg-type]
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(fail())
 
 
 def test_a_long_call_before_a_wait_counts_as_a_long_call(monkeypatch: pytest.MonkeyPatch) -> None:
