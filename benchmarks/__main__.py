@@ -11,7 +11,7 @@ from benchmarks.environment import Environment, peers_python, prepare
 from benchmarks.measuring import machine
 from benchmarks.results import report
 from benchmarks.results.table import table
-from benchmarks.targets import ALL, CACHED_PARSER, OURS, Target
+from benchmarks.targets import ALL, BASELINE, CACHED_PARSER, OURS, Target
 from chatbackend.dev.processes import TOP, StartError, say
 
 MAIN_CASES = ["list", "stream", "slow"]
@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> None:
 
 def _run(environment: Environment, options: argparse.Namespace) -> None:
     wrk_or_stop()
+    if options.write:
+        report.with_measured(options.write.read_text(), "")  # stop now, and not after the measurement
     python, load = peers_python(), os.getloadavg()[0]
     all_cases = cases(options.concurrency, options.streams, options.seconds)
     chosen = options.targets or {name: None for case in options.cases for name in all_cases[case].usual}
@@ -54,10 +56,9 @@ def _run(environment: Environment, options: argparse.Namespace) -> None:
     finally:  # also report what was measured before a failure
         head = report.head(environment, python, options.users, options.sessions, options.rounds, load)
         text = "\n\n".join([head, *parts]) + "\n"
+        say(text)
         if options.write:
-            options.write.write_text(text)
-        else:
-            say(text)
+            options.write.write_text(report.with_measured(options.write.read_text(), text))
 
 
 def _tables(case: Case, targets: list[Target], environment: Environment, rounds: int) -> Iterator[str]:
@@ -74,7 +75,7 @@ def _tables(case: Case, targets: list[Target], environment: Environment, rounds:
                 t: samples for t, samples in measured.items() if t.endswith(CACHED_PARSER) or t == OURS.name
             }
             yield f"**{cell}; the peers keep the parser too**"
-            yield table(case.columns, case.ratio, case.baseline + CACHED_PARSER, with_cache)
+            yield table(case.columns, case.ratio, BASELINE.name + CACHED_PARSER, with_cache)
 
 
 def _measured(
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="?",
         const=TOP / "docs/benchmarks.md",
-        help="write the result to this file (default: docs/benchmarks.md)",
+        help="also write the result between the marks of this document (default: docs/benchmarks.md)",
     )
     profile = parser.add_argument_group("profile")
     profile.add_argument("--operation", choices=["threads.list", "threads.create"], default="threads.list")

@@ -1,4 +1,4 @@
-"""The text above the tables: machine, versions and targets."""
+"""The text above the tables (machine, versions and targets), and the document that has the tables."""
 
 import importlib.metadata
 import json
@@ -14,16 +14,27 @@ from benchmarks.environment import Environment
 from benchmarks.measuring import machine
 from benchmarks.targets import Target
 from chatbackend.dev.frontend import FRONTEND
-from chatbackend.dev.processes import TOP
+from chatbackend.dev.processes import TOP, StartError
 
 OURS = [
     *["django", "djangorestframework", "asgiref", "psycopg", "openai-chatkit", "pydantic", "pyjwt"],
     *["cryptography", "uvicorn", "uvloop", "httptools"],
 ]
 PEERS = ["fastapi", "starlette", "fastapi-better-auth-bridge", "sqlalchemy", "asyncpg", "psycopg2-binary"]
+# ``make bench ARGS=--write`` replaces only what is between these two lines of the document.
+BEGIN, END = "<!-- begin: make bench -->", "<!-- end: make bench -->"
 VERSIONS = (
     "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
 )
+
+
+def with_measured(document: str, measured: str) -> str:
+    """Return the document with ``measured`` between its marks. Raises ``StartError`` without the marks."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise StartError(f"The document needs a line {BEGIN!r} and, below it, a line {END!r}.")
+    return f"{before}{BEGIN}\n\n{measured}\n{END}{after}"
 
 
 def head(
@@ -39,9 +50,8 @@ def head(
     )
     return "\n\n".join(
         [
-            "# Benchmarks",
-            "For the team that compares this backend with other stacks. `make bench` made this record on "
-            f"{datetime.now(UTC):%Y-%m-%d}, at commit {_commit()}. "
+            "## The machine and the servers",
+            f"`make bench` measured this on {datetime.now(UTC):%Y-%m-%d}, at commit {_commit()}. "
             "[benchmarks/README.md](../benchmarks/README.md) says how it measures and what each column "
             "means.",
             f"- {machine.processor()}; the load average was {load:.1f} before the run and "
