@@ -48,8 +48,8 @@ class Issuer:
             good = [self._bearer(algorithm, person) for person in people]
             more_bad = {
                 "an expired token": self._bearer(algorithm, people[0], age=LIFETIME_SECONDS + 60),
-                "no live session": self._bearer(algorithm, signed_out),
-                "an unknown user": self._bearer(algorithm, UNKNOWN),
+                "users without a live session": self._bearer(algorithm, signed_out),
+                "unknown users": self._bearer(algorithm, UNKNOWN),
             }
         return Credentials(
             good, {"a broken signature": _tampered(good[0]), "nothing": "Accept: */*"} | more_bad

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -30,6 +31,7 @@ VERSIONS = (
 
 def with_measured(document: str, measured: str) -> str:
     """Return the document with ``measured`` between its marks. Raises ``StartError`` without the marks."""
+    measured = "\n".join(map(_wrapped, measured.split("\n")))
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -72,9 +74,17 @@ def legend(targets: list[Target], wrongly_accepted: Mapping[str, list[str]]) -> 
     lines = []
     for target in targets:
         accepted = wrongly_accepted[target.name]
-        mark = f". **Accepts {', '.join(accepted)}**, so it does less work" if accepted else ""
+        mark = f". **It accepts {', '.join(accepted)}**, so it does less work" if accepted else ""
         lines.append(f"- `{target.name}`: {target.about}{mark}")
     return "\n".join(lines)
+
+
+def _wrapped(line: str) -> str:
+    """Break a long line of text. A row of a table stays one line."""
+    if line.startswith("|"):
+        return line
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _cores(cores: set[int]) -> str:

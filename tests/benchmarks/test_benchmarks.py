@@ -49,8 +49,8 @@ def test_our_server_accepts_the_good_credentials_and_refuses_the_bad_ones(enviro
         "a broken signature": 401,
         "nothing": 401,
         "an expired token": 401,
-        "no live session": 404,
-        "an unknown user": 404,
+        "users without a live session": 404,
+        "unknown users": 404,
     }
 
 
@@ -82,7 +82,7 @@ def test_a_target_without_authentication_is_found(
         found = server.wrongly_accepted()
 
     assert set(found) == {
-        *["a broken signature", "nothing", "an expired token", "no live session", "an unknown user"]
+        *["a broken signature", "nothing", "an expired token", "users without a live session", "unknown users"]
     }
 
 
