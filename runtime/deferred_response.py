@@ -74,7 +74,7 @@ def wait_for_response(
 def stream_in_context(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Return the response of a view that has not waited. Its stream runs when our ASGI handler sends it.
 
-    The stream then sees the context variables as they are now, and not as middleware leaves them. The
+    For the stream, the context variables have their current values again, even if middleware resets them. The
     response is closed before the stream runs, so the stream may not need the request.
     """
     request.view_context = copy_context()  # type: ignore[attr-defined]  # the handler reads it

@@ -7,7 +7,8 @@ event loop.
 The handler differs from Django's documentation in two points:
 
 - If a response is not a stream, the signal ``request_finished`` is sent before the response. Django sends the
-  signal after the response. The same is true for a stream of ``stream_in_context``, such as an answer.
+  signal after the response. The same is true for the streams of ``stream_in_context``. Most answers are such
+  streams.
 - A sync view continues after its client has left, because a thread cannot be interrupted.
 """
 
@@ -132,6 +133,8 @@ class WorkerThreadHandler(ASGIHandler):
                 with suppress(RequestAborted):
                     await while_connected(receive, self.send_response(response, send))
         finally:
+            if hasattr(response, "abandon"):
+                response.abandon()  # for a stream that nothing has read. Otherwise it does nothing
             if not response.closed:
                 # Outside ``while_connected``: some servers report a disconnect even after a complete
                 # response, and it would cancel this call.

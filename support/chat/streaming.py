@@ -3,7 +3,7 @@ response sends all events that have come together in one piece.
 
 There are two reasons for the task:
 
-- A slow client does not slow down the stream.
+- A slow client does not slow down a stream that it has begun to read.
 - If the client leaves, the task is cancelled at an ``await`` of the ChatKit SDK. The SDK stores the partial
   answer only if it is cancelled there.
 
@@ -49,8 +49,8 @@ began = Signal()  # sent with the first event, with ``seconds``
 closed = Signal()  # sent with ``seconds`` and ``ending``, which is one of STREAM_ENDINGS
 STREAM_ENDINGS = ("complete", "error", "cancelled", "refused")
 
-# The tasks of the running streams. This set keeps the tasks alive: asyncio has only weak references to them.
-_tasks: set["asyncio.Task[None]"] = set()
+# The open streams of this process. The set keeps their tasks alive: asyncio itself has only weak references.
+_open: set["_Stream"] = set()
 
 
 class EventStream:
@@ -96,15 +96,15 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
     stream, has_begun, early_errors = _Stream(source, user_id), asyncio.Event(), list[Exception]()
 
     async def begin_and_go_on() -> None:
-        async with worker_threads.use_worker_threads():
-            try:
+        try:
+            async with worker_threads.use_worker_threads():
                 await stream.begin()
-            except Exception as exc:
-                early_errors.append(exc)
-                return
-            finally:
-                has_begun.set()
-            await stream.go_on()
+        except Exception as exc:
+            early_errors.append(exc)
+            return
+        finally:
+            has_begun.set()
+        await stream.go_on()
 
     stream.start_task(begin_and_go_on())
     try:
@@ -129,7 +129,7 @@ async def begin_in_thread(
     stream = _Stream(source, user_id)
     try:
         await stream.begin()
-    except Exception:
+    except BaseException:
         stream.end()
         raise
     return EventStream(stream, event_loop)
@@ -140,10 +140,12 @@ async def cancel_all() -> None:
 
     A shutdown calls this.
     """
-    for task in _tasks:
-        task.cancel()
-    if _tasks:  # the wait has a timeout, because a database that hangs must not stop the shutdown
-        await asyncio.wait(_tasks, timeout=SHUTDOWN_TIMEOUT_SECONDS)
+    streams = list(_open)
+    for stream in streams:
+        stream.cancel()
+    tasks = [stream.task for stream in streams if stream.task]
+    if tasks:  # the wait has a timeout, because a database that hangs must not stop the shutdown
+        await asyncio.wait(tasks, timeout=SHUTDOWN_TIMEOUT_SECONDS)
 
 
 class _Stream:
@@ -152,15 +154,17 @@ class _Stream:
     def __init__(self, source: AsyncIterable[bytes], user_id: str) -> None:
         slots.acquire(user_id)
         self.unsent = UnsentEvents()
-        self._source, self._user_id = aiter(source), user_id
+        self.task: asyncio.Task[None] | None = None
+        self._source, self._user_id = source, user_id
         self._opened_at, self._ending = time.perf_counter(), "refused"
         self._has_ended = self._has_failed = False
-        self._task: asyncio.Task[None] | None = None
-        opened.send(None)
+        _open.add(self)
+        opened.send_robust(None)
 
     async def begin(self) -> None:
         """Wait for the first event. Raises the exceptions that ``start`` describes."""
         try:
+            self._source = aiter(self._source)
             first = await anext(self._source, None)
         except Exception as exc:
             if (server_errors.is_expected(exc) or is_outage(exc)) and not isinstance(exc, CustomStreamError):
@@ -171,17 +175,18 @@ class _Stream:
             raise NotFoundError  # the ChatKit SDK sends no event if the item to retry does not exist
         self._ending = "error" if first.startswith(ERROR) else "complete"
         self.unsent.add(first)
-        began.send(None, seconds=time.perf_counter() - self._opened_at)
+        began.send_robust(None, seconds=time.perf_counter() - self._opened_at)
 
     async def go_on(self) -> None:
         if self._has_failed:
             return
         stream_has_begun.set(True)
         try:
-            async for event in self._source:
-                self.unsent.add(event)
-                if event.startswith(ERROR):
-                    self._ending = "error"
+            async with worker_threads.use_worker_threads():
+                async for event in self._source:
+                    self.unsent.add(event)
+                    if event.startswith(ERROR):
+                        self._ending = "error"
         except Exception as exc:
             self._fail(exc)
 
@@ -190,42 +195,41 @@ class _Stream:
         return not self._has_ended
 
     def ensure_task(self) -> None:
-        if not self._task and not self._has_ended:
-            self.start_task(self.go_on())  # our ASGI handler sends the response in ``use_worker_threads``
+        if not self.task and not self._has_ended:
+            self.start_task(self.go_on())
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        self._task = asyncio.create_task(work)
-        _tasks.add(self._task)
+        self.task = asyncio.create_task(work)
         # A done callback always runs. A ``finally`` in the task would not run if the task was cancelled
         # before it starts.
-        self._task.add_done_callback(self._on_done)
+        self.task.add_done_callback(self._on_done)
 
     def cancel(self) -> None:
-        if self._task:
-            self._task.cancel()
+        if self.task:
+            self.task.cancel()
         else:
-            self.end(is_cancelled=True)
+            self.end(is_cancelled=not self._has_failed)
 
     async def cancel_and_wait(self) -> None:
         """Cancel the task and wait until it has stored the partial answer. Does nothing if it is done."""
         self.cancel()
-        if self._task:
-            await asyncio.wait([self._task])
+        if self.task:
+            await asyncio.wait([self.task])
 
     def end(self, *, is_cancelled: bool = False) -> None:
         if self._has_ended:
             return
         self._has_ended = True
+        _open.discard(self)
         if is_cancelled:
             self._ending = "cancelled"
             self.unsent.add(_error_event())  # a shutdown cancels streams whose clients are still connected
         self.unsent.end()
         slots.release(self._user_id)
-        closed.send(None, seconds=time.perf_counter() - self._opened_at, ending=self._ending)
+        closed.send_robust(None, seconds=time.perf_counter() - self._opened_at, ending=self._ending)
 
     def _on_done(self, task: "asyncio.Task[None]") -> None:
-        _tasks.discard(task)
-        self._task = None
+        self.task = None
         self.end(is_cancelled=task.cancelled())
 
     def _fail(self, error: Exception) -> None:

@@ -7,12 +7,12 @@ loaded.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from urllib.parse import quote, urlsplit
 
 from chatkit.types import Attachment, ImageAttachment
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import DisallowedHost, ImproperlyConfigured
 from django.core.signing import BadSignature, Signer
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
@@ -46,7 +46,8 @@ def use_host_of(request: HttpRequest) -> Iterator[None]:
 
 def keep_only_host() -> None:
     """Let the memory of the request go, because a stream may take minutes. For inside ``use_host_of``."""
-    _host.set(_base())
+    with suppress(DisallowedHost):  # it matters only if a URL is made
+        _host.set(_base())
 
 
 def upload_url(attachment_id: str) -> AnyUrl:

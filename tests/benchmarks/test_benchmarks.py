@@ -82,7 +82,13 @@ def test_a_target_without_authentication_is_found(
         found = server.wrongly_accepted()
 
     assert set(found) == {
-        *["a broken signature", "nothing", "an expired token", "users without a live session", "unknown users"]
+        *[
+            "a broken signature",
+            "nothing",
+            "an expired token",
+            "users without a live session",
+            "unknown users",
+        ]
     }
 
 

@@ -120,6 +120,11 @@ async def fails(exc: Exception) -> AsyncIterator[bytes]:
     yield
 
 
+async def cancels() -> AsyncIterator[bytes]:
+    raise asyncio.CancelledError
+    yield
+
+
 async def waits() -> AsyncIterator[bytes]:
     await asyncio.sleep(60)
     yield b""
@@ -169,15 +174,32 @@ async def check_slot_of_stream_that_begins_in_thread(ending: str) -> None:
             events = begin_in_thread(first_then(lambda: asyncio.sleep(60))).events()
             assert await anext(events) == FIRST
             await events.aclose()
-        case "the server is shut down before the response":
+        case "the server cancels the request before the response":
             answer = begin_in_thread(first_then(lambda: asyncio.sleep(60))).response()
             answer.abandon()  # type: ignore[attr-defined]
             await asyncio.sleep(0)
             [events] = [part async for part in answer]
             assert events.startswith(FIRST + b'data: {"type":"error"')
+        case "the server is shut down before the response":
+            answer = begin_in_thread(first_then(lambda: asyncio.sleep(60))).response()
+            await streaming.cancel_all()
+            [events] = [part async for part in answer]
+            assert events.startswith(FIRST + b'data: {"type":"error"')
+        case "the stream has failed, and the client leaves":
+            answer = begin_in_thread(fails(RuntimeError())).response()
+            answer.abandon()  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+            [error] = [part async for part in answer]
+            assert error.count(b"data: ") == 1
+        case "the source cancels itself":
+            with pytest.raises(asyncio.CancelledError):
+                begin_in_thread(cancels())
+        case "the source is not iterable":
+            [error] = [part async for part in begin_in_thread(object()).response()]  # type: ignore[arg-type]
+            assert b'"type":"error"' in error
     await asyncio.sleep(0.01)
     assert "ada" not in slots._in_use
-    assert not streaming._tasks
+    assert not streaming._open
 
 
 async def check_slot_after(ending: str) -> None:
@@ -205,7 +227,7 @@ async def check_slot_after(ending: str) -> None:
             await asyncio.wait([request])
         case "the client leaves before the response":
             await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")
-            await asyncio.wait(streaming._tasks)
+            await asyncio.wait([stream.task for stream in streaming._open if stream.task])
         case "the server is shut down":
             answer = (await streaming.start(first_then(lambda: asyncio.sleep(60)), "ada")).response()
             assert slots._in_use["ada"] == 1
@@ -244,7 +266,11 @@ def test_a_slot_is_released_after_every_ending(ending: str) -> None:
         "the client leaves before the response",
         "middleware replaces the response",
         "the client leaves during the answer",
+        "the server cancels the request before the response",
         "the server is shut down before the response",
+        "the stream has failed, and the client leaves",
+        "the source cancels itself",
+        "the source is not iterable",
     ],
 )
 def test_a_stream_that_begins_in_a_thread_releases_its_slot_after_every_ending(ending: str) -> None:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from chatkit.types import ProgressUpdateEvent, ThreadStreamEvent
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
@@ -21,6 +22,7 @@ from django.utils import translation
 
 from runtime.handler import WorkerThreadHandler
 from support.chat import streaming
+from support.models import Thread
 from support.server import SupportServer
 from support.storage.store import Store
 from tests.fixtures.accounts.people import Person
@@ -88,11 +90,15 @@ def test_middleware_sees_what_the_client_gets(
     assert status == observed[0]
 
 
+RESPONSES: list[HttpResponseBase] = []  # so that they end by themselves, and not because they are freed
+
+
 class FailingMiddleware(ObservingMiddleware):
     """Middleware that fails after the view."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        RESPONSES.append(response)
         raise RuntimeError(f"after the view: {response.status_code}")
 
 
@@ -101,6 +107,7 @@ class ReplacingMiddleware(ObservingMiddleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        RESPONSES.append(response)
         return HttpResponse(f"replaced a {response.status_code}", status=418)
 
 
@@ -123,7 +130,7 @@ def test_a_stream_that_middleware_does_not_return_is_cancelled(
         """Wait inside the event loop, because asyncio cancels all tasks at its end."""
         status = await endpoint.post(WorkerThreadHandler(), create("Hello"), person.token())
         async with asyncio.timeout(5):
-            while streaming._tasks:  # noqa: ASYNC110
+            while streaming._open:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return status
 
@@ -131,6 +138,69 @@ def test_a_stream_that_middleware_does_not_return_is_cancelled(
         assert asyncio.run(post()) == status
     finally:
         gc.enable()
+        RESPONSES.clear()
+
+
+class KeepingMiddleware(ObservingMiddleware):
+    """Middleware that keeps the responses."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        RESPONSES.append(self.get_response(request))
+        return RESPONSES[-1]
+
+
+STORED_AFTER_CANCELLATION: list[int] = []
+
+
+class CountingServer(SupportServer):
+    async def respond(self, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
+        while True:
+            yield ProgressUpdateEvent(text="more")
+            await asyncio.sleep(0.01)
+
+    async def handle_stream_cancelled(self, *_: Any) -> None:
+        STORED_AFTER_CANCELLATION.append(await sync_to_async(Thread.objects.count)())
+
+
+@pytest.mark.parametrize(("sent", "stored"), [(0, []), (2, [1])])
+def test_a_client_that_stops_reading_and_leaves_ends_the_stream(
+    person: Person, settings: Any, sent: int, stored: list[int]
+) -> None:
+    """``sent``: how many messages the server can send until ``send`` waits."""
+    settings.MIDDLEWARE = [f"{__name__}.KeepingMiddleware", *settings.MIDDLEWARE]
+    settings.CHATKIT_SERVER = f"{__name__}.CountingServer"
+    STORED_AFTER_CANCELLATION.clear()
+
+    async def post() -> None:
+        messages, left = 0, asyncio.Event()
+
+        async def send(message: Any) -> None:
+            nonlocal messages
+            messages += 1
+            if messages > sent:
+                asyncio.get_running_loop().call_later(0.1, left.set)
+                await asyncio.sleep(3600)
+
+        await endpoint.post_until(left, send, WorkerThreadHandler(), create("Hello"), person.token())
+        async with asyncio.timeout(5):
+            while streaming._open:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    try:
+        asyncio.run(post())
+    finally:
+        RESPONSES.clear()
+
+    assert stored == STORED_AFTER_CANCELLATION
+
+
+def test_an_answer_without_urls_does_not_need_the_host(person: Person, settings: Any) -> None:
+    settings.MIDDLEWARE = [
+        each for each in settings.MIDDLEWARE if "Common" not in each and "Security" not in each
+    ]
+    settings.ALLOWED_HOSTS, settings.PUBLIC_URL = ["another.example.com"], ""
+
+    assert post_with(WorkerThreadHandler)(create("Hello"), person.token()) == 200
 
 
 LANGUAGE_OF_VIEW: ContextVar[str] = ContextVar("language_of_view", default="")

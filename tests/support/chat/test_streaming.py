@@ -225,6 +225,28 @@ def test_the_ending_of_a_stream_is_an_error_if_the_sdk_sends_an_error_event(
     assert endings == [ending]
 
 
+@pytest.mark.parametrize("signal", [streaming.opened, streaming.began, streaming.closed])
+def test_a_signal_s_receiver_that_fails_does_not_fail_the_stream(
+    signal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"data: {}\n\n"
+
+    async def read() -> list[bytes]:
+        return [part async for part in (await streaming.start(source(), "ada")).response()]
+
+    signal.connect(fail)
+    parts = asyncio.run(read())
+    signal.disconnect(fail)
+
+    assert parts == [b"data: {}\n\n"]
+    assert streaming._open == set()
+    assert {record.name for record in caplog.records} == {"django.dispatch"}
+
+
 def test_a_stream_without_a_reader_is_cancelled() -> None:
     ended = []
 
