@@ -30,12 +30,7 @@ from django.http import FileResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from runtime.deferred_response import (
-    Receive,
-    abandon_replaced,
-    wait_for_response,
-    while_connected,
-)
+from runtime.deferred_response import Receive, abandon_replaced, wait_for_response, while_connected
 from runtime.worker_threads import Requests, use_worker_threads, workers
 
 # A key in the ASGI scope. Value: when the request was queued (time.monotonic()).

@@ -104,7 +104,8 @@ async def start(source: AsyncIterable[bytes], user_id: str) -> EventStream:
             return
         finally:
             has_begun.set()
-        await stream.go_on()
+        if stream.is_open:
+            await stream.go_on()
 
     stream.start_task(begin_and_go_on())
     try:
@@ -157,12 +158,14 @@ class _Stream:
         self.task: asyncio.Task[None] | None = None
         self._source, self._user_id = source, user_id
         self._opened_at, self._ending = time.perf_counter(), "refused"
-        self._has_ended = self._has_failed = False
         _open.add(self)
         opened.send_robust(None)
 
     async def begin(self) -> None:
-        """Wait for the first event. Raises the exceptions that ``start`` describes."""
+        """Wait for the first event. Raises the exceptions that ``start`` describes.
+
+        After any other failure, the stream has ended with an ``error`` event.
+        """
         try:
             self._source = aiter(self._source)
             first = await anext(self._source, None)
@@ -170,6 +173,7 @@ class _Stream:
             if (server_errors.is_expected(exc) or is_outage(exc)) and not isinstance(exc, CustomStreamError):
                 raise
             self._fail(exc)
+            self.end()
             return
         if first is None:
             raise NotFoundError  # the ChatKit SDK sends no event if the item to retry does not exist
@@ -178,8 +182,6 @@ class _Stream:
         began.send_robust(None, seconds=time.perf_counter() - self._opened_at)
 
     async def go_on(self) -> None:
-        if self._has_failed:
-            return
         stream_has_begun.set(True)
         try:
             async with worker_threads.use_worker_threads():
@@ -192,10 +194,10 @@ class _Stream:
 
     @property
     def is_open(self) -> bool:
-        return not self._has_ended
+        return self in _open
 
     def ensure_task(self) -> None:
-        if not self.task and not self._has_ended:
+        if self.is_open and not self.task:
             self.start_task(self.go_on())
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -208,7 +210,7 @@ class _Stream:
         if self.task:
             self.task.cancel()
         else:
-            self.end(is_cancelled=not self._has_failed)
+            self.end(is_cancelled=True)
 
     async def cancel_and_wait(self) -> None:
         """Cancel the task and wait until it has stored the partial answer. Does nothing if it is done."""
@@ -217,10 +219,10 @@ class _Stream:
             await asyncio.wait([self.task])
 
     def end(self, *, is_cancelled: bool = False) -> None:
-        if self._has_ended:
+        try:
+            _open.remove(self)  # one step, because two threads may end the stream at the same time
+        except KeyError:
             return
-        self._has_ended = True
-        _open.discard(self)
         if is_cancelled:
             self._ending = "cancelled"
             self.unsent.add(_error_event())  # a shutdown cancels streams whose clients are still connected
@@ -233,7 +235,7 @@ class _Stream:
         self.end(is_cancelled=task.cancelled())
 
     def _fail(self, error: Exception) -> None:
-        self._has_failed, self._ending = True, "error"
+        self._ending = "error"
         if not server_errors.is_expected(error):
             logger.error("A stream failed", exc_info=error)
         self.unsent.add(_error_event(server_errors.custom_stream_error(error)))
