@@ -203,11 +203,7 @@ async def _respond(
     # ``json`` marks a NonStreamingResult. An import of this class would import the agent libraries.
     if hasattr(result, "json"):
         return _json(bytes(result.json))
-    is_only_our_store = uses_only_our_store(server)
-    # The ChatKit SDK's result only passes these events on. A team's own result may change them.
-    events = result.json_events if is_only_our_store else result
-    if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
-        events = unstored_messages.undo_unless_stored(events, operation, is_only_our_store)
+    events = unstored_messages.events_of(result, operation, server)
     return (await start(events, user_id)).response()
 
 

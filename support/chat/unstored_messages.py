@@ -13,13 +13,16 @@ from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
 from typing import Any
 
-from chatkit.types import ThreadsAddUserMessageReq, ThreadsCreateReq
+from chatkit.types import ChatKitReq, ThreadsAddUserMessageReq, ThreadsCreateReq
 from django.db import transaction
 
 from runtime.database_calls import on_database
+from support.chat import protocol
+from support.chat.configured_server import uses_only_our_store
 from support.context import Owner
 from support.models import Attachment, Thread
 from support.storage import known_thread
+from support.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +31,22 @@ THREAD_CREATED = b'data: {"type":"thread.created"'
 MESSAGE_STORED = b'data: {"type":"thread.item.done"'
 
 
+def events_of(
+    result: Any, operation: ChatKitReq | protocol.OtherOperation, server: Any
+) -> AsyncIterable[bytes]:
+    """Return the events of a stream that ``server.process`` has returned for this operation."""
+    is_only_our_store = uses_only_our_store(server)
+    # The ChatKit SDK's result only passes these events on. A team's own result may change them.
+    events: AsyncIterable[bytes] = result.json_events if is_only_our_store else result
+    if isinstance(operation, ThreadsCreateReq | ThreadsAddUserMessageReq) and isinstance(server.store, Store):
+        return undo_unless_stored(events, operation, is_only_our_store)
+    return events
+
+
 async def undo_unless_stored(
     events: AsyncIterable[bytes],
     request: ThreadsCreateReq | ThreadsAddUserMessageReq,
-    uses_only_our_store: bool,
+    is_only_our_store: bool,
 ) -> AsyncIterator[bytes]:
     """Yield the events. If the stream fails or is cancelled before the message is stored, undo its writes.
 
@@ -41,13 +56,14 @@ async def undo_unless_stored(
       but this function has deleted it.
     - Until the first event is yielded, a failure can still be answered with a status.
 
-    ``uses_only_our_store``: whether the ChatKit SDK's own code saves the thread and the message.
+    ``is_only_our_store``: whether the ChatKit SDK's own code saves the thread and the message.
     """
-    if uses_only_our_store and isinstance(request, ThreadsCreateReq) and not request.params.input.attachments:
+    if is_only_our_store and isinstance(request, ThreadsCreateReq) and not request.params.input.attachments:
         known_thread.stores_with_first_message()
     events = aiter(events)
     thread_created = b""
     undo: Any = partial(_undo, request)
+    stored_in = None
     del request  # an answer may take minutes: let the memory of the request go
     try:
         async for event in events:
@@ -62,10 +78,8 @@ async def undo_unless_stored(
             yield event
             if is_stored:
                 break
-        else:
-            if thread_created:
-                yield thread_created
-            return
+        if thread_created:
+            yield thread_created
         if stored_in:
             known_thread.remember(*stored_in)  # the stream may have begun outside of its task
         async for event in events:

@@ -9,10 +9,9 @@ from chatkit.store import NotFoundError
 from rest_framework.exceptions import ParseError
 
 from support.chat import protocol, server_errors, slots, streaming, unstored_messages
-from support.chat.configured_server import chatkit_server, uses_only_our_store
+from support.chat.configured_server import chatkit_server
 from support.mcp import scopes
 from support.mcp.conversations import NOT_FOUND
-from support.storage.store import Store
 from support.tools import ToolError, tool
 from support.tools.calls import CUT_OFF
 
@@ -43,12 +42,11 @@ async def ask_assistant(context: Any, message: str, conversation_id: str = "") -
     """
     body = _request(message, conversation_id)
     try:
-        operation: Any = protocol.parse(body)
+        operation = protocol.parse(body)
         server = chatkit_server()
         result = await server.process(body, context)
-        if isinstance(server.store, Store):
-            result = unstored_messages.undo_unless_stored(result, operation, uses_only_our_store(server))
-        stream = await streaming.start(result, current_user_id.get())
+        events = unstored_messages.events_of(result, operation, server)
+        stream = await streaming.start(events, current_user_id.get())
     except ParseError as exc:
         raise ToolError(str(exc.detail)) from None
     except NotFoundError:
