@@ -137,18 +137,18 @@ def test_the_model_gets_an_error_for_a_wrong_tool_call_and_can_try_again(
 def test_a_python_function_is_called_in_the_middle_of_an_answer(
     api: Api, person: Person, other_person: Person, model: Model
 ) -> None:
-    model.will_answer("Wait, ", tools=[("add_todo", {"text": "Tea", "priority": "high"})]).then("Done")
+    model.will_answer("Wait, ", tools=[("add_todo", {"text": "Black tea", "priority": "high"})]).then("Done")
 
     events = api.events(create("Remind me of the tea"), person.token())
 
     assert deltas_of(events) == ["Wait, ", "Done"]
-    assert model.calls[1].tool_outputs == ["Added (high). The list: ['Tea']"]
+    assert model.calls[1].tool_outputs == ["Added (high). The list: ['Black tea']"]
     assert [each["text"] for each in events_of_type(events, "progress_update")] == ["Add to the to-do list"]
-    assert (todos(person.user_id), todos(other_person.user_id)) == (["Tea"], [])
+    assert (todos(person.user_id), todos(other_person.user_id)) == (["Black tea"], [])
     call = next(each for each in tool_calls(api) if each["user_id"] == person.user_id)
     assert (call["tool"], call["via"], call["outcome"]) == ("add_todo", "chat", "ok")
     assert call["session_id"] == person.session_id
-    assert "Tea" not in str(call)
+    assert "Black tea" not in str(call)
 
 
 def tool_calls(api: Api) -> list[dict[str, Any]]:
