@@ -101,6 +101,8 @@ async def _answer(
             agent = await configured_agent.make(context, servers, chosen_model)
         else:
             agent = _make_agent(context, models.get_model(default), servers)
+        run_events = RunEvents()
+        agent.input_guardrails = guardrails.watched(agent.input_guardrails, run_events.stop)
         start: list[TResponseInputItem] | RunState[Any] = earlier + newest
         if decision:
             start = await decision.take(agent, agent_context)
@@ -114,9 +116,8 @@ async def _answer(
             max_turns=MAX_TURNS,
             run_config=client.make_run_config(models),
         )
-        run_events = RunEvents(run)
         try:
-            async for event in stream_agent_response(agent_context, run_events):  # type: ignore[arg-type]
+            async for event in stream_agent_response(agent_context, run_events.of(run)):  # type: ignore[arg-type]
                 yield answer.process(event)
         except Exception as exc:
             if guardrails.withholds_answer(exc, agent, run, is_resumed=decision is not None):

@@ -132,9 +132,15 @@ class RunEvents:
     ``stream_agent_response`` gets this object in place of the run. The function calls only ``stream_events``.
     """
 
-    def __init__(self, run: RunResultStreaming) -> None:
-        self._run, self._events = run, run.stream_events()
+    def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
+        self._waiting: asyncio.Timeout | None = None  # while the task waits for an event
+        self._tripped: Exception | None = None
+
+    def of(self, run: RunResultStreaming) -> "RunEvents":
+        """Yield the events of this run from now on."""
+        self._events = run.stream_events()
+        return self
 
     def stream_events(self) -> "RunEvents":
         return self
@@ -145,15 +151,28 @@ class RunEvents:
     async def __anext__(self) -> StreamEvent:
         self._task = asyncio.current_task()
         try:
-            event = await anext(self._events)
+            if self._tripped is None:
+                async with asyncio.timeout(None) as self._waiting:  # ``stop`` ends the wait
+                    event = await anext(self._events)
         except Exception as exc:  # StopAsyncIteration too
-            if tripped := guardrails.tripped_in(self._run, exc):
+            # If the model fails too, the Agents SDK raises only the model's exception.
+            if tripped := self._tripped or guardrails.tripped_in(exc):
                 raise guardrails.Stopped(tripped) from None
             raise
-        # The Agents SDK would read the model's answer to its end before it raises the exception.
-        if tripped := guardrails.tripped_in(self._run):
-            raise guardrails.Stopped(tripped)
+        finally:
+            self._waiting = None
+        if self._tripped is not None:
+            raise guardrails.Stopped(self._tripped)
         return event
+
+    def stop(self, tripped: Exception) -> None:
+        """Raise ``Stopped`` at once. The Agents SDK would wait for the model, which may be silent for long.
+
+        ``tripped``: the exception of the guardrail.
+        """
+        if self._waiting is not None and self._tripped is None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+        self._tripped = self._tripped or tripped
 
     def cancel(self) -> None:
         if self._task is not None:

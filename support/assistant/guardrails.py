@@ -4,11 +4,14 @@ The user must not read what the guardrail has stopped. So the client removes the
 are not stored.
 """
 
+import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from functools import wraps
 from typing import Any
 
-from agents import Agent, RunResultStreaming
+from agents import Agent, GuardrailFunctionOutput, InputGuardrail, InputGuardrailResult, RunResultStreaming
 from agents.exceptions import (
     InputGuardrailTripwireTriggered,
     OutputGuardrailTripwireTriggered,
@@ -36,17 +39,32 @@ TRIPPED = (
 MODULES = {"agents.guardrail", "agents.tool_guardrails"}  # of the Agents SDK. They call the team's guardrails
 
 
-def tripped_in(run: RunResultStreaming, exc: Exception | None = None) -> Exception | None:
-    """Return the exception of the guardrail that was tripped in the run, or ``None``.
+def watched(
+    found: Iterable[InputGuardrail[Any]], on_trip: Callable[[Exception], None]
+) -> list[InputGuardrail[Any]]:
+    """Return copies of the guardrails. They call ``on_trip`` with the exception as soon as one is tripped."""
+    return [_watched(each, on_trip) for each in found]
 
-    ``exc``: what the run raised. If the model fails too, the Agents SDK raises only the model's exception.
-    """
-    if isinstance(exc, TRIPPED):
-        return exc
-    for result in run.input_guardrail_results:
-        if result.output.tripwire_triggered:
-            return InputGuardrailTripwireTriggered(result)
-    return None
+
+def _watched(guardrail: InputGuardrail[Any], on_trip: Callable[[Exception], None]) -> InputGuardrail[Any]:
+    function = guardrail.guardrail_function
+
+    @wraps(function)
+    async def watching(*args: Any) -> GuardrailFunctionOutput:
+        output = function(*args)
+        if inspect.isawaitable(output):
+            output = await output
+        if output.tripwire_triggered:
+            on_trip(InputGuardrailTripwireTriggered(InputGuardrailResult(guardrail, output)))
+        return output
+
+    copied = copy(guardrail)  # the team's own object serves all users
+    copied.guardrail_function = watching
+    return copied
+
+
+def tripped_in(exc: Exception) -> Exception | None:
+    return exc if isinstance(exc, TRIPPED) else None
 
 
 class Stopped(Exception):

@@ -1,19 +1,24 @@
 """A team's own agent, on a real server and over both APIs. tests/fixtures/shop/agents.py has the agents."""
 
+import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from agents import (
     Agent,
     ApplyPatchTool,
+    GuardrailFunctionOutput,
+    InputGuardrailResult,
+    InputGuardrailTripwireTriggered,
     LocalShellTool,
+    RunContextWrapper,
     ShellTool,
     WebSearchTool,
     function_tool,
@@ -23,6 +28,7 @@ from agents import (
 from asgiref.sync import async_to_sync
 
 from support.assistant import configured_agent, guardrails
+from support.assistant.answer import RunEvents
 from support.assistant.mcp_servers.connections import Connection
 from support.assistant.mcp_servers.servers import ToolServer
 from support.assistant.provider import failure_messages
@@ -199,6 +205,12 @@ LONG = {"tokens": [*"A long answer about the candidates. "] * 10}  # the guardra
 STOPPED: list[Any] = [
     pytest.param("How is the weather?", {}, "no_weather", guardrails.INPUT_STOPPED, id="input"),
     pytest.param("The next election?", LONG, "no_politics", "We only talk about orders.", id="parallel"),
+    pytest.param(
+        "The next election?", {"waits": True}, "no_politics", "We only talk about orders.", id="no-word-yet"
+    ),
+    pytest.param(
+        "The next election?", {"ending": "silence"}, "no_politics", "We only talk about orders.", id="silence"
+    ),
     pytest.param("Tell me", {}, "no_secrets", guardrails.OUTPUT_STOPPED, id="output"),
     pytest.param(
         "Look", {"tools": [("look_up", {"article": "gold"})]}, "no_gold", "We do not sell gold.", id="tool"
@@ -232,7 +244,7 @@ def test_a_guardrail_removes_the_answer_and_the_next_message_works(
     assert removed == added
     # no_weather runs before the model. no_politics runs beside it, and may be quicker.
     assert guardrail == "no_politics" or bool(added) is (guardrail != "no_weather")
-    if guardrail == "no_politics":  # the answer of the model would take longer
+    if turn is LONG:  # the answer of the model would take longer
         assert took < 0.5 * len(scripted.tokens) * scripted.pause
     stored = items_of(person, thread_id)
     assert types_of(stored) == ["user_message", "sdk_hidden_context"]
@@ -247,13 +259,62 @@ def test_a_guardrail_removes_the_answer_and_the_next_message_works(
     assert model.calls[0].conversation == [("user", "Hello")]
 
 
-def test_a_guardrail_is_told_even_if_the_model_fails_too(any_api: Api, person: Person, model: Model) -> None:
-    model.will_answer(status=400, waits=True)
+class SilentRun:
+    """A run of the Agents SDK whose model sends some events, and then nothing more."""
 
-    with any_api.stream(create("The last election?"), person.token(), Accept_Language="guarded") as stream:
-        eventually(lambda: model.calls, bool)
-        model.may_go_on.set()
-        events = [event for _, event in stream]
+    def __init__(self, *events: str) -> None:
+        self.events = events
+
+    async def stream_events(self) -> AsyncIterator[str]:
+        for event in self.events:
+            yield event
+        await asyncio.Event().wait()
+
+
+def test_a_guardrail_that_trips_between_two_events_stops_the_answer_at_once() -> None:
+    output = GuardrailFunctionOutput(None, tripwire_triggered=True)
+    tripped = InputGuardrailTripwireTriggered(InputGuardrailResult(shop.no_politics, output))
+
+    async def scenario() -> None:
+        run_events = RunEvents().of(cast(Any, SilentRun("the first event")))
+        await anext(run_events)
+        run_events.stop(tripped)
+        with pytest.raises(guardrails.Stopped):
+            await asyncio.wait_for(anext(run_events), 10)
+
+    async_to_sync(scenario)()
+
+
+def test_two_guardrails_may_trip_while_the_model_is_silent() -> None:
+    async def scenario() -> None:
+        run_events = RunEvents()
+        two = guardrails.watched([shop.no_politics, shop.no_politics], run_events.stop)
+        waiting = asyncio.ensure_future(anext(run_events.of(cast(Any, SilentRun()))))
+        for each in two:
+            await asyncio.sleep(0)  # at the second trip, the wait is already being ended
+            result = await each.run(shop.plain, "The last election?", RunContextWrapper(None))
+            assert result.output.tripwire_triggered
+        with pytest.raises(guardrails.Stopped):
+            await asyncio.wait_for(waiting, 10)
+
+    async_to_sync(scenario)()
+
+
+def test_the_guardrails_of_the_team_are_not_changed() -> None:
+    function = shop.no_politics.guardrail_function
+
+    [watched] = guardrails.watched([shop.no_politics], lambda tripped: None)
+
+    assert shop.no_politics.guardrail_function is function
+    assert watched.get_name() == "no_politics"
+
+
+def test_a_guardrail_is_told_even_if_the_model_has_failed_before(
+    any_api: Api, person: Person, model: Model
+) -> None:
+    model.will_answer(status=400)
+
+    events = ask(any_api, person, create("The next election?"), "guarded")
 
     assert events_of_type(events, "error")[0]["message"] == "We only talk about orders."
 
