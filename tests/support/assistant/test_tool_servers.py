@@ -1,6 +1,7 @@
 """SUPPORT_MCP_SERVERS, and the tokens that tell its servers who the user is."""
 
 import json
+import ssl
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import jwt
 import pytest
 
 from authn.sessions import Organization
-from support.assistant.mcp_servers import servers
+from support.assistant.mcp_servers import connections, servers
 from support.assistant.mcp_servers.connections import CallerAuth
 from support.assistant.mcp_servers.servers import ToolServer
 from tests.fixtures.owner import Owner
@@ -186,3 +187,26 @@ def test_problems_name_the_entrys_number_and_quote_no_secret(entries: Any, probl
     assert problem in found
     assert SECRET not in found
     assert "password@" not in json.dumps(found)
+
+
+# --- The connection -------------------------------------------------------------------------------
+
+
+def test_all_connections_share_one_tls_context_which_checks_certificates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def remember(*args: Any, **options: Any) -> ssl.SSLContext:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", remember)
+    connections._tls_context.cache_clear()
+
+    for _ in range(3):
+        connections.http_client()
+
+    [context] = made
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
