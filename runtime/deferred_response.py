@@ -106,26 +106,26 @@ def _client_closed_request() -> HttpResponse:
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
     """Return the result of ``work``. If the client leaves first, cancel it and raise ``RequestAborted``."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
     try:
-        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
-        has_left = not working.done()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.wait([working, leaving])
-        if not leaving.cancelled():
-            leaving.exception()  # read it, or asyncio logs a warning
-    try:
-        if not has_left:
-            return working.result()
-        with suppress(asyncio.CancelledError):
-            working.result()  # raises if the work failed while it was being cancelled
+        # No task for ``work``: one takes a kilobyte, for as long as a stream. A timeout that expires when the
+        # client leaves cancels the current task in ``work``, and only there.
+        async with asyncio.timeout(None) as connection:
+            leaving = asyncio.create_task(_expire_at_disconnect(connection, receive))
+            try:
+                result = await work
+            finally:
+                leaving.cancel()
+                await asyncio.wait([leaving])
+    except TimeoutError:
+        if not connection.expired():
+            raise  # it is an exception of ``work``
+    if connection.expired():
         raise RequestAborted
-    finally:
-        del working  # break the cycle task → exception → traceback → task
+    return result
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _expire_at_disconnect(connection: asyncio.Timeout, receive: Receive) -> None:
+    with suppress(Exception):  # a server that cannot say whether the client is there
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    connection.reschedule(asyncio.get_running_loop().time())

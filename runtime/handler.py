@@ -17,7 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, cast
 from urllib.parse import quote
@@ -85,11 +85,8 @@ class WorkerThreadHandler(ASGIHandler):
         with body_file:
             scope[QUEUED_AT] = time.monotonic()
             loop = asyncio.get_running_loop()
-            response = await self._respond_in_worker(scope, body_file, receive, loop)
-            if response.streaming:
-                await self._stream(response, receive, send)
-            else:
-                await self.send_response(response, send)
+            # Not a variable: it would keep the response in memory as long as its stream runs.
+            await self._send(await self._respond_in_worker(scope, body_file, receive, loop), receive, send)
 
     def _respond(
         self, scope: Any, body_file: Any, receive: Receive, event_loop: asyncio.AbstractEventLoop
@@ -122,18 +119,41 @@ class WorkerThreadHandler(ASGIHandler):
             variable.set(value)
         return cast(HttpResponseBase, response)
 
-    async def _stream(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
+    async def _send(self, response: Any, receive: Receive, send: Any) -> None:
+        if not response.streaming:
+            await self.send_response(response, send)
+            return
+        to_close = [] if response.closed else [response]
+        # Django's ``send_response`` would keep the response and its headers in memory, and would pass each
+        # part through a generator of its own.
+        sending = _send_parts(response, send) if response.is_async else self.send_response(response, send)
+        del response
         try:
             async with use_worker_threads():
                 with suppress(RequestAborted):
-                    await while_connected(receive, self.send_response(response, send))
+                    await while_connected(receive, sending)
         finally:
-            if hasattr(response, "abandon"):
-                response.abandon()  # for a stream that nothing has read. Otherwise it does nothing
-            if not response.closed:
+            for response in to_close:
                 # Outside ``while_connected``: some servers report a disconnect even after a complete
                 # response, and it would cancel this call.
                 await self._close_in_worker(response)
+
+
+async def _send_parts(response: Any, send: Any) -> None:
+    """Send an async stream. Each part is a message of ASGI."""
+    async with aclosing(response.streaming_content) as parts:
+        await send(_start_message(response))
+        del response
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+def _start_message(response: HttpResponseBase) -> dict[str, Any]:
+    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    cookies = [cookie.OutputString().encode("ascii") for cookie in response.cookies.values()]
+    headers += [(b"Set-Cookie", cookie) for cookie in cookies]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
 def _close(response: HttpResponseBase) -> None:

@@ -12,9 +12,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -274,11 +274,9 @@ class Requests(Executor):
         return workers.call_for_request(partial(call, *args, **kwargs))
 
 
-@asynccontextmanager
-async def use_worker_threads() -> AsyncIterator[None]:
-    """In this ``with`` block, Django's async ORM and ``sync_to_async`` use the worker threads.
+def use_worker_threads() -> ThreadSensitiveContext:
+    """Return an async context manager. In it, Django's async ORM and ``sync_to_async`` use the workers.
 
     Without it, each stream would get its own thread and database connection.
     """
-    async with ThreadSensitiveContext(executor=workers):
-        yield
+    return ThreadSensitiveContext(executor=workers)

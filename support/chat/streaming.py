@@ -53,6 +53,20 @@ STREAM_ENDINGS = ("complete", "error", "cancelled", "refused")
 _open: set["_Stream"] = set()
 
 
+class EventResponse(StreamingHttpResponse):
+    """The response of a stream. Django's class would pass each event through one more generator."""
+
+    @property
+    def streaming_content(self) -> Any:
+        return self._content
+
+    @streaming_content.setter
+    def streaming_content(self, content: Any) -> None:
+        are_our_events = not hasattr(self, "_content")  # otherwise middleware replaces them
+        self._set_streaming_content(content)  # type: ignore[attr-defined]  # the base class's setter calls it
+        self._content = content if are_our_events else super().streaming_content
+
+
 class EventStream:
     """A stream that has begun."""
 
@@ -64,7 +78,7 @@ class EventStream:
         self._cancel.atexit = False
 
     def response(self) -> StreamingHttpResponse:
-        response = StreamingHttpResponse(self.events(), headers=HEADERS)
+        response = EventResponse(self.events(), headers=HEADERS)
         # Ends the stream: if this response is not sent (``deferred_response.abandon_replaced``), or if the
         # server cancels the request (``graceful_shutdown.run_shielded``).
         response.abandon = self._cancel  # type: ignore[attr-defined]

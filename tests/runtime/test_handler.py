@@ -5,7 +5,7 @@ import gzip
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -93,11 +93,13 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
     async def parts() -> AsyncIterator[bytes]:
         try:
             yield b"first "
-            yield b"last"
+            yield cast(Any, "last")  # Django encodes text
         finally:
             NOTES.append("ended")
 
-    return StreamingHttpResponse(parts())
+    response = StreamingHttpResponse(parts(), headers={"X-Text": "café"})
+    response.set_cookie("name", "Ada")
+    return response
 
 
 def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
@@ -272,6 +274,8 @@ def test_a_stream_is_sent_to_its_end(handler: ASGIHandler) -> None:
     start, body = send_request(handler, scope("/stream"))
 
     assert (start["status"], body) == (200, b"first last")
+    assert headers_of(start)[b"x-text"] == "café".encode("latin1")
+    assert headers_of(start)[b"set-cookie"] == b"name=Ada; Path=/"
     assert NOTES == ["ended"]
 
 
@@ -623,7 +627,6 @@ def test_a_response_is_closed_even_if_all_worker_threads_are_busy_when_it_ends(p
             for message in incoming:
                 return message
             await sent.wait()  # some servers report a disconnect after a complete response
-            asyncio.get_running_loop().call_later(0.1, end_busy_calls.set)
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
@@ -631,6 +634,7 @@ def test_a_response_is_closed_even_if_all_worker_threads_are_busy_when_it_ends(p
                 busy_calls.extend(workers.submit(end_busy_calls.wait, 10) for _ in range(workers.size))
             elif not message.get("more_body"):
                 sent.set()
+                asyncio.get_running_loop().call_later(0.1, end_busy_calls.set)
 
         try:
             await WorkerThreadHandler()(scope(path), receive, send)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,10 +11,17 @@ from threading import Event
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from asgiref.testing import ApplicationCommunicator
 from chatkit.store import NotFoundError
 from django.core.exceptions import PermissionDenied
 from django.db import DataError, InterfaceError, OperationalError
+from django.http.response import HttpResponseBase
+from django.urls import path
 
+from runtime.database_calls import run_inline
+from runtime.deferred_response import stream_in_context
+from runtime.handler import WorkerThreadHandler
 from support.chat import streaming, unsent_events
 from tests.fixtures.accounts.people import Person
 from tests.fixtures.conversations import deltas_of
@@ -264,6 +272,66 @@ def test_a_stream_without_a_reader_is_cancelled() -> None:
         return list(ended)  # a copy, because the end of the loop also cancels the stream
 
     assert asyncio.run(client_leaves_before_there_is_a_response()) == [True]
+
+
+@pytest.mark.django_db
+def test_a_running_stream_keeps_neither_its_request_nor_its_response_in_memory(settings: Any) -> None:
+    kept: list[Any] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"data: {}\n\n"
+        await asyncio.sleep(60)
+
+    def view(request: Any) -> HttpResponseBase:
+        begun = run_inline(streaming.begin_in_thread(source(), "ada", request.event_loop))
+        response = begun.response()
+        kept.extend([weakref.ref(request), weakref.ref(response), request._stream])
+        return stream_in_context(request, response)
+
+    settings.MIDDLEWARE = []  # Django's middleware for users refers to the request
+    settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": [path("stream", view)]})
+
+    async def communicate() -> None:
+        limit = time.monotonic() + 10
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/stream",
+            "query_string": b"",
+            "http_version": "1.1",
+        }
+        client = ApplicationCommunicator(
+            WorkerThreadHandler(), scope | {"headers": [(b"host", b"localhost")]}
+        )
+        await client.send_input({"type": "http.request", "body": b"a long body"})
+        await client.receive_output(10)
+        await client.receive_output(10)
+        request, response, body = kept
+        while request() or response():  # the worker thread may hold them for a moment
+            assert time.monotonic() < limit
+            await asyncio.sleep(0.01)
+        assert body.closed
+        await client.send_input({"type": "http.disconnect"})
+        await client.wait(10)
+
+    async_to_sync(communicate)()
+    assert streaming._open == set()
+
+
+def test_middleware_may_replace_the_events_with_text() -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield b"data: {}\n\n"
+
+    async def as_text(events: Any) -> AsyncIterator[str]:
+        async for event in events:
+            yield event.decode()
+
+    async def parts() -> list[bytes]:
+        response = (await streaming.start(source(), "ada")).response()
+        response.streaming_content = as_text(response.streaming_content)  # type: ignore[assignment]
+        return [part async for part in response.streaming_content]  # type: ignore[union-attr]
+
+    assert asyncio.run(parts()) == [b"data: {}\n\n"]
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError, PermissionDenied])
