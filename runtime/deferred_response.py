@@ -115,7 +115,6 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
                 result = await work
             finally:
                 leaving.cancel()
-                await asyncio.wait([leaving])
     except TimeoutError:
         if not connection.expired():
             raise  # it is an exception of ``work``

@@ -1,64 +1,91 @@
-"""``wait_for_response`` keeps no reference to the body of the request.
+"""``while_connected``: what happens to the work for a client that leaves."""
 
-Python then deletes the body at once, without its garbage collector.
-"""
-
-import gc
-from collections.abc import Iterator
-from functools import partial
-from weakref import ref
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
 import pytest
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import RequestAborted
 
-from runtime.deferred_response import wait_for_response
-from runtime.worker_threads import workers
+from runtime.deferred_response import while_connected
 
-# No test here queries the database. But worker threads check the connections of earlier tests before each
-# call.
-pytestmark = pytest.mark.django_db
+Work = Callable[[], Coroutine[Any, Any, str]]
 
 
-class Recording:
-    """Stands for the body of a dictation, which may have several megabytes."""
+async def stay() -> Any:
+    await asyncio.Event().wait()
 
 
-@pytest.fixture
-def no_garbage_collection() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
+async def leave() -> Any:
+    return {"type": "http.disconnect"}
 
 
-async def transcribe(recording: Recording) -> HttpResponse:
-    return HttpResponse("Transcript")
+async def fail() -> Any:
+    raise OSError("The server cannot say whether the client is there")
 
 
-async def fail(recording: Recording) -> HttpResponse:
-    raise ValueError
+async def answer() -> str:
+    await asyncio.sleep(0)
+    return "an answer"
 
 
-@pytest.mark.usefixtures("no_garbage_collection")
-def test_the_request_s_body_is_deleted_after_a_response() -> None:
-    recording = Recording()
-    recording_ref, respond = ref(recording), partial(transcribe, recording)
-    del recording
-
-    response = workers.submit(wait_for_response, HttpRequest(), respond).result(10)
-    del respond
-
-    assert response.content == b"Transcript"
-    assert recording_ref() is None
+async def time_out() -> str:
+    raise TimeoutError("of the work")
 
 
-@pytest.mark.usefixtures("no_garbage_collection")
-def test_the_request_s_body_is_deleted_after_an_exception() -> None:
-    recording = Recording()
-    recording_ref, respond = ref(recording), partial(fail, recording)
-    del recording
+async def go_on_after_cancellation() -> str:
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(60)
+    return "an answer that nobody reads"
 
-    with pytest.raises(ValueError):  # noqa: PT011
-        workers.submit(wait_for_response, HttpRequest(), respond).result(10)
-    del respond
 
-    assert recording_ref() is None
+async def fail_while_cancelled() -> str:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        raise LookupError("in the cleanup")
+
+
+def run(receive: Any, work: Work) -> tuple[Any, int]:
+    """Return the result or the exception, and the number of tasks that remain."""
+
+    async def scenario() -> tuple[Any, int]:
+        try:
+            async with asyncio.timeout(10):
+                result: Any = await while_connected(receive, work())
+        except Exception as exc:
+            result = exc
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()
+        await asyncio.sleep(0)  # here, a cancellation that is still to come would be raised
+        return result, len(asyncio.all_tasks()) - 1
+
+    return asyncio.run(scenario())
+
+
+def test_the_result_is_returned_and_no_task_remains() -> None:
+    assert run(stay, answer) == ("an answer", 0)
+
+
+@pytest.mark.parametrize("receive", [leave, fail])
+@pytest.mark.parametrize("work", [stay, go_on_after_cancellation])
+def test_work_for_a_client_that_has_left_is_cancelled(receive: Any, work: Work) -> None:
+    result, tasks = run(receive, work)
+
+    assert (type(result), tasks) == (RequestAborted, 0)
+
+
+@pytest.mark.parametrize(
+    ("receive", "work", "error"),
+    [
+        (stay, time_out, "of the work"),
+        (leave, time_out, "of the work"),
+        (leave, fail_while_cancelled, "in the cleanup"),
+    ],
+)
+def test_an_exception_of_the_work_is_raised(receive: Any, work: Work, error: str) -> None:
+    result, tasks = run(receive, work)
+
+    assert (str(result), tasks) == (error, 0)
