@@ -47,7 +47,10 @@ def wait_for_response(
     async def respond_in_event_loop() -> HttpResponseBase:
         try:
             async with use_worker_threads():
-                response = await (while_connected(receive, respond()) if receive else respond())
+                # A task of its own keeps changes of context variables from the middleware.
+                response = await (
+                    while_connected(receive, asyncio.create_task(respond())) if receive else respond()
+                )
                 # Under WSGI and in Django's test client, the event loop ends here. So read the whole stream.
                 if isinstance(response, StreamingHttpResponse) and not isinstance(request, ASGIRequest):
                     response.streaming_content = [part async for part in response]
@@ -104,19 +107,19 @@ def _client_closed_request() -> HttpResponse:
     return response
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, R]) -> R:
+async def while_connected(receive: Receive, work: Awaitable[R]) -> R:
     """Return the result of ``work``. If the client leaves first, cancel it and raise ``RequestAborted``."""
     try:
-        # No task for ``work``: one takes a kilobyte, for as long as a stream. A timeout that expires when the
-        # client leaves cancels the current task in ``work``, and only there.
+        # A timeout that expires when the client leaves can interrupt this task only while it awaits ``work``.
         async with asyncio.timeout(None) as connection:
             leaving = asyncio.create_task(_expire_at_disconnect(connection, receive))
             try:
                 result = await work
             finally:
                 leaving.cancel()
-    except TimeoutError:
-        if not connection.expired():
+                del work  # break the cycle task → exception → traceback → task
+    except TimeoutError as exc:
+        if not isinstance(exc.__cause__, asyncio.CancelledError):
             raise  # it is an exception of ``work``
     if connection.expired():
         raise RequestAborted

@@ -123,30 +123,33 @@ class WorkerThreadHandler(ASGIHandler):
         if not response.streaming:
             await self.send_response(response, send)
             return
-        to_close = [] if response.closed else [response]
-        # Django's ``send_response`` would keep the response and its headers in memory, and would pass each
-        # part through a generator of its own.
-        sending = _send_parts(response, send) if response.is_async else self.send_response(response, send)
+        abandon, to_close = getattr(response, "abandon", None), [] if response.closed else [response]
+        # Django's ``send_response`` would keep the response and its headers in memory.
+        sending = (
+            self._send_parts(response, send) if response.is_async else self.send_response(response, send)
+        )
         del response
         try:
             async with use_worker_threads():
                 with suppress(RequestAborted):
                     await while_connected(receive, sending)
         finally:
+            if abandon:
+                abandon()  # middleware may have wrapped the events, and may still have the response
             for response in to_close:
                 # Outside ``while_connected``: some servers report a disconnect even after a complete
                 # response, and it would cancel this call.
                 await self._close_in_worker(response)
 
-
-async def _send_parts(response: Any, send: Any) -> None:
-    """Send an async stream. Each part is a message of ASGI."""
-    async with aclosing(response.streaming_content) as parts:
-        await send(_start_message(response))
-        del response
-        async for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-    await send({"type": "http.response.body"})
+    async def _send_parts(self, response: Any, send: Any) -> None:
+        """Send an async stream."""
+        async with aclosing(aiter(response)) as parts:
+            await send(_start_message(response))
+            del response
+            async for part in parts:
+                for chunk, _ in self.chunk_bytes(part):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body"})
 
 
 def _start_message(response: HttpResponseBase) -> dict[str, Any]:

@@ -4,6 +4,7 @@ OpenAI's Agents SDK runs the model and calls the tools. The ChatKit SDK converts
 ChatKit's events. This module connects both SDKs.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -146,8 +147,16 @@ async def _answer(
             # asyncio would report both tasks as errors.
             run_events.cancel()  # ends the task that waits for an event of the run
             run.cancel()  # stops the model
+            if run.run_loop_task:
+                run.run_loop_task.add_done_callback(_read_exception)
             # This event ends the task that waits for an event of the agent context. No code reads the event.
             await agent_context.stream(ProgressUpdateEvent(text=""))
+
+
+def _read_exception(task: asyncio.Task[Any]) -> None:
+    """Read the exception of a run that a guardrail has stopped. Otherwise asyncio logs it, with its text."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _make_agent(

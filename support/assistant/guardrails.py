@@ -4,14 +4,12 @@ The user must not read what the guardrail has stopped. So the client removes the
 are not stored.
 """
 
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from functools import wraps
 from typing import Any
 
-from agents import Agent, GuardrailFunctionOutput, InputGuardrail, InputGuardrailResult, RunResultStreaming
+from agents import Agent, InputGuardrail, InputGuardrailResult, RunResultStreaming
 from agents.exceptions import (
     InputGuardrailTripwireTriggered,
     OutputGuardrailTripwireTriggered,
@@ -47,19 +45,14 @@ def watched(
 
 
 def _watched(guardrail: InputGuardrail[Any], on_trip: Callable[[Exception], None]) -> InputGuardrail[Any]:
-    function = guardrail.guardrail_function
-
-    @wraps(function)
-    async def watching(*args: Any) -> GuardrailFunctionOutput:
-        output = function(*args)
-        if inspect.isawaitable(output):
-            output = await output
-        if output.tripwire_triggered:
-            on_trip(InputGuardrailTripwireTriggered(InputGuardrailResult(guardrail, output)))
-        return output
+    async def run(*args: Any, **options: Any) -> InputGuardrailResult:
+        result = await guardrail.run(*args, **options)
+        if result.output.tripwire_triggered:
+            on_trip(InputGuardrailTripwireTriggered(result))
+        return result
 
     copied = copy(guardrail)  # the team's own object serves all users
-    copied.guardrail_function = watching
+    copied.run = run  # type: ignore[method-assign]
     return copied
 
 

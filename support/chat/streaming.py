@@ -54,7 +54,7 @@ _open: set["_Stream"] = set()
 
 
 class EventResponse(StreamingHttpResponse):
-    """The response of a stream. Django's class would pass each event through one more generator."""
+    """The response of a stream. Django's class would pass each event through two more generators."""
 
     @property
     def streaming_content(self) -> Any:
@@ -65,6 +65,9 @@ class EventResponse(StreamingHttpResponse):
         are_our_events = not hasattr(self, "_content")  # otherwise middleware replaces them
         self._set_streaming_content(content)  # type: ignore[attr-defined]  # the base class's setter calls it
         self._content = content if are_our_events else super().streaming_content
+
+    def __aiter__(self) -> Any:
+        return self.streaming_content
 
 
 class EventStream:

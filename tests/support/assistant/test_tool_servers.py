@@ -196,17 +196,17 @@ def test_all_connections_share_one_tls_context_which_checks_certificates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[ssl.SSLContext] = []
-    make = ssl.create_default_context
+    make = httpx2.create_ssl_context
 
     def remember(*args: Any, **options: Any) -> ssl.SSLContext:
         made.append(make(*args, **options))
         return made[-1]
 
-    monkeypatch.setattr(ssl, "create_default_context", remember)
+    monkeypatch.setattr(httpx2, "create_ssl_context", remember)
     connections._tls_context.cache_clear()
 
-    for _ in range(3):
-        connections.http_client()
+    contexts = {id(connections.http_client()._transport._pool._ssl_context) for _ in range(3)}  # type: ignore[attr-defined]
 
     [context] = made
+    assert contexts == {id(context)}
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
