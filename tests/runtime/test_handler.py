@@ -102,6 +102,13 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
     return response
 
 
+def long_stream(request: HttpRequest) -> StreamingHttpResponse:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"x" * 200_000
+
+    return StreamingHttpResponse(parts())
+
+
 def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
     def parts() -> Iterator[bytes]:
         yield threading.current_thread().name.encode()
@@ -163,6 +170,7 @@ urlpatterns = [
     path("broken", broken),
     path("script-name", script_name),
     path("stream", stream),
+    path("long-stream", long_stream),
     path("sync-stream", sync_stream),
     path("async-to-sync", async_to_sync_view),
     path("endless-stream", endless_stream),
@@ -277,6 +285,16 @@ def test_a_stream_is_sent_to_its_end(handler: ASGIHandler) -> None:
     assert headers_of(start)[b"x-text"] == "café".encode("latin1")
     assert headers_of(start)[b"set-cookie"] == b"name=Ada; Path=/"
     assert NOTES == ["ended"]
+
+
+def test_a_long_part_of_a_stream_is_sent_in_pieces(handler: ASGIHandler) -> None:
+    async def lengths() -> list[int]:
+        communicator = ApplicationCommunicator(handler, scope("/long-stream"))
+        await communicator.send_input({"type": "http.request"})
+        await communicator.receive_output(10)
+        return [len((await communicator.receive_output(10))["body"]) for _ in range(4)]
+
+    assert async_to_sync(lengths)() == [65_536, 65_536, 65_536, 3_392]
 
 
 def test_an_exception_gives_a_500(handler: ASGIHandler, caplog: pytest.LogCaptureFixture) -> None:
@@ -626,7 +644,7 @@ def test_a_response_is_closed_even_if_all_worker_threads_are_busy_when_it_ends(p
         async def receive() -> dict[str, Any]:
             for message in incoming:
                 return message
-            await sent.wait()  # some servers report a disconnect after a complete response
+            await sent.wait()  # some servers report a disconnect after a complete response, if they are asked
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:

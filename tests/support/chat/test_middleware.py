@@ -7,7 +7,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -149,6 +149,19 @@ class KeepingMiddleware(ObservingMiddleware):
         return RESPONSES[-1]
 
 
+class KeepingAndWrappingMiddleware(KeepingMiddleware):
+    """Middleware that also puts the events into a generator of its own."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        async def passed_on(events: Any) -> AsyncIterator[bytes]:
+            async for event in events:
+                yield event
+
+        response: Any = super().__call__(request)
+        response.streaming_content = passed_on(response.streaming_content)
+        return cast(HttpResponseBase, response)
+
+
 STORED_AFTER_CANCELLATION: list[int] = []
 
 
@@ -162,12 +175,13 @@ class CountingServer(SupportServer):
         STORED_AFTER_CANCELLATION.append(await sync_to_async(Thread.objects.count)())
 
 
+@pytest.mark.parametrize("middleware", ["KeepingMiddleware", "KeepingAndWrappingMiddleware"])
 @pytest.mark.parametrize(("sent", "stored"), [(0, []), (2, [1])])
 def test_a_client_that_stops_reading_and_leaves_ends_the_stream(
-    person: Person, settings: Any, sent: int, stored: list[int]
+    person: Person, settings: Any, sent: int, stored: list[int], middleware: str
 ) -> None:
     """``sent``: how many messages the server can send until ``send`` waits."""
-    settings.MIDDLEWARE = [f"{__name__}.KeepingMiddleware", *settings.MIDDLEWARE]
+    settings.MIDDLEWARE = [f"{__name__}.{middleware}", *settings.MIDDLEWARE]
     settings.CHATKIT_SERVER = f"{__name__}.CountingServer"
     STORED_AFTER_CANCELLATION.clear()
 
