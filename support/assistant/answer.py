@@ -156,8 +156,8 @@ class RunEvents:
                     event = await anext(self._events)
         except Exception as exc:  # StopAsyncIteration too
             # If the model fails too, the Agents SDK raises only the model's exception.
-            if tripped := self._tripped or guardrails.tripped_in(exc):
-                raise guardrails.Stopped(tripped) from None
+            if self._tripped or isinstance(exc, guardrails.TRIPPED):
+                raise guardrails.Stopped(self._tripped or exc) from None
             raise
         finally:
             self._waiting = None

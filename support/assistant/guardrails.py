@@ -56,10 +56,6 @@ def _watched(guardrail: InputGuardrail[Any], on_trip: Callable[[Exception], None
     return copied
 
 
-def tripped_in(exc: Exception) -> Exception | None:
-    return exc if isinstance(exc, TRIPPED) else None
-
-
 class Stopped(Exception):
     """A guardrail was tripped. ``guardrail``: its name. ``message``: a sentence for the user.
 
