@@ -123,11 +123,11 @@ class WorkerThreadHandler(ASGIHandler):
         if not response.streaming:
             await self.send_response(response, send)
             return
-        abandon, to_close = getattr(response, "abandon", None), [] if response.closed else [response]
+        abandon = getattr(response, "abandon", None)
+        close = None if response.closed else partial(self._close_in_worker, response)
         # Django's ``send_response`` would keep the response and its headers in memory.
-        sending = (
-            self._send_parts(response, send) if response.is_async else self.send_response(response, send)
-        )
+        send_stream = self._send_parts if response.is_async else self.send_response
+        sending = send_stream(response, send)
         del response
         try:
             async with use_worker_threads():
@@ -136,10 +136,10 @@ class WorkerThreadHandler(ASGIHandler):
         finally:
             if abandon:
                 abandon()  # middleware may have wrapped the events, and may still have the response
-            for response in to_close:
+            if close:
                 # Outside ``while_connected``: some servers report a disconnect even after a complete
                 # response, and it would cancel this call.
-                await self._close_in_worker(response)
+                await close()
 
     async def _send_parts(self, response: Any, send: Any) -> None:
         """Send an async stream."""

@@ -56,18 +56,13 @@ _open: set["_Stream"] = set()
 class EventResponse(StreamingHttpResponse):
     """The response of a stream. Django's class would pass each event through two more generators."""
 
-    @property
-    def streaming_content(self) -> Any:
-        return self._content
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers=HEADERS)
+        self._events = events
 
-    @streaming_content.setter
-    def streaming_content(self, content: Any) -> None:
-        are_our_events = not hasattr(self, "_content")  # otherwise middleware replaces them
-        self._set_streaming_content(content)  # type: ignore[attr-defined]  # the base class's setter calls it
-        self._content = content if are_our_events else super().streaming_content
-
-    def __aiter__(self) -> Any:
-        return self.streaming_content
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._iterator  # type: ignore[attr-defined]  # middleware may have replaced the events
+        return self._events if content is self._events else super().__aiter__()
 
 
 class EventStream:
@@ -81,7 +76,7 @@ class EventStream:
         self._cancel.atexit = False
 
     def response(self) -> StreamingHttpResponse:
-        response = EventResponse(self.events(), headers=HEADERS)
+        response = EventResponse(self.events())
         # Ends the stream: if this response is not sent (``deferred_response.abandon_replaced``), or if the
         # server cancels the request (``graceful_shutdown.run_shielded``).
         response.abandon = self._cancel  # type: ignore[attr-defined]

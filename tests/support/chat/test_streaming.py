@@ -318,18 +318,21 @@ def test_a_running_stream_keeps_neither_its_request_nor_its_response_in_memory(s
     assert streaming._open == set()
 
 
-def test_middleware_may_replace_the_events_with_text() -> None:
+async def as_text(events: Any) -> AsyncIterator[str]:
+    async for event in events:
+        yield event.decode()
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning")
+@pytest.mark.parametrize("replaced", [as_text, lambda events: [b"data: {}\n\n"]], ids=["text", "list"])
+def test_middleware_may_replace_the_events(replaced: Callable[[Any], Any]) -> None:
     async def source() -> AsyncIterator[bytes]:
         yield b"data: {}\n\n"
 
-    async def as_text(events: Any) -> AsyncIterator[str]:
-        async for event in events:
-            yield event.decode()
-
     async def parts() -> list[bytes]:
         response = (await streaming.start(source(), "ada")).response()
-        response.streaming_content = as_text(response.streaming_content)  # type: ignore[assignment]
-        return [part async for part in response.streaming_content]  # type: ignore[union-attr]
+        response.streaming_content = replaced(response.streaming_content)
+        return [part async for part in response]
 
     assert asyncio.run(parts()) == [b"data: {}\n\n"]
 
