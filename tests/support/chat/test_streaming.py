@@ -320,11 +320,13 @@ def test_a_running_stream_keeps_neither_its_request_nor_its_response_in_memory(s
 
 async def as_text(events: Any) -> AsyncIterator[str]:
     async for event in events:
-        yield event.decode()
+        yield event.decode() + ": changed\n"
 
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning")
-@pytest.mark.parametrize("replaced", [as_text, lambda events: [b"data: {}\n\n"]], ids=["text", "list"])
+@pytest.mark.parametrize(
+    "replaced", [as_text, lambda events: [b"data: {}\n\n: changed\n"]], ids=["text", "list"]
+)
 def test_middleware_may_replace_the_events(replaced: Callable[[Any], Any]) -> None:
     async def source() -> AsyncIterator[bytes]:
         yield b"data: {}\n\n"
@@ -334,7 +336,7 @@ def test_middleware_may_replace_the_events(replaced: Callable[[Any], Any]) -> No
         response.streaming_content = replaced(response.streaming_content)
         return [part async for part in response]
 
-    assert asyncio.run(parts()) == [b"data: {}\n\n"]
+    assert asyncio.run(parts()) == [b"data: {}\n\n: changed\n"]
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError, PermissionDenied])
